@@ -1,0 +1,193 @@
+"""Step 1 of a job's way: submit, straight to the broker. For code inside the application's own environment.
+
+Other services use HTTP (`producer.api`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tasks.accept import Accepted, accept, check
+from tasks.config import Config, load
+from tasks.errors import PointsmanError
+from tasks.job import FINAL, Job, Result, parse_job
+from tasks.ledger import CallId, Ledger
+from tasks.ledger.batches import Batches
+from tasks.queue.address import redis_url
+from tasks.queue.app import make_app
+from tasks.queue.publish import Publisher
+
+__all__ = ["AsyncProducer", "JobNotFound", "Producer"]
+
+T = TypeVar("T")
+
+#: Seconds between two looks at the record while waiting: announcements make it sooner, missing one makes it this late.
+LOOK_EVERY = 1.0
+
+
+class JobNotFound(PointsmanError):
+    """No job of that id: never accepted, or past the time that records are kept."""
+
+    code = "not_found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id!r}; it was never accepted, or its record has expired")
+
+
+class AsyncProducer:
+    """Submits jobs and reads results. Belongs to one event loop; use as ``async with``."""
+
+    def __init__(self, config: Config | Path | str, *, redis: str | None = None) -> None:
+        """`config` is the configuration or its file; `redis` a URL, by default the environment's."""
+        self.config = config if isinstance(config, Config) else load(config)
+        url = redis or redis_url()
+        self.ledger = Ledger(url, tuple(self.config.models), connections=256)
+        self.batches = Batches(self.ledger.store)
+        self._publisher = Publisher(make_app("pointsman-producer", url))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.ledger.close()
+
+    async def submit(self, job: Job | Mapping[str, Any]) -> Accepted:
+        """Submit one job. When this returns, the job is in the ledger and will end.
+
+        Raises:
+            BadInput: naming field and remedy; nothing was accepted.
+            Unreachable: if Redis does not answer within the bound.
+        """
+        (accepted,) = await self.submit_many([job])
+        return accepted
+
+    async def submit_many(self, jobs: Sequence[Job | Mapping[str, Any]]) -> list[Accepted]:
+        """Submit several jobs in one round trip, in order: all of them or, on bad input, none."""
+        alone = len(jobs) == 1
+        read = [
+            job if isinstance(job, Job) else parse_job(job, at="" if alone else f"[{place}]")
+            for place, job in enumerate(jobs)
+        ]
+        for place, job in enumerate(read):
+            check(job, self.config, at="" if alone else f"[{place}]")
+        if not read:
+            return []
+        return await accept(read, ledger=self.ledger, publisher=self._publisher, config=self.config)
+
+    async def result(self, job_id: str) -> Result:
+        """All that is known of a job now.
+
+        Raises:
+            JobNotFound: if there is no such job.
+        """
+        result = await self.ledger.jobs.result(job_id)
+        if result is None:
+            raise JobNotFound(job_id)
+        return result
+
+    async def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[Result]:
+        """The job each time that it may have changed, until it has ended.
+
+        Raises:
+            JobNotFound: if there is no such job.
+            TimeoutError: if it hasn't ended after `timeout` seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        async with self.ledger.jobs.announcements(job_id) as channel:
+            while True:
+                result = await self.result(job_id)
+                yield result
+                if result.state in FINAL:
+                    return
+                left = LOOK_EVERY if end is None else min(LOOK_EVERY, end - time.monotonic())
+                if left <= 0:
+                    raise TimeoutError(f"job {job_id} is {result.state} after {timeout:g} s")
+                if await channel.get_message(timeout=left) is not None:
+                    # One look serves all announcements that came together.
+                    while await channel.get_message(timeout=0) is not None:
+                        pass
+
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> Result:
+        """The result once the job has ended; raises as `watch` does."""
+        async for result in self.watch(job_id, timeout=timeout):
+            last = result
+        return last
+
+    async def cancel(self, job_id: str) -> bool:
+        """End a job as ``cancelled`` and stop its calls; False if it had ended already."""
+        (standing,) = await self.ledger.jobs.standings([job_id])
+        word = await self.ledger.jobs.stop(job_id, "cancelled", "cancelled by the producer")
+        if word == "gone" or standing is None:
+            raise JobNotFound(job_id)
+        if word == "final":
+            return False
+        fleet = self.ledger.fleet
+        await fleet.cancel(job_id, now=await fleet.now())
+        single = standing.kind == "single"
+        calls = [CallId(job_id, 0)] if single else [CallId.part(job_id, index) for index in range(standing.n or 0)]
+        await fleet.withdraw(calls)
+        return True
+
+
+class Producer:
+    """`AsyncProducer` for code that blocks: the same methods, on an event loop in a thread of its own."""
+
+    def __init__(self, config: Config | Path | str, *, redis: str | None = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pointsman-producer", daemon=True)
+        self._thread.start()
+        try:
+            self._async = self._run(_make(config, redis))
+        except BaseException:
+            self._stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._run(self._async.close())
+        self._stop()
+
+    def submit(self, job: Job | Mapping[str, Any]) -> Accepted:
+        return self._run(self._async.submit(job))
+
+    def submit_many(self, jobs: Sequence[Job | Mapping[str, Any]]) -> list[Accepted]:
+        return self._run(self._async.submit_many(jobs))
+
+    def result(self, job_id: str) -> Result:
+        return self._run(self._async.result(job_id))
+
+    def wait(self, job_id: str, *, timeout: float | None = None) -> Result:
+        return self._run(self._async.wait(job_id, timeout=timeout))
+
+    def cancel(self, job_id: str) -> bool:
+        return self._run(self._async.cancel(job_id))
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=10)
+        self._loop.close()
+
+
+async def _make(config: Config | Path | str, redis: str | None) -> AsyncProducer:
+    return AsyncProducer(config, redis=redis)

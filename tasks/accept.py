@@ -1,0 +1,132 @@
+"""Step 1, behind every producer: check a job at the border, write it down, have it routed.
+
+Once `accept` has returned an id, the job is in the ledger and will end, whatever crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks import joins, split
+from tasks.errors import BadInput, Unreachable
+from tasks.job import Job
+from tasks.routing.choose import strategy_named
+
+if TYPE_CHECKING:
+    from tasks.config import Config
+    from tasks.ledger import Ledger
+    from tasks.queue.publish import Publisher
+
+__all__ = ["KINDS", "Accepted", "accept", "check"]
+
+KINDS = ("single", "sections", "vote")
+#: Joins that count ballots make no sense of sections, and the other way round.
+JOINS_OF = {"sections": ("concatenate",), "vote": ("majority",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`new` is False where an idempotency key named a job that had been accepted before."""
+
+    id: str
+    state: str
+    new: bool
+
+
+def check(job: Job, config: Config, *, at: str = "") -> None:
+    """Everything that the job's own shape can't tell.
+
+    Raises:
+        BadInput: naming the field (below `at`) and what is allowed there.
+    """
+    dot = f"{at}." if at else ""
+    _known(f"{dot}kind", job.kind, KINDS)
+    if job.fixed_route is not None:
+        _known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.routes)
+    if job.fixed_model is not None:
+        _known(f"{dot}model", job.fixed_model, (*config.models, "auto", *(f"route:{name}" for name in config.routes)))
+    if job.split is not None and job.items is None:
+        _known(f"{dot}split", job.split, split.SPLITS)
+    if job.join is not None:
+        _known(f"{dot}join", job.join, joins.JOINS)
+        if job.join not in JOINS_OF.get(job.kind, ()):
+            allowed = ", ".join(JOINS_OF.get(job.kind, ())) or "none: a single job has one part"
+            raise BadInput(f"{dot}join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
+    if job.strategy is not None:
+        try:
+            strategy_named(job.strategy)
+        except BadInput as error:
+            raise BadInput(f"{dot}strategy", error.problem, error.remedy) from None
+    for field in ("webhook", "budget_usd", "response_schema"):
+        if getattr(job, field) is not None:
+            raise BadInput(f"{dot}{field}", "is not supported by this version", "leave it out")
+    _fits(job, config, dot)
+
+
+def _fits(job: Job, config: Config, dot: str) -> None:
+    size = len(job.model_dump_json(exclude_none=True).encode())
+    limit = config.limits.payload_bytes
+    if size > limit:
+        raise BadInput(
+            f"{dot}{_largest(job)}",
+            f"the job has {size:,} bytes, the limit is {limit:,}",
+            "split the document into several jobs, or raise limits.payload_bytes in the configuration",
+        )
+    if job.items is not None and len(job.items) > config.limits.parts:
+        raise BadInput(
+            f"{dot}items",
+            f"has {len(job.items):,} entries, the limit is {config.limits.parts:,}",
+            "send several jobs, or raise limits.parts in the configuration",
+        )
+
+
+def _largest(job: Job) -> str:
+    sizes = {"text": len(job.text or ""), "prompt": len(job.prompt or "")}
+    sizes["items"] = sum(map(len, job.items or ()))
+    sizes["messages"] = sum(len(message.content) for message in job.messages or ())
+    return max(sizes, key=lambda name: sizes[name])
+
+
+def _known(field: str, name: str, known: Iterable[str]) -> None:
+    names = sorted(known)
+    if name not in names:
+        raise BadInput(field, f"{name!r} is not known", f"allowed: {', '.join(names)}")
+
+
+async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, config: Config) -> list[Accepted]:
+    """Accept checked jobs, in order.
+
+    Raises:
+        BadInput: for an idempotency key that was used for another request. Nothing was accepted then.
+        Unreachable: if Redis does not answer. What was not accepted may be submitted again.
+    """
+    wanted = [await _bound(job, ledger, f"[{place}]." if len(jobs) > 1 else "") for place, job in enumerate(jobs)]
+    fresh = await ledger.accept(wanted, keep_seconds=config.limits.keep_seconds)
+    routed = [(job.id, job.priority) for job, new in zip(wanted, fresh, strict=True) if new]
+    # They are accepted already: where the broker doesn't answer, the sweeper has them routed once it is back.
+    with contextlib.suppress(Unreachable):
+        await asyncio.to_thread(publisher.route, routed)
+    states = await ledger.jobs.states([job.id for job, new in zip(wanted, fresh, strict=True) if not new])
+    known = iter(states)
+    return [
+        Accepted(job.id, "accepted" if new else next(known) or "accepted", new)
+        for job, new in zip(wanted, fresh, strict=True)
+    ]
+
+
+async def _bound(job: Job, ledger: Ledger, dot: str) -> Job:
+    """The job under the id that its idempotency key is bound to."""
+    if job.idempotency_key is None:
+        return job
+    job_id, same = await ledger.jobs.reserve_key(job.idempotency_key, job)
+    if not same:
+        raise BadInput(
+            f"{dot}idempotency_key",
+            "was used for another request",
+            "use a new key, or send the request that it was used for",
+        )
+    return job if job_id == job.id else job.model_copy(update={"id": job_id})

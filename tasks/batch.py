@@ -1,0 +1,100 @@
+"""Many jobs from one JSONL file, one job a line. Beat sends `tasks.batch` for a schedule; the CLI reads here too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+from celery.utils.log import get_task_logger
+
+from tasks.accept import accept, check
+from tasks.config import Config
+from tasks.errors import BadInput, PointsmanError, Unreachable
+from tasks.job import Job, parse_job, ulid
+from tasks.ledger.batches import Batches
+from tasks.ports import Ports, ports_of
+
+__all__ = ["CHUNK", "batch", "read_jobs"]
+
+log = get_task_logger(__name__)
+
+#: Jobs that are accepted in one round trip.
+CHUNK = 500
+
+
+@shared_task(name="tasks.batch", bind=True)
+def batch(self: Any, schedule: str, tick: int) -> None:
+    """Submit the batch of a schedule for one tick (Unix seconds).
+
+    Safe to repeat: the ids of its jobs follow from the tick.
+    """
+    ports = ports_of(self.app)
+    if schedule not in ports.config.schedules:
+        log.warning("no such schedule any more: %s", schedule)
+        return
+    ports.run(submit_scheduled(ports, schedule, tick))
+
+
+async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:
+    config, keep = ports.config, ports.config.limits.keep_seconds
+    file = config.folder / config.schedules[schedule].batch
+    batches = Batches(ports.ledger.store)
+    name = scheduled_id(schedule, tick, 0)
+    await batches.open(name, file=str(file), schedule=schedule, at=float(tick), keep_seconds=keep)
+    try:
+        jobs = [
+            job.model_copy(
+                update={
+                    "id": scheduled_id(schedule, tick, line),
+                    "labels": {**job.labels, "schedule": schedule, "batch": name},
+                }
+            )
+            for line, job in read_jobs(file, config)
+        ]
+        for start in range(0, len(jobs), CHUNK):
+            chunk = jobs[start : start + CHUNK]
+            await accept(chunk, ledger=ports.ledger, publisher=ports.publisher, config=config)
+            await batches.add(name, [job.id for job in chunk], keep_seconds=keep)
+    except Unreachable:
+        raise
+    except PointsmanError as error:
+        log.error("schedule %s: %s", schedule, error)  # noqa: TRY400 - the sentence says it all
+        await batches.fail(name, str(error))
+
+
+def scheduled_id(schedule: str, tick: int, line: int) -> str:
+    """The id of a schedule's job: the same for the same line at the same tick."""
+    digest = hashlib.sha256(f"{schedule}:{tick}:{line}".encode()).digest()
+    return ulid(tick * 1000, int.from_bytes(digest[:10], "big"))
+
+
+def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
+    """The jobs of a JSONL file with their line numbers, each checked.
+
+    Raises:
+        BadInput: for the first line that is no job (``line 3.model``), or a file that can't be read or is empty.
+    """
+    found = False
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    data = json.loads(line)
+                except ValueError as error:
+                    raise BadInput(f"line {number}", f"is not JSON: {error}") from None
+                job = parse_job(data, at=f"line {number}")
+                check(job, config, at=f"line {number}")
+                found = True
+                yield number, job
+    except FileNotFoundError:
+        raise BadInput("file", f"{file} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("file", f"{file} can't be read: {error}") from None
+    if not found:
+        raise BadInput("file", f"{file} holds no job", "write one job a line, as JSON")

@@ -1,0 +1,55 @@
+"""What a classifier says about one text: a route with its confidence, or that it abstains and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Abstention", "Classifier", "Verdict", "excerpt"]
+
+#: Characters from the beginning of a text that a statistical classifier reads: requests open with what they want.
+HEAD_CHARACTERS = 6_000
+#: Characters from its end: "… and now summarise the above" stands there.
+TAIL_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A route was chosen.
+
+    `confidence` is in [0, 1]; each classifier documents its formula, and only those of one classifier compare.
+    `reason` is a sentence for ``pointsman explain``; it names features of the configuration, never the text itself.
+    """
+
+    route: str
+    classifier: str
+    confidence: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """No route was chosen: the next classifier is asked. `reason` is a clause that follows the classifier's name."""
+
+    classifier: str
+    reason: str
+
+
+class Classifier(Protocol):
+    """What a cascade asks, in turn. Pure, deterministic, and quick for any text, however long or strange."""
+
+    @property
+    def name(self) -> str:
+        """The word that stands for it in results and metrics, such as ``rules``."""
+        ...
+
+    def judge(self, text: str) -> Verdict | Abstention:
+        """Say the route of `text`, or why none was chosen. Never raises for what a text contains."""
+        ...
+
+
+def excerpt(text: str) -> str:
+    """Return what of `text` is analysed: all of it up to 8,000 characters, else the first 6,000 and last 2,000."""
+    if len(text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
+        return text
+    return f"{text[:HEAD_CHARACTERS]}\n{text[-TAIL_CHARACTERS:]}"

@@ -1,0 +1,311 @@
+"""The configuration: one YAML file, checked whole before anything starts.
+
+Every problem is told with file, line, field and what is allowed there. Addresses and secrets do not
+stand in it: a model names the *environment variable* of its key (or of a file that holds it, with
+``_FILE`` appended).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tasks.errors import ConfigError
+from tasks.simulation import Simulation
+
+__all__ = ["Config", "Limits", "Model", "Route", "Schedule", "json_schema", "load", "parse", "read_secret"]
+
+#: A name becomes part of a queue's name and of Redis keys.
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Price(_Section):
+    """USD per million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+
+class Profile(_Section):
+    """Scores from 0 to 100, higher is better."""
+
+    speed: float | None = Field(default=None, ge=0, le=100)
+    accuracy: float | None = Field(default=None, ge=0, le=100)
+    creativity: float | None = Field(default=None, ge=0, le=100)
+    ethics: float | None = Field(default=None, ge=0, le=100)
+
+
+class Model(_Section):
+    """A named deployment with one queue (``model.<name>``) and one capacity."""
+
+    provider: Literal["openai", "simulated", "local"]
+    model: str | None = Field(default=None, description="the provider's name for it; by default our own")
+    base_url: str | None = Field(default=None, description="where the API is; needed for openai")
+    api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
+    capacity: int = Field(default=8, ge=1, le=100_000, description="calls in flight, over all processes")
+    timeout: float = Field(default=120.0, gt=0, le=3600, description="seconds a call may take")
+    attempts: int = Field(default=3, ge=1, le=20, description="times a call is tried before its part fails")
+    max_tokens: int | None = Field(default=None, ge=1, description="sent where a job names none")
+    context_window: int | None = Field(default=None, ge=1, description="tokens, input and output together")
+    price: Price = Price()
+    profile: Profile = Profile()
+    rpm: int | None = Field(default=None, ge=1)
+    tpm: int | None = Field(default=None, ge=1)
+    simulation: Simulation | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.provider == "openai" and not self.base_url:
+            raise ValueError("base_url is needed for provider openai, for example http://127.0.0.1:8000/v1")
+        if self.simulation is not None and self.provider != "simulated":
+            raise ValueError("simulation goes with provider simulated alone")
+        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url must start with http:// or https://")
+        return self
+
+
+class Route(_Section):
+    """The class a job falls into, with its prompt and its candidate models."""
+
+    description: str = ""
+    keywords: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    prompt: str | None = None
+    models: tuple[str, ...] = Field(min_length=1)
+    strategy: str = "least_connections"
+
+    @field_validator("keywords", "examples")
+    @classmethod
+    def _no_blank(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not item.strip() for item in value):
+            raise ValueError("an entry is blank; leave it out")
+        return value
+
+
+class Schedule(_Section):
+    """A batch that runs on a cron."""
+
+    cron: str = Field(description="five fields: minute hour day-of-month month day-of-week")
+    batch: Path = Field(description="a JSONL file, one job a line; relative to the configuration")
+    timezone: str = "UTC"
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        from celery.schedules import ParseException, crontab  # noqa: PLC0415 - slow, and seldom needed
+
+        if len(value.split()) != 5:
+            raise ValueError("needs five fields: minute hour day-of-month month day-of-week")
+        try:
+            crontab.from_string(value)
+        except (ParseException, ValueError) as error:
+            raise ValueError(f"is not a cron expression: {error}") from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("is not a time zone; use a name such as UTC or Europe/Berlin") from None
+        return value
+
+
+class Limits(_Section):
+    """What is accepted, and how long it is kept."""
+
+    payload_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="a job's size as JSON")
+    parts: int = Field(default=10_000, ge=1, le=100_000, description="sections of one job")
+    keep_seconds: int = Field(default=7 * 86_400, ge=60, description="a job's record after its end")
+
+
+class Config(_Section):
+    """The whole file."""
+
+    models: Mapping[str, Model] = Field(min_length=1)
+    routes: Mapping[str, Route] = Field(min_length=1)
+    default_route: str
+    schedules: Mapping[str, Schedule] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    #: Where it was read, to resolve what is relative to it.
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        for part, names in (("models", self.models), ("routes", self.routes), ("schedules", self.schedules)):
+            problems += [
+                ((part, name), "a name is lower case letters, digits, '.', '_' and '-', at most 64")
+                for name in names
+                if not re.match(NAME, name)
+            ]
+        for name, route in self.routes.items():
+            for index, model in enumerate(route.models):
+                if model not in self.models:
+                    problems.append((("routes", name, "models", index), _not_one_of(model, "model", self.models)))
+            if route.strategy not in strategies():
+                problems.append((("routes", name, "strategy"), _not_one_of(route.strategy, "strategy", strategies())))
+        if self.default_route not in self.routes:
+            problems.append((("default_route",), _not_one_of(self.default_route, "route", self.routes)))
+        if "auto" in self.models:
+            problems.append((("models", "auto"), "auto is the word for a model that routing chooses; use another name"))
+        if problems:
+            raise _Located(problems)
+        return self
+
+    def candidates(self, route: str) -> tuple[str, ...]:
+        return self.routes[route].models
+
+
+class _Located(ValueError):
+    """Several problems, each with its place; pydantic passes it through as one error."""
+
+    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(text for _, text in problems))
+
+
+def strategies() -> frozenset[str]:
+    """The names of all strategies that are installed, ours and those of other distributions."""
+    return frozenset(point.name for point in entry_points(group="pointsman.strategies"))
+
+
+def _not_one_of(name: str, what: str, known: Any) -> str:
+    return f"{name!r} is not a {what}; allowed: {', '.join(sorted(known))}"
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a file.
+
+    Raises:
+        ConfigError: all problems of the file, a line each.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; name one with --config or POINTSMAN_CONFIG, or start from pointsman.yaml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
+    return parse(text, source=str(path), folder=path.resolve().parent)
+
+
+def parse(text: str, *, source: str = "<configuration>", folder: Path = Path()) -> Config:
+    """Check the text of a configuration; `source` starts each line of the error."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}:1: not YAML: {error}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{source}:1: must be a mapping with models, routes and default_route")
+    lines: dict[tuple[str | int, ...], int] = {}
+    problems = [f"{source}:{line}: {_dotted(loc)}: stands twice" for loc, line in _read_lines(root, (), lines)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    try:
+        return Config.model_validate(yaml.safe_load(text) | {"folder": folder})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_tell(error, source, lines))) from None
+
+
+def _read_lines(
+    node: yaml.Node, loc: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]
+) -> list[tuple[tuple[str | int, ...], int]]:
+    """Fill `lines` with the line of every value; return the keys that stand twice in one mapping."""
+    twice: list[tuple[tuple[str | int, ...], int]] = []
+    lines.setdefault(loc, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                twice.append(((*loc, name), key.start_mark.line + 1))
+            seen.add(name)
+            lines[*loc, name] = key.start_mark.line + 1
+            twice += _read_lines(value, (*loc, name), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            twice += _read_lines(value, (*loc, index), lines)
+    return twice
+
+
+def _tell(error: ValidationError, source: str, lines: Mapping[tuple[str | int, ...], int]) -> list[str]:
+    told: list[str] = []
+    for item in error.errors(include_url=False, include_input=False):
+        located = item.get("ctx", {}).get("error")
+        if isinstance(located, _Located):
+            told += [f"{source}:{_line(loc, lines)}: {_dotted(loc)}: {text}" for loc, text in located.problems]
+            continue
+        loc = tuple(step for step in item["loc"] if step != "[key]")
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            text = f"is not a field here; allowed: {', '.join(_fields_at(loc[:-1]))}"
+        elif item["type"] == "missing":
+            text = "is missing"
+        told.append(f"{source}:{_line(loc, lines)}: {_dotted(loc) or 'configuration'}: {text}")
+    return told
+
+
+def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
+    """The fields of the section at `loc`, for the error that lists them."""
+    table: Mapping[str, type[BaseModel]] = {
+        "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
+        "price": Price, "profile": Profile, "simulation": Simulation,
+    }  # fmt: skip
+    named: type[BaseModel] = Config
+    for step in loc:
+        named = table.get(str(step), named)
+    return [name for name in named.model_fields if name != "folder"]
+
+
+def _line(loc: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> int:
+    while loc and loc not in lines:
+        loc = loc[:-1]
+    return lines.get(loc, 1)
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.lstrip(".")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the file, for editors."""
+    schema = Config.model_json_schema()
+    schema["properties"].pop("folder", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Pointsman configuration"} | schema
+
+
+def read_secret(name: str) -> str | None:
+    """The value of environment variable `name`, or the content of the file that ``name_FILE`` names.
+
+    Raises:
+        ConfigError: if the file can't be read.
+    """
+    file = os.environ.get(f"{name}_FILE")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{name}_FILE: {error.strerror}: {file}") from None
+    return os.environ.get(name) or None

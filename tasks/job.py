@@ -1,0 +1,289 @@
+"""The contract: what crosses a process, frozen and versioned, JSON on the wire.
+
+A producer writes a `Job`; the ledger answers with a `Result`, which holds one `Part` for every section
+or vote (one in all for a single job). `docs/reference/job.md` draws the states.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from tasks.errors import BadInput
+
+__all__ = [
+    "FINAL",
+    "PRIORITIES",
+    "SCHEMA_VERSION",
+    "Candidate",
+    "Decision",
+    "Job",
+    "JobState",
+    "Message",
+    "Part",
+    "PartState",
+    "Result",
+    "Usage",
+    "new_id",
+    "parse_job",
+    "ulid",
+]
+
+SCHEMA_VERSION: Literal[1] = 1
+
+JobState: TypeAlias = Literal[
+    "accepted", "routed", "waiting", "running", "joining", "succeeded", "failed", "cancelled", "expired"
+]
+PartState: TypeAlias = Literal["waiting", "queued", "running", "succeeded", "failed", "skipped", "cancelled"]
+
+#: A job enters exactly one of these, once.
+FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+
+#: Rank in the backlog: the lower goes first.
+PRIORITIES: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id() -> str:
+    """A new ULID."""
+    return ulid(time.time_ns() // 1_000_000, secrets.randbits(80))
+
+
+def ulid(milliseconds: int, rest: int) -> str:
+    """A ULID in lower case: 26 characters, sorted by time, safe in a Redis key and in a URL. `rest` has 80 bits."""
+    number = (milliseconds << 80) | rest
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(_Value):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Job(_Value):
+    """What a producer submits. `id` is ours unless given; everything else is the producer's word."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str = Field(default_factory=new_id, pattern=r"^[0-9a-z]{26}$")
+    kind: str = "single"
+
+    text: str | None = None
+    messages: tuple[Message, ...] | None = None
+    items: tuple[str, ...] | None = None
+    prompt: str | None = None
+
+    split: str | None = None
+    join: str | None = None
+    n: int | None = Field(default=None, ge=1, le=1000)
+    policy: Literal["fail", "partial", "quorum"] = "fail"
+    quorum: int | None = Field(default=None, ge=1)
+    early_stop: Literal["exact", "off"] = "exact"
+    confidence: float | None = Field(default=None, gt=0, lt=1)
+    prefer: Literal["cost", "latency"] = "latency"
+
+    route: str | None = None
+    model: str = "auto"
+    strategy: str | None = None
+    priority_metric: Literal["speed", "accuracy", "creativity", "ethics", "cost"] | None = None
+    key: str | None = Field(default=None, max_length=1024)
+    priority: Literal["high", "normal", "low"] = "normal"
+    #: Seconds from acceptance within which the job must end; past it, it is `expired`.
+    deadline: float | None = Field(default=None, gt=0, le=30 * 86_400)
+
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    metadata: Mapping[str, JsonValue] = Field(default_factory=dict)
+    idempotency_key: str | None = Field(default=None, min_length=1, max_length=255)
+    webhook: str | None = None
+    budget_usd: float | None = Field(default=None, gt=0)
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    seed: int | None = None
+    stop: tuple[str, ...] | None = Field(default=None, max_length=4)
+    response_schema: Mapping[str, JsonValue] | None = None
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_stop(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _shape(self) -> Self:
+        given = [name for name in ("text", "messages", "items") if getattr(self, name) is not None]
+        if len(given) != 1:
+            said = " and ".join(given) or "none"
+            raise BadInput("text", f"exactly one of text, messages and items is needed, got {said}")
+        if self.text is not None and not self.text.strip():
+            raise BadInput("text", "is empty", "send the text that the model shall work on")
+        if self.messages is not None and not any(message.content.strip() for message in self.messages):
+            raise BadInput("messages", "hold no content", "send at least one message with content")
+        if self.items is not None:
+            if not self.items:
+                raise BadInput("items", "is empty", "send at least one item")
+            for index, item in enumerate(self.items):
+                if not item.strip():
+                    raise BadInput(f"items[{index}]", "is empty", "leave it out, or send its text")
+        self._check_kind()
+        return self
+
+    def _check_kind(self) -> None:
+        if self.kind == "sections":
+            if self.messages is not None:
+                raise BadInput("messages", "can't be cut into sections", "send text with split, or items")
+            if self.text is not None and self.split is None:
+                raise BadInput("split", "is needed to cut a text into sections", "name a split, or send items")
+            if self.items is not None and self.split not in {None, "list"}:
+                raise BadInput("split", "goes with text; items are cut already", "leave split out")
+        elif self.kind in {"single", "vote"} and self.items is not None:
+            raise BadInput("items", f"do not go with kind {self.kind!r}", 'use "kind": "sections"')
+        if self.kind == "vote" and self.n is None:
+            raise BadInput("n", "is needed: how many votes", 'for example "n": 5')
+        if self.kind != "vote" and self.n is not None:
+            raise BadInput("n", "goes with votes alone", 'use "kind": "vote"')
+        if self.policy == "quorum" and self.quorum is None:
+            raise BadInput("quorum", "is needed by the policy quorum", "say how many parts must succeed")
+        if self.policy != "quorum" and self.quorum is not None:
+            raise BadInput("quorum", "goes with the policy quorum alone", 'use "policy": "quorum"')
+
+    @property
+    def fixed_route(self) -> str | None:
+        """The route that the producer named, in either of the two ways to say it."""
+        return self.model.removeprefix("route:") if self.model.startswith("route:") else self.route
+
+    @property
+    def fixed_model(self) -> str | None:
+        """The model that the producer named."""
+        return None if self.model == "auto" or self.model.startswith("route:") else self.model
+
+    @property
+    def question(self) -> str:
+        """The text that classifiers read: the text, the last user's message, or the first item."""
+        if self.text is not None:
+            return self.text
+        if self.messages:
+            users = [message.content for message in self.messages if message.role == "user"]
+            return users[-1] if users else self.messages[-1].content
+        return self.items[0] if self.items else ""
+
+
+class Usage(_Value):
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens, output_tokens=self.output_tokens + other.output_tokens
+        )
+
+
+class Candidate(_Value):
+    """One model that could do the job, and what the strategy made of it: the lowest score was preferred."""
+
+    model: str
+    score: float | None = None
+    load: float | None = None
+    reason: str = ""
+
+
+class Decision(_Value):
+    """Why a job went where it went. `pointsman explain JOB` prints it."""
+
+    route: str
+    classifier: str
+    confidence: float
+    strategy: str
+    model: str | None = None
+    reason: str = ""
+    candidates: tuple[Candidate, ...] = ()
+
+
+class Part(_Value):
+    """One call of a job. `attempts` counts the times a model was asked, lost ones included."""
+
+    index: int
+    state: PartState
+    title: str = ""
+    model: str | None = None
+    simulated: bool = False
+    output: str | None = None
+    error: str | None = None
+    attempts: int = 0
+    usage: Usage = Usage()
+    cost_usd: float = 0.0
+    queue_wait_s: float | None = None
+    latency_s: float | None = None
+
+
+class Result(_Value):
+    """What is known of a job now; the whole truth once `state` is final."""
+
+    id: str
+    state: JobState
+    kind: str
+    output: str | None = None
+    error: str | None = None
+    #: Set when any part was answered by a simulated model: its output proves nothing.
+    simulated: bool = False
+    cost_usd: float = 0.0
+    usage: Usage = Usage()
+    routing: Decision | None = None
+    details: Mapping[str, JsonValue] = Field(default_factory=dict)
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    accepted_at: float
+    ended_at: float | None = None
+    parts_total: int = 0
+    parts_failed: int = 0
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+
+def parse_job(data: Any, *, at: str = "") -> Job:
+    """Read a job from parsed JSON.
+
+    `at` is where it stands in a larger request (``[3]``); it starts the field of the error.
+
+    Raises:
+        BadInput: with the first field that is wrong, and what it takes.
+    """
+    if not isinstance(data, Mapping):
+        raise BadInput(at or "job", "must be a JSON object")
+    try:
+        return Job.model_validate(data)
+    except BadInput as error:
+        raise BadInput(_join_path(at, error.field), error.problem, error.remedy) from None
+    except ValidationError as error:
+        raise _as_bad_input(error, at) from None
+
+
+def _as_bad_input(error: ValidationError, at: str) -> BadInput:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = _path(first["loc"])
+    if first["type"] == "extra_forbidden":
+        return BadInput(_join_path(at, field), "is not a field of a job", f"fields are: {', '.join(Job.model_fields)}")
+    return BadInput(_join_path(at, field), first["msg"][0].lower() + first["msg"][1:])
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.lstrip(".") or "job"
+
+
+def _join_path(at: str, field: str) -> str:
+    return f"{at}.{field}" if at else field

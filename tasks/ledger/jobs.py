@@ -1,0 +1,408 @@
+"""The job ledger: the truth about every job, in Redis, moved by one Lua script alone (`move.lua`).
+
+A job's keys carry its id as hash tag, so one job lives in one slot. Times are the server's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from tasks.job import FINAL, Decision, Job, Part, Result, Usage
+from tasks.ledger.fleet import LEASE
+from tasks.ledger.store import Command, Script, Store
+
+__all__ = ["MOVE", "Claim", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "digest"]
+
+MOVE = Script("move.lua")
+
+#: Fields of a job that may be large. They are kept apart, so that reading a job's state never reads them.
+BULK = frozenset({"text", "messages", "items"})
+
+#: A part that lost its worker this often is failed: what kills five workers will kill the sixth.
+MOST_LOST = 5
+#: A join that was started this often without an end is failed.
+MOST_JOINS = 5
+#: Seconds that a join has to conclude before another may start it.
+JOIN_LEASE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The part is ours until our lease lapses: everything the call needs."""
+
+    attempt: int
+    model: str
+    job: Job
+    decision: Decision
+    title: str
+    #: The section's own text, or None where the job's input serves.
+    section: str | None
+    queue_wait_s: float
+    #: Seconds left until the job's deadline, or None.
+    time_left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """No claim. `busy`: runs elsewhere (`owner`); `done`: `state` is final; `gone`: no such job or part."""
+
+    word: Literal["busy", "done", "gone"]
+    owner: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlan:
+    """One part of a fan-out, before it starts. `text` is None where the job's own input serves."""
+
+    model: str
+    title: str = ""
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """What is kept of a finished part besides its output."""
+
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0
+    latency_s: float | None = None
+    queue_wait_s: float | None = None
+    simulated: bool = False
+    error: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "in": self.usage.input_tokens,
+                "out": self.usage.output_tokens,
+                "usd": self.cost_usd,
+                "latency_s": self.latency_s,
+                "wait_s": self.queue_wait_s,
+                "sim": self.simulated,
+                "error": self.error,
+            },
+            separators=(",", ":"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the end of a part was taken. `complete` says why the job can be joined now: all, spoilt or decided."""
+
+    word: Literal["ended", "more", "complete", "final", "over", "stale", "gone"]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a job stands, for the sweeper: cheap to read, no text in it."""
+
+    state: str
+    kind: str
+    n: int | None
+    left: int
+    decision: Decision | None
+    deadline_at_ms: float | None
+    spec: Job | None
+
+
+class Jobs:
+    """Every step of every job. Each method is one round trip and may raise `Unreachable`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # -- a job's way, in order -------------------------------------------------------------------
+
+    def accepting(self, job: Job, *, keep_seconds: int) -> Command:
+        """The command that writes a new job; safe to send twice."""
+        bulk = job.model_dump_json(include=set(BULK), exclude_none=True)
+        spec = job.model_dump_json(exclude=set(BULK), exclude_none=True)
+        return _step(job.id, "accept", spec, bulk, job.kind, job.policy, job.early_stop, keep_seconds * 1000)
+
+    async def read(self, job_id: str) -> tuple[Job, str, Decision | None] | None:
+        """The whole job, its state and its routing decision so far; None if there is no such job."""
+        (fields,) = await self._store.run(("HMGET", _key(job_id), "spec", "input", "state", "decision"))
+        spec, bulk, state, decision = fields
+        if state is None:
+            return None
+        return _job(spec, bulk), state, Decision.model_validate_json(decision) if decision else None
+
+    async def route(self, job_id: str, decision: Decision, *, placed: str = "", model: str = "") -> str:
+        """``routed``, or ``over`` if the job went on without us."""
+        (reply,) = await self._store.run(_step(job_id, "route", decision.model_dump_json(), placed, model))
+        return str(reply[0])
+
+    def planning(self, job_id: str, decision_json: str, parts: Sequence[PartPlan], *, wave: int) -> Command:
+        """The command that writes the parts of a fan-out, of which the first `wave` are queued."""
+        flat: list[str] = []
+        for part in parts:
+            flat += (part.model, part.title, "" if part.text is None else json.dumps({"section": part.text}))
+        return _step(job_id, "plan", decision_json, wave, len(parts), *flat)
+
+    async def models(self, job_id: str, first: int, last: int) -> list[str]:
+        """The models of the parts from `first` to `last`, as far as there are parts."""
+        names = [f"{index}:model" for index in range(first, last)]
+        (reply,) = await self._store.run(("HMGET", f"{_key(job_id)}:parts", *names))
+        return [model for model in reply if model is not None]
+
+    async def queue(self, calls: Sequence[tuple[str, int, str]]) -> None:
+        """These calls (job, index, model) now stand in the queue of that model."""
+        by_job: dict[str, list[Any]] = {}
+        for job_id, index, model in calls:
+            by_job.setdefault(job_id, []).extend((index, model))
+        if by_job:
+            await self._store.run(*(_step(job_id, "queue", *pairs) for job_id, pairs in by_job.items()))
+
+    async def claim(self, job_id: str, index: int, owner: str, *, dead: str = "") -> Claim | Holding:
+        """Take a part to run it. `dead` is an owner whose lease has lapsed: the part may be taken from it."""
+        (reply,) = await self._store.run(_step(job_id, "claim", index, owner, dead, int(LEASE * 1000)))
+        word = reply[0]
+        if word == "busy":
+            return Holding("busy", owner=reply[1])
+        if word == "done":
+            return Holding("done", state=reply[1])
+        if word == "gone":
+            return Holding("gone")
+        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at = reply
+        given = json.loads(text)
+        section = given.get("section")
+        job = _job(spec, None if section is not None else text)
+        return Claim(
+            attempt=int(attempt),
+            model=model,
+            job=job,
+            decision=Decision.model_validate_json(decision),
+            title=title,
+            section=section,
+            queue_wait_s=max(0.0, (int(now) - int(queued_at)) / 1000),
+            time_left_s=None if job.deadline is None else job.deadline - (int(now) - int(accepted_at)) / 1000,
+        )
+
+    def finishing(
+        self, job_id: str, index: int, owner: str, *, output: str | None, record: PartRecord, ballot: str = ""
+    ) -> Command:
+        """The command that writes a part's end: its `output`, or where that is None the record's error.
+
+        The first writer wins.
+        """
+        return _step(
+            job_id,
+            "finish",
+            index,
+            owner,
+            "failed" if output is None else "succeeded",
+            (record.error or "") if output is None else output,
+            record.to_json(),
+            ballot,
+        )
+
+    async def retry(self, job_id: str, index: int, owner: str, problem: str) -> bool:
+        """Let go of a part so that it can be tried again; False if it isn't ours any more."""
+        (reply,) = await self._store.run(_step(job_id, "retry", index, owner, problem))
+        return bool(reply[0] == "ok")
+
+    async def join(self, job_id: str) -> str:
+        """``go``: join now. ``wait``: parts are missing. ``busy``: another joins. ``done``, ``gone``, ``poison``."""
+        (reply,) = await self._store.run(_step(job_id, "join", int(JOIN_LEASE * 1000), MOST_JOINS))
+        return str(reply[0])
+
+    async def conclude(
+        self, job_id: str, state: str, *, output: str = "", error: str = "", details: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Write the joined output, or why there is none; False if the job had ended before."""
+        (reply,) = await self._store.run(
+            _step(job_id, "conclude", state, output, error, json.dumps(details or {}, separators=(",", ":")))
+        )
+        return bool(reply[0] == "ok")
+
+    async def stop(self, job_id: str, state: str, error: str = "") -> str:
+        """End a job early: ``ok``, ``final`` (it had ended) or ``gone``."""
+        (reply,) = await self._store.run(_step(job_id, "stop", state, error))
+        return str(reply[0])
+
+    # -- for the sweeper -------------------------------------------------------------------------
+
+    async def requeue(self, job_id: str, index: int, owner: str) -> str:
+        """A part lost its worker or message: ``ok``, ``poison`` (it kills workers), ``final``, ``stale``, ``gone``."""
+        (reply,) = await self._store.run(_step(job_id, "requeue", index, owner, MOST_LOST, int(LEASE * 1000)))
+        return str(reply[0])
+
+    async def holders(self, calls: Sequence[tuple[str, int]]) -> list[tuple[str | None, str]]:
+        """State and owner of each part; the state is None where there is no such part."""
+        if not calls:
+            return []
+        replies = await self._store.run(
+            *(("HMGET", f"{_key(job)}:parts", f"{index}:state", f"{index}:owner") for job, index in calls)
+        )
+        return [(state, owner or "") for state, owner in replies]
+
+    async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
+        """Where each job stands; None where there is no such job."""
+        if not job_ids:
+            return []
+        fields = ("state", "kind", "n", "left", "decision", "spec", "accepted_at")
+        replies = await self._store.run(*(("HMGET", _key(job_id), *fields) for job_id in job_ids))
+        found: list[Standing | None] = []
+        for state, kind, n, left, decision, spec, accepted_at in replies:
+            if state is None:
+                found.append(None)
+                continue
+            job = _job(spec, None)
+            found.append(
+                Standing(
+                    state=state,
+                    kind=kind,
+                    n=None if n is None else int(n),
+                    left=int(left or 0),
+                    decision=Decision.model_validate_json(decision) if decision else None,
+                    deadline_at_ms=None if job.deadline is None else int(accepted_at) + job.deadline * 1000,
+                    spec=job,
+                )
+            )
+        return found
+
+    async def states(self, job_ids: Sequence[str]) -> list[str | None]:
+        if not job_ids:
+            return []
+        return list(await self._store.run(*(("HGET", _key(job_id), "state") for job_id in job_ids)))
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def result(self, job_id: str, *, outputs: bool = True) -> Result | None:
+        """All that is known of a job now, or None. Without `outputs` no text is read but the joined one."""
+        fields = (
+            "state",
+            "kind",
+            "n",
+            "failed",
+            "decision",
+            "output",
+            "error",
+            "details",
+            "accepted_at",
+            "ended_at",
+            "spec",
+        )
+        commands: list[Command] = [("HMGET", _key(job_id), *fields), ("HGETALL", f"{_key(job_id)}:parts")]
+        if outputs:
+            commands.append(("HGETALL", f"{_key(job_id)}:outputs"))
+        replies = await self._store.run(*commands)
+        state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec = replies[0]
+        if state is None:
+            return None
+        texts = _as_dict(replies[2]) if outputs else {}
+        parts = _parts(_as_dict(replies[1]), texts, int(n or 0), state)
+        if kind == "single" and parts:
+            output = parts[0].output
+        routing = Decision.model_validate_json(decision) if decision else None
+        if routing is not None and routing.model is None and parts:
+            models = sorted({part.model for part in parts if part.model})
+            routing = routing.model_copy(update={"model": models[0] if len(models) == 1 else None})
+        return Result(
+            id=job_id,
+            state=state,
+            kind=kind,
+            output=output,
+            error=error,
+            simulated=any(part.simulated for part in parts),
+            cost_usd=round(sum(part.cost_usd for part in parts), 9),
+            usage=sum((part.usage for part in parts), Usage()),
+            routing=routing,
+            details=json.loads(details) if details else {},
+            labels=_job(spec, None).labels,
+            accepted_at=int(accepted_at) / 1000,
+            ended_at=int(ended_at) / 1000 if ended_at else None,
+            parts_total=int(n or 0),
+            parts_failed=int(failed or 0),
+            parts=parts,
+        )
+
+    @asynccontextmanager
+    async def announcements(self, job_id: str) -> AsyncIterator[Any]:
+        """Subscribe to the words a job's steps are announced with. They may be missed: read the record too."""
+        async with self._store.redis.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(f"{_key(job_id)}:events")
+            yield channel
+
+    # -- idempotency -----------------------------------------------------------------------------
+
+    async def reserve_key(self, key: str, job: Job) -> tuple[str, bool]:
+        """Bind an idempotency key to this job unless it is bound: the id it is bound to, and if that job is the same.
+
+        The binding is made before the job is written; after a crash between the two, the next submission
+        with the same key writes the job under the id that was bound.
+        """
+        name = f"pm:idem:{digest(key)}"
+        ours = f"{job.id}:{fingerprint(job)}"
+        _, bound = await self._store.run(
+            ("SET", name, ours, "NX", "EX", 86_400 * 7),
+            ("GET", name),
+        )
+        job_id, _, mark = str(bound).partition(":")
+        return job_id, mark == fingerprint(job)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def fingerprint(job: Job) -> str:
+    """The same for two submissions of one request, whatever ids they were given."""
+    return digest(job.model_dump_json(exclude={"id"}))
+
+
+def _key(job_id: str) -> str:
+    return f"pm:{{{job_id}}}"
+
+
+def _step(job_id: str, step: str, *args: Any) -> Command:
+    key = _key(job_id)
+    return MOVE.command([key, f"{key}:parts", f"{key}:outputs", f"{key}:inputs", f"{key}:ballots"], step, *args)
+
+
+def _job(spec: str, bulk: str | None) -> Job:
+    """The job as it was accepted. Without its bulk it has no input to read, so it isn't checked again."""
+    data = json.loads(spec)
+    if bulk is None:
+        return Job.model_construct(**(data | {"text": None}))
+    return Job.model_validate(data | json.loads(bulk))
+
+
+def _as_dict(reply: Any) -> dict[str, str]:
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_state: str) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for index in range(n):
+        state = fields.get(f"{index}:state", "waiting")
+        if job_state in FINAL and state in {"waiting", "queued", "running"}:
+            # The job ended without it: nobody will touch it again.
+            state = "skipped" if job_state in {"succeeded", "failed"} else "cancelled"
+        record = json.loads(fields.get(f"{index}:record", "{}"))
+        parts.append(
+            Part(
+                index=index,
+                state=cast(Any, state),
+                title=fields.get(f"{index}:title", ""),
+                model=fields.get(f"{index}:model"),
+                simulated=bool(record.get("sim")),
+                output=texts.get(str(index)),
+                error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),
+                attempts=int(fields.get(f"{index}:attempts", 0)),
+                usage=Usage(input_tokens=record.get("in", 0), output_tokens=record.get("out", 0)),
+                cost_usd=record.get("usd", 0.0),
+                queue_wait_s=record.get("wait_s"),
+                latency_s=record.get("latency_s"),
+            )
+        )
+    return tuple(parts)

@@ -1,0 +1,96 @@
+"""The ledger as its users see it: jobs and fleet over one connection, and the steps that touch both in one round trip.
+
+A script touches either a job's keys or the fleet's, never both: a crash may fall between the two halves of a step here.
+Each half is safe to repeat, and the sweeper finds what stands half done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from tasks.job import Job
+from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, CallId, Fleet, admitted_of
+from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
+from tasks.ledger.store import Store, connect
+
+__all__ = ["Ledger"]
+
+#: Seconds after acceptance at which the sweeper looks at a job for the first time.
+FIRST_LOOK = 5.0
+
+
+class Ledger:
+    def __init__(self, url: str, models: Sequence[str], *, connections: int = 64) -> None:
+        """`url` as redis-py takes it; `models` are all models of the configuration."""
+        self._redis = connect(url, connections=connections)
+        self.store = Store(self._redis, (MOVE, FLEET))
+        self.jobs = Jobs(self.store)
+        self.fleet = Fleet(self.store, models)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def accept(self, jobs: Sequence[Job], *, keep_seconds: int) -> list[bool]:
+        """Write jobs; False where one of that id had been written before.
+
+        The sweeper's note goes first: a job that was written is always looked at again.
+        """
+        look = time.time() + FIRST_LOOK
+        commands = [self.fleet.watching(job.id, at=look) for job in jobs]
+        commands += [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
+        replies = await self.store.run(*commands)
+        return [reply[0] == "accepted" for reply in replies[len(jobs) :]]
+
+    async def plan(self, job: str, decision_json: str, parts: Sequence[PartPlan]) -> str:
+        """Write the parts of a fan-out and take the leases of its first wave: ``ok``, ``planned`` or ``over``."""
+        holding = self.fleet.holding(
+            _by_model(job, [part.model for part in parts[:WAVE]], first=0), seconds=QUEUED_LEASE
+        )
+        reply, *_ = await self.store.run(self.jobs.planning(job, decision_json, parts, wave=WAVE), *holding)
+        return str(reply[0])
+
+    async def send_wave(self, job: str, wave: int) -> list[str]:
+        """The models of the parts of a later wave, which are now queued."""
+        first = wave * WAVE
+        models = await self.jobs.models(job, first, first + WAVE)
+        await self.jobs.queue([(job, first + place, model) for place, model in enumerate(models)])
+        await self.fleet.hold(_by_model(job, models, first=first), seconds=QUEUED_LEASE)
+        return models
+
+    async def settle(
+        self, call: CallId, model: str, owner: str, *, output: str | None, record: PartRecord, ballot: str = ""
+    ) -> tuple[Outcome, list[Admitted]]:
+        """Write a part's end, free its place, and admit the next: whose messages shall be published."""
+        finished, freed = await self.store.run(
+            self.jobs.finishing(call.job, call.index, owner, output=output, record=record, ballot=ballot),
+            self.fleet.releasing(call, model),
+        )
+        admitted = admitted_of(freed)
+        await self.mark_queued(admitted)
+        return Outcome(finished[0], finished[1] if len(finished) > 1 else ""), admitted
+
+    async def free(self, call: CallId, model: str) -> list[Admitted]:
+        """A call ended without an outcome of its own: free its place and admit the next."""
+        admitted = await self.fleet.release(call, model)
+        await self.mark_queued(admitted)
+        return admitted
+
+    async def delay(
+        self, call: CallId, model: str, *, among: Sequence[str], priority: str, seconds: float
+    ) -> list[Admitted]:
+        """A call gives up its place and waits anew after `seconds`, for any of `among`; the next is admitted."""
+        admitted = await self.fleet.delay(call, model, among=among, priority=priority, seconds=seconds)
+        await self.mark_queued(admitted)
+        return admitted
+
+    async def mark_queued(self, admitted: Sequence[Admitted]) -> None:
+        """Tell the jobs of these calls where they stand now; a call learns its model from there."""
+        await self.jobs.queue([(call.job, call.index, model) for call, model in admitted])
+
+
+def _by_model(job: str, models: Sequence[str], *, first: int) -> dict[str, list[CallId]]:
+    calls: dict[str, list[CallId]] = {}
+    for index, model in enumerate(models, start=first):
+        calls.setdefault(model, []).append(CallId.part(job, index))
+    return calls

@@ -1,0 +1,233 @@
+-- The only thing that moves a job. One call, one step of the state machine in docs/reference/job.md.
+--
+--   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), output, error
+--         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, lost, times, record
+--         3 outputs  hash: <i> -> the text that the model wrote
+--         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead)
+--         5 ballots  hash: normalized answer (digest) -> votes
+--   ARGV  1 the step, then its arguments
+--
+-- All keys carry the job's hash tag, so the script runs in one slot. Nothing of the fleet is touched here.
+-- Time is the server's: clocks of workers may differ. Every reply is an array that starts with a word.
+
+local JOB, PARTS, OUTPUTS, INPUTS, BALLOTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local FINAL = { succeeded = true, failed = true, cancelled = true, expired = true }
+local PART_FINAL = { succeeded = true, failed = true, skipped = true, cancelled = true }
+-- A job in these states still wants the outputs of its parts.
+local OPEN = { accepted = true, routed = true, waiting = true, running = true }
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function job(field) return redis.call('HGET', JOB, field) end
+local function part(i, field) return redis.call('HGET', PARTS, i .. ':' .. field) end
+local function set_part(i, field, value) redis.call('HSET', PARTS, i .. ':' .. field, value) end
+
+-- Announcements only speed waiting up; whoever waits reads the record.
+local function announce(word) redis.call('PUBLISH', JOB .. ':events', word) end
+
+local function enter(state)
+  redis.call('HSET', JOB, 'state', state, state .. '_at', now)
+  if FINAL[state] then
+    redis.call('HSET', JOB, 'ended_at', now)
+    local keep = tonumber(job('keep_ms'))
+    for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, keep) end
+  end
+  announce(state)
+end
+
+local step = {}
+
+-- spec, input, kind, policy, early_stop, keep_ms
+function step.accept(spec, input, kind, policy, early_stop, keep_ms)
+  local state = job('state')
+  if state then return { 'exists', state } end
+  redis.call('HSET', JOB, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy,
+    'early_stop', early_stop, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
+  enter('accepted')
+  return { 'accepted' }
+end
+
+-- decision; for a single job also where its call stands ("queued" or "waiting") and on which model
+function step.route(decision, placed, model)
+  local state = job('state')
+  if not state then return { 'gone' } end
+  if state ~= 'accepted' and state ~= 'routed' and state ~= 'waiting' then return { 'over', state } end
+  redis.call('HSET', JOB, 'decision', decision)
+  if placed and placed ~= '' then
+    redis.call('HSET', JOB, 'n', 1, 'left', 1)
+    set_part(0, 'state', placed)
+    set_part(0, 'queued_at', now)
+    if model ~= '' then set_part(0, 'model', model) end
+    enter(placed == 'waiting' and 'waiting' or 'routed')
+  else
+    enter('routed')
+  end
+  return { 'routed' }
+end
+
+-- decision, wave, n, then n times: model, title, input ("" where the job's own input serves)
+function step.plan(decision, wave, n, ...)
+  local state = job('state')
+  if not state then return { 'gone' } end
+  if not OPEN[state] then return { 'over', state } end
+  if job('n') then return { 'planned' } end
+  local rest = { ... }
+  n = tonumber(n)
+  redis.call('HSET', JOB, 'decision', decision, 'n', n, 'left', n)
+  for i = 0, n - 1 do
+    local model, title, input = rest[3 * i + 1], rest[3 * i + 2], rest[3 * i + 3]
+    local placed = i < tonumber(wave) and 'queued' or 'waiting'
+    redis.call('HSET', PARTS, i .. ':state', placed, i .. ':model', model, i .. ':title', title,
+      i .. ':queued_at', now)
+    if input ~= '' then redis.call('HSET', INPUTS, i, input) end
+  end
+  announce('planned')
+  return { 'ok' }
+end
+
+-- pairs of index, model: these calls now stand in the queue of that model
+function step.queue(...)
+  local pairs_ = { ... }
+  for k = 1, #pairs_, 2 do
+    local i, model = pairs_[k], pairs_[k + 1]
+    if part(i, 'state') == 'waiting' then
+      set_part(i, 'state', 'queued')
+      set_part(i, 'model', model)
+    end
+  end
+  return { 'ok' }
+end
+
+-- A call that just started may not have shown up among the leases yet: its owner counts as alive for a lease's time.
+local function just_started(i, lease_ms) return now - tonumber(part(i, 'started_at')) < tonumber(lease_ms) end
+
+-- index, owner, the dead owner from whom the part may be taken ("" = none), lease_ms
+function step.claim(i, owner, from, lease_ms)
+  local state, stood = job('state'), part(i, 'state')
+  if not state or not stood then return { 'gone' } end
+  if PART_FINAL[stood] then return { 'done', stood } end
+  if not OPEN[state] then
+    set_part(i, 'state', 'skipped')
+    return { 'done', 'skipped' }
+  end
+  local holder = part(i, 'owner') or ''
+  if stood == 'running' and holder ~= owner and (holder ~= from or just_started(i, lease_ms)) then
+    return { 'busy', holder }
+  end
+  -- The same owner asks twice when the first reply was lost on the way: that is one attempt.
+  local attempts = redis.call('HINCRBY', PARTS, i .. ':attempts', holder == owner and 0 or 1)
+  set_part(i, 'state', 'running')
+  set_part(i, 'owner', owner)
+  set_part(i, 'started_at', now)
+  if state ~= 'running' then enter('running') else announce('part ' .. i .. ' running') end
+  return { 'go', attempts, part(i, 'model'), job('spec'), redis.call('HGET', INPUTS, i) or job('input'),
+    job('decision'), part(i, 'title') or '', part(i, 'queued_at'), now, job('accepted_at') }
+end
+
+-- Is there nothing more to wait for? A vote whose leader can't be caught, a part that spoils the job, the last one.
+local function complete()
+  if tonumber(job('left')) == 0 then return 'all' end
+  if job('policy') == 'fail' and tonumber(job('failed')) > 0 then return 'spoilt' end
+  if job('kind') == 'vote' and job('early_stop') == 'exact' then
+    local first, second = 0, 0
+    for _, votes in ipairs(redis.call('HVALS', BALLOTS)) do
+      votes = tonumber(votes)
+      if votes > first then first, second = votes, first elseif votes > second then second = votes end
+    end
+    -- Strictly more than the runner-up can still reach: a tie would be broken by order, so it is no decision.
+    if first > second + tonumber(job('left')) then return 'decided' end
+  end
+  return nil
+end
+
+-- index, owner, "succeeded" or "failed", output, record (JSON), ballot ("" = none)
+function step.finish(i, owner, verdict, output, record, ballot)
+  local state, stood = job('state'), part(i, 'state')
+  if not state or not stood then return { 'gone' } end
+  if PART_FINAL[stood] then return { 'final', stood } end
+  if not OPEN[state] then
+    set_part(i, 'state', 'cancelled')
+    set_part(i, 'record', record)
+    return { 'over', state }
+  end
+  -- A call that lost its part to another may still bring an answer (the first one counts), never a failure.
+  if verdict == 'failed' and part(i, 'owner') ~= owner then return { 'stale' } end
+  set_part(i, 'state', verdict)
+  set_part(i, 'record', record)
+  set_part(i, 'ended_at', now)
+  if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, i, output) end
+  redis.call('HINCRBY', JOB, 'left', -1)
+  if verdict == 'failed' then redis.call('HINCRBY', JOB, 'failed', 1) end
+  if ballot ~= '' then redis.call('HINCRBY', BALLOTS, ballot, 1) end
+  if job('kind') == 'single' then
+    if verdict == 'failed' then redis.call('HSET', JOB, 'error', output) end
+    enter(verdict)
+    return { 'ended', verdict }
+  end
+  announce('part ' .. i .. ' ' .. verdict)
+  local why = complete()
+  return why and { 'complete', why } or { 'more' }
+end
+
+-- index, owner, problem: the attempt failed and shall be tried again
+function step.retry(i, owner, problem)
+  if part(i, 'state') ~= 'running' or part(i, 'owner') ~= owner then return { 'stale' } end
+  set_part(i, 'state', 'waiting')
+  set_part(i, 'problem', problem)
+  set_part(i, 'queued_at', now)
+  if job('kind') == 'single' then enter('waiting') else announce('part ' .. i .. ' waiting') end
+  return { 'ok' }
+end
+
+-- index, the dead owner ("" = the part was never claimed), how often a part may lose its worker, lease_ms
+function step.requeue(i, owner, most, lease_ms)
+  local state, stood = job('state'), part(i, 'state')
+  if not state or not stood then return { 'gone' } end
+  if PART_FINAL[stood] or not OPEN[state] then return { 'final' } end
+  if stood == 'running' then
+    if part(i, 'owner') ~= owner or just_started(i, lease_ms) then return { 'stale' } end
+    if redis.call('HINCRBY', PARTS, i .. ':lost', 1) >= tonumber(most) then return { 'poison' } end
+  end
+  set_part(i, 'state', 'queued')
+  announce('part ' .. i .. ' queued')
+  return { 'ok', part(i, 'model') or '' }
+end
+
+-- lease_ms, how often a join may be started: whoever gets "go" joins, and has lease_ms to conclude
+function step.join(lease_ms, most)
+  local state = job('state')
+  if not state then return { 'gone' } end
+  if FINAL[state] then return { 'done', state } end
+  if state == 'joining' then
+    if now - tonumber(job('joining_at')) < tonumber(lease_ms) then return { 'busy' } end
+  elseif not job('n') or not complete() then
+    return { 'wait' }
+  end
+  if redis.call('HINCRBY', JOB, 'joins', 1) > tonumber(most) then return { 'poison' } end
+  enter('joining')
+  return { 'go' }
+end
+
+-- state, output, error, details (JSON)
+function step.conclude(state, output, problem, details)
+  local stood = job('state')
+  if stood ~= 'joining' then return { stood and FINAL[stood] and 'final' or 'stale', stood or 'gone' } end
+  if state == 'succeeded' then redis.call('HSET', JOB, 'output', output) end
+  if problem ~= '' then redis.call('HSET', JOB, 'error', problem) end
+  redis.call('HSET', JOB, 'details', details)
+  enter(state)
+  return { 'ok' }
+end
+
+-- "cancelled", "expired" or "failed", from any state that isn't final
+function step.stop(state, problem)
+  local stood = job('state')
+  if not stood then return { 'gone' } end
+  if FINAL[stood] then return { 'final', stood } end
+  if problem ~= '' then redis.call('HSET', JOB, 'error', problem) end
+  enter(state)
+  return { 'ok', job('n') or '0' }
+end
+
+return step[ARGV[1]](unpack(ARGV, 2))

@@ -1,0 +1,44 @@
+"""Where Redis is: from the environment, or the server that `pointsman up` runs in its state directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks.config import read_secret
+from tasks.errors import ConfigError
+
+__all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "state_dir"]
+
+#: In the state directory: one line, the URL at which the embedded server of that directory is reached.
+ADDRESS_FILE = "redis.url"
+DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
+
+
+def state_dir() -> Path:
+    """``POINTSMAN_STATE_DIR``, or ``pointsman`` under the XDG state home."""
+    named = os.environ.get("POINTSMAN_STATE_DIR")
+    if named:
+        return Path(named).expanduser().absolute()
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "pointsman"
+
+
+def redis_url() -> str:
+    """``POINTSMAN_REDIS_URL`` (or the file named by ``POINTSMAN_REDIS_URL_FILE``), else the embedded server's.
+
+    Raises:
+        ConfigError: for a URL that is none of redis://, rediss:// and unix://.
+    """
+    url = read_secret("POINTSMAN_REDIS_URL")
+    if url is None:
+        address = state_dir() / ADDRESS_FILE
+        url = address.read_text(encoding="utf-8").strip() if address.is_file() else DEFAULT_REDIS
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError("POINTSMAN_REDIS_URL: must start with redis://, rediss:// or unix://")
+    return url
+
+
+def broker_url(url: str) -> str:
+    """The same address in Celery's words, for broker and result backend alike."""
+    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url

@@ -1,0 +1,79 @@
+"""The Celery application: what its messages look like and which queues there are. The same for all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from tasks.queue.address import broker_url
+
+__all__ = ["JOIN", "ROUTE", "VISIBILITY_TIMEOUT", "make_app", "model_queue"]
+
+ROUTE = "route"
+JOIN = "join"
+
+#: Seconds until the broker hands an unacknowledged message to another worker. The sweeper recovers a dead worker's
+#: calls within seconds; this only tidies up behind it, so it is longer than any call.
+VISIBILITY_TIMEOUT = 3900
+
+
+def model_queue(model: str) -> str:
+    return f"model.{model}"
+
+
+def make_app(name: str, redis: str, *, models: tuple[str, ...] = ()) -> Celery:
+    """An application at this Redis (a URL as redis-py takes it), with the queues of these models."""
+    app = Celery(name, set_as_current=True)
+    url = broker_url(redis)
+    app.conf.update(
+        broker_url=url,
+        result_backend=url,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+        },
+        # JSON alone, in both directions.
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        # A message is acknowledged when its call has ended, and a worker reserves no more than it runs.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        # The ledger is the truth; Celery's results serve the chords alone.
+        task_ignore_result=True,
+        result_expires=86_400,
+        result_chord_expires=7 * 86_400,
+        # What Flower shows.
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        task_track_started=False,
+        # The threads pool, until the worker brings one of its own.
+        worker_pool="threads",
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_proc_alive_timeout=30.0,
+        task_default_queue=ROUTE,
+        task_queues=[_queue(name) for name in (ROUTE, JOIN, *map(model_queue, models))],
+        task_create_missing_queues=True,
+        task_routes=_routes,
+        timezone="UTC",
+    )
+    return app
+
+
+def _queue(name: str) -> Queue:
+    """A queue with an exchange of its own: a shared one would copy each message to all queues bound to it."""
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+def _routes(name: str, *_args: Any, **_kwargs: Any) -> dict[str, str] | None:
+    """Where a message goes that names no queue: only calls must, since theirs is the model's."""
+    return {"queue": JOIN} if name == "tasks.join" else {"queue": ROUTE} if name.startswith("tasks.") else None

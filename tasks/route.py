@@ -1,0 +1,104 @@
+"""Step 2 of a job's way: what is it, which models may do it, and which one now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import shared_task
+from celery.utils.log import get_task_logger
+
+from tasks.classify.decision import Verdict
+from tasks.errors import PointsmanError, Unreachable
+from tasks.job import Decision, Job
+from tasks.ledger import Admitted, CallId
+from tasks.ports import Ports, ports_of
+from tasks.routing.choose import choose
+
+__all__ = ["classify", "route"]
+
+log = get_task_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What is to be published: calls that were admitted (not all need be of this job), or a fan-out."""
+
+    admitted: Sequence[Admitted] = ()
+    fanout: bool = False
+
+
+@shared_task(name="tasks.route", bind=True)
+def route(self: Any, job_id: str) -> None:
+    """Route one job. Safe to repeat: what was decided stays decided, what is in flight stays there."""
+    ports = ports_of(self.app)
+    routed = ports.run(route_job(ports, job_id))
+    if routed.admitted:
+        ports.publisher.calls(routed.admitted)
+    if routed.fanout:
+        ports.publisher.fanout(job_id)
+
+
+async def route_job(ports: Ports, job_id: str) -> Routed:
+    known = await ports.ledger.jobs.read(job_id)
+    if known is None:
+        log.warning("no such job: %s", job_id)
+        return Routed()
+    job, state, decided = known
+    if state not in {"accepted", "routed", "waiting"}:
+        return Routed()
+    try:
+        if job.kind == "single":
+            return Routed(admitted=await _place(ports, job))
+        if decided is None:
+            await ports.ledger.jobs.route(job_id, _of_fanout(classify(job, ports)))
+        return Routed(fanout=True)
+    except Unreachable:
+        raise  # the sweeper has it routed again
+    except PointsmanError as error:
+        await ports.ledger.jobs.stop(job_id, "failed", str(error))
+    except Exception as error:
+        log.exception("routing of %s failed", job_id)
+        await ports.ledger.jobs.stop(job_id, "failed", f"routing failed: {type(error).__name__}")
+    return Routed()
+
+
+def classify(job: Job, ports: Ports) -> Verdict:
+    """The route of a job: the one that was named, or what the classifiers say."""
+    if job.fixed_route is not None:
+        return Verdict(job.fixed_route, "explicit", 1.0, "the producer named the route")
+    if job.fixed_model is not None:
+        # A model without a route is a plain call: no route's prompt belongs to it.
+        return Verdict("", "explicit", 1.0, "the producer named the model")
+    return ports.cascade.classify(job.question)
+
+
+async def _place(ports: Ports, job: Job) -> list[Admitted]:
+    """Choose and admit in one step, then write down where the call stands."""
+    verdict = classify(job, ports)
+    snapshot = await ports.ledger.fleet.snapshot(turn=verdict.route)
+    decision, ranking = choose(job, verdict, ports.config, snapshot)
+    call = CallId(job.id, 0)
+    admitted = await ports.ledger.fleet.admit(call, ranking.preferences, bound=ranking.bound, priority=job.priority)
+    model = next((place.model for place in admitted if place.call == call), None)
+    waits_for = ranking.preferences[0].model if ranking.bound else ""
+    await ports.ledger.jobs.route(
+        job.id,
+        decision.model_copy(update={"model": model or waits_for or None}),
+        placed="queued" if model else "waiting",
+        model=model or waits_for,
+    )
+    await ports.ledger.mark_queued([place for place in admitted if place.call != call])
+    return admitted
+
+
+def _of_fanout(verdict: Verdict) -> Decision:
+    """The route of a fan-out; which models its parts go to is decided when they are cut."""
+    return Decision(
+        route=verdict.route,
+        classifier=verdict.classifier,
+        confidence=verdict.confidence,
+        strategy="",
+        reason=verdict.reason,
+    )

@@ -1,0 +1,369 @@
+"""Cut a document into sections that can be worked on at the same time.
+
+Nothing is lost: the texts of all sections, one after the other, are the document, character for character.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["SPLITS", "Section", "split"]
+
+#: Characters of a title: it names a section in an answer and in a trace; a clause may be one line of 10,000.
+TITLE_CHARACTERS = 100
+
+
+#: Characters of a line in which the patterns of appendices and tables of contents search: a heading is short, and
+#: their backtracking must not meet a line of a megabyte.
+LINE_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of a document. `index` counts from 0; `title` is the line people know it by, "" when it has none."""
+
+    index: int
+    title: str
+    text: str
+
+
+def split(text: str, how: str) -> list[Section]:
+    """Return the sections of `text`, in order, by the split called `how`.
+
+    Raises `BadInput` when there is no split of that name, and when the document has no section of that kind.
+    """
+    if how not in SPLITS:
+        raise BadInput("split", f"there is no split {how!r}", f"use one of: {', '.join(SPLITS)}")
+    return SPLITS[how](text)
+
+
+def headings(text: str) -> list[Section]:
+    """Begin a section at each Markdown heading of any level (CommonMark 4.2, 4.3).
+
+    Headings are ``# ATX`` or underlined with ``===`` or ``---``. Fenced code, comments and front matter hold none. Text before the first heading is a section titled "".
+    """
+    lines = _lines(text)
+    cuts = list(_heading_cuts(lines))
+    if not cuts:
+        raise BadInput("text", "the document has no Markdown heading", _other("headings"))
+    return _cut(lines, cuts, opening="")
+
+
+def numbered(text: str) -> list[Section]:
+    """Begin a section at each top-level clause: ``1. Definitions``, ``2) …``, ``§ 4``, ``Article V``, ``Section 6``.
+
+    Among all lines that begin with a number the clauses are the longest ascending run that agrees in style and
+    indentation, so lists inside clauses, sub-clauses (``1.1``), wrapped lines and tables of contents are left alone.
+    What stands before the first clause is the section "Preamble"; an appendix, exhibit, schedule or list of references
+    after the last one is a section of its own. Fewer than two clauses are none.
+    """
+    lines = _lines(text)
+    chain = _longest_chain(list(_clauses(lines)))
+    if len(chain) < 2:
+        raise BadInput("text", "the document has no numbered clauses", _other("numbered"))
+    cuts = [(_box_top(lines, clause.line), _clause_title(lines, clause)) for clause in chain]
+    if after := next((line for line in range(chain[-1].line + 1, len(lines)) if _ends_body(lines, line)), None):
+        cuts.append((after, _appendix_title(lines, after)))
+    return _cut(lines, cuts, opening="Preamble")
+
+
+#: Every split, by the name a job asks for.
+SPLITS: Mapping[str, Callable[[str], list[Section]]] = {"headings": headings, "numbered": numbered}
+
+
+def _other(how: str) -> str:
+    return f"use another split ({', '.join(name for name in SPLITS if name != how)}) or send the parts as items"
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines with their ends; unlike `str.splitlines`, a form feed or U+2028 ends none."""
+    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
+
+
+def _cut(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, opening: str) -> list[Section]:
+    """Sections that begin at the line numbers of `cuts`; blank lines before the first belong to it."""
+    first = cuts[0][0]
+    starts = list(cuts)
+    if "".join(lines[:first]).strip():
+        starts.insert(0, (0, opening))
+    else:
+        starts[0] = (0, cuts[0][1])
+    ends = [start for start, _ in starts[1:]] + [len(lines)]
+    return [
+        Section(index, title, "".join(lines[start:end]))
+        for index, ((start, title), end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+def _shorten(title: str) -> str:
+    title = " ".join(title.split())
+    return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1].rstrip() + "…"
+
+
+# --- Markdown headings ------------------------------------------------------------------------------------------------
+
+_ATX = re.compile(r" {0,3}#{1,6}(?:[ \t]+(?P<title>.*))?$")
+_UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+_FENCE = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")
+#: Lines that are no paragraph text, so an underline beneath them is none: quotes, list items, rules, tables.
+_NO_PARAGRAPH = re.compile(r" {0,3}(?:>|<!--|[-+*](?:[ \t]|$)|\d{1,9}[.)][ \t]+$|(?:[-*_][ \t]*){3,}$|\|)")
+
+
+def _heading_cuts(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    closing: re.Pattern[str] | None = None  # what ends the fence or comment we are in
+    paragraph: int | None = None
+    for number in range(_front_matter(lines), len(lines)):
+        line = lines[number].rstrip("\r\n")
+        if closing is not None:
+            closing = None if closing.search(line) else closing
+        elif fence := _FENCE.match(line):
+            closing, paragraph = re.compile(rf"^ {{0,3}}{fence['mark']}{fence['mark'][0]}*[ \t]*$"), None
+        elif line.lstrip().startswith("<!--") and "-->" not in line:
+            closing, paragraph = re.compile("-->"), None
+        elif atx := _ATX.match(line):
+            paragraph = None
+            yield number, _shorten(_without_closing(atx["title"] or ""))
+        elif paragraph is not None and _UNDERLINE.match(line):
+            yield paragraph, _shorten(" ".join(lines[paragraph:number]))
+            paragraph = None
+        elif not line.strip() or _NO_PARAGRAPH.match(line):
+            paragraph = None
+        elif paragraph is None and not line.startswith(("    ", "\t")):
+            paragraph = number
+
+
+def _without_closing(title: str) -> str:
+    """Drop the closing sequence of ``# Title #``, but not the sharp of ``# C#``."""
+    title = title.strip()
+    bare = title.rstrip("#")
+    return bare if not bare or bare[-1].isspace() else title
+
+
+def _front_matter(lines: Sequence[str]) -> int:
+    """Where the document begins after YAML front matter, whose closing ``---`` would underline its last line."""
+    if lines and lines[0].rstrip() == "---":
+        for number, line in enumerate(lines[1:], 1):
+            if line.rstrip() == "---":
+                return number + 1
+            if not line.strip():
+                break
+    return 0
+
+
+# --- Numbered clauses -------------------------------------------------------------------------------------------------
+
+#: What may stand before a number: indentation, and then Markdown (``##``, ``**``) or a comment or box (``*``, ``//``).
+_PREFIX = r"(?P<prefix>[ \t\f]*(?:(?:\#{1,6}|//+|[*|>;])[ \t]+)?\*{0,2})"
+_CLAUSE = re.compile(
+    _PREFIX
+    + r"""(?:
+      (?P<word>section|sec\.|article|art\.|clause|chapter|§)[ \t]*
+      (?P<n>\d{1,3}|[IVXL]+)(?P<end>[.):](?!\d)|(?=[ \t]*$)|(?=[ \t]*[–—-])|(?=[ \t]+["“'(A-ZÀ-Þ]))
+    | (?P<plain>\d{1,3}|[IVXL]+)(?P<stop>[.)])(?=[ \t*]|$)
+    | (?P<major>\d{1,3})\.(?P<minor>[01])\.?(?=[ \t]+["“'(*A-ZÀ-Þ])
+    | (?P<bare>\d{1,3})(?=[ \t]+["“'A-ZÀ-Þ])
+    )(?P<rest>.*)$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CAPITAL = re.compile(r"[ \t]*[\"“'(*]*[A-ZÀ-Þ]")
+_CONTENTS_ROW = re.compile(r"(?:\.[ \t]?){3,}[ \t]*\d+\s*$|(?:\t| {3,})\d{1,4}\s*$")
+_END = re.compile(
+    r"\s*(?:\*+\s*)?(?:end of (?:the )?(?:terms|licen[cs]e|agreement|document|contract)\b.*)$", re.IGNORECASE
+)
+_APPENDIX = re.compile(
+    r"\s*[#*]*\s*(?:(?:appendix|appendices|annex|exhibit|schedule|attachment|addendum)"
+    r"(?:\s+(?:\d{1,2}|[A-Z]|[IVX]+)\b)?\s*(?:[:.–—-].*)?|how to (?:apply|use) .*)$",
+    re.IGNORECASE,
+)
+_REFERENCES = re.compile(r"\s*[#*]*\s*(?:references|bibliography)[*:]*(?:\s{3,}.*)?\s*$", re.IGNORECASE)
+_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50}
+
+#: How much a candidate speaks for a clause: a blank line before it, text beneath it; a number without a full stop
+#: or with a sub-number (`1.1`, where a document has no line for clause 1 itself) speaks less.
+SET_OFF, HAS_BODY, BARE, SUB = 0.3, 0.3, -0.4, -0.3
+#: What a step between two clauses costs: another indentation, another style, each number left out, and stealing an
+#: item out of the middle of a list.
+SHIFTED, RESTYLED, LEFT_OUT, OUT_OF_LIST = 0.4, 1.2, 1.0, 0.7
+#: Most numbers that may be missing between two clauses ("5. [deleted]" without its line).
+LARGEST_GAP = 2
+#: What a run that does not begin with 0 or 1 costs: an excerpt may, wrapped lines often do.
+LATE_START = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Clause:
+    """A line that may begin a clause. `part` counts the appendices and the like before it."""
+
+    line: int
+    number: int
+    style: str
+    prefix: str
+    right: int
+    part: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The best run that ends with `clause`; of equal ones the one that began earlier."""
+
+    score: float
+    start: int
+    clause: _Clause
+    before: _Run | None
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        return round(self.score, 6), -self.start
+
+
+def _clauses(lines: Sequence[str]) -> Iterator[_Clause]:
+    part = 0
+    for line, raw in enumerate(lines):
+        if _ends_body(lines, line):
+            part += 1
+        match = _CLAUSE.match(raw.rstrip("\r\n"))
+        if match is None or _CONTENTS_ROW.search(raw[-LINE_CHARACTERS:]):
+            continue
+        written = match["n"] or match["plain"] or match["major"] or match["bare"]
+        number = int(written) if written.isdigit() else _roman(written)
+        if number is None or not _titled(match):
+            continue
+        kind = (match["word"] or "").lower() or ("sub" + match["minor"] if match["major"] else "")
+        style = f"{kind}|{'roman' if not written.isdigit() else ''}|{match['stop'] or ''}"
+        weight = 1.0 + (SET_OFF if _set_off(lines, line) else 0) + (HAS_BODY if _has_body(lines, line) else 0)
+        weight += BARE if match["bare"] else SUB if match["major"] else 0
+        yield _Clause(line, number, style, match["prefix"], len(match["prefix"]) + len(written), part, weight)
+
+
+def _titled(match: re.Match[str]) -> bool:
+    """Whether what follows a number can open a clause; after one without a full stop that takes a capital letter.
+
+    "Section 5 of this License" and "11 of the WIPO copyright treaty" are lines that were wrapped there.
+    """
+    rest = match["rest"].lstrip()
+    if match["plain"] or match["end"] or (match["word"] and not rest[:1].isalpha()):
+        return True
+    return _CAPITAL.match(rest) is not None
+
+
+def _longest_chain(clauses: Sequence[_Clause]) -> list[_Clause]:
+    """Find the run of clauses with the highest score; linear in their number.
+
+    Dynamic programming over (number, style, indentation): for each such key only the best run is kept.
+    """
+    best: dict[tuple[object, ...], _Run] = {}
+    winner: _Run | None = None
+    last: _Clause | None = None
+    part = 0
+    for clause in clauses:
+        if clause.part != part:  # a run does not go on in the appendix
+            best, last, part = {}, None, clause.part
+        run = _Run(clause.weight - (LATE_START if clause.number > 1 else 0), clause.line, clause, None)
+        in_list = last is not None and last.number == clause.number - 1 and last.style == clause.style
+        for gap in range(LARGEST_GAP + 1):
+            number = clause.number - 1 - gap
+            for key, cost in _keys(clause, number):
+                if (before := best.get(key)) is not None:
+                    stolen = OUT_OF_LIST if in_list and before.clause is not last else 0
+                    score = before.score + clause.weight - cost - gap * LEFT_OUT - stolen
+                    run = max(run, _Run(score, before.start, clause, before), key=lambda known: known.rank)
+        for key, _ in _keys(clause, clause.number):
+            if key not in best or run.rank > best[key].rank:
+                best[key] = run
+        if winner is None or run.rank > winner.rank:
+            winner = run
+        last = clause
+    chain = []
+    while winner is not None:
+        chain.append(winner.clause)
+        winner = winner.before
+    return chain[::-1]
+
+
+def _keys(clause: _Clause, number: int) -> tuple[tuple[tuple[object, ...], float], ...]:
+    """Where the runs are found that end with `number`, and what a step from them to `clause` costs."""
+    return (
+        ((number, clause.style, clause.prefix), 0.0),
+        ((number, clause.style, clause.right), 0.0),  # " 9." above "10.": aligned at the right
+        ((number, clause.style), SHIFTED),
+        ((number,), RESTYLED),
+    )
+
+
+def _set_off(lines: Sequence[str], line: int) -> bool:
+    return line == 0 or lines[line].startswith("\f") or _is_blank(lines[line - 1])
+
+
+def _has_body(lines: Sequence[str], line: int) -> bool:
+    """Whether the next line that is not blank is text, and no other clause."""
+    following = next((raw for raw in lines[line + 1 : line + 4] if not _is_blank(raw)), None)
+    return following is not None and _CLAUSE.match(following.rstrip("\r\n")) is None
+
+
+def _is_blank(raw: str) -> bool:
+    """Whether a line has neither letter nor digit: empty, a rule, an underline, the side of a box."""
+    return not any(map(str.isalnum, raw))
+
+
+def _ends_body(lines: Sequence[str], line: int) -> bool:
+    """Whether the clauses end before this line: the heading of an appendix, exhibit, list of references and so on."""
+    raw = lines[line]
+    if len(raw) > LINE_CHARACTERS or not _set_off(lines, line) or _CONTENTS_ROW.search(raw):
+        return False
+    if _END.match(raw) or _REFERENCES.match(raw):
+        return True
+    alone = line + 1 == len(lines) or _is_blank(lines[line + 1])
+    return alone and _APPENDIX.match(raw) is not None
+
+
+def _box_top(lines: Sequence[str], line: int) -> int:
+    """Find the first line of a box drawn around a clause (the Mozilla licence has two), else the clause's own."""
+    top = line
+    while top and _is_blank(lines[top - 1]) and lines[top - 1].lstrip().startswith("*"):
+        top -= 1
+    return top
+
+
+def _clause_title(lines: Sequence[str], clause: _Clause) -> str:
+    """Take the number with the words up to the first full stop or gap; from the next line when the number stands alone."""
+    heading = lines[clause.line].strip().lstrip("#*|>;/ \t\f").rstrip("*| \t")
+    match = _CLAUSE.match(heading)
+    assert match is not None
+    rest = match["rest"].strip(" \t*")
+    label = heading[: match.start("rest")].strip()
+    if not rest:
+        below = next((raw.strip() for raw in lines[clause.line + 1 : clause.line + 3] if not _is_blank(raw)), "")
+        titled = len(below) <= TITLE_CHARACTERS and not below.endswith((".", ";", ","))
+        return _shorten(f"{label} {below}") if below and titled else label.rstrip(".:")
+    words = re.split(r"\.(?=\s|$)|:(?=\s|$)| {3,}|\t", rest, maxsplit=1)[0]
+    return _shorten(f"{label} {words or rest}")
+
+
+def _appendix_title(lines: Sequence[str], line: int) -> str:
+    """Take the line itself, or the heading right after "END OF TERMS AND CONDITIONS", which says more."""
+    following = next(
+        (number for number in range(line + 1, min(line + 4, len(lines))) if not _is_blank(lines[number])), line
+    )
+    best = following if _END.match(lines[line]) and _ends_body(lines, following) else line
+    return _shorten(re.split(r" {3,}", lines[best].strip(" \t\f\r\n#*"), maxsplit=1)[0].rstrip(".:"))
+
+
+def _roman(written: str) -> int | None:
+    """Return the value of a Roman numeral up to 89; None for letters that are none, such as "VX" or "ll"."""
+    if written != written.upper():
+        return None
+    values = [_ROMAN[letter] for letter in written]
+    total = sum(
+        -value if value < following else value for value, following in zip(values, [*values[1:], 0], strict=True)
+    )
+    tens, ones = divmod(total, 10)
+    exact = ["", "X", "XX", "XXX", "XL", "L", "LX", "LXX", "LXXX", ""][min(tens, 9)]
+    return total if written == exact + ["", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX"][ones] else None

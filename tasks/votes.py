@@ -1,0 +1,186 @@
+"""Count votes: the answer that most takes of one task agree on."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Count", "count", "decided", "normalize"]
+
+#: Wrappings taken off one answer ("**Answer:** (`5`)." has four); past it the rest stays, so that time is linear.
+MAX_WRAPPINGS = 16
+#: Longest number, in characters, that is rewritten: a longer run of digits is an identifier.
+MAX_NUMBER = 40
+
+#: What may stand around an answer and says nothing. No sign, currency, %, #, + or bracket: "-5", "$5", "C#", "f(x)".
+_EDGE = " \t\r\n.,;:!?\"'`´“”„‘’‚«»‹›*_~…。、，！？"
+_LEAD = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+|my\s+)?(?:(?:final|correct|right|best)\s+)?"
+    r"answer(?:\s+is\b[\s*_:]*|[\s*_]*[:=][\s*_]*)",
+)
+_BULLET = re.compile(r"[-*+•]\s+")
+_NUMBER = re.compile(
+    r"(?P<sign>[-+−]?)\s?(?P<currency>[$€£¥₹]?)\s?(?P<sign2>[-+−]?)(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)"
+    r"(?:\.(?P<fraction>[0-9]*))?(?P<unit>\s?[%€£$¥₹°]|\s[^\W\d_]+)?",
+)
+_BRACKETS = {"(": ")", "[": "]", "{": "}", "$": "$"}
+
+
+def normalize(answer: str) -> str:
+    r"""Return the ballot of a free answer: two answers vote for the same thing when these are equal.
+
+    Case-folded, whitespace collapsed, without quotes, punctuation, Markdown emphasis, brackets or ``\boxed{…}`` around
+    it, without a leading "Answer:" or "The answer is". An answer that is one number is written canonically ("1,200.50"
+    and "1200.5"); a currency, percent sign or one unit word stays part of it ("$5.00" is "$5", not "5"), and numbers
+    inside sentences stay as they are ("Python 3.10" is not "Python 3.1"). A JSON object or array, also in a code
+    fence, becomes compact JSON with sorted keys, its strings normalised in the same way. Idempotent for what has at
+    most 16 wrappings; never raises.
+    """
+    text = answer.strip()
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        # Not by a pattern: its backtracking over runs of blanks would take quadratic time.
+        text = text[text.index("\n") : -3].strip()
+    if text[:1] in {"{", "["}:
+        try:
+            value = _canonical(json.loads(text, parse_constant=_refuse))
+            # A lone surrogate ("\\ud800" is legal JSON) could not be stored.
+            return json.dumps(value, sort_keys=True, **_COMPACT).encode("utf-8", "replace").decode()
+        except (ValueError, RecursionError):
+            pass
+    return _plain(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The outcome of a vote.
+
+    `winner` is the text of the first answer, in index order, with the winning ballot; None when nothing was counted.
+    `votes` are the winner's, `total` all that were counted: a blank answer is an abstention. `ballots` go from ballot
+    to votes, in order of appearance. `tie` names every ballot with the most votes, the winner's first, and is empty
+    when the winner is alone.
+    """
+
+    winner: str | None
+    ballot: str | None
+    votes: int
+    total: int
+    ballots: Mapping[str, int]
+    tie: tuple[str, ...]
+
+
+def count(answers: Sequence[str]) -> Count:
+    """Count `answers`, given in index order.
+
+    Of several ballots with the most votes the one that got there first in index order wins: the same answers give the
+    same winner, whichever of them finished first.
+    """
+    ballots: dict[str, int] = {}
+    originals: dict[str, str] = {}
+    reached: list[str] = []
+    most = 0
+    for answer in answers:
+        ballot = normalize(answer)
+        if not ballot:
+            continue
+        originals.setdefault(ballot, answer)
+        ballots[ballot] = votes = ballots.get(ballot, 0) + 1
+        if votes > most:
+            most, reached = votes, [ballot]
+        elif votes == most:
+            reached.append(ballot)
+    total = sum(ballots.values())
+    if not reached:
+        return Count(None, None, 0, total, ballots, ())
+    return Count(originals[reached[0]], reached[0], most, total, ballots, tuple(reached) if len(reached) > 1 else ())
+
+
+def decided(counts: Mapping[str, int], remaining: int) -> bool:
+    """Whether no outcome of the `remaining` votes changes which ballot wins; `counts` go from ballot to votes.
+
+    Lossless: the leader must stay ahead even if all that is outstanding goes to the second, or to a ballot nobody has
+    named yet. Strictly ahead, because who wins a tie depends on the indices of the votes, which `counts` don't know.
+    With nothing remaining it is always decided.
+    """
+    if remaining <= 0:
+        return True
+    first, second = [*sorted(counts.values(), reverse=True), 0, 0][:2]
+    return first > second + remaining
+
+
+#: How canonical JSON is written.
+_COMPACT: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False}
+
+
+def _plain(text: str) -> str:
+    # NFC again after folding: it may leave letter and accent apart ("ǰ").
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    text = " ".join(text.split())
+    for _ in range(MAX_WRAPPINGS):
+        shorter = _unwrap(text)
+        if not shorter or shorter == text:
+            break
+        text = shorter
+    return _number(text)
+
+
+def _unwrap(text: str) -> str:
+    """One layer less; the same text when there is none, "" when it is nothing but wrapping."""
+    if lead := _LEAD.match(text):
+        return text[lead.end() :]
+    if bullet := _BULLET.match(text):
+        return text[bullet.end() :]
+    stripped = text.strip(_EDGE)
+    # The point of ".5" is no punctuation.
+    if re.match(r"[0-9]", stripped) and re.search(r"(?:^|[^.])\.$", text[: text.find(stripped)][-2:]):
+        stripped = "." + stripped
+    if stripped != text:
+        return stripped
+    if text.startswith("\\boxed{") and text.endswith("}"):
+        return text[7:-1].strip()
+    closing = _BRACKETS.get(text[:1])
+    inside = text[1:-1]
+    # Only one pair: "(a) or (b)", "[1] … [2]" and "$5 or 6$ …" keep theirs.
+    if closing and len(text) > 2 and text.endswith(closing) and not {text[0], closing} & set(inside):
+        return inside.strip()
+    return text
+
+
+def _number(text: str) -> str:
+    """`text` in canonical form when all of it is one number."""
+    match = _NUMBER.fullmatch(text) if len(text) <= MAX_NUMBER else None
+    if match is None or not (match["whole"] or match["fraction"]) or (match["sign"] and match["sign2"]):
+        return text
+    whole = match["whole"].replace(",", "")
+    # "007" and "02134" are codes, not quantities.
+    if len(whole) > 1 and whole.startswith("0"):
+        return text
+    fraction = (match["fraction"] or "").rstrip("0")
+    digits = f"{whole or '0'}.{fraction}" if fraction else whole or "0"
+    sign = "-" if {match["sign"], match["sign2"]} & {"-", "−"} and digits != "0" else ""
+    unit = match["unit"] or ""
+    # "5 %" is "5%", "5 km" keeps its space.
+    unit = unit.strip() if not unit.strip().isalpha() else unit
+    return f"{sign}{match['currency']}{digits}{unit}"
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):  # 1e999 is read as infinity
+            raise ValueError(value)
+        return int(value) if value.is_integer() else value
+    return _plain(value) if isinstance(value, str) else value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)

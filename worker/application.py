@@ -1,0 +1,93 @@
+"""What happens in a worker process, from start to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+
+import tasks.batch
+import tasks.call
+import tasks.fanout
+import tasks.join
+import tasks.route  # noqa: F401 - importing registers
+from tasks.config import Config, load
+from tasks.errors import ConfigError, PointsmanError
+from tasks.queue.address import redis_url
+from tasks.queue.app import make_app
+from worker.logs import configure_logs
+
+if TYPE_CHECKING:
+    from tasks.ports import Ports
+    from worker.runtime import Runtime
+
+__all__ = ["app"]
+
+
+def _config_path() -> Path:
+    return Path(os.environ.get("POINTSMAN_CONFIG") or "pointsman.yaml")
+
+
+def _models() -> tuple[str, ...]:
+    """The models whose queues a worker consumes when it is told none; without a configuration there are none yet."""
+    try:
+        return tuple(load(_config_path()).models)
+    except ConfigError:
+        return ()  # the worker itself refuses to start; inspect, control and flower need no configuration
+
+
+app = make_app("pointsman", redis_url(), models=_models())
+_runtime: Runtime | None = None
+
+
+def _bound_ports() -> Ports:
+    """This process's ports; a pool that forks makes one runtime a child."""
+    global _runtime  # noqa: PLW0603 - one a process, like the application itself
+    if _runtime is None or not _runtime.is_ours:
+        from worker.runtime import Runtime  # noqa: PLC0415 - inspect and control need no loop
+
+        _runtime = Runtime(app, load(_config_path()), redis_url())
+    return _runtime.ports
+
+
+app.pointsman_ports = _bound_ports  # type: ignore[attr-defined]
+
+
+@signals.celeryd_init.connect
+def _check(options: Any = None, **_: Any) -> None:
+    """Refuse to start on a configuration with errors, or for the queue of a model that it doesn't have."""
+    try:
+        config = load(_config_path())
+        _check_queues((options or {}).get("queues"), config)
+    except PointsmanError as error:
+        print(f"pointsman worker: {error}", file=sys.stderr)  # noqa: T201 - nothing is set up yet to log
+        raise SystemExit(2) from None
+
+
+def _check_queues(queues: Any, config: Config) -> None:
+    names = queues.split(",") if isinstance(queues, str) else list(queues or ())
+    for name in names:
+        model = name.removeprefix("model.")
+        if name.startswith("model.") and model not in config.models:
+            raise ConfigError(f"queue {name}: no such model; configured: {', '.join(sorted(config.models))}")
+
+
+@signals.setup_logging.connect
+def _logs(loglevel: Any = None, **_: Any) -> None:
+    configure_logs(loglevel)
+
+
+@signals.worker_ready.connect
+def _ready(sender: Any = None, **_: Any) -> None:
+    # A pool that forks binds in its children; the others bind now, so that the sweeper runs before the first task.
+    if getattr(sender.pool, "is_green", False) or type(sender.pool).__module__ != "celery.concurrency.prefork":
+        _bound_ports()
+
+
+@signals.worker_shutdown.connect
+def _shutdown(**_: Any) -> None:
+    if _runtime is not None and _runtime.is_ours:
+        _runtime.close()

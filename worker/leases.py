@@ -1,0 +1,79 @@
+"""This process's running calls: their heartbeat, and their cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from tasks.errors import PointsmanError
+from tasks.ledger import CallId, Ledger
+
+__all__ = ["Heartbeat"]
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two renewals: several fit into a lease, so that one lost round trip costs nothing.
+BEAT = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class RunningCall:
+    name: CallId
+    model: str
+    future: asyncio.Future[Any]
+    cancelled: bool = field(default=False)
+
+
+class Heartbeat:
+    """`tasks.ports.Leases`. Belongs to one event loop; costs one round trip a beat, however many calls run."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._running: set[RunningCall] = set()
+        self._process = secrets.token_hex(6)
+        self._claims = itertools.count()
+
+    def new_owner(self) -> str:
+        return f"{self._process}:{next(self._claims)}"
+
+    @property
+    def count(self) -> int:
+        """Calls in flight in this process."""
+        return len(self._running)
+
+    @contextmanager
+    def holding(self, call: CallId, model: str, running: asyncio.Future[Any]) -> Iterator[RunningCall]:
+        held = RunningCall(call, model, running)
+        self._running.add(held)
+        try:
+            yield held
+        finally:
+            self._running.discard(held)
+
+    async def beat_forever(self) -> None:
+        """Renew all leases once a `BEAT`. A Redis that is away for a moment is asked again at the next."""
+        while True:
+            try:
+                await self.beat()
+            except PointsmanError as error:
+                log.warning("heartbeat.missed", problem=str(error), calls=len(self._running))
+            await asyncio.sleep(BEAT)
+
+    async def beat(self) -> None:
+        if not self._running:
+            return
+        by_model: dict[str, list[CallId]] = {}
+        for held in self._running:
+            by_model.setdefault(held.model, []).append(held.name)
+        await self._ledger.fleet.hold(by_model)
+        cancelled = await self._ledger.fleet.cancelled()
+        for held in [held for held in self._running if held.name.job in cancelled]:
+            held.cancelled = True
+            held.future.cancel()
