@@ -1,0 +1,185 @@
+"""A small fleet for one test: a real Valkey, simulated models over HTTP, real Celery worker processes.
+
+Everything is a process of its own on free ports, so tests run side by side; everything ends with the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+import yaml
+
+from ops.embedded.server import ValkeyServer
+from producer import Producer
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+#: Seconds that anything here may take before the test fails; generous, since two cores serve many processes.
+PATIENCE = 60.0
+
+
+def wait_for(condition: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
+    """The first true value of `condition`, asked again and again until `within` seconds have passed."""
+    end = time.monotonic() + within
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what} did not happen within {within:g} s"
+        time.sleep(0.02)  # between two looks, not a guess at how long it takes
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Worker:
+    """One Celery worker process."""
+
+    def __init__(self, queues: str, concurrency: int, env: Mapping[str, str], log: Path) -> None:
+        self.queues = queues
+        self._log = log
+        name = f"{log.stem}@test"
+        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", queues, "-c", str(concurrency)]
+        command += ["-n", name, "-l", "INFO", "--without-gossip", "--without-mingle"]
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                command, env={**os.environ, **env}, stdout=file, stderr=subprocess.STDOUT, cwd=REPOSITORY
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def wait_until_ready(self) -> None:
+        wait_for(lambda: " ready." in self.log or self.process.poll() is not None, f"start of worker {self.queues}")
+        assert self.process.poll() is None, self.log
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """A warm shutdown."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(PATIENCE / 2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+class Fleet:
+    def __init__(self, folder: Path, config: Mapping[str, Any], simulations: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.valkey = ValkeyServer(folder / "state")
+        self._config = config
+        self._simulations = simulations
+        self._ends = ExitStack()
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> Fleet:
+        self.valkey.start()
+        self._ends.callback(self.valkey.stop)
+        self.models_url = self.serve_models(self._simulations)
+        self.config_path = self.folder / "pointsman.yaml"
+        config = {"limits": {"keep_seconds": 3600}, **self._config}
+        config["models"] = {
+            name: {"provider": "openai", "base_url": self.models_url, **model} for name, model in config["models"].items()
+        }
+        self.config_path.write_text(yaml.safe_dump(config))
+        self.producer = Producer(self.config_path, redis=self.valkey.url)
+        self._ends.callback(self.producer.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGTERM)
+        try:
+            for worker in self.workers:
+                worker.stop()
+        finally:
+            self._ends.close()
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"POINTSMAN_REDIS_URL": self.valkey.url, "POINTSMAN_CONFIG": str(self.config_path)}
+
+    @property
+    def redis(self) -> redis.Redis:
+        client = redis.Redis.from_url(self.valkey.url, decode_responses=True)
+        self._ends.callback(client.close)
+        return client
+
+    def serve_models(self, simulations: Mapping[str, Any]) -> str:
+        """Serve simulated models over HTTP; returns the base URL."""
+        place = self.folder / f"models-{time.monotonic_ns()}"
+        place.with_suffix(".json").write_text(json.dumps(simulations))
+        ready = place.with_suffix(".ready")
+        command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(place.with_suffix(".json"))]
+        process = subprocess.Popen([*command, "--port", "0", "--ready-file", str(ready)], cwd=REPOSITORY)
+        self._ends.callback(process.wait, 10)
+        self._ends.callback(process.terminate)
+        wait_for(ready.exists, "start of the simulated models")
+        return ready.read_text().strip()
+
+    def stats(self, model: str) -> dict[str, int]:
+        """How often the simulated server of this fleet was asked for a model: requests, in_flight, peak_in_flight."""
+        answer = httpx.get(self.models_url.removesuffix("/v1") + "/stats").json()
+        return dict(answer[model])
+
+    def start(self, queues: str, concurrency: int = 4, *, wait: bool = True, env: Mapping[str, str] | None = None) -> Worker:
+        name = f"worker{len(self.workers)}"
+        worker = Worker(queues, concurrency, {**self.env, **(env or {})}, self.folder / f"{name}.log")
+        self.workers.append(worker)
+        if wait:
+            worker.wait_until_ready()
+        return worker
+
+    def start_all(self, queues: Sequence[tuple[str, int]]) -> list[Worker]:
+        """Start several workers at once and wait for all."""
+        started = [self.start(queue, concurrency, wait=False) for queue, concurrency in queues]
+        for worker in started:
+            worker.wait_until_ready()
+        return started
+
+    def celery(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A stock command, ``celery -A worker …``."""
+        return subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "worker", *command],
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            cwd=REPOSITORY,
+            check=False,
+        )
+
+
+@contextmanager
+def fleet(
+    folder: Path, *, models: Mapping[str, Any], simulations: Mapping[str, Any], **config: Any
+) -> Iterator[Fleet]:
+    """A fleet whose `models` are simulated as `simulations` say; no worker runs yet."""
+    first = next(iter(models))
+    config.setdefault("routes", {"only": {"models": [first]}})
+    config.setdefault("default_route", next(iter(config["routes"])))
+    with Fleet(folder, {"models": models, **config}, simulations) as running:
+        yield running
