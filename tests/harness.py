@@ -97,6 +97,8 @@ class Fleet:
     def __enter__(self) -> Fleet:
         self.valkey.start()
         self._ends.callback(self.valkey.stop)
+        self._http = httpx.Client(timeout=PATIENCE)
+        self._ends.callback(self._http.close)
         self.models_url = self.serve_models(self._simulations)
         self.config_path = self.folder / "pointsman.yaml"
         config = {"limits": {"keep_seconds": 3600}, **self._config}
@@ -142,8 +144,7 @@ class Fleet:
 
     def stats(self, model: str) -> dict[str, int]:
         """How often the simulated server of this fleet was asked for a model: requests, in_flight, peak_in_flight."""
-        answer = httpx.get(self.models_url.removesuffix("/v1") + "/stats").json()
-        return dict(answer[model])
+        return dict(self._http.get(self.models_url.removesuffix("/v1") + "/stats").json()[model])
 
     def start(self, queues: str, concurrency: int = 4, *, wait: bool = True, env: Mapping[str, str] | None = None) -> Worker:
         name = f"worker{len(self.workers)}"

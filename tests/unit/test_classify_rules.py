@@ -1,0 +1,103 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.classify import Abstention, KeywordRules, Verdict
+
+RULES = KeywordRules(
+    {
+        "billing": ["invoice", "credit card", "straße"],
+        "refund": ["refund", "money back", "refund policy", "退款"],
+        "dev": ["c++", "401(k)", "api"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ("Where is my INVOICE?", "billing"),
+        ("my credit\n  card, and the invoice; refund", "billing"),
+        ("I want my Money Back!", "refund"),
+        ("wie heißt die STRASSE", "billing"),
+        ("我要退款", "refund"),
+        ("is c++ faster", "dev"),
+        ("about the 401(k).", "dev"),
+    ],
+)
+def test_the_route_with_the_most_keywords_wins(text, route):
+    verdict = RULES.classify(text)
+
+    assert verdict is not None
+    assert verdict.route == route
+    assert verdict.classifier == "rules"
+
+
+@pytest.mark.parametrize("text", ["", "invoices", "reinvoice", "rapid", "nothing here", "\x00\xff" * 9])
+def test_only_whole_words_count(text):
+    assert RULES.classify(text) is None
+
+
+def test_a_keyword_said_twice_counts_once():
+    once, thrice = RULES.judge("refund"), RULES.judge("refund refund refund")
+
+    assert isinstance(once, Verdict)
+    assert once == thrice
+    assert once.confidence == pytest.approx(2 / 3)
+
+
+def test_the_longer_of_two_keywords_is_meant():
+    rules = KeywordRules({"sales": ["order"], "refund": ["cancel order", "order back"]})
+
+    verdict = rules.classify("cancel order")
+
+    assert verdict is not None
+    assert verdict.route == "refund"
+
+
+def test_a_tie_abstains_and_names_both():
+    said = RULES.judge("the invoice and the api")
+
+    assert isinstance(said, Abstention)
+    assert said.reason == "tie between billing and dev, 1 keyword each"
+
+
+def test_others_that_match_lower_the_confidence():
+    alone, contested = RULES.classify("invoice credit card"), RULES.classify("invoice credit card refund")
+
+    assert alone is not None
+    assert contested is not None
+    assert alone.confidence == pytest.approx(3 / 4)
+    assert contested.confidence == pytest.approx(3 / 5)
+
+
+def test_no_keywords_are_no_rules():
+    assert isinstance(KeywordRules({}).judge("x"), Abstention)
+    assert isinstance(KeywordRules({"a": ["", "  "]}).judge("x"), Abstention)
+
+
+@given(keyword=st.text(alphabet=".*+?()[]{}|^$\\ab é", min_size=1).filter(str.strip))
+def test_any_keyword_finds_itself(keyword):
+    rules = KeywordRules({"a": [keyword]})
+
+    assert rules.classify(f"so, {keyword} !") is not None
+
+
+@given(st.text())
+def test_no_text_is_an_error(text):
+    RULES.judge(text)
+
+
+def test_a_thousand_keywords_and_a_megabyte_take_one_pass():
+    rules = KeywordRules({f"r{i}": [f"word{i}{j} x" for j in range(100)] for i in range(10)})
+
+    assert rules.classify("word " * 200_000 + "word77 x") is not None
+
+
+def test_keywords_that_begin_alike_are_all_found():
+    rules = KeywordRules({"a": ["car", "card", "card  holder", "care"]})
+
+    verdict = rules.classify("care for the card holder, his car and his card")
+
+    assert verdict is not None
+    assert verdict.confidence == pytest.approx(5 / 6)

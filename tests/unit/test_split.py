@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import BadInput
+from tasks.split import SPLITS, split
+
+ROOT = Path(__file__).parents[2]
+#: Left out where they are absent, by having no case: a checkout without the data loses these tests only.
+DOCUMENTS = sorted((ROOT / "../shared/data/documents").glob("*.txt"))
+EXPECTED = {
+    "gpl-3": (range(18), "How to Apply These Terms to Your New Programs"),
+    "apache-2.0": (range(1, 10), "APPENDIX: How to apply the Apache License to your work"),
+    "mpl-2.0": (range(1, 11), "Exhibit A - Source Code Form License Notice"),
+    "oos-eval-paper": (range(1, 6), "References"),
+}
+
+
+def titles(text: str, how: str = "numbered") -> list[str]:
+    return [section.title for section in split(text, how)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_a_real_document_is_cut_at_its_clauses(path):
+    text = path.read_text(encoding="utf-8")
+
+    sections = split(text, "numbered")
+
+    numbers, after = EXPECTED[path.stem]
+    assert [section.title.split()[0].rstrip(".") for section in sections[1:-1]] == [str(n) for n in numbers]
+    assert sections[0].title == "Preamble"
+    assert sections[-1].title == after
+    assert "".join(section.text for section in sections) == text
+
+
+def test_our_own_licence_has_nine_clauses_between_a_preamble_and_an_appendix():
+    sections = split((ROOT / "LICENSE").read_text(encoding="utf-8"), "numbered")
+
+    assert [section.index for section in sections] == list(range(11))
+    assert sections[1].title == "1. Definitions"
+    assert sections[2].title == "2. Grant of Copyright License"
+    assert sections[9].title == "9. Accepting Warranty or Additional Liability"
+    assert sections[10].text.lstrip().startswith("END OF TERMS AND CONDITIONS")
+
+
+def test_lists_inside_clauses_and_in_the_appendix_are_no_clauses():
+    text = (
+        "1. Scope\n\nThese apply:\n\n1. first\n2. second\n3. third\n\n2. Term\n\nSince 2019. Not before\n"
+        "2007. Nor then.\n\n3. End\n\nSee clause\n4. It says so.\n\n"
+        "Appendix A: Steps\n\n4. Install\n\ntext\n\n5. Run\n\ntext\n"
+    )
+
+    assert titles(text) == ["1. Scope", "2. Term", "3. End", "Appendix A: Steps"]
+
+
+def test_an_indented_list_is_no_run_of_clauses():
+    text = "1. A\n   1. x\n   2. y\n   3. z\n2. B\n   1. x\n   2. y\n3. C\ntext\n"
+
+    assert titles(text) == ["1. A", "2. B", "3. C"]
+
+
+def test_a_table_of_contents_is_part_of_the_preamble():
+    contents = "1. Scope ........ 1\n2. Term ......... 2\n3. End .......... 3\n\n"
+    body = "1. Scope\n\nAll.\n\n2. Term\n\nLong.\n\n3. End\n\nNever.\n"
+
+    sections = split(contents + body, "numbered")
+
+    assert sections[0].text == contents
+    assert [section.title for section in sections[1:]] == ["1. Scope", "2. Term", "3. End"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Section 1. Scope.\nx\nSection 2. Term.\nas in\nSection 3 of this\n", ["Section 1. Scope", "Section 2. Term"]),
+        ("§ 1 Geltung\nx\n§ 2 Kündigung\ny\n", ["§ 1 Geltung", "§ 2 Kündigung"]),
+        ("Article 1\n\nSubject\n\nx y.\n\nArticle 2\n\nScope\n\nz.\n", ["Article 1 Subject", "Article 2 Scope"]),
+        (
+            "ARTICLE I. Name\nx\nARTICLE II. Purpose\ny\nARTICLE III. End\n",
+            ["ARTICLE I. Name", "ARTICLE II. Purpose", "ARTICLE III. End"],
+        ),
+        ("## 1. Scope\nx\n## 2. Term\n### 1. a\n### 2. b\n## 3. End\n", ["1. Scope", "2. Term", "3. End"]),
+        ("**1. Scope**\nx\n\n**2. Term**\ny\n", ["1. Scope", "2. Term"]),
+        ("1) Scope\r\nx\r\n2) Term\r\n", ["1) Scope", "2) Term"]),
+        ("1.1 Scope\nx\n1.2 More\n2.1 Term\ny\n3.1 End\n", ["1.1 Scope", "2.1 Term", "3.1 End"]),
+        (" 8. H\nx\n 9. I\ny\n10. J\nz\n", ["8. H", "9. I", "10. J"]),
+        ("1. A\nx\n\n2. B\ny\n\n4. D\nz\n", ["1. A", "2. B", "4. D"]),
+    ],
+)
+def test_the_styles_of_real_contracts_are_known(text, expected):
+    assert titles(text) == expected
+
+
+def test_markdown_headings_of_both_kinds_begin_sections():
+    text = "intro\n\n# One #\na\n```\n# no\n```\nTwo\n===\nb\n\n- item\n---\n### C#\n~~~\n# no\n"
+
+    assert titles(text, "headings") == ["", "One", "Two", "C#"]
+
+
+def test_front_matter_comments_and_code_hold_no_headings():
+    text = "---\ntitle: x\n---\n<!--\n# no\n-->\n    # no\n\n#no\n\n# Yes\n"
+
+    assert titles(text, "headings") == ["", "Yes"]
+
+
+@pytest.mark.parametrize("how", sorted(SPLITS))
+@pytest.mark.parametrize("text", ["", "\n \n", "Just a letter.\n\nIn 2019 we met.\n"])
+def test_a_document_without_sections_is_refused_with_a_remedy(how, text):
+    with pytest.raises(BadInput) as caught:
+        split(text, how)
+
+    assert caught.value.field == "text"
+    assert caught.value.remedy
+
+
+def test_an_unknown_split_names_those_there_are():
+    with pytest.raises(BadInput) as caught:
+        split("1. a\n2. b", "chapters")
+
+    assert caught.value.field == "split"
+    assert all(name in caught.value.remedy for name in SPLITS)
+
+
+NUMBERED = [
+    "1. A",
+    "2. B",
+    "3. C.",
+    "  1. x",
+    "10. Y",
+    "§ 1 Z",
+    "§ 2",
+    "Article IV",
+    "\f1 X",
+    "Appendix A",
+    "END OF TERMS",
+]
+MARKDOWN = ["# H", "## 1. K", "T", "===", "---", "```", "~~~", "<!--", "-->", "*", "", "text"]
+LINES = st.sampled_from(NUMBERED + MARKDOWN)
+ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
+
+
+@given(
+    how=st.sampled_from(sorted(SPLITS)),
+    text=st.lists(st.tuples(LINES | st.text(max_size=9), ENDS)).map(lambda rows: "".join(a + b for a, b in rows)),
+)
+def test_no_character_is_lost(how, text):
+    try:
+        sections = split(text, how)
+    except BadInput:
+        return
+    assert "".join(section.text for section in sections) == text
+    assert [section.index for section in sections] == list(range(len(sections)))
+    assert all(section.text for section in sections)
+
+
+@pytest.mark.parametrize("how", sorted(SPLITS))
+@pytest.mark.parametrize("unit", [" ", "1. A\n", "1. ", "#", "# A\n", "*\n", ".", "\n", "1. A\n2. B\n", "x"])
+def test_a_megabyte_of_anything_takes_no_quadratic_time(how, unit):
+    text = "1. A\n2. B\n# H\n" + unit * (300_000 // len(unit))
+
+    assert "".join(section.text for section in split(text, how)) == text
