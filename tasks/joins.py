@@ -100,7 +100,7 @@ def check_policy(
     """None when a job with so many parts `succeeded` and `failed` may be joined, else the sentence why it failed.
 
     ``fail``: no part may fail. ``partial``: one must succeed. ``quorum``: `quorum` must succeed. Under every policy a
-    job of which nothing succeeded fails. Raises `BadInput` when the policy is ``quorum`` and `quorum` is below 1 or None.
+    job of which nothing succeeded fails. Raises `BadInput` for the policy ``quorum`` without a `quorum` of at least 1.
     """
     parts = succeeded + failed
     if policy == "quorum" and (quorum is None or quorum < 1):

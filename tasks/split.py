@@ -47,7 +47,8 @@ def split(text: str, how: str) -> list[Section]:
 def headings(text: str) -> list[Section]:
     """Begin a section at each Markdown heading of any level (CommonMark 4.2, 4.3).
 
-    Headings are ``# ATX`` or underlined with ``===`` or ``---``. Fenced code, comments and front matter hold none. Text before the first heading is a section titled "".
+    Headings are ``# ATX`` or underlined with ``===`` or ``---``. Fenced code, comments and front matter hold
+    none. Text before the first heading is a section titled "".
     """
     lines = _lines(text)
     cuts = list(_heading_cuts(lines))
@@ -191,6 +192,9 @@ SET_OFF, HAS_BODY, BARE, SUB = 0.3, 0.3, -0.4, -0.3
 #: What a step between two clauses costs: another indentation, another style, each number left out, and stealing an
 #: item out of the middle of a list.
 SHIFTED, RESTYLED, LEFT_OUT, OUT_OF_LIST = 0.4, 1.2, 1.0, 0.7
+#: What a step costs from clauses with a blank line before them to a number in the middle of a paragraph ("see clause"
+#: ends one line, "4. It …" begins the next): more than a clause is worth.
+WRAPPED = 1.5
 #: Most numbers that may be missing between two clauses ("5. [deleted]" without its line).
 LARGEST_GAP = 2
 #: What a run that does not begin with 0 or 1 costs: an excerpt may, wrapped lines often do.
@@ -208,6 +212,8 @@ class _Clause:
     right: int
     part: int
     weight: float
+    set_off: bool
+    wrapped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +224,11 @@ class _Run:
     start: int
     clause: _Clause
     before: _Run | None
+
+    @property
+    def spaced(self) -> bool:
+        """Whether its last two clauses have a blank line before them, so the next should."""
+        return self.before is not None and self.clause.set_off and self.before.clause.set_off
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -238,9 +249,13 @@ def _clauses(lines: Sequence[str]) -> Iterator[_Clause]:
             continue
         kind = (match["word"] or "").lower() or ("sub" + match["minor"] if match["major"] else "")
         style = f"{kind}|{'roman' if not written.isdigit() else ''}|{match['stop'] or ''}"
-        weight = 1.0 + (SET_OFF if _set_off(lines, line) else 0) + (HAS_BODY if _has_body(lines, line) else 0)
+        set_off = _set_off(lines, line)
+        wrapped = not set_off and not match["bare"] and lines[line - 1].rstrip()[-1:].isalnum()
+        weight = 1.0 + (SET_OFF if set_off else 0) + (HAS_BODY if _has_body(lines, line) else 0)
         weight += BARE if match["bare"] else SUB if match["major"] else 0
-        yield _Clause(line, number, style, match["prefix"], len(match["prefix"]) + len(written), part, weight)
+        yield _Clause(
+            line, number, style, match["prefix"], len(match["prefix"]) + len(written), part, weight, set_off, wrapped
+        )
 
 
 def _titled(match: re.Match[str]) -> bool:
@@ -267,12 +282,13 @@ def _longest_chain(clauses: Sequence[_Clause]) -> list[_Clause]:
         if clause.part != part:  # a run does not go on in the appendix
             best, last, part = {}, None, clause.part
         run = _Run(clause.weight - (LATE_START if clause.number > 1 else 0), clause.line, clause, None)
-        in_list = last is not None and last.number == clause.number - 1 and last.style == clause.style
+        in_list = last is not None and _beside(last, clause)
         for gap in range(LARGEST_GAP + 1):
             number = clause.number - 1 - gap
             for key, cost in _keys(clause, number):
                 if (before := best.get(key)) is not None:
                     stolen = OUT_OF_LIST if in_list and before.clause is not last else 0
+                    stolen += WRAPPED if clause.wrapped and before.spaced else 0
                     score = before.score + clause.weight - cost - gap * LEFT_OUT - stolen
                     run = max(run, _Run(score, before.start, clause, before), key=lambda known: known.rank)
         for key, _ in _keys(clause, clause.number):
@@ -286,6 +302,11 @@ def _longest_chain(clauses: Sequence[_Clause]) -> list[_Clause]:
         chain.append(winner.clause)
         winner = winner.before
     return chain[::-1]
+
+
+def _beside(item: _Clause, clause: _Clause) -> bool:
+    """Whether `clause` continues the list of `item`, the line with a number right before it."""
+    return (item.number + 1, item.style, item.prefix) == (clause.number, clause.style, clause.prefix)
 
 
 def _keys(clause: _Clause, number: int) -> tuple[tuple[tuple[object, ...], float], ...]:
@@ -333,7 +354,7 @@ def _box_top(lines: Sequence[str], line: int) -> int:
 
 
 def _clause_title(lines: Sequence[str], clause: _Clause) -> str:
-    """Take the number with the words up to the first full stop or gap; from the next line when the number stands alone."""
+    """Take the number with the words up to the first full stop or gap; from the next line when it stands alone."""
     heading = lines[clause.line].strip().lstrip("#*|>;/ \t\f").rstrip("*| \t")
     match = _CLAUSE.match(heading)
     assert match is not None

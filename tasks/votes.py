@@ -132,7 +132,7 @@ def _plain(text: str) -> str:
 
 def _unwrap(text: str) -> str:
     """One layer less; the same text when there is none, "" when it is nothing but wrapping."""
-    if lead := _LEAD.match(text):
+    if (lead := _LEAD.match(text)) and lead.end() < len(text):
         return text[lead.end() :]
     if bullet := _BULLET.match(text):
         return text[bullet.end() :]

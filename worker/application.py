@@ -85,6 +85,10 @@ def _ready(sender: Any = None, **_: Any) -> None:
     # A pool that forks binds in its children; the others bind now, so that the sweeper runs before the first task.
     if getattr(sender.pool, "is_green", False) or type(sender.pool).__module__ != "celery.concurrency.prefork":
         _bound_ports()
+    ready = os.environ.get("POINTSMAN_READY_FILE")
+    if ready:
+        # Whoever started this process waits for the file.
+        Path(ready).touch()
 
 
 @signals.worker_shutdown.connect

@@ -7,6 +7,7 @@ threshold are calibrated on predictions for examples that the model had not seen
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -38,9 +39,10 @@ MAX_FEATURES = 60_000
 FAMILY_WEIGHTS = np.array([1.0, 0.5, 1.0], np.float32) / np.float32(1.5)
 #: Inverse strength of the L2 penalty, in the sense of scikit-learn's `C`; flat between 10 and 30 on CLINC150.
 INVERSE_PENALTY = 20.0
-#: Accelerated gradient steps; at 80 the gradient is below 1e-4 and the accuracy no longer moves.
+#: Accelerated gradient steps; at 80 the largest gradient entry was below 1e-4 on CLINC150.
 STEPS = 80
-#: Strangers expected for each request that belongs to a route, when the threshold is chosen.
+#: Strangers expected for each request that belongs to a route, when the threshold is chosen. Of 1, 0.6 and 1/3, looked
+#: at on CLINC150's `val` and `oos_val`: 1 left 39 to 55% of the requests that do belong to one of 150 routes.
 STRANGERS = 1 / 3
 #: The threshold is at least this many times 1 / routes, the confidence in a text of which nothing is known.
 LEAST_OVER_CHANCE = 1.25
@@ -70,8 +72,9 @@ class ExampleClassifier:
     def fit(cls, examples: Mapping[str, Sequence[str]]) -> ExampleClassifier | None:
         """Fit one to `examples` (route → its texts); None when fewer than two routes have a text.
 
-        Deterministic. About 0.1 s for 100 examples; of more than 3,000 an even selection is used, and of each
-        example its first 2,000 characters. Examples without any word are ignored.
+        Deterministic. About 0.1 s for 100 examples, 0.3 s for 300, 5 s for 1,500 of 150 routes, on one BLAS thread.
+        Of more than 3,000 an even selection is used, and of each its first 2,000 characters.
+        Examples without any word are ignored.
         """
         usable = {route: [text for text in texts if _WORD.search(text)] for route, texts in examples.items()}
         usable = {route: texts for route, texts in usable.items() if texts}
@@ -173,7 +176,7 @@ class _Table:
         return np.where(known, idf, np.float32(0)), values
 
     def blocks(self, values: Floats, columns: int) -> Iterator[tuple[slice, Floats]]:
-        """Yield the first `columns` columns of the matrix of `values`, dense, some at a time: (slice, (rows, columns))."""
+        """Yield the first `columns` columns of `values` as a dense matrix, some at a time: (slice, (rows, columns))."""
         order = np.argsort(self.col, kind="stable")
         row, col, values = self.row[order], self.col[order], values[order]
         for start in range(0, columns, CHUNK):
@@ -307,7 +310,7 @@ def _fit(gram: Floats, y: Ints, routes: int) -> Floats:
         return np.zeros((0, routes), np.float32)
     size = np.bincount(y, minlength=routes)
     weight = (n / (np.count_nonzero(size) * size[y])).astype(np.float32)[:, None]
-    penalty = np.float32(1 / (INVERSE_PENALTY * n))
+    penalty = 1 / (INVERSE_PENALTY * n)
     probe = np.ones((n, 1), np.float32)
     largest = 1.0
     for _ in range(10):  # power iteration; the factor below covers what ten steps lack
@@ -315,14 +318,15 @@ def _fit(gram: Floats, y: Ints, routes: int) -> Floats:
         largest = max(float(np.linalg.norm(probe)), 1e-6)
         probe /= np.float32(largest)
     # 1/2 bounds the curvature of the softmax loss (Böhning, 1992).
-    lipschitz = np.float32(1.1 * 0.5 * largest / n) + penalty
-    root = np.sqrt(penalty / lipschitz)
+    lipschitz = 1.1 * 0.5 * largest / n + penalty
+    root = math.sqrt(penalty / lipschitz)
     momentum = (1 - root) / (1 + root)
     target = np.zeros((n, routes), np.float32)
     target[np.arange(n), y] = 1
-    dual = ahead = np.zeros_like(target)
+    dual: Floats = np.zeros_like(target)
+    ahead = dual
     for _ in range(STEPS):
-        gradient = weight * (_softmax(gram @ ahead) - target) / n + penalty * ahead
+        gradient: Floats = weight * (_softmax(gram @ ahead) - target) / n + penalty * ahead
         previous, dual = dual, ahead - gradient / lipschitz
         ahead = dual + momentum * (dual - previous)
     return dual
@@ -335,8 +339,10 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def _damped(times: NDArray[Any]) -> Floats:
-    return (1 + np.log(times)).astype(np.float32)
+    damped: Floats = (1 + np.log(times)).astype(np.float32)
+    return damped
 
 
 def _idf(df: NDArray[Any], rows: int) -> Floats:
-    return (np.log((1 + rows) / (1 + df)) + 1).astype(np.float32)
+    idf: Floats = (np.log((1 + rows) / (1 + df)) + 1).astype(np.float32)
+    return idf

@@ -111,7 +111,7 @@ def _decision(
         classifier=verdict.classifier,
         confidence=verdict.confidence,
         strategy=strategy,
-        reason=f"{verdict.reason}; {ranking.reason}" if verdict.reason else ranking.reason,
+        reason="; ".join(dict.fromkeys(filter(None, (verdict.reason, ranking.reason)))),
         candidates=tuple(
             candidate
             if candidate.reason

@@ -93,7 +93,10 @@ def test_a_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
 
 
 def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
-    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running, Finals(running) as finals:
+    with (
+        fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running,
+        Finals(running) as finals,
+    ):
         router, _ = running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
         first = running.producer.wait(job.id, timeout=20)

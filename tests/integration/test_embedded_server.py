@@ -139,14 +139,13 @@ def test_it_starts_on_a_log_whose_end_was_cut_off_by_a_power_loss(state_dir):
         assert client.get("last") is None
 
 
-def test_a_log_that_is_corrupt_is_named_with_its_remedy_and_no_process_stays(state_dir):
+def test_a_log_that_is_corrupt_is_named_with_a_remedy_that_works(state_dir, tmp_path):
     # given
     with ValkeyServer(state_dir) as server, connect(server.url) as client:
-        client.mset({f"key-{number}": "x" * 100 for number in range(10)})
-        client.set("after", "it")
+        client.set("before", "it")
+        client.set("damaged", "x" * 100)
     log = next((state_dir / "appendonlydir").glob("*.incr.aof"))
-    with log.open("r+b") as file:
-        file.write(b"garbage")
+    log.write_bytes(log.read_bytes().replace(b"$100", b"?100"))
 
     # when
     server = ValkeyServer(state_dir)
@@ -155,7 +154,28 @@ def test_a_log_that_is_corrupt_is_named_with_its_remedy_and_no_process_stays(sta
 
     # then
     assert str(server.log_path) in str(caught.value)
-    assert "valkey-check-aof --fix" in str(caught.value)
+    assert find_url(state_dir) is None
+
+    # when: the remedy is followed to the letter
+    remedy = str(caught.value).partition("first error: ")[2]
+    subprocess.run(["sh", "-c", remedy], cwd=tmp_path, input=b"y\n", check=True, capture_output=True)
+
+    # then
+    with ValkeyServer(state_dir) as server, connect(server.url) as client:
+        assert client.keys() == ["before"]
+
+
+@pytest.mark.parametrize("file", ["*.base.rdb", "*.manifest"])
+def test_data_beyond_repair_is_named_and_no_process_stays(state_dir, file):
+    # given
+    with ValkeyServer(state_dir) as server, connect(server.url) as client:
+        client.set("job", "accepted")
+    next((state_dir / "appendonlydir").glob(file)).write_bytes(b"garbage" * 10)
+
+    # when / then
+    with pytest.raises(Unreachable, match=r"can't be read.*make a copy of that folder") as caught:
+        ValkeyServer(state_dir).start()
+    assert "--fix" not in str(caught.value)
     assert find_url(state_dir) is None
 
 

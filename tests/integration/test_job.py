@@ -129,7 +129,10 @@ def _everything(redis, key):
         ({"text": "x", "model": "nope"}, "model: 'nope' is not known; allowed: auto, fast, route:billing"),
         ({"text": "x", "route": "nope"}, "route: 'nope' is not known; allowed: billing, support"),
         ({"text": "x", "kind": "legal_review"}, "kind: 'legal_review' is not known; allowed: sections, single, vote"),
-        ({"text": "x", "kind": "sections", "split": "pages"}, "split: 'pages' is not known; allowed: headings, numbered"),
+        (
+            {"text": "x", "kind": "sections", "split": "pages"},
+            "split: 'pages' is not known; allowed: headings, numbered",
+        ),
         ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: least_connections"),
         ({"text": "x", "webhook": "http://127.0.0.1/"}, "webhook: is not supported by this version"),
         ({"text": "x" * 9_000_000}, "text: the job has 9,000"),

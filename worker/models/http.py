@@ -31,6 +31,7 @@ __all__ = ["Http", "Reply"]
 CONNECT_TIMEOUT = 10.0
 #: Bytes: a model's answer above this is refused, so that no server can fill our memory.
 MOST_BYTES = 32 * 1024 * 1024
+_BROKEN = "no connection, or it broke off ({}); is its server up?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ class Http:
             async with self._client.stream("POST", path, json=body, timeout=limits) as response:
                 content = await self._read(response)
         except httpx.TimeoutException as error:
-            # aiohttp tells a connection that was closed on it as a timeout of connecting; it is none.
-            if isinstance(error, httpx.ConnectTimeout) and "onnect" not in str(error):
-                raise ConnectionFailed(self._model, "the connection broke off") from error
+            # The transport tells every broken connection as a timeout of connecting; its cause says which it was.
+            if not isinstance(error.__cause__, TimeoutError):
+                raise ConnectionFailed(self._model, _BROKEN.format(type(error.__cause__).__name__)) from error
             raise TimedOut(self._model, f"did not answer within {timeout:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            raise ConnectionFailed(self._model, f"no connection ({type(error).__name__}); is its server up?") from error
+            raise ConnectionFailed(self._model, _BROKEN.format(type(error).__name__)) from error
         if not response.is_success:
             raise self._told(response, content)
         return Reply(self._parse(response, content), response.headers)

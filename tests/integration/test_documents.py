@@ -1,0 +1,52 @@
+"""Real documents, cut by their own numbered clauses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.harness import REPOSITORY, fleet
+
+SHARED = REPOSITORY.parent / "shared" / "data" / "documents"
+#: Each document with the numbers of its clauses. Those of `shared` are left out where it is absent.
+DOCUMENTS: dict[Path, range] = {REPOSITORY / "LICENSE": range(1, 10)}
+if SHARED.is_dir():
+    DOCUMENTS |= {SHARED / "gpl-3.txt": range(18), SHARED / "mpl-2.0.txt": range(1, 11)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_is_reviewed_by_its_numbered_sections_with_every_one_present_in_order(tmp_path, document):
+    simulations = {"fast": {"latency": {"distribution": "exponential", "mean": 0.05}}}
+    with fleet(tmp_path, models={"fast": {"capacity": 8}}, simulations=simulations) as running:
+        running.start_all([("route,join", 4), ("model.fast", 8)])
+        job = running.producer.submit(
+            {"kind": "sections", "split": "numbered", "text": document.read_text(), "prompt": "Review this clause."}
+        )
+        result = running.producer.wait(job.id, timeout=60)
+    assert result.state == "succeeded"
+    numbers = [int(match[1]) for part in result.parts if (match := re.match(r"(\d+)\.", part.title))]
+    assert numbers == list(DOCUMENTS[document])
+    headings = [line for line in result.output.splitlines() if line.startswith("## ")]
+    assert headings == [f"## {part.title}" for part in result.parts if part.title]
+
+
+def test_a_document_without_sections_of_that_kind_fails_with_the_remedy(tmp_path):
+    with fleet(tmp_path, models={"fast": {}}, simulations={"fast": {}}) as running:
+        running.start("route,join,model.fast", 4)
+        job = running.producer.submit({"kind": "sections", "split": "numbered", "text": "No clauses here."})
+        result = running.producer.wait(job.id, timeout=30)
+    assert result.state == "failed"
+    assert result.error.startswith("text: ")
+
+
+def test_more_parts_than_a_wave_go_out_in_waves_and_are_all_joined(tmp_path):
+    with fleet(tmp_path, models={"fast": {"capacity": 64}}, simulations={"fast": {}}) as running:
+        running.start_all([("route,join", 4), ("model.fast", 64)])
+        items = [f"item {number}" for number in range(1050)]
+        job = running.producer.submit({"kind": "sections", "items": items})
+        result = running.producer.wait(job.id, timeout=90)
+    assert result.state == "succeeded"
+    assert [part.output for part in result.parts] == [f"[simulated fast] {item}" for item in items]
+    assert {part.attempts for part in result.parts} == {1}
