@@ -6,7 +6,7 @@ Everything it keeps lies in one private state directory::
     valkey.conf      the whole configuration (0600: it may hold the password; nothing secret is in argv)
     valkey.sock      the socket, unless its path is too long for a socket or a TCP port was asked for
     valkey.log       the server's own log
-    address.json     where the running server answers, for `find_url`
+    redis.url        where the running server answers, for `find_url`
     password         of the TCP port, kept over restarts so that clients can connect again
     owner.lock       held by the process that runs the server
     server.lock      held by the server itself (an inherited descriptor): free means it is gone, whatever
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -44,6 +43,7 @@ from ops.embedded.state_dir import (
     write_private,
 )
 from tasks.errors import ConfigError, Unreachable
+from tasks.queue.address import ADDRESS_FILE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -172,7 +172,7 @@ class ValkeyServer:
 
     @property
     def _address_path(self) -> Path:
-        return self.state_dir / "address.json"
+        return self.state_dir / ADDRESS_FILE
 
     def _own(self) -> None:
         """Take the directory for this process, for as long as it lives."""
@@ -236,7 +236,7 @@ class ValkeyServer:
             "maxmemory-policy noeviction",
         ]
         write_private(config, "\n".join(lines) + "\n")
-        write_private(self._address_path, json.dumps({"url": self._url}))
+        write_private(self._address_path, self._url + "\n")
         command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), str(binary), str(config)]
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._log_start = os.fstat(log).st_size
@@ -357,7 +357,7 @@ def _ask_pid(url: str, state_dir: Path) -> int | None:
 
 def _read_address(state_dir: Path) -> str | None:
     try:
-        return str(json.loads((state_dir / "address.json").read_text())["url"])
+        return (state_dir / ADDRESS_FILE).read_text().strip()
     except FileNotFoundError:
         return None
 

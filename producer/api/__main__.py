@@ -1,0 +1,59 @@
+"""``python -m producer.api``: the API alone. Redis is where ``POINTSMAN_REDIS_URL`` says."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+from producer.api.server import DEFAULT_PORT, serve
+from tasks.errors import ConfigError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code is 0 after a signal, 2 for a mistake in the call or the configuration."""
+    parser = argparse.ArgumentParser(prog="python -m producer.api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("POINTSMAN_CONFIG") or "pointsman.yaml"),
+        help="the configuration (default: POINTSMAN_CONFIG, or %(default)s)",
+    )
+    parser.add_argument("--ready-file", type=Path, help="is written, with the base URL, when requests are answered")
+    options = parser.parse_args(arguments)
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    file: Path | None = options.ready_file
+    try:
+        serve(
+            options.config,
+            host=options.host,
+            port=options.port,
+            ready=None if file is None else lambda url: _announce(file, url),
+        )
+    except ConfigError as error:
+        parser.exit(2, f"{error}\n")
+    return 0
+
+
+def _announce(file: Path, url: str) -> None:
+    """The file appears complete or not at all."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+    draft.write_text(url + "\n", encoding="utf-8")
+    draft.replace(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

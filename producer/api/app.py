@@ -1,0 +1,138 @@
+"""The HTTP API as a Starlette application over one `AsyncProducer`: routes, the guard before them, problems."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import PurePath
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from producer.api.auth import Guard
+from producer.api.console import Console
+from producer.api.events import EventRoutes
+from producer.api.jobs import JobRoutes, answering
+from producer.api.problems import Refused, problem_of
+from producer.client import AsyncProducer
+from tasks.errors import BadInput, PointsmanError, Unreachable
+
+__all__ = ["create_app"]
+
+log = structlog.get_logger(__name__)
+
+#: Seconds within which Redis must answer for this server to count as ready.
+READY_WITHIN = 1.0
+
+
+def create_app(
+    producer: AsyncProducer, guard: Guard, *, closing: asyncio.Event | None = None, more: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The application; it closes `producer` at its end. `closing` ends open event streams, `more` are further routes.
+
+    Call it on the event loop that serves it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with producer:
+            yield
+
+    async def ready(_request: Request) -> Response:
+        async with answering(READY_WITHIN):
+            await producer.ledger.fleet.now()
+        return _plain("ready")
+
+    return Starlette(
+        routes=[
+            Route("/healthz", _healthy, methods=["GET"]),
+            Route("/readyz", ready, methods=["GET"]),
+            *JobRoutes(producer).routes(),
+            *EventRoutes(producer, closing or asyncio.Event()).routes(),
+            Route("/", Console(producer).page, methods=["GET"]),
+            *more,
+        ],
+        middleware=[Middleware(_Gate, guard=guard)],
+        exception_handlers={
+            HTTPException: _tell,
+            BadInput: _tell,
+            Refused: _tell,
+            Unreachable: _tell,
+            PointsmanError: _tell,
+            ClientDisconnect: _ignore,
+        },
+        lifespan=lifespan,
+    )
+
+
+class _Gate:
+    """Refuses whom the guard refuses, and tells clients of errors nobody foresaw that there was one."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        problem = self._guard.check(scope)
+        if problem is not None:
+            await problem.response()(scope, receive, send)
+            return
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_start)
+        except Exception as error:  # noqa: BLE001 - the border: whatever it is, it is logged and answered here
+            _log(error, scope)
+            if not started:
+                await problem_of(error).response()(scope, receive, send)
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.status >= 500:
+        _log(error, request.scope)
+    return problem.response()
+
+
+async def _ignore(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # nobody is there to read it
+
+
+def _log(error: BaseException, scope: Scope) -> None:
+    """Where it happened, and of which type it is. Not its message: of a foreign error, that may quote a prompt."""
+    route = scope.get("route")
+    told = {"error": type(error).__name__, "method": scope["method"], "route": getattr(route, "path", None)}
+    if isinstance(error, Unreachable):
+        log.warning("request.unreachable", **told)
+        return
+    if isinstance(error, PointsmanError):
+        told["problem"] = str(error)
+    frames = [
+        f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    log.error("request.failed", **told, traceback=frames)
+
+
+async def _healthy(_request: Request) -> Response:
+    return _plain("ok")
+
+
+def _plain(word: str) -> Response:
+    return Response(f'{{"status": "{word}"}}', media_type="application/json", headers={"cache-control": "no-store"})

@@ -1,0 +1,157 @@
+"""Who may ask: whoever has a key, or without keys, this machine alone.
+
+The file that ``POINTSMAN_API_KEYS_FILE`` names holds the hash of one key a line, ``sha256:`` and 64 hex digits; empty
+lines and what follows a ``#`` are left out. ``printf %s "$KEY" | sha256sum`` makes one. It is read once, at the start.
+
+Without keys the server listens on a loopback address only, and answers requests only whose ``Host`` is a name of this
+machine: else a web page could have its own name resolve to 127.0.0.1 and read jobs through its visitor's browser.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from starlette.types import Scope
+
+from producer.api.problems import Problem
+from tasks.errors import ConfigError
+
+__all__ = ["KEYS_FILE", "Guard", "is_loopback", "read_keys"]
+
+KEYS_FILE = "POINTSMAN_API_KEYS_FILE"
+
+#: For probes: they say nothing but whether the server is well.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+#: A browser can't be told to send a bearer token, but asks its user for a password: that is a key here.
+PASSWORD_PATHS = frozenset({"/"})
+
+_LINE = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+class Guard:
+    """Decides about a request from its headers alone, before its body is read."""
+
+    def __init__(self, digests: Sequence[bytes]) -> None:
+        """`digests` are the SHA-256 of the keys; without any, requests must name this machine as their host."""
+        self._digests = tuple(digests)
+
+    @classmethod
+    def for_address(cls, host: str, address: str, environ: Mapping[str, str] = os.environ) -> Guard:
+        """The guard of a server on `host`, which resolves to `address`.
+
+        Raises:
+            ConfigError: if the address can be reached from elsewhere and no keys are configured.
+        """
+        named = environ.get(KEYS_FILE)
+        if named:
+            return cls(read_keys(Path(named)))
+        if not is_loopback(address):
+            raise ConfigError(
+                f"--host {host} can be reached from other machines, and no API keys are configured; "
+                f"name a file of hashed keys in {KEYS_FILE}, or use --host 127.0.0.1"
+            )
+        return cls(())
+
+    def check(self, scope: Scope) -> Problem | None:
+        """Why this request is refused; None if it isn't."""
+        path = scope["path"]
+        if path in OPEN_PATHS:
+            return None
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if not self._digests:
+            return _check_host(headers)
+        given = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), "")
+        password = path in PASSWORD_PATHS
+        key = _key_of(given, password=password)
+        if key is not None and self._knows(key):
+            return None
+        return Problem(
+            401,
+            "unauthorized",
+            "the API key is missing" if not given else "the API key is not known",
+            "Authorization",
+            "send Authorization: Bearer KEY",
+            {"www-authenticate": ('Basic realm="pointsman (any name, the key as password)"' if password else "Bearer")},
+        )
+
+    def _knows(self, key: str) -> bool:
+        digest = hashlib.sha256(key.encode()).digest()
+        found = False
+        for known in self._digests:
+            # No early end: the time it takes says nothing about which key came close.
+            found |= hmac.compare_digest(digest, known)
+        return found
+
+
+def read_keys(path: Path) -> list[bytes]:
+    """The digests of a file of keys.
+
+    Raises:
+        ConfigError: if it can't be read, holds no key or a line that is none. The line itself is not told: it may be a
+            key that somebody forgot to hash.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{KEYS_FILE}: {path}: can't be read ({type(error).__name__})") from None
+    digests: list[bytes] = []
+    for number, line in enumerate(lines, start=1):
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        match = _LINE.fullmatch(entry)
+        if match is None:
+            raise ConfigError(f"{path}:{number}: is no hashed key; write sha256: and the 64 hex digits of its SHA-256")
+        digests.append(bytes.fromhex(match.group(1)))
+    if not digests:
+        raise ConfigError(f"{path}: holds no key; write sha256: and the 64 hex digits of a key's SHA-256")
+    return digests
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a numeric address or a name is reached from this machine only; no name but ``localhost`` is."""
+    if host.lower().removesuffix(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_host(headers: Sequence[tuple[bytes, bytes]]) -> Problem | None:
+    hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+    if hosts and all(is_loopback(_without_port(host)) for host in hosts):
+        return None
+    return Problem(
+        421,
+        "wrong_host",
+        "without API keys, only requests to a name of this machine are answered",
+        "Host",
+        f"ask for 127.0.0.1 or localhost, or configure keys with {KEYS_FILE}",
+    )
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _key_of(authorization: str, *, password: bool) -> str | None:
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic" and password:
+        try:
+            return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None

@@ -1,0 +1,140 @@
+"""``GET /``: one page for people, drawn on the server: how each pool stands now, and which routes lead there.
+
+It loads nothing, runs no script and shows names and counts alone, never a prompt or an output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from producer.api.jobs import answering
+from producer.client import AsyncProducer
+from tasks.errors import Unreachable
+from tasks.queue.app import model_queue
+from tasks.queue.peek import depth
+
+if TYPE_CHECKING:
+    from tasks.config import Config
+
+__all__ = ["Console", "Pool", "draw"]
+
+#: Seconds until the page asks for itself again.
+REFRESH = 5
+#: Seconds that Redis has to tell the counts; the page is drawn without them then.
+COUNTS_WITHIN = 2.0
+
+FLOWER_URL = "POINTSMAN_FLOWER_URL"
+
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+_PAGE = Template(files("producer.api").joinpath("console.html").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One model's workers at one moment; counts are calls."""
+
+    model: str
+    capacity: int
+    #: In the model's queue, taken by no worker yet.
+    queued: int
+    #: With a worker: running, or reserved to run next.
+    running: int
+    #: Not admitted yet; such a call may wait for several models and is counted at each.
+    waiting: int
+    simulated: bool
+
+
+class Console:
+    def __init__(self, producer: AsyncProducer) -> None:
+        self._producer = producer
+
+    async def page(self, _request: Request) -> Response:
+        """200, or 503 when Redis does not answer: the page comes all the same, and goes on asking."""
+        config = self._producer.config
+        flower = os.environ.get(FLOWER_URL, "")
+        try:
+            async with answering(COUNTS_WITHIN):
+                pools = await self._pools()
+        except Unreachable:
+            return Response(draw(None, config, flower=flower), 503, headers=_HEADERS, media_type="text/html")
+        return Response(draw(pools, config, flower=flower), headers=_HEADERS, media_type="text/html")
+
+    async def _pools(self) -> list[Pool]:
+        ledger, models = self._producer.ledger, self._producer.config.models
+        snapshot = await ledger.fleet.snapshot()
+        depths = await asyncio.gather(*(depth(ledger.store, model_queue(name)) for name in models))
+        pools: list[Pool] = []
+        for (name, model), queued in zip(models.items(), depths, strict=True):
+            load = snapshot.models[name]
+            running = max(0, load.singles + load.parts - queued)
+            pools.append(
+                Pool(name, load.capacity, queued, running, load.waiting, simulated=model.provider == "simulated")
+            )
+        return pools
+
+
+def draw(pools: Sequence[Pool] | None, config: Config, *, flower: str = "") -> str:
+    """The page; `pools` is None when Redis does not answer."""
+    shown = flower if flower.startswith(("http://", "https://")) else ""
+    return _PAGE.substitute(
+        refresh=REFRESH,
+        state='<p class="state bad">Redis does not answer</p>'
+        if pools is None
+        else '<p class="state">Redis answers</p>',
+        flower=f'<a class="button" href="{escape(shown)}" rel="noreferrer">Flower</a>' if shown else "",
+        pools="".join(map(_pool_row, pools)) if pools is not None else _no_counts(),
+        routes="".join(
+            _route_row(name, route.description, route.strategy, route.models, default=name == config.default_route)
+            for name, route in config.routes.items()
+        ),
+    )
+
+
+def _pool_row(pool: Pool) -> str:
+    label = ' <span class="tag">simulated</span>' if pool.simulated else ""
+    share = min(100, round(100 * pool.running / pool.capacity)) if pool.capacity else 0
+    figures: Mapping[str, int] = {"running": pool.running, "queued": pool.queued, "waiting": pool.waiting}
+    cells = "".join(
+        f'<td class="figure{"" if count else " none"}" data-name="{name}">{count:,}</td>'
+        for name, count in figures.items()
+    )
+    capacity = (
+        f"{pool.capacity:,}" if pool.capacity else '<span class="tag off" title="no worker has told one">none</span>'
+    )
+    return (
+        f'<tr><th scope="row">{escape(pool.model)}{label}</th>'
+        f'<td class="load"><span class="bar"><i style="width:{share}%"></i></span><span>{share}%</span></td>'
+        f'{cells}<td class="figure" data-name="capacity">{capacity}</td></tr>'
+    )
+
+
+def _no_counts() -> str:
+    return '<tr><td colspan="6" class="missing">The counts come back when Redis does. Accepted jobs are kept.</td></tr>'
+
+
+def _route_row(name: str, description: str, strategy: str, models: Sequence[str], *, default: bool) -> str:
+    label = ' <span class="tag">default</span>' if default else ""
+    named = " ".join(f"<code>{escape(model)}</code>" for model in models)
+    return (
+        f'<tr><th scope="row">{escape(name)}{label}</th><td>{escape(description)}</td>'
+        f"<td>{named}</td><td>{escape(strategy.replace('_', ' '))}</td></tr>"
+    )

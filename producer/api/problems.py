@@ -1,0 +1,126 @@
+"""What goes wrong, told in one body that two worlds read.
+
+RFC 9457 (``type``, ``title``, ``status``, ``detail``, and ``field`` and ``remedy`` where they are known), with
+OpenAI's ``error`` object as an extension member, so that an unmodified ``openai`` client raises its own error with our
+code in it. No problem holds a prompt, an output or a key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from producer.client import JobNotFound
+from tasks.errors import BadInput, Unreachable
+
+__all__ = ["RETRY_AFTER", "Problem", "Refused", "problem_of"]
+
+#: Seconds after which a client may ask again: an embedded server is back by then. (OpenAI's clients give up above 120.)
+RETRY_AFTER = 2
+
+#: Every code there is, with its title.
+TITLES: Mapping[str, str] = {
+    "malformed_json": "The body is not JSON",
+    "bad_input": "The request can't be accepted",
+    "unauthorized": "An API key is needed",
+    "wrong_host": "This server does not answer to that name",
+    "not_found": "There is no such thing",
+    "method_not_allowed": "The method does not go with this path",
+    "too_large": "The body is too large",
+    "unsupported_media_type": "The body must be JSON",
+    "unreachable": "Redis does not answer",
+    "http_error": "The request was refused",
+    "internal_error": "Something went wrong on our side",
+}
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """`code` is the stable word for programs, `detail` the sentence for people; `status` is HTTP's."""
+
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    remedy: str | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "type": f"urn:pointsman:problem:{self.code}",
+            "title": TITLES[self.code],
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.field:
+            told["field"] = self.field
+        if self.remedy:
+            told["remedy"] = self.remedy
+        message = f"{self.detail}; {self.remedy}" if self.remedy else self.detail
+        told["error"] = {"message": message, "type": self._type, "param": self.field, "code": self.code}
+        return told
+
+    @property
+    def _type(self) -> str:
+        """OpenAI's word for the kind of error."""
+        if self.status == 401:
+            return "authentication_error"
+        return "invalid_request_error" if self.status < 500 else "server_error"
+
+    def response(self) -> Response:
+        return Response(
+            json.dumps(self.body, ensure_ascii=False),
+            self.status,
+            headers={"cache-control": "no-store", **self.headers},
+            media_type="application/problem+json",
+        )
+
+
+class Refused(Exception):
+    """Ends a request with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.detail)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a client is told of an error; of one that nobody foresaw, nothing but that it happened."""
+    match error:
+        case Refused():
+            return error.problem
+        case BadInput():
+            return Problem(422, "bad_input", f"{error.field}: {error.problem}", error.field, error.remedy or None)
+        case JobNotFound():
+            return Problem(404, "not_found", str(error))
+        case Unreachable():
+            return Problem(
+                503,
+                "unreachable",
+                str(error),
+                remedy="ask again; a submission with an idempotency key is accepted once, however often it is sent",
+                headers={"retry-after": str(RETRY_AFTER)},
+            )
+        case HTTPException():
+            return _of_http(error)
+        case _:
+            return Problem(500, "internal_error", "the server's log says more")
+
+
+def _of_http(error: HTTPException) -> Problem:
+    code = _CODES.get(error.status_code, "http_error")
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if code == "method_not_allowed":
+        allowed = headers.get("allow", "")
+        return Problem(405, code, "this path takes other methods", remedy=f"use {allowed}", headers=headers)
+    if code == "not_found":
+        return Problem(404, code, "nothing is served at this path", remedy="GET / lists what is")
+    return Problem(error.status_code, code, error.detail, headers=headers)

@@ -1,0 +1,136 @@
+"""The process that serves the API: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from producer.api.app import create_app
+from producer.api.auth import Guard
+from producer.client import AsyncProducer
+from tasks.config import Config, load
+from tasks.errors import ConfigError
+
+__all__ = ["DEFAULT_PORT", "serve"]
+
+DEFAULT_PORT = 8321
+
+#: Connections that the kernel keeps until we accept them.
+BACKLOG = 2048
+#: Seconds that an idle connection is kept: longer than clients keep theirs, so none is closed under a request.
+KEEP_ALIVE = 120
+#: Seconds that requests have to end once the end was asked for.
+GRACE = 3
+
+
+def serve(
+    config_path: Config | Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then end within some seconds; to be called from the main thread.
+
+    Port 0 takes a free one. `ready` is told the base URL once requests are answered, whether Redis is there or not.
+
+    Raises:
+        ConfigError: if the configuration is wrong, the address can't be had, or it can be reached from other machines
+            and no API keys are configured.
+    """
+    config = config_path if isinstance(config_path, Config) else load(config_path)
+    family, address = _resolve(host, port)
+    guard = Guard.for_address(host, address)
+    with _listen(family, address, host, port) as listener:
+        asyncio.run(_serve(config, guard, listener, host, ready))
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers, and that it is about to end: event streams would else hold it up."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], closing: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._closing = closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+async def _serve(
+    config: Config, guard: Guard, listener: socket.socket, host: str, ready: Callable[[str], None] | None
+) -> None:
+    closing = asyncio.Event()
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    settings = uvicorn.Config(
+        create_app(AsyncProducer(config), guard, closing=closing),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",  # uvicorn tells nothing that ours doesn't
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = _Server(settings, lambda: ready(url) if ready else None, closing)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that ended it once more: it shall find these, and the process end as asked, with code 0.
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError, OverflowError):
+        raise ConfigError(f"--host {host}: is no address of this machine; use 127.0.0.1") from None
+    family, _, _, _, address = found[0]
+    return family, str(address[0])
+
+
+def _listen(family: socket.AddressFamily, address: str, host: str, port: int) -> socket.socket:
+    # The protocol is named, since asyncio switches Nagle's algorithm off only where it is: +40 ms a request otherwise.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(BACKLOG)  # here, since a port that another has bound but not yet listened to fails only now
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(f"--port {port}: {_why(error, host)}") from None
+    return listener
+
+
+def _why(error: OSError | OverflowError, host: str) -> str:
+    match getattr(error, "errno", None):
+        case errno.EADDRINUSE:
+            return "is in use by another program; choose another, or 0 to take a free one"
+        case errno.EACCES | errno.EPERM:
+            return "is not for ordinary users; choose one above 1023"
+        case errno.EADDRNOTAVAIL:
+            return f"{host} is no address of this machine; use --host 127.0.0.1"
+        case _:
+            return f"can't be had ({getattr(error, 'strerror', None) or error}); choose another"

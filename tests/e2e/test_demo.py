@@ -1,0 +1,40 @@
+"""The demo, as `make demo` runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.harness import REPOSITORY
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_does_the_main_job_and_leaves_nothing_behind(tmp_path):
+    # One temporary directory for all that it makes, so that its processes can be told from others.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "demo", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    report = json.loads(out)
+    assert report["ok"] is True
+    assert report["review"]["parts"] == 11
+    assert report["review"]["simulated"] is False
+    assert report["vote"]["parts"] == 5
+    assert len(report["routing"]["routes"]) == 12
+    assert len(set(report["routing"]["routes"].values())) == 4
+    assert report["parallel"]["simulated"] is True
+    assert report["parallel"]["wall_s"] < report["parallel"]["calls_s"] / 4
+    assert list(tmp_path.iterdir()) == []
+    left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
+    assert left == []

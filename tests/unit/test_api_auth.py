@@ -1,0 +1,105 @@
+"""Who may ask: keys, addresses and host names, decided from headers alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from producer.api.auth import KEYS_FILE, Guard, is_loopback, read_keys
+from tasks.errors import ConfigError
+
+DIGEST = hashlib.sha256(b"right").hexdigest()
+
+
+def scope(path="/jobs", **headers) -> dict[str, Any]:
+    return {"path": path, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+
+
+@pytest.fixture
+def keyed(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"# of the billing service\n\nsha256:{'0' * 64}\nsha256:{DIGEST.upper()}  # ours\n")
+    return Guard.for_address("0.0.0.0", "0.0.0.0", {KEYS_FILE: str(file)})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:80", "localhost", "LocalHost:9", "localhost.:9", "[::1]:80"])
+def test_without_keys_this_machine_may_ask_by_any_of_its_names(host):
+    assert Guard(()).check(scope(host=host)) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.0.2.1", "", "[::2]"]
+)
+def test_without_keys_no_other_name_is_answered(host):
+    problem = Guard(()).check(scope(host=host))
+
+    assert problem is not None
+    assert problem.status == 421
+
+
+def test_without_keys_a_request_without_host_or_with_a_second_one_is_refused():
+    assert Guard(()).check({"path": "/", "headers": []}) is not None
+    two = [(b"host", b"localhost"), (b"host", b"evil.example")]
+    assert Guard(()).check({"path": "/", "headers": two}) is not None
+
+
+def test_the_right_key_opens_whatever_the_host(keyed):
+    assert keyed.check(scope(host="pointsman.example", authorization="Bearer right")) is None
+    assert keyed.check(scope(authorization="bearer right")) is None
+
+
+@pytest.mark.parametrize("given", [None, "", "right", "Bearer", "Bearer wrong", "Bearer right2", f"Bearer {DIGEST}"])
+def test_anything_else_does_not_open(keyed, given):
+    problem = keyed.check(scope() if given is None else scope(authorization=given))
+
+    assert problem is not None
+    assert problem.status == 401
+    assert problem.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_console_takes_the_key_as_a_password_and_nothing_else_does(keyed):
+    basic = "Basic " + base64.b64encode(b"me:right").decode()
+
+    assert keyed.check(scope("/", authorization=basic)) is None
+    assert keyed.check(scope("/jobs", authorization=basic)).status == 401
+    assert keyed.check(scope("/", authorization="Basic %%%")).status == 401
+    assert keyed.check(scope("/")).headers["www-authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_need_neither_key_nor_name(keyed, path):
+    assert keyed.check(scope(path)) is None
+    assert Guard(()).check(scope(path, host="10.0.0.7")) is None
+
+
+def test_an_address_that_others_reach_needs_keys():
+    with pytest.raises(ConfigError, match=KEYS_FILE):
+        Guard.for_address("0.0.0.0", "0.0.0.0", {})
+    assert Guard.for_address("localhost", "127.0.0.1", {}).check(scope(host="localhost")) is None
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n"])
+def test_a_file_without_keys_is_refused(tmp_path, text):
+    (tmp_path / "keys").write_text(text)
+    with pytest.raises(ConfigError, match="holds no key"):
+        read_keys(tmp_path / "keys")
+
+
+def test_a_key_that_nobody_hashed_is_refused_and_not_told(tmp_path):
+    (tmp_path / "keys").write_text("# ours\nsk-very-secret\n")
+    with pytest.raises(ConfigError, match=r"keys:2: ") as caught:
+        read_keys(tmp_path / "keys")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_file_of_keys_is_a_mistake_of_the_operator(tmp_path):
+    with pytest.raises(ConfigError, match=KEYS_FILE):
+        read_keys(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("host", "is_it"), [("127.8.8.8", True), ("::1", True), ("0.0.0.0", False), ("host", False)])
+def test_a_loopback_address_is_known(host, is_it):
+    assert is_loopback(host) is is_it
