@@ -268,7 +268,7 @@ class Stack:
                 f"Redis does not answer at {_without_password(self.redis)} ({type(error).__name__}); "
                 "start it, or unset POINTSMAN_REDIS_URL to use the embedded one"
             ) from error
-        return dict(found)  # type: ignore[arg-type]
+        return dict(found)
 
     # -- stop --------------------------------------------------------------------------------------
 

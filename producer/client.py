@@ -13,9 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from redis.exceptions import RedisError
+
 from tasks.accept import Accepted, accept, check
 from tasks.config import Config, load
-from tasks.errors import PointsmanError
+from tasks.errors import PointsmanError, Unreachable
 from tasks.job import FINAL, Job, Result, parse_job
 from tasks.ledger import CallId, Ledger
 from tasks.ledger.batches import Batches
@@ -101,22 +103,26 @@ class AsyncProducer:
 
         Raises:
             JobNotFound: if there is no such job.
+            Unreachable: if Redis goes away meanwhile.
             TimeoutError: if it hasn't ended after `timeout` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        async with self.ledger.jobs.announcements(job_id) as channel:
-            while True:
-                result = await self.result(job_id)
-                yield result
-                if result.state in FINAL:
-                    return
-                left = LOOK_EVERY if end is None else min(LOOK_EVERY, end - time.monotonic())
-                if left <= 0:
-                    raise TimeoutError(f"job {job_id} is {result.state} after {timeout:g} s")
-                if await channel.get_message(timeout=left) is not None:
-                    # One look serves all announcements that came together.
-                    while await channel.get_message(timeout=0) is not None:
-                        pass
+        try:
+            async with self.ledger.jobs.announcements(job_id) as channel:
+                while True:
+                    result = await self.result(job_id)
+                    yield result
+                    if result.state in FINAL:
+                        return
+                    left = LOOK_EVERY if end is None else min(LOOK_EVERY, end - time.monotonic())
+                    if left <= 0:
+                        raise TimeoutError(f"job {job_id} is {result.state} after {timeout:g} s")
+                    if await channel.get_message(timeout=left) is not None:
+                        # One look serves all announcements that came together.
+                        while await channel.get_message(timeout=0) is not None:
+                            pass
+        except RedisError as error:
+            raise Unreachable(f"Redis does not answer ({type(error).__name__}); the job goes on without us") from error
 
     async def wait(self, job_id: str, *, timeout: float | None = None) -> Result:
         """The result once the job has ended; raises as `watch` does."""

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from celery import Celery
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
 
-from tasks.config import Config, Schedule, load
+from tasks.config import Config, load
 from tasks.queue.address import redis_url
 from tasks.queue.app import ROUTE, make_app
 
-__all__ = ["beat_schedule", "next_run", "this_tick"]
+__all__ = ["beat_schedule", "this_tick", "zoned"]
 
 #: Seconds between two looks of beat at its schedule: a cron has minutes, so this is soon enough after a clock jump.
 BEAT_INTERVAL = 20
@@ -36,7 +35,7 @@ def beat_schedule(config: Config) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "task": "tasks.batch",
-            "schedule": _crontab(schedule),
+            "schedule": zoned(schedule.cron, schedule.timezone),
             "kwargs": {"schedule": name, "tick": BeatLazyFunc(this_tick)},
             "options": {"queue": ROUTE, "ignore_result": True},
         }
@@ -44,18 +43,34 @@ def beat_schedule(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
-def next_run(schedule: Schedule) -> datetime:
-    """When a schedule fires next, in its own time zone."""
-    zone = ZoneInfo(schedule.timezone)
-    now = datetime.now(zone)
-    return now + _crontab(schedule).remaining_estimate(now)
+def zoned(cron: str, zone: str) -> ZonedCrontab:
+    """A cron that follows the clock of a time zone."""
+    found: Any = ZonedCrontab.from_string(cron)  # typed as its parent
+    found.cron, found.zone = cron, zone
+    return cast(ZonedCrontab, found)
 
 
-def _crontab(schedule: Schedule) -> crontab:
-    zone = ZoneInfo(schedule.timezone)
-    found: crontab = crontab.from_string(schedule.cron)
-    found.nowfun = lambda: datetime.now(zone)
-    return found
+class ZonedCrontab(crontab):
+    """Celery's crontab reads the clock of the application's time zone; this one, of its own.
+
+    Made by `zoned`, also when beat reads it back from its file.
+    """
+
+    cron = "* * * * *"
+    zone = "UTC"
+
+    @property
+    def tz(self) -> ZoneInfo:  # type: ignore[override]
+        return ZoneInfo(self.zone)
+
+    def __reduce__(self) -> Any:
+        return zoned, (self.cron, self.zone)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ZonedCrontab) and (self.cron, self.zone) == (other.cron, other.zone)
+
+    def __hash__(self) -> int:
+        return hash((self.cron, self.zone))
 
 
 def _make() -> Celery:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic_core import PydanticSerializationError
+
 from tasks import joins, split
 from tasks.errors import BadInput, Unreachable
 from tasks.job import Job
@@ -61,14 +63,17 @@ def check(job: Job, config: Config, *, at: str = "") -> None:
             strategy_named(job.strategy)
         except BadInput as error:
             raise BadInput(f"{dot}strategy", error.problem, error.remedy) from None
-    for field in ("webhook", "budget_usd", "response_schema"):
+    for field in ("webhook", "budget_usd", "response_schema", "confidence"):
         if getattr(job, field) is not None:
             raise BadInput(f"{dot}{field}", "is not supported by this version", "leave it out")
     _fits(job, config, dot)
 
 
 def _fits(job: Job, config: Config, dot: str) -> None:
-    size = len(job.model_dump_json(exclude_none=True).encode())
+    try:
+        size = len(job.model_dump_json(exclude_none=True).encode())
+    except PydanticSerializationError:
+        raise BadInput(f"{dot}{_unwritable(job)}", "is not Unicode", "it holds half a surrogate pair") from None
     limit = config.limits.payload_bytes
     if size > limit:
         raise BadInput(
@@ -82,6 +87,15 @@ def _fits(job: Job, config: Config, dot: str) -> None:
             f"has {len(job.items):,} entries, the limit is {config.limits.parts:,}",
             "send several jobs, or raise limits.parts in the configuration",
         )
+
+
+def _unwritable(job: Job) -> str:
+    for field in Job.model_fields:
+        try:
+            job.model_dump_json(include={field})
+        except PydanticSerializationError:
+            return field
+    return "job"
 
 
 def _largest(job: Job) -> str:
@@ -104,7 +118,7 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
         BadInput: for an idempotency key that was used for another request. Nothing was accepted then.
         Unreachable: if Redis does not answer. What was not accepted may be submitted again.
     """
-    wanted = [await _bound(job, ledger, f"[{place}]." if len(jobs) > 1 else "") for place, job in enumerate(jobs)]
+    wanted = await _bound(jobs, ledger)
     fresh = await ledger.accept(wanted, keep_seconds=config.limits.keep_seconds)
     routed = [(job.id, job.priority) for job, new in zip(wanted, fresh, strict=True) if new]
     # They are accepted already: where the broker doesn't answer, the sweeper has them routed once it is back.
@@ -118,15 +132,16 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     ]
 
 
-async def _bound(job: Job, ledger: Ledger, dot: str) -> Job:
-    """The job under the id that its idempotency key is bound to."""
-    if job.idempotency_key is None:
-        return job
-    job_id, same = await ledger.jobs.reserve_key(job.idempotency_key, job)
-    if not same:
-        raise BadInput(
-            f"{dot}idempotency_key",
-            "was used for another request",
-            "use a new key, or send the request that it was used for",
-        )
-    return job if job_id == job.id else job.model_copy(update={"id": job_id})
+async def _bound(jobs: Sequence[Job], ledger: Ledger) -> list[Job]:
+    """Each job under the id that its idempotency key is bound to."""
+    keyed = [place for place, job in enumerate(jobs) if job.idempotency_key is not None]
+    bound = list(jobs)
+    for place, (job_id, same) in zip(keyed, await ledger.jobs.reserve_keys([jobs[at] for at in keyed]), strict=True):
+        if not same:
+            raise BadInput(
+                f"[{place}].idempotency_key" if len(jobs) > 1 else "idempotency_key",
+                "was used for another request",
+                "use a new key, or send the request that it was used for",
+            )
+        bound[place] = jobs[place].model_copy(update={"id": job_id})
+    return bound

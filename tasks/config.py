@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -145,23 +145,7 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
-        problems: list[tuple[tuple[str | int, ...], str]] = []
-        for part, names in (("models", self.models), ("routes", self.routes), ("schedules", self.schedules)):
-            problems += [
-                ((part, name), "a name is lower case letters, digits, '.', '_' and '-', at most 64")
-                for name in names
-                if not re.match(NAME, name)
-            ]
-        for name, route in self.routes.items():
-            for index, model in enumerate(route.models):
-                if model not in self.models:
-                    problems.append((("routes", name, "models", index), _not_one_of(model, "model", self.models)))
-            if route.strategy not in strategies():
-                problems.append((("routes", name, "strategy"), _not_one_of(route.strategy, "strategy", strategies())))
-        if self.default_route not in self.routes:
-            problems.append((("default_route",), _not_one_of(self.default_route, "route", self.routes)))
-        if "auto" in self.models:
-            problems.append((("models", "auto"), "auto is the word for a model that routing chooses; use another name"))
+        problems = _disagreements(self.model_dump())
         if problems:
             raise _Located(problems)
         return self
@@ -170,12 +154,48 @@ class Config(_Section):
         return self.routes[route].models
 
 
+#: Where a problem stands in the file, and what it is.
+Problem: TypeAlias = tuple[tuple[str | int, ...], str]
+
+
 class _Located(ValueError):
     """Several problems, each with its place; pydantic passes it through as one error."""
 
-    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
+    def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         super().__init__("; ".join(text for _, text in problems))
+
+
+def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
+    """Names that are none, and names of what isn't there.
+
+    Reads plain data, which may be wrong in any other way: these problems are told beside the others.
+    """
+    models, routes = _mapping(data.get("models")), _mapping(data.get("routes"))
+    problems: list[Problem] = []
+    for part, names in (("models", models), ("routes", routes), ("schedules", _mapping(data.get("schedules")))):
+        problems += [
+            ((part, name), "a name is lower case letters, digits, '.', '_' and '-', at most 64")
+            for name in names
+            if isinstance(name, str) and not re.fullmatch(NAME, name)
+        ]
+    if "auto" in models:
+        problems.append((("models", "auto"), "auto is the word for a model that routing chooses; use another name"))
+    for name, route in routes.items():
+        wanted, strategy = _mapping(route).get("models"), _mapping(route).get("strategy", next(iter(strategies())))
+        for index, model in enumerate(wanted if isinstance(wanted, list | tuple) else ()):
+            if isinstance(model, str) and model not in models:
+                problems.append((("routes", name, "models", index), _not_one_of(model, "model", models)))
+        if isinstance(strategy, str) and strategy not in strategies():
+            problems.append((("routes", name, "strategy"), _not_one_of(strategy, "strategy", strategies())))
+    default = data.get("default_route")
+    if isinstance(default, str) and default not in routes:
+        problems.append((("default_route",), _not_one_of(default, "route", routes)))
+    return problems
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def strategies() -> frozenset[str]:
@@ -184,7 +204,7 @@ def strategies() -> frozenset[str]:
 
 
 def _not_one_of(name: str, what: str, known: Any) -> str:
-    return f"{name!r} is not a {what}; allowed: {', '.join(sorted(known))}"
+    return f"{name!r} is not a {what}; allowed: {', '.join(sorted(map(str, known))) or 'none is configured'}"
 
 
 def load(path: Path | str) -> Config:
@@ -207,37 +227,47 @@ def load(path: Path | str) -> Config:
 
 def parse(text: str, *, source: str = "<configuration>", folder: Path = Path()) -> Config:
     """Check the text of a configuration; `source` starts each line of the error."""
+    lines: dict[tuple[str | int, ...], int] = {}
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{source}:1: must be a mapping with models, routes and default_route")
+        twice = _read_lines(root, (), lines)
+        data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}:1: not YAML: {error}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{source}:1: must be a mapping with models, routes and default_route")
-    lines: dict[tuple[str | int, ...], int] = {}
-    problems = [f"{source}:{line}: {_dotted(loc)}: stands twice" for loc, line in _read_lines(root, (), lines)]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-99-99 is a ValueError
+        raise ConfigError(f"{source}:1: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}:1: nested too deeply, or an alias that holds itself") from None
+    problems = [(loc, "stands twice") for loc in twice]
+    if "folder" in data:
+        problems.append((("folder",), _no_field(())))
     try:
-        return Config.model_validate(yaml.safe_load(text) | {"folder": folder})
+        config = Config.model_validate(data | {"folder": folder})
     except ValidationError as error:
-        raise ConfigError("\n".join(_tell(error, source, lines))) from None
+        problems += _problems(error)
+        # Where fields are wrong pydantic does not get as far as comparing the names.
+        problems += [problem for problem in _disagreements(data) if problem not in problems]
+    if problems:
+        told = sorted((_line(loc, lines), _dotted(loc) or "configuration", text) for loc, text in problems)
+        raise ConfigError("\n".join(f"{source}:{line}: {field}: {text}" for line, field, text in told))
+    return config
 
 
 def _read_lines(
     node: yaml.Node, loc: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]
-) -> list[tuple[tuple[str | int, ...], int]]:
-    """Fill `lines` with the line of every value; return the keys that stand twice in one mapping."""
-    twice: list[tuple[tuple[str | int, ...], int]] = []
+) -> list[tuple[str | int, ...]]:
+    """Fill `lines` with the line of every value, of a key that stands twice the last; return such keys."""
+    twice: list[tuple[str | int, ...]] = []
     lines.setdefault(loc, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             name = str(key.value)
             if name in seen:
-                twice.append(((*loc, name), key.start_mark.line + 1))
+                twice.append((*loc, name))
             seen.add(name)
             lines[*loc, name] = key.start_mark.line + 1
             twice += _read_lines(value, (*loc, name), lines)
@@ -247,33 +277,33 @@ def _read_lines(
     return twice
 
 
-def _tell(error: ValidationError, source: str, lines: Mapping[tuple[str | int, ...], int]) -> list[str]:
-    told: list[str] = []
+def _problems(error: ValidationError) -> list[Problem]:
+    found: list[Problem] = []
     for item in error.errors(include_url=False, include_input=False):
         located = item.get("ctx", {}).get("error")
         if isinstance(located, _Located):
-            told += [f"{source}:{_line(loc, lines)}: {_dotted(loc)}: {text}" for loc, text in located.problems]
+            found += located.problems
             continue
         loc = tuple(step for step in item["loc"] if step != "[key]")
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            text = f"is not a field here; allowed: {', '.join(_fields_at(loc[:-1]))}"
+            text = _no_field(loc[:-1])
         elif item["type"] == "missing":
             text = "is missing"
-        told.append(f"{source}:{_line(loc, lines)}: {_dotted(loc) or 'configuration'}: {text}")
-    return told
+        found.append((loc, text))
+    return found
 
 
-def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
-    """The fields of the section at `loc`, for the error that lists them."""
+def _no_field(loc: tuple[str | int, ...]) -> str:
+    """What is told of a field that the section at `loc` doesn't have."""
     table: Mapping[str, type[BaseModel]] = {
         "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
         "price": Price, "profile": Profile, "simulation": Simulation,
     }  # fmt: skip
-    named: type[BaseModel] = Config
-    for step in loc:
-        named = table.get(str(step), named)
-    return [name for name in named.model_fields if name != "folder"]
+    # The second step is a name that somebody chose, such as a route called "price".
+    steps = [str(step) for place, step in enumerate(loc) if place != 1]
+    named = next((table[step] for step in reversed(steps) if step in table), Config)
+    return f"is not a field here; allowed: {', '.join(name for name in named.model_fields if name != 'folder')}"
 
 
 def _line(loc: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> int:
@@ -306,6 +336,7 @@ def read_secret(name: str) -> str | None:
     if file:
         try:
             return Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"{name}_FILE: {error.strerror}: {file}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise ConfigError(f"{name}_FILE: {why}: {file}") from None
     return os.environ.get(name) or None

@@ -136,6 +136,7 @@ class Job(_Value):
                 if not item.strip():
                     raise BadInput(f"items[{index}]", "is empty", "leave it out, or send its text")
         self._check_kind()
+        self._check_policy()
         return self
 
     def _check_kind(self) -> None:
@@ -152,10 +153,15 @@ class Job(_Value):
             raise BadInput("n", "is needed: how many votes", 'for example "n": 5')
         if self.kind != "vote" and self.n is not None:
             raise BadInput("n", "goes with votes alone", 'use "kind": "vote"')
+
+    def _check_policy(self) -> None:
         if self.policy == "quorum" and self.quorum is None:
             raise BadInput("quorum", "is needed by the policy quorum", "say how many parts must succeed")
         if self.policy != "quorum" and self.quorum is not None:
             raise BadInput("quorum", "goes with the policy quorum alone", 'use "policy": "quorum"')
+        parts = {"single": 1, "vote": self.n}.get(self.kind, len(self.items) if self.items else None)
+        if self.quorum is not None and parts is not None and self.quorum > parts:
+            raise BadInput("quorum", f"is {self.quorum}, but the job has {parts} parts", f"at most {parts} can succeed")
 
     @property
     def fixed_route(self) -> str | None:

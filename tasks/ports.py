@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -97,7 +97,8 @@ class Ports:
     config: Config
     ledger: Ledger
     publisher: Publisher
-    cascade: Cascade
+    #: Fits the classifiers at its first call; only routers need them.
+    cascade: Callable[[], Cascade]
     clients: ModelClients
     leases: Leases
     run: Runner

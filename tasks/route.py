@@ -71,7 +71,7 @@ def classify(job: Job, ports: Ports) -> Verdict:
     if job.fixed_model is not None:
         # A model without a route is a plain call: no route's prompt belongs to it.
         return Verdict("", "explicit", 1.0, "the producer named the model")
-    return ports.cascade.classify(job.question)
+    return ports.cascade().classify(job.question)
 
 
 async def _place(ports: Ports, job: Job) -> list[Admitted]:

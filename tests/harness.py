@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import redis
@@ -94,7 +94,7 @@ class Fleet:
         self._ends = ExitStack()
         self.workers: list[Worker] = []
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         self.valkey.start()
         self._ends.callback(self.valkey.stop)
         self._http = httpx.Client(timeout=PATIENCE)
@@ -103,7 +103,8 @@ class Fleet:
         self.config_path = self.folder / "pointsman.yaml"
         config = {"limits": {"keep_seconds": 3600}, **self._config}
         config["models"] = {
-            name: {"provider": "openai", "base_url": self.models_url, **model} for name, model in config["models"].items()
+            name: {"provider": "openai", "base_url": self.models_url, **model}
+            for name, model in config["models"].items()
         }
         self.config_path.write_text(yaml.safe_dump(config))
         self.producer = Producer(self.config_path, redis=self.valkey.url)
@@ -146,7 +147,9 @@ class Fleet:
         """How often the simulated server of this fleet was asked for a model: requests, in_flight, peak_in_flight."""
         return dict(self._http.get(self.models_url.removesuffix("/v1") + "/stats").json()[model])
 
-    def start(self, queues: str, concurrency: int = 4, *, wait: bool = True, env: Mapping[str, str] | None = None) -> Worker:
+    def start(
+        self, queues: str, concurrency: int = 4, *, wait: bool = True, env: Mapping[str, str] | None = None
+    ) -> Worker:
         name = f"worker{len(self.workers)}"
         worker = Worker(queues, concurrency, {**self.env, **(env or {})}, self.folder / f"{name}.log")
         self.workers.append(worker)
@@ -175,9 +178,7 @@ class Fleet:
 
 
 @contextmanager
-def fleet(
-    folder: Path, *, models: Mapping[str, Any], simulations: Mapping[str, Any], **config: Any
-) -> Iterator[Fleet]:
+def fleet(folder: Path, *, models: Mapping[str, Any], simulations: Mapping[str, Any], **config: Any) -> Iterator[Fleet]:
     """A fleet whose `models` are simulated as `simulations` say; no worker runs yet."""
     first = next(iter(models))
     config.setdefault("routes", {"only": {"models": [first]}})

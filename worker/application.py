@@ -16,9 +16,9 @@ import tasks.join
 import tasks.route  # noqa: F401 - importing registers
 from tasks.config import Config, load
 from tasks.errors import ConfigError, PointsmanError
+from tasks.logs import configure_logs
 from tasks.queue.address import redis_url
-from tasks.queue.app import make_app
-from worker.logs import configure_logs
+from tasks.queue.app import ROUTE, make_app
 
 if TYPE_CHECKING:
     from tasks.ports import Ports
@@ -84,7 +84,9 @@ def _logs(loglevel: Any = None, **_: Any) -> None:
 def _ready(sender: Any = None, **_: Any) -> None:
     # A pool that forks binds in its children; the others bind now, so that the sweeper runs before the first task.
     if getattr(sender.pool, "is_green", False) or type(sender.pool).__module__ != "celery.concurrency.prefork":
-        _bound_ports()
+        ports = _bound_ports()
+        if ROUTE in app.amqp.queues.consume_from:
+            ports.cascade()  # now, not when the first job waits for it
     ready = os.environ.get("POINTSMAN_READY_FILE")
     if ready:
         # Whoever started this process waits for the file.

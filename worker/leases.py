@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from tasks.errors import PointsmanError
-from tasks.ledger import CallId, Ledger
+from tasks.ledger import Admitted, CallId, Ledger
 
 __all__ = ["Heartbeat"]
 
@@ -70,9 +70,13 @@ class Heartbeat:
         if not self._running:
             return
         by_model: dict[str, list[CallId]] = {}
-        for held in self._running:
+        running = list(self._running)
+        for held in running:
             by_model.setdefault(held.model, []).append(held.name)
         await self._ledger.fleet.hold(by_model)
+        # A call that ended while its renewal was on the way may have got the lease back that it had returned.
+        ended = [Admitted(held.name, held.model) for held in running if held not in self._running]
+        await self._ledger.fleet.drop(ended)
         cancelled = await self._ledger.fleet.cancelled()
         for held in [held for held in self._running if held.name.job in cancelled]:
             held.cancelled = True

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from tasks.classify.build import build_cascade
 from tasks.ledger import Ledger
 from tasks.ports import Ports
 from tasks.queue.publish import Publisher
@@ -22,6 +21,7 @@ from worker.sweeper import Sweeper
 if TYPE_CHECKING:
     from celery import Celery
 
+    from tasks.classify.cascade import Cascade
     from tasks.config import Config
 
 __all__ = ["Runtime", "WorkerStopping"]
@@ -46,6 +46,7 @@ class Runtime:
         self._thread = threading.Thread(target=self._loop.run_forever, name="pointsman-loop", daemon=True)
         self._duties: list[asyncio.Task[None]] = []
         self._pid = os.getpid()
+        self._fitted: Cascade | None = None
         self._thread.start()
         self.ports = self.run(self._bind())
 
@@ -79,11 +80,19 @@ class Runtime:
             config=self._config,
             ledger=self._ledger,
             publisher=publisher,
-            cascade=build_cascade(self._config),
+            cascade=self._cascade,
             clients=self._clients,
             leases=self._heartbeat,
             run=self.run,
         )
+
+    def _cascade(self) -> Cascade:
+        if self._fitted is None:
+            # Imported here: it brings numpy, which the workers of models never need.
+            from tasks.classify.build import build_cascade  # noqa: PLC0415
+
+            self._fitted = build_cascade(self._config)
+        return self._fitted
 
     def close(self) -> None:
         """End the duties and close the connections. Calls that still run are left to the sweeper."""
@@ -98,7 +107,9 @@ class Runtime:
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others:
+            # Bounded: a cancellation that falls into a wait that just ended can get lost (cpython#86296).
+            await asyncio.wait(others, timeout=5)
         await self._clients.close()
         await self._ledger.close()
 

@@ -8,14 +8,15 @@ repeat: publishing a message twice costs a round trip, not a call.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from tasks.errors import PointsmanError
 from tasks.job import FINAL
-from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, CallId, Ledger, PartRecord
+from tasks.ledger import LEASE, QUEUED_LEASE, WAVE, Admitted, CallId, Ledger, PartRecord
 from tasks.ledger.jobs import JOIN_LEASE, Standing
 from tasks.queue.app import ROUTE, model_queue
 from tasks.queue.peek import waiting_ids
@@ -32,6 +33,11 @@ TERM = 3 * TICK + 1
 NEXT_LOOK = 10.0
 #: Seconds between two looks at a job that waits in the backlog: there may be a million of them.
 NEXT_LOOK_WAITING = 60.0
+#: Jobs looked at together, and how often that in one sweep: the rest is due at the next.
+LOOK_AT = 500
+LOOKS = 10
+
+UNFINISHED = frozenset({"waiting", "queued", "running"})
 
 
 class Sweeper:
@@ -61,6 +67,10 @@ class Sweeper:
         if calls:
             await asyncio.to_thread(self._publisher.calls, calls)
 
+    async def _join(self, jobs: Sequence[str]) -> None:
+        for job in jobs:
+            await asyncio.to_thread(self._publisher.join, job)
+
     # -- calls whose lease has lapsed --------------------------------------------------------------
 
     async def _sweep_calls(self) -> None:
@@ -68,123 +78,177 @@ class Sweeper:
         if not lapsed:
             return
         holders = await self._ledger.jobs.holders([(call.job, call.index) for call, _ in lapsed])
-        queued: dict[str, list[CallId]] = {}
-        again: list[Admitted] = []
-        for (call, model), (state, owner) in zip(lapsed, holders, strict=True):
-            if state == "running":
-                again += await self._rescue(call, model, owner)
-            elif state in {"queued", "waiting"}:
-                queued.setdefault(model, []).append(call)
-            else:  # final, or of a job that is gone
-                again += await self._ledger.free(call, model)
-        for model, calls in queued.items():
-            present = await waiting_ids(self._ledger.store, model_queue(model))
-            lost = [] if present is None else [call for call in calls if str(call) not in present]
-            await self._ledger.fleet.hold({model: calls}, seconds=QUEUED_LEASE)
-            if lost:
-                log.warning("sweep.messages_lost", model=model, calls=[str(call) for call in lost])
-                again += [Admitted(call, model) for call in lost]
+        running: list[tuple[Admitted, str]] = []
+        queued: list[Admitted] = []
+        waiting: list[Admitted] = []
+        ended: list[Admitted] = []
+        for lease, holder in zip(lapsed, holders, strict=True):
+            if holder.state == "waiting":
+                waiting.append(lease)
+            elif holder.state not in UNFINISHED or holder.model != lease.model:
+                ended.append(lease)  # final, or of a job that is gone, or it stands at another model by now
+            elif holder.state == "queued":
+                queued.append(lease)
+            else:
+                running.append((lease, holder.owner))
+        # A part that waits has no lease, unless it was admitted and whoever did it died before saying so.
+        places = await self._ledger.fleet.find([call for call, _ in waiting])
+        for lease, place in zip(waiting, places, strict=True):
+            (ended if place in {"lane", "delayed"} else queued).append(lease)
+        again = await self._rescue(running)
+        again += await self._send_lost(queued)
+        again += await self._ledger.free_all(ended)
         await self._publish(again)
 
-    async def _rescue(self, call: CallId, model: str, owner: str) -> list[Admitted]:
-        """A running call whose worker gives no sign: have it run again, unless it kills every worker it meets."""
-        word = await self._ledger.jobs.requeue(call.job, call.index, owner)
-        if word == "ok":
-            log.warning("sweep.worker_lost", call=str(call), model=model)
-            await self._ledger.fleet.hold({model: [call]}, seconds=QUEUED_LEASE)
-            return [Admitted(call, model)]
-        if word == "poison":
-            log.error("sweep.poison", call=str(call), model=model)
-            record = PartRecord(error="its worker died each time that it ran")
-            outcome, admitted = await self._ledger.settle(call, model, owner, output=None, record=record)
-            if outcome.word == "complete":
-                await asyncio.to_thread(self._publisher.join, call.job)
-            return admitted
-        if word in {"final", "gone"}:
-            return await self._ledger.free(call, model)
-        return []  # it was taken over, or just started: its lease will show
+    async def _send_lost(self, calls: Sequence[Admitted]) -> list[Admitted]:
+        """Of calls that shall stand in a queue, those whose message is not there."""
+        by_model: dict[str, list[CallId]] = {}
+        for call, model in calls:
+            by_model.setdefault(model, []).append(call)
+        missing: list[Admitted] = []
+        for model, names in by_model.items():
+            present = await waiting_ids(self._ledger.store, model_queue(model))
+            lost = [] if present is None else [call for call in names if str(call) not in present]
+            if lost:
+                log.warning("sweep.messages_lost", model=model, calls=[str(call) for call in lost])
+                missing += [Admitted(call, model) for call in lost]
+        await self._ledger.fleet.hold(by_model, seconds=QUEUED_LEASE)
+        await self._ledger.mark_queued(missing)
+        return missing
+
+    async def _rescue(self, calls: Sequence[tuple[Admitted, str]]) -> list[Admitted]:
+        """Running calls whose worker gives no sign: have them run again, unless they kill every worker they meet."""
+        words = await self._ledger.jobs.requeue([(call.job, call.index, owner) for (call, _), owner in calls])
+        again: list[Admitted] = []
+        held: dict[str, list[CallId]] = {}
+        ended: list[Admitted] = []
+        for (lease, owner), word in zip(calls, words, strict=True):
+            call, model = lease
+            if word == "ok":
+                log.warning("sweep.worker_lost", call=str(call), model=model)
+                held.setdefault(model, []).append(call)
+                again.append(lease)
+            elif word == "poison":
+                log.error("sweep.poison", call=str(call), model=model)
+                record = PartRecord(error="its worker died each time that it ran")
+                outcome, admitted = await self._ledger.settle(call, model, owner, output=None, record=record)
+                again += admitted
+                if outcome.word == "complete":
+                    await self._join([call.job])
+            elif word in {"final", "gone"}:
+                ended.append(lease)
+            # else it was taken over, or just started: its lease will show
+        await self._ledger.fleet.hold(held, seconds=QUEUED_LEASE)
+        return again + await self._ledger.free_all(ended)
 
     # -- jobs that are due for a look --------------------------------------------------------------
 
     async def _sweep_jobs(self) -> None:
+        routing: frozenset[str] | None = None
+        for round_ in range(LOOKS):
+            due = await self._ledger.fleet.due(LOOK_AT)
+            if due and round_ == 0:
+                routing = await waiting_ids(self._ledger.store, ROUTE)
+            await self._look_at(due, routing)
+            if len(due) < LOOK_AT:
+                return
+
+    async def _look_at(self, due: Sequence[str], routing: frozenset[str] | None) -> None:
+        """`routing` are the names of the messages that wait for routers, None if there are too many to read."""
         now = await self._ledger.fleet.now()
-        due = await self._ledger.fleet.due(now)
-        if not due:
-            return
-        standings = await self._ledger.jobs.standings(due)
-        over = [
-            job for job, standing in zip(due, standings, strict=True) if standing is None or standing.state in FINAL
-        ]
-        await self._ledger.fleet.unwatch(over)
-        routing = None
-        later: dict[str, float] = {}
-        for job, standing in zip(due, standings, strict=True):
+        alive: dict[str, Standing] = {}
+        over: list[str] = []
+        for job, standing in zip(due, await self._ledger.jobs.standings(due), strict=True):
             if standing is None or standing.state in FINAL:
-                continue
-            deadline = standing.deadline_at_ms / 1000 if standing.deadline_at_ms is not None else None
-            if deadline is not None and deadline <= now:
+                over.append(job)
+            elif standing.deadline_at is not None and standing.deadline_at <= now:
                 await self._expire(job, standing)
-                continue
-            if routing is None:
-                routing = await waiting_ids(self._ledger.store, ROUTE) or frozenset()
-            pause = await self._look(job, standing, routing)
-            later[job] = min(now + pause, deadline or now + pause)
-        await self._ledger.fleet.watch(later)
+                over.append(job)
+            else:
+                alive[job] = standing
+        await self._ledger.fleet.unwatch(over)
+        pauses = await self._set_going(alive, routing)
+        await self._ledger.fleet.watch(
+            {job: min(pause, (alive[job].deadline_at or math.inf) - now) for job, pause in pauses.items()}
+        )
+
+    async def _set_going(self, jobs: Mapping[str, Standing], routing: frozenset[str] | None) -> dict[str, float]:
+        """Set jobs going again that stand still; returns the seconds until the next look at each."""
+        pauses = dict.fromkeys(jobs, NEXT_LOOK)
+        unrouted: list[tuple[str, str]] = []
+        joins: list[str] = []
+        singles: dict[str, Standing] = {}
+        for job, standing in jobs.items():
+            if standing.state == "joining":
+                # The ledger gives the join to another once the first had its time.
+                joins.append(job)
+                pauses[job] = JOIN_LEASE / 2
+            elif standing.n is None:
+                if _absent(job, ("route", "fanout.0"), routing):
+                    unrouted.append((job, standing.priority))
+            elif standing.kind == "single":
+                singles[job] = standing
+            elif standing.left == 0:
+                joins.append(job)
+            else:
+                await self._look_at_parts(job, standing.n, routing)
+        unrouted += await self._look_at_singles(singles, pauses)
+        if unrouted:
+            await asyncio.to_thread(self._publisher.route, unrouted)
+        await self._join(joins)
+        return pauses
 
     async def _expire(self, job: str, standing: Standing) -> None:
         await self._ledger.jobs.stop(job, "expired", "the deadline passed")
         await self._ledger.fleet.cancel(job, now=await self._ledger.fleet.now())
         await self._ledger.fleet.withdraw(_calls(job, standing))
-        await self._ledger.fleet.unwatch([job])
 
-    async def _look(self, job: str, standing: Standing, routing: frozenset[str]) -> float:
-        """Set a job going again that stands still; returns the seconds until the next look."""
-        if standing.state == "joining":
-            # The ledger gives the join to another once the first had its time.
-            await asyncio.to_thread(self._publisher.join, job)
-            return JOIN_LEASE / 2
-        if standing.n is None:
-            if not any(f"{job}.{step}" in routing for step in ("route", "fanout.0")):
-                priority = standing.spec.priority if standing.spec else "normal"
-                await asyncio.to_thread(self._publisher.route, [(job, priority)])
-            return NEXT_LOOK
-        if standing.kind != "single" and standing.left == 0:
-            await asyncio.to_thread(self._publisher.join, job)
-            return NEXT_LOOK
-        return await self._look_at_parts(job, standing)
+    async def _look_at_singles(self, jobs: Mapping[str, Standing], pauses: dict[str, float]) -> list[tuple[str, str]]:
+        """A call that stands nowhere at all was lost between two steps: it is routed anew, unless it ran already."""
+        places = await self._ledger.fleet.find([CallId(job, 0) for job in jobs])
+        unrouted: list[tuple[str, str]] = []
+        ran: list[CallId] = []
+        for (job, standing), place in zip(jobs.items(), places, strict=True):
+            if place == "lane":
+                pauses[job] = NEXT_LOOK_WAITING
+            elif place == "nowhere" and standing.state == "running":
+                ran.append(CallId(job, 0))
+            elif place == "nowhere":
+                unrouted.append((job, standing.priority))
+        await self._lapse(ran)
+        return unrouted
 
-    async def _look_at_parts(self, job: str, standing: Standing) -> float:
-        """Calls that stand nowhere at all were lost between two steps: they enter the backlog anew."""
-        calls = _calls(job, standing)
-        states = await self._ledger.jobs.holders([(call.job, call.index) for call in calls])
-        unfinished = [
-            call for call, (state, _) in zip(calls, states, strict=True) if state in {"waiting", "queued", "running"}
-        ]
-        places = [await self._ledger.fleet.find(call) for call in unfinished]
-        nowhere = [call for call, place in zip(unfinished, places, strict=True) if place == "nowhere"]
-        if nowhere and standing.kind == "single":
-            await asyncio.to_thread(
-                self._publisher.route, [(job, standing.spec.priority if standing.spec else "normal")]
-            )
-        elif nowhere:
-            await self._find_again(job, standing, nowhere)
-        return NEXT_LOOK_WAITING if "lane" in places else NEXT_LOOK
+    async def _look_at_parts(self, job: str, n: int, routing: frozenset[str] | None) -> None:
+        """The parts of the wave that is in flight, or should be: waves are sent one after the other."""
+        states = await self._ledger.jobs.part_states(job, 0, n)
+        unfinished = [index for index, state in enumerate(states) if state in UNFINISHED]
+        if not unfinished:
+            return
+        wave = unfinished[0] // WAVE
+        first, last = wave * WAVE, (wave + 1) * WAVE
+        calls = [CallId.part(job, index) for index in unfinished if index < last]
+        places = await self._ledger.fleet.find(calls)
+        lost = [call for call, place in zip(calls, places, strict=True) if place == "nowhere"]
+        if lost and wave and all(state == "waiting" for state in states[first:last]):
+            # All earlier waves have ended, and nobody asked for this one.
+            if _absent(job, (f"fanout.{wave}",), routing):
+                await asyncio.to_thread(self._publisher.fanout, job, wave=wave)
+        else:
+            await self._lapse(lost)
 
-    async def _find_again(self, job: str, standing: Standing, nowhere: Sequence[CallId]) -> None:
-        """Parts of a fan-out without a lease: give them one that has lapsed, so that the next round looks at them."""
-        states = await self._ledger.jobs.holders([(call.job, call.index) for call in nowhere])
-        models = await self._ledger.jobs.models(job, 0, standing.n or 0)
+    async def _lapse(self, calls: Sequence[CallId]) -> None:
+        """Calls without a lease: give them one that has lapsed, so that the next sweep looks at them."""
+        holders = await self._ledger.jobs.holders([(call.job, call.index) for call in calls])
         held: dict[str, list[CallId]] = {}
-        sent_waves: set[int] = set()
-        for call, (state, _) in zip(nowhere, states, strict=True):
-            if state in {"queued", "running"}:
-                held.setdefault(models[call.index], []).append(call)
-                sent_waves.add(call.wave or 0)
+        for call, holder in zip(calls, holders, strict=True):
+            if holder.model is not None:
+                held.setdefault(holder.model, []).append(call)
         await self._ledger.fleet.hold(held, seconds=-1.0)
-        waiting = {call.wave or 0 for call, (state, _) in zip(nowhere, states, strict=True) if state == "waiting"}
-        if waiting and not sent_waves and standing.left <= len(nowhere):
-            # All earlier waves have ended, and nobody asked for the next.
-            await asyncio.to_thread(self._publisher.fanout, job, wave=min(waiting))
+
+
+def _absent(job: str, steps: Sequence[str], routing: frozenset[str] | None) -> bool:
+    """Whether no message for these steps waits. Of a queue too long to read it is taken that all do."""
+    return routing is not None and not any(f"{job}.{step}" in routing for step in steps)
 
 
 def _calls(job: str, standing: Standing) -> list[CallId]:

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ops.cli.up import EXIT_UNREACHABLE, EXIT_USAGE, end_on_signals
+from ops.cli.exits import Exit
+from ops.cli.up import end_on_signals
 from ops.stack import Options, Stack
 from producer import Producer, Result
 from tasks.errors import ConfigError, PointsmanError
@@ -61,10 +62,10 @@ def run(*, state_dir: Path | None, keep: bool, as_json: bool = False) -> int:
         report = _run(folder, console)
     except PointsmanError as error:
         print(f"pointsman: error: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_UNREACHABLE
+        return Exit.USAGE if isinstance(error, ConfigError) else Exit.UNREACHABLE
     except KeyboardInterrupt:
         print("pointsman: stopped", file=sys.stderr)
-        return 130
+        return Exit.INTERRUPTED
     finally:
         if not keep and state_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -72,13 +73,14 @@ def run(*, state_dir: Path | None, keep: bool, as_json: bool = False) -> int:
         print(json.dumps(report, indent=2))
     if keep:
         console.print(f"The state is kept in {folder}", soft_wrap=True)
-    return 0 if report["ok"] else 1
+    return Exit.OK if report["ok"] else Exit.FAILED
 
 
 def _run(folder: Path, console: Console) -> dict[str, Any]:
     config = Path(str(files("ops.demo").joinpath("pointsman.yaml")))
     started = time.monotonic()
     console.print("[bold]Pointsman demo[/]: a broker, a router, five pools of workers, one real small model.")
+    console.print("[dim]The model has 135 million parameters: it proves the way a job goes, not what it says.[/]")
     stack = Stack(Options(config=config, state_dir=folder, port=None, flower_port=None))
     with end_on_signals(stack), stack, Producer(stack.config, redis=stack.redis) as producer:
         console.print(f"{len(stack.children)} processes answer after {time.monotonic() - started:.1f} s.\n")
@@ -140,7 +142,8 @@ def _routing(producer: Producer, console: Console) -> dict[str, Any]:
     total = sum(part.latency_s or 0 for result in results for part in result.parts)
     cost = sum(result.cost_usd for result in results)
     console.print(
-        f"{len(results)} jobs in {wall:.1f} s; their calls took {total:.1f} s; cost {cost:.6f} USD [dim](simulated)[/]\n"
+        f"{len(results)} jobs in {wall:.1f} s; their calls took {total:.1f} s; "
+        f"cost {cost:.6f} USD [dim](simulated)[/]\n"
     )
     return {
         "ok": all(result.state == "succeeded" for result in results),

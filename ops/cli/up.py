@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ops.cli.exits import Exit
 from ops.stack import FLOWER_USER, Options, Stack
 from tasks.errors import ConfigError, PointsmanError
 
-__all__ = ["EXIT_UNREACHABLE", "EXIT_USAGE", "end_on_signals", "run"]
-
-EXIT_USAGE = 2
-EXIT_UNREACHABLE = 3
+__all__ = ["end_on_signals", "run"]
 
 
 def run(
@@ -33,12 +31,12 @@ def run(
             _say("stopping: calls in flight have 10 s to end, what remains is run after the next start")
     except KeyboardInterrupt:
         _say("stopped before everything was up")
-        return 130
+        return Exit.INTERRUPTED
     except PointsmanError as error:
         print(f"pointsman: error: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_UNREACHABLE
+        return Exit.USAGE if isinstance(error, ConfigError) else Exit.UNREACHABLE
     _say("stopped; nothing was lost")
-    return 0
+    return Exit.OK
 
 
 @contextmanager

@@ -7,10 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-import structlog
-
 from producer.api.server import DEFAULT_PORT, serve
 from tasks.errors import ConfigError
+from tasks.logs import configure_logs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,14 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ready-file", type=Path, help="is written, with the base URL, when requests are answered")
     options = parser.parse_args(arguments)
 
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logs()
     file: Path | None = options.ready_file
     try:
         serve(

@@ -1,17 +1,4 @@
-"""Which route a text falls into: keywords, examples, and the cascade that asks them in turn."""
+"""Which route a text falls into: keywords (`rules`), examples, and the `cascade` that asks them in turn.
 
-from __future__ import annotations
-
-from tasks.classify.cascade import Cascade
-from tasks.classify.decision import Abstention, Classifier, Verdict
-from tasks.classify.examples import ExampleClassifier
-from tasks.classify.rules import KeywordRules
-
-__all__ = [
-    "Abstention",
-    "Cascade",
-    "Classifier",
-    "ExampleClassifier",
-    "KeywordRules",
-    "Verdict",
-]
+`build` makes the cascade of a configuration. Nothing is imported here: `examples` brings numpy, for routers alone.
+"""

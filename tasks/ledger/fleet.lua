@@ -8,10 +8,14 @@
 --   <prefix>lane:<model>[,<model>…]  sorted set: calls that any of these models may take; score = priority, time
 --   <prefix>single:<model>           sorted set: single calls queued or running there; score = lease's end (ms)
 --   <prefix>part:<model>             the same for the parts of fan-outs
---   <prefix>delayed                  sorted set: "<lane>|<score>|<call>"; score = due (ms)
+--   <prefix>delayed                  sorted set: calls that come back later; score = due (ms)
+--   <prefix>delayed-to               hash: call -> "<lane>|<priority>", where it comes back to
+--   <prefix>active                   sorted set: jobs that have not ended; score = next look of the sweeper (s)
+--   <prefix>leader:<role>            string: who has the role, for as long as the key lives
 --
 -- A call is "<job>.<index>". In-flight calls are leases: a dead worker's are gone once they lapse, no counter drifts.
 -- All keys carry the tag {fleet}; nothing of a job is touched here. Time is the server's.
+-- Lists of arguments are read from ARGV: Lua can't unpack the thousands that a busy worker holds.
 
 local LANES, CONFIGURED, SCALED, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 -- A model's queue holds this many times its capacity of single calls, so that no worker ever runs dry.
@@ -80,34 +84,47 @@ local function feed(most, lease_ms, mine, preference)
   return admitted
 end
 
-local function wait(lane, score, call)
-  redis.call('ZADD', prefix .. 'lane:' .. lane, 'NX', score, call)
+local function wait(lane, priority, call)
+  redis.call('ZADD', prefix .. 'lane:' .. lane, 'NX', tonumber(priority) * 1e13 + now, call)
   redis.call('SADD', LANES, lane)
 end
+
+-- Where a call waits: "lane", "delayed", or nil.
+local function waits(call)
+  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
+    if redis.call('ZSCORE', prefix .. 'lane:' .. lane, call) then return 'lane' end
+  end
+  return redis.call('ZSCORE', prefix .. 'delayed', call) and 'delayed' or nil
+end
+
+-- `count` arguments from the `first` on.
+local function listed(first, count)
+  local list = {}
+  for k = first, first + count - 1 do list[#list + 1] = ARGV[k] end
+  return list
+end
+local function listed_from(first) return listed(first, #ARGV - first + 1) end
 
 local step = {}
 
 -- Put a call in its lane and admit whom there is room for, perhaps itself.
 -- call, lane, priority, lease_ms, most, number of models, all models, then per candidate: model, base, slope.
 -- A call that is in flight or waits already stays where it is; of one in flight the model is told again.
-function step.admit(call, lane, priority, lease_ms, most, models, ...)
-  local rest, preference = { ... }, {}
-  models = tonumber(models)
-  for k = 1, models do
-    if redis.call('ZSCORE', prefix .. 'single:' .. rest[k], call) then return { call, rest[k] } end
+function step.admit(call, lane, priority, lease_ms, most, models)
+  for _, model in ipairs(listed(9, tonumber(models))) do
+    if redis.call('ZSCORE', prefix .. 'single:' .. model, call) then return { call, model } end
   end
-  for _, other in ipairs(redis.call('SMEMBERS', LANES)) do
-    if redis.call('ZSCORE', prefix .. 'lane:' .. other, call) then return {} end
-  end
-  for k = models + 1, #rest, 3 do preference[rest[k]] = { tonumber(rest[k + 1]), tonumber(rest[k + 2]) } end
-  wait(lane, tonumber(priority) * 1e13 + now, call)
+  if waits(call) then return {} end
+  local preference = {}
+  for k = 9 + tonumber(models), #ARGV, 3 do preference[ARGV[k]] = { tonumber(ARGV[k + 1]), tonumber(ARGV[k + 2]) } end
+  wait(lane, priority, call)
   return feed(tonumber(most), tonumber(lease_ms), call, preference)
 end
 
 -- lease_ms, most
 function step.feed(lease_ms, most) return feed(tonumber(most), tonumber(lease_ms)) end
 
--- A call has ended: forget it, admit the next. call, model, lease_ms, most
+-- A call has ended: forget it, admit the next. call, model, lease_ms, most (0 = nobody now)
 function step.release(call, model, lease_ms, most)
   redis.call('ZREM', prefix .. 'single:' .. model, call)
   redis.call('ZREM', prefix .. 'part:' .. model, call)
@@ -115,9 +132,9 @@ function step.release(call, model, lease_ms, most)
 end
 
 -- A call starts to run, or runs on: its lease lasts until now + lease_ms. "single" or "part", model, lease_ms, calls…
-function step.hold(kind, model, lease_ms, ...)
+function step.hold(kind, model, lease_ms)
   local key, till, held = prefix .. kind .. ':' .. model, now + tonumber(lease_ms), 0
-  for _, call in ipairs({ ... }) do
+  for _, call in ipairs(listed_from(6)) do
     held = held + redis.call('ZADD', key, till, call)
     -- A part that was tried again came through the backlog, as single calls do: it has one lease, not two.
     if kind == 'part' then redis.call('ZREM', prefix .. 'single:' .. model, call) end
@@ -132,37 +149,42 @@ function step.lease(call, model)
   return till and tonumber(till) - now or -1
 end
 
--- Leave everything: a job was cancelled. call, then all models
-function step.withdraw(call, ...)
-  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do redis.call('ZREM', prefix .. 'lane:' .. lane, call) end
-  for _, model in ipairs({ ... }) do
-    redis.call('ZREM', prefix .. 'single:' .. model, call)
-    redis.call('ZREM', prefix .. 'part:' .. model, call)
+-- Leave everything: a job was cancelled. Number of models, the models, then calls (Lua unpacks some thousands)
+function step.withdraw(models)
+  local calls = listed_from(4 + tonumber(models))
+  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do redis.call('ZREM', prefix .. 'lane:' .. lane, unpack(calls)) end
+  redis.call('ZREM', prefix .. 'delayed', unpack(calls))
+  redis.call('HDEL', prefix .. 'delayed-to', unpack(calls))
+  for _, model in ipairs(listed(4, tonumber(models))) do
+    redis.call('ZREM', prefix .. 'single:' .. model, unpack(calls))
+    redis.call('ZREM', prefix .. 'part:' .. model, unpack(calls))
   end
   return {}
 end
 
 -- A failed attempt leaves its slot and comes back when it is due: call, model, lane, priority, delay_ms, lease_ms, most
 function step.delay(call, model, lane, priority, delay_ms, lease_ms, most)
-  redis.call('ZADD', prefix .. 'delayed', now + tonumber(delay_ms), lane .. '|' .. priority .. '|' .. call)
+  redis.call('ZADD', prefix .. 'delayed', now + tonumber(delay_ms), call)
+  redis.call('HSET', prefix .. 'delayed-to', call, lane .. '|' .. priority)
   return step.release(call, model, lease_ms, most)
 end
 
 -- Bring back what is due, then admit. lease_ms, most
 function step.tick(lease_ms, most)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', now, 'LIMIT', 0, 1000)
-  for _, entry in ipairs(due) do
-    local lane, priority, call = string.match(entry, '^(.-)|(.-)|(.*)$')
-    wait(lane, tonumber(priority) * 1e13 + now, call)
-    redis.call('ZREM', prefix .. 'delayed', entry)
+  for _, call in ipairs(due) do
+    local lane, priority = string.match(redis.call('HGET', prefix .. 'delayed-to', call), '^(.-)|(.*)$')
+    wait(lane, priority, call)
+    redis.call('ZREM', prefix .. 'delayed', call)
+    redis.call('HDEL', prefix .. 'delayed-to', call)
   end
   return feed(tonumber(most), tonumber(lease_ms))
 end
 
 -- Calls whose lease has lapsed: kind, model, call, … At most `most` a model. most, then models
-function step.lapsed(most, ...)
+function step.lapsed(most)
   local found = {}
-  for _, model in ipairs({ ... }) do
+  for _, model in ipairs(listed_from(4)) do
     for _, kind in ipairs({ 'single', 'part' }) do
       for _, call in ipairs(redis.call('ZRANGEBYSCORE', prefix .. kind .. ':' .. model, '-inf', now, 'LIMIT', 0, most)) do
         found[#found + 1] = kind
@@ -174,31 +196,31 @@ function step.lapsed(most, ...)
   return found
 end
 
--- Where a call stands: "single", "part", "lane", "delayed" or "nowhere". call, then models
-function step.find(call, ...)
-  for _, model in ipairs({ ... }) do
-    for _, kind in ipairs({ 'single', 'part' }) do
-      if redis.call('ZSCORE', prefix .. kind .. ':' .. model, call) then return kind end
+-- Where calls stand: "lane", "delayed", "single", "part" or "nowhere" each. Number of models, the models, then calls
+function step.find(models)
+  local known, places = listed(4, tonumber(models)), {}
+  local function held(call)
+    for _, model in ipairs(known) do
+      for _, kind in ipairs({ 'single', 'part' }) do
+        if redis.call('ZSCORE', prefix .. kind .. ':' .. model, call) then return kind end
+      end
     end
   end
-  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
-    if redis.call('ZSCORE', prefix .. 'lane:' .. lane, call) then return 'lane' end
+  for _, call in ipairs(listed_from(4 + tonumber(models))) do
+    places[#places + 1] = waits(call) or held(call) or 'nowhere'
   end
-  for _, entry in ipairs(redis.call('ZRANGE', prefix .. 'delayed', 0, -1)) do
-    if string.sub(entry, -#call - 1) == '|' .. call then return 'delayed' end
-  end
-  return 'nowhere'
+  return places
 end
 
 -- The state that a decision needs, in one read: turn key ("" = none), then models.
 -- Returns turn, then per model: capacity, singles, parts, waiting for it (alone or shared).
-function step.snapshot(turn, ...)
+function step.snapshot(turn)
   local seen = { turn ~= '' and redis.call('INCR', prefix .. 'turn:' .. turn) or 0 }
   local lanes = {}
   for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
     lanes[#lanes + 1] = { ',' .. lane .. ',', redis.call('ZCARD', prefix .. 'lane:' .. lane) }
   end
-  for _, model in ipairs({ ... }) do
+  for _, model in ipairs(listed_from(4)) do
     local waiting = 0
     for _, lane in ipairs(lanes) do
       if string.find(lane[1], ',' .. model .. ',', 1, true) then waiting = waiting + lane[2] end
@@ -211,4 +233,24 @@ function step.snapshot(turn, ...)
   return seen
 end
 
-return step[ARGV[2]](unpack(ARGV, 3))
+-- Have the sweeper look at jobs: pairs of seconds from now, job
+function step.watch()
+  for k = 3, #ARGV, 2 do redis.call('ZADD', prefix .. 'active', now / 1000 + tonumber(ARGV[k]), ARGV[k + 1]) end
+  return {}
+end
+
+-- Jobs whose time for a look has come, the longest due first. most
+function step.due(most)
+  return redis.call('ZRANGE', prefix .. 'active', '-inf', now / 1000, 'BYSCORE', 'LIMIT', 0, most)
+end
+
+-- Whether `name` has the role for the next ms: nobody else has it then. role, name, ms
+function step.lead(role, name, ms)
+  local key = prefix .. 'leader:' .. role
+  local holder = redis.call('GET', key)
+  if holder and holder ~= name then return 0 end
+  redis.call('SET', key, name, 'PX', ms)
+  return 1
+end
+
+return step[ARGV[2]](unpack(ARGV, 3, 10))

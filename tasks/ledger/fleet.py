@@ -23,6 +23,8 @@ LEASE = 6.0
 QUEUED_LEASE = 10.0
 #: Calls that one step of the feeder admits at most: bounds the time the server spends in it.
 MOST_ADMITTED = 200
+#: Calls that one script is told at most, for the same reason.
+MOST_NAMED = 1000
 #: Parts of a fan-out that are sent at once.
 WAVE = 1000
 
@@ -69,7 +71,12 @@ class Fleet:
     async def configure(self, capacities: Mapping[str, int]) -> None:
         """Tell the fleet the capacities of the configuration."""
         flat = [item for pair in capacities.items() for item in pair]
-        await self._store.run(("HSET", f"{_PREFIX}configured", *flat))
+        key = f"{_PREFIX}configured"
+        _, known = await self._store.run(("HSET", key, *flat), ("HKEYS", key))
+        gone = [model for model in known if model not in capacities]
+        if gone:
+            # Nobody serves their queues any more: what was admitted there would wait for ever.
+            await self._store.run(("HDEL", key, *gone))
 
     async def scale(self, model: str, capacity: int | None) -> None:
         """Set a model's capacity, whatever the configuration says; None goes back to the configuration."""
@@ -110,8 +117,8 @@ class Fleet:
         (reply,) = await self._store.run(self.releasing(call, model))
         return admitted_of(reply)
 
-    def releasing(self, call: CallId, model: str) -> Command:
-        return _step("release", str(call), model, _ms(QUEUED_LEASE), MOST_ADMITTED)
+    def releasing(self, call: CallId, model: str, *, most: int = MOST_ADMITTED) -> Command:
+        return _step("release", str(call), model, _ms(QUEUED_LEASE), most)
 
     async def delay(
         self, call: CallId, model: str, *, among: Sequence[str], priority: str, seconds: float
@@ -137,7 +144,11 @@ class Fleet:
 
     async def withdraw(self, calls: Iterable[CallId]) -> None:
         """These calls are not wanted any more, wherever they wait."""
-        commands = [_step("withdraw", str(call), *self._models) for call in calls]
+        names = [str(call) for call in calls]
+        commands = [
+            _step("withdraw", len(self._models), *self._models, *names[first : first + MOST_NAMED])
+            for first in range(0, len(names), MOST_NAMED)
+        ]
         if commands:
             await self._store.run(*commands)
 
@@ -161,6 +172,11 @@ class Fleet:
             ]
         return commands
 
+    async def drop(self, calls: Sequence[Admitted]) -> None:
+        """Forget the leases of these calls without admitting anybody: the next step of the feeder does."""
+        if calls:
+            await self._store.run(*(self.releasing(call, model, most=0) for call, model in calls))
+
     async def lease_left(self, call: CallId, model: str) -> float:
         """Seconds until a call's lease lapses; not above zero when nobody holds it."""
         (left,) = await self._store.run(_step("lease", str(call), model))
@@ -174,29 +190,32 @@ class Fleet:
             for _, model, call in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
 
-    async def find(self, call: CallId) -> str:
-        """Where a call stands: ``single``, ``part``, ``lane``, ``delayed`` or ``nowhere``."""
-        (place,) = await self._store.run(_step("find", str(call), *self._models))
-        return str(place)
+    async def find(self, calls: Sequence[CallId]) -> list[str]:
+        """Where each call stands: ``lane``, ``delayed``, ``single``, ``part`` or ``nowhere``."""
+        names = [str(call) for call in calls]
+        commands = [
+            _step("find", len(self._models), *self._models, *names[first : first + MOST_NAMED])
+            for first in range(0, len(names), MOST_NAMED)
+        ]
+        return [str(place) for reply in await self._store.run(*commands) for place in reply] if commands else []
 
     # -- jobs that shall be looked at again --------------------------------------------------------
 
-    def watching(self, job_id: str, *, at: float) -> Command:
-        """The command that has the sweeper look at a job at `at` (Unix seconds)."""
-        return ("ZADD", f"{_PREFIX}active", at, job_id)
+    def watching(self, jobs: Mapping[str, float]) -> Command:
+        """The command that has the sweeper look at each job so many seconds from now."""
+        return _step("watch", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
 
     async def watch(self, jobs: Mapping[str, float]) -> None:
         if jobs:
-            flat = [item for job_id, at in jobs.items() for item in (at, job_id)]
-            await self._store.run(("ZADD", f"{_PREFIX}active", *flat))
+            await self._store.run(self.watching(jobs))
 
     async def unwatch(self, job_ids: Sequence[str]) -> None:
         if job_ids:
             await self._store.run(("ZREM", f"{_PREFIX}active", *job_ids))
 
-    async def due(self, now: float, most: int = 500) -> list[str]:
-        """Jobs that shall be looked at by `now`."""
-        (reply,) = await self._store.run(("ZRANGE", f"{_PREFIX}active", "-inf", now, "BYSCORE", "LIMIT", 0, most))
+    async def due(self, most: int = 500) -> list[str]:
+        """Jobs whose time for a look has come, the longest due first."""
+        (reply,) = await self._store.run(_step("due", most))
         return list(reply)
 
     # -- cancelled jobs, for the workers that run them ---------------------------------------------
@@ -214,11 +233,8 @@ class Fleet:
 
     async def lead(self, role: str, name: str, *, seconds: float) -> bool:
         """Whether `name` has `role` for the next `seconds`: one holder in the fleet at a time."""
-        key = f"{_PREFIX}leader:{role}"
-        taken, holder = await self._store.run(("SET", key, name, "NX", "PX", _ms(seconds)), ("GET", key))
-        if not taken and holder == name:
-            await self._store.run(("PEXPIRE", key, _ms(seconds)))
-        return bool(taken) or holder == name
+        (has,) = await self._store.run(_step("lead", role, name, _ms(seconds)))
+        return bool(has)
 
     async def now(self) -> float:
         """The server's time, in Unix seconds."""

@@ -10,13 +10,15 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
+
+from redis.asyncio import Redis
 
 from tasks.job import FINAL, Decision, Job, Part, Result, Usage
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.store import Command, Script, Store
 
-__all__ = ["MOVE", "Claim", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "digest"]
+__all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
 
 MOVE = Script("move.lua")
 
@@ -29,6 +31,8 @@ MOST_LOST = 5
 MOST_JOINS = 5
 #: Seconds that a join has to conclude before another may start it.
 JOIN_LEASE = 30.0
+#: Seconds that an idempotency key is bound to its job, from its first use.
+KEY_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +105,32 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a job stands, for the sweeper: cheap to read, no text in it."""
+    """Where a job stands, for the sweeper: cheap to read, nothing in it is parsed."""
 
     state: str
     kind: str
     n: int | None
     left: int
-    decision: Decision | None
-    deadline_at_ms: float | None
-    spec: Job | None
+    priority: str
+    #: Unix seconds, or None.
+    deadline_at: float | None
+
+
+class Holder(NamedTuple):
+    """Where a part stands. `state` is None where there is no such part."""
+
+    state: str | None
+    owner: str
+    model: str | None
 
 
 class Jobs:
     """Every step of every job. Each method is one round trip and may raise `Unreachable`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, listening: Redis) -> None:
+        """`listening` is the client of those who wait for announcements: each keeps one of its connections."""
         self._store = store
+        self._listening = listening
 
     # -- a job's way, in order -------------------------------------------------------------------
 
@@ -124,7 +138,11 @@ class Jobs:
         """The command that writes a new job; safe to send twice."""
         bulk = job.model_dump_json(include=set(BULK), exclude_none=True)
         spec = job.model_dump_json(exclude=set(BULK), exclude_none=True)
-        return _step(job.id, "accept", spec, bulk, job.kind, job.policy, job.early_stop, keep_seconds * 1000)
+        deadline = "" if job.deadline is None else int(job.deadline * 1000)
+        return _step(
+            job.id, "accept", spec, bulk, job.kind, job.policy, job.quorum or 0, job.early_stop, job.priority, deadline,
+            keep_seconds * 1000,
+        )  # fmt: skip
 
     async def read(self, job_id: str) -> tuple[Job, str, Decision | None] | None:
         """The whole job, its state and its routing decision so far; None if there is no such job."""
@@ -152,13 +170,15 @@ class Jobs:
         (reply,) = await self._store.run(("HMGET", f"{_key(job_id)}:parts", *names))
         return [model for model in reply if model is not None]
 
-    async def queue(self, calls: Sequence[tuple[str, int, str]]) -> None:
-        """These calls (job, index, model) now stand in the queue of that model."""
+    async def queue(self, calls: Sequence[tuple[str, int, str]]) -> list[str]:
+        """These calls (job, index, model) now stand in the queue of that model: ``ok`` or ``over`` for each job."""
         by_job: dict[str, list[Any]] = {}
         for job_id, index, model in calls:
             by_job.setdefault(job_id, []).extend((index, model))
-        if by_job:
-            await self._store.run(*(_step(job_id, "queue", *pairs) for job_id, pairs in by_job.items()))
+        if not by_job:
+            return []
+        replies = await self._store.run(*(_step(job_id, "queue", *pairs) for job_id, pairs in by_job.items()))
+        return [str(reply[0]) for reply in replies]
 
     async def claim(self, job_id: str, index: int, owner: str, *, dead: str = "") -> Claim | Holding:
         """Take a part to run it. `dead` is an owner whose lease has lapsed: the part may be taken from it."""
@@ -229,44 +249,58 @@ class Jobs:
 
     # -- for the sweeper -------------------------------------------------------------------------
 
-    async def requeue(self, job_id: str, index: int, owner: str) -> str:
-        """A part lost its worker or message: ``ok``, ``poison`` (it kills workers), ``final``, ``stale``, ``gone``."""
-        (reply,) = await self._store.run(_step(job_id, "requeue", index, owner, MOST_LOST, int(LEASE * 1000)))
-        return str(reply[0])
+    async def requeue(self, calls: Sequence[tuple[str, int, str]]) -> list[str]:
+        """These parts (job, index, dead owner) lost their worker.
 
-    async def holders(self, calls: Sequence[tuple[str, int]]) -> list[tuple[str | None, str]]:
-        """State and owner of each part; the state is None where there is no such part."""
+        Each is ``ok``, ``poison`` (it kills workers), ``final``, ``stale`` (it lives) or ``gone``.
+        """
+        if not calls:
+            return []
+        lease = int(LEASE * 1000)
+        replies = await self._store.run(
+            *(_step(job_id, "requeue", index, owner, MOST_LOST, lease) for job_id, index, owner in calls)
+        )
+        return [str(reply[0]) for reply in replies]
+
+    async def holders(self, calls: Sequence[tuple[str, int]]) -> list[Holder]:
+        """Where each part stands, and who runs it."""
         if not calls:
             return []
         replies = await self._store.run(
-            *(("HMGET", f"{_key(job)}:parts", f"{index}:state", f"{index}:owner") for job, index in calls)
+            *(
+                ("HMGET", f"{_key(job)}:parts", f"{index}:state", f"{index}:owner", f"{index}:model")
+                for job, index in calls
+            )
         )
-        return [(state, owner or "") for state, owner in replies]
+        return [Holder(state, owner or "", model) for state, owner, model in replies]
+
+    async def part_states(self, job_id: str, first: int, last: int) -> list[str]:
+        """The states of the parts from `first` to `last`, as far as there are parts."""
+        if first >= last:
+            return []
+        names = [f"{index}:state" for index in range(first, last)]
+        (reply,) = await self._store.run(("HMGET", f"{_key(job_id)}:parts", *names))
+        return [state for state in reply if state is not None]
 
     async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
         """Where each job stands; None where there is no such job."""
         if not job_ids:
             return []
-        fields = ("state", "kind", "n", "left", "decision", "spec", "accepted_at")
+        fields = ("state", "kind", "n", "left", "priority", "deadline_at")
         replies = await self._store.run(*(("HMGET", _key(job_id), *fields) for job_id in job_ids))
-        found: list[Standing | None] = []
-        for state, kind, n, left, decision, spec, accepted_at in replies:
-            if state is None:
-                found.append(None)
-                continue
-            job = _job(spec, None)
-            found.append(
-                Standing(
-                    state=state,
-                    kind=kind,
-                    n=None if n is None else int(n),
-                    left=int(left or 0),
-                    decision=Decision.model_validate_json(decision) if decision else None,
-                    deadline_at_ms=None if job.deadline is None else int(accepted_at) + job.deadline * 1000,
-                    spec=job,
-                )
+        return [
+            None
+            if state is None
+            else Standing(
+                state=state,
+                kind=kind,
+                n=None if n is None else int(n),
+                left=int(left or 0),
+                priority=priority,
+                deadline_at=None if deadline_at is None else int(deadline_at) / 1000,
             )
-        return found
+            for state, kind, n, left, priority, deadline_at in replies
+        ]
 
     async def states(self, job_ids: Sequence[str]) -> list[str | None]:
         if not job_ids:
@@ -327,30 +361,30 @@ class Jobs:
     @asynccontextmanager
     async def announcements(self, job_id: str) -> AsyncIterator[Any]:
         """Subscribe to the words a job's steps are announced with. They may be missed: read the record too."""
-        async with self._store.redis.pubsub(ignore_subscribe_messages=True) as channel:
+        async with self._listening.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(f"{_key(job_id)}:events")
             yield channel
 
     # -- idempotency -----------------------------------------------------------------------------
 
-    async def reserve_key(self, key: str, job: Job) -> tuple[str, bool]:
-        """Bind an idempotency key to this job unless it is bound: the id it is bound to, and if that job is the same.
+    async def reserve_keys(self, jobs: Sequence[Job]) -> list[tuple[str, bool]]:
+        """Bind each job's idempotency key to it, unless it is bound: the id it is bound to, and if it is the same job.
 
         The binding is made before the job is written; after a crash between the two, the next submission
         with the same key writes the job under the id that was bound.
         """
-        name = f"pm:idem:{digest(key)}"
-        ours = f"{job.id}:{fingerprint(job)}"
-        _, bound = await self._store.run(
-            ("SET", name, ours, "NX", "EX", 86_400 * 7),
-            ("GET", name),
-        )
-        job_id, _, mark = str(bound).partition(":")
-        return job_id, mark == fingerprint(job)
+        if not jobs:
+            return []
+        commands: list[Command] = []
+        for job in jobs:
+            name = f"pm:idem:{digest(job.idempotency_key or '')}"
+            commands += [("SET", name, f"{job.id}:{fingerprint(job)}", "NX", "EX", KEY_SECONDS), ("GET", name)]
+        bound = [str(reply).partition(":") for reply in (await self._store.run(*commands))[1::2]]
+        return [(job_id, mark == fingerprint(job)) for job, (job_id, _, mark) in zip(jobs, bound, strict=True)]
 
 
 def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def fingerprint(job: Job) -> str:

@@ -6,7 +6,6 @@ Each half is safe to repeat, and the sweeper finds what stands half done.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from tasks.job import Job
@@ -18,29 +17,33 @@ __all__ = ["Ledger"]
 
 #: Seconds after acceptance at which the sweeper looks at a job for the first time.
 FIRST_LOOK = 5.0
+#: Waits for a job at one time, in one process.
+MOST_LISTENING = 10_000
 
 
 class Ledger:
     def __init__(self, url: str, models: Sequence[str], *, connections: int = 64) -> None:
         """`url` as redis-py takes it; `models` are all models of the configuration."""
         self._redis = connect(url, connections=connections)
+        # Whoever waits for a job keeps a connection all the time: these must not take those of the commands.
+        self._listening = connect(url, connections=MOST_LISTENING)
         self.store = Store(self._redis, (MOVE, FLEET))
-        self.jobs = Jobs(self.store)
+        self.jobs = Jobs(self.store, self._listening)
         self.fleet = Fleet(self.store, models)
 
     async def close(self) -> None:
         await self._redis.aclose()
+        await self._listening.aclose()
 
     async def accept(self, jobs: Sequence[Job], *, keep_seconds: int) -> list[bool]:
         """Write jobs; False where one of that id had been written before.
 
         The sweeper's note goes first: a job that was written is always looked at again.
         """
-        look = time.time() + FIRST_LOOK
-        commands = [self.fleet.watching(job.id, at=look) for job in jobs]
-        commands += [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
-        replies = await self.store.run(*commands)
-        return [reply[0] == "accepted" for reply in replies[len(jobs) :]]
+        looks = {job.id: min(FIRST_LOOK, job.deadline or FIRST_LOOK) for job in jobs}
+        accepting = [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
+        _, *replies = await self.store.run(self.fleet.watching(looks), *accepting)
+        return [reply[0] == "accepted" for reply in replies]
 
     async def plan(self, job: str, decision_json: str, parts: Sequence[PartPlan]) -> str:
         """Write the parts of a fan-out and take the leases of its first wave: ``ok``, ``planned`` or ``over``."""
@@ -51,10 +54,14 @@ class Ledger:
         return str(reply[0])
 
     async def send_wave(self, job: str, wave: int) -> list[str]:
-        """The models of the parts of a later wave, which are now queued."""
+        """The models of the parts of a later wave, which are now queued; none if it was sent before."""
         first = wave * WAVE
-        models = await self.jobs.models(job, first, first + WAVE)
-        await self.jobs.queue([(job, first + place, model) for place, model in enumerate(models)])
+        states = await self.jobs.part_states(job, first, first + WAVE)
+        if any(state != "waiting" for state in states):
+            return []  # the sweeper publishes what is missing
+        models = await self.jobs.models(job, first, first + len(states))
+        if await self.jobs.queue([(job, first + place, model) for place, model in enumerate(models)]) != ["ok"]:
+            return []  # the job has ended
         await self.fleet.hold(_by_model(job, models, first=first), seconds=QUEUED_LEASE)
         return models
 
@@ -72,7 +79,14 @@ class Ledger:
 
     async def free(self, call: CallId, model: str) -> list[Admitted]:
         """A call ended without an outcome of its own: free its place and admit the next."""
-        admitted = await self.fleet.release(call, model)
+        return await self.free_all([Admitted(call, model)])
+
+    async def free_all(self, ended: Sequence[Admitted]) -> list[Admitted]:
+        """The same for several calls."""
+        if not ended:
+            return []
+        replies = await self.store.run(*(self.fleet.releasing(call, model) for call, model in ended))
+        admitted = [place for reply in replies for place in admitted_of(reply)]
         await self.mark_queued(admitted)
         return admitted
 

@@ -8,6 +8,7 @@
 --   ARGV  1 the step, then its arguments
 --
 -- All keys carry the job's hash tag, so the script runs in one slot. Nothing of the fleet is touched here.
+-- Lists of arguments are read from ARGV: Lua can't unpack the thousands that a large fan-out has.
 -- Time is the server's: clocks of workers may differ. Every reply is an array that starts with a word.
 
 local JOB, PARTS, OUTPUTS, INPUTS, BALLOTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -38,12 +39,13 @@ end
 
 local step = {}
 
--- spec, input, kind, policy, early_stop, keep_ms
-function step.accept(spec, input, kind, policy, early_stop, keep_ms)
+-- spec, input, kind, policy, quorum (0 = none), early_stop, priority, deadline_ms from now ("" = none), keep_ms
+function step.accept(spec, input, kind, policy, quorum, early_stop, priority, deadline_ms, keep_ms)
   local state = job('state')
   if state then return { 'exists', state } end
   redis.call('HSET', JOB, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy,
-    'early_stop', early_stop, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
+    'quorum', quorum, 'early_stop', early_stop, 'priority', priority, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
+  if deadline_ms ~= '' then redis.call('HSET', JOB, 'deadline_at', now + tonumber(deadline_ms)) end
   enter('accepted')
   return { 'accepted' }
 end
@@ -53,31 +55,36 @@ function step.route(decision, placed, model)
   local state = job('state')
   if not state then return { 'gone' } end
   if state ~= 'accepted' and state ~= 'routed' and state ~= 'waiting' then return { 'over', state } end
-  redis.call('HSET', JOB, 'decision', decision)
-  if placed and placed ~= '' then
-    redis.call('HSET', JOB, 'n', 1, 'left', 1)
+  if not placed or placed == '' then
+    redis.call('HSET', JOB, 'decision', decision)
+    enter('routed')
+    return { 'routed' }
+  end
+  -- The feeder may have been quicker, and another router too: a call that stands in a queue stays there.
+  local stood = part(0, 'state')
+  local queued = stood and stood ~= 'waiting'
+  if queued and job('decision') then return { 'routed' } end
+  redis.call('HSET', JOB, 'decision', decision, 'n', 1, 'left', 1)
+  if not queued then
     set_part(0, 'state', placed)
     set_part(0, 'queued_at', now)
     if model ~= '' then set_part(0, 'model', model) end
-    enter(placed == 'waiting' and 'waiting' or 'routed')
-  else
-    enter('routed')
   end
+  enter((queued or placed == 'queued') and 'routed' or 'waiting')
   return { 'routed' }
 end
 
 -- decision, wave, n, then n times: model, title, input ("" where the job's own input serves)
-function step.plan(decision, wave, n, ...)
+function step.plan(decision, wave, n)
   local state = job('state')
   if not state then return { 'gone' } end
   if not OPEN[state] then return { 'over', state } end
   if job('n') then return { 'planned' } end
-  local rest = { ... }
-  n = tonumber(n)
+  n, wave = tonumber(n), tonumber(wave)
   redis.call('HSET', JOB, 'decision', decision, 'n', n, 'left', n)
   for i = 0, n - 1 do
-    local model, title, input = rest[3 * i + 1], rest[3 * i + 2], rest[3 * i + 3]
-    local placed = i < tonumber(wave) and 'queued' or 'waiting'
+    local model, title, input = ARGV[3 * i + 5], ARGV[3 * i + 6], ARGV[3 * i + 7]
+    local placed = i < wave and 'queued' or 'waiting'
     redis.call('HSET', PARTS, i .. ':state', placed, i .. ':model', model, i .. ':title', title,
       i .. ':queued_at', now)
     if input ~= '' then redis.call('HSET', INPUTS, i, input) end
@@ -87,11 +94,16 @@ function step.plan(decision, wave, n, ...)
 end
 
 -- pairs of index, model: these calls now stand in the queue of that model
-function step.queue(...)
-  local pairs_ = { ... }
-  for k = 1, #pairs_, 2 do
-    local i, model = pairs_[k], pairs_[k + 1]
-    if part(i, 'state') == 'waiting' then
+function step.queue()
+  local state = job('state')
+  if not state or not OPEN[state] then return { 'over' } end
+  for k = 2, #ARGV, 2 do
+    local i, model = ARGV[k], ARGV[k + 1]
+    local stood = part(i, 'state')
+    -- Not there yet: the feeder was quicker than the router, which is about to write down that the call waits.
+    local early = not stood and job('kind') == 'single'
+    if early then set_part(i, 'queued_at', now) end
+    if early or stood == 'waiting' then
       set_part(i, 'state', 'queued')
       set_part(i, 'model', model)
     end
@@ -104,8 +116,9 @@ local function just_started(i, lease_ms) return now - tonumber(part(i, 'started_
 
 -- index, owner, the dead owner from whom the part may be taken ("" = none), lease_ms
 function step.claim(i, owner, from, lease_ms)
-  local state, stood = job('state'), part(i, 'state')
-  if not state or not stood then return { 'gone' } end
+  local state, stood, decision = job('state'), part(i, 'state'), job('decision')
+  -- Without a decision the call was admitted by another before its router came to write: the sweeper sends it again.
+  if not state or not stood or not decision then return { 'gone' } end
   if PART_FINAL[stood] then return { 'done', stood } end
   if not OPEN[state] then
     set_part(i, 'state', 'skipped')
@@ -122,7 +135,12 @@ function step.claim(i, owner, from, lease_ms)
   set_part(i, 'started_at', now)
   if state ~= 'running' then enter('running') else announce('part ' .. i .. ' running') end
   return { 'go', attempts, part(i, 'model'), job('spec'), redis.call('HGET', INPUTS, i) or job('input'),
-    job('decision'), part(i, 'title') or '', part(i, 'queued_at'), now, job('accepted_at') }
+    decision, part(i, 'title') or '', part(i, 'queued_at'), now, job('accepted_at') }
+end
+
+-- So many have succeeded that the policy quorum holds, whatever becomes of the rest.
+local function quorate()
+  return tonumber(job('n')) - tonumber(job('left')) - tonumber(job('failed')) >= tonumber(job('quorum'))
 end
 
 -- Is there nothing more to wait for? A vote whose leader can't be caught, a part that spoils the job, the last one.
@@ -136,7 +154,7 @@ local function complete()
       if votes > first then first, second = votes, first elseif votes > second then second = votes end
     end
     -- Strictly more than the runner-up can still reach: a tie would be broken by order, so it is no decision.
-    if first > second + tonumber(job('left')) then return 'decided' end
+    if first > second + tonumber(job('left')) and quorate() then return 'decided' end
   end
   return nil
 end
@@ -144,7 +162,7 @@ end
 -- index, owner, "succeeded" or "failed", output, record (JSON), ballot ("" = none)
 function step.finish(i, owner, verdict, output, record, ballot)
   local state, stood = job('state'), part(i, 'state')
-  if not state or not stood then return { 'gone' } end
+  if not state or not stood or not job('n') then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
   if not OPEN[state] then
     set_part(i, 'state', 'cancelled')
@@ -172,7 +190,15 @@ end
 
 -- index, owner, problem: the attempt failed and shall be tried again
 function step.retry(i, owner, problem)
-  if part(i, 'state') ~= 'running' or part(i, 'owner') ~= owner then return { 'stale' } end
+  local state, stood = job('state'), part(i, 'state')
+  if part(i, 'owner') ~= owner then return { 'stale' } end
+  -- The same owner asks twice when the first reply was lost on the way.
+  if stood == 'waiting' then return { 'ok' } end
+  if stood ~= 'running' then return { 'stale' } end
+  if not OPEN[state] then
+    set_part(i, 'state', 'cancelled')
+    return { 'over', state }
+  end
   set_part(i, 'state', 'waiting')
   set_part(i, 'problem', problem)
   set_part(i, 'queued_at', now)
@@ -230,4 +256,4 @@ function step.stop(state, problem)
   return { 'ok', job('n') or '0' }
 end
 
-return step[ARGV[1]](unpack(ARGV, 2))
+return step[ARGV[1]](unpack(ARGV, 2, 10))

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -19,6 +21,10 @@ __all__ = ["Command", "Script", "Store", "connect"]
 #: Seconds: a Redis that doesn't answer within these is told as `Unreachable`, never waited for without end.
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 30.0
+#: A connection that broke is made again so often, with these seconds between. What timed out is not asked again: it
+#: would multiply the wait, and who does not answer for half a minute will not do so on being asked twice.
+RETRIES = 2
+BACKOFF = 0.05
 
 Command = tuple[Any, ...]
 
@@ -35,14 +41,22 @@ class Script:
 
 
 def connect(url: str, *, connections: int = 64) -> Redis:
-    """A client whose waits are bounded. `url` as redis-py takes it: ``redis://``, ``rediss://``, ``unix://``."""
-    return Redis.from_url(
+    """A client whose waits are bounded. `url` as redis-py takes it: ``redis://``, ``rediss://``, ``unix://``.
+
+    Where all its connections are busy the next command waits for one: a burst is no failure.
+    """
+    pool = BlockingConnectionPool.from_url(
         url,
         decode_responses=True,
+        # A model may answer with half a surrogate pair, which is no UTF-8: its answer is kept, with a "?" there.
+        encoding_errors="replace",
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_timeout=ANSWER_TIMEOUT,
         max_connections=connections,
+        timeout=ANSWER_TIMEOUT,
+        retry=Retry(ExponentialBackoff(base=BACKOFF), RETRIES, supported_errors=(RedisConnectionError,)),
     )
+    return Redis.from_pool(pool)
 
 
 class Store:
@@ -61,10 +75,13 @@ class Store:
         """
         try:
             replies = await self._send(commands)
-            for place, reply in enumerate(replies):
-                if isinstance(reply, NoScriptError):
-                    await self.redis.script_load(self._sources[commands[place][1]])
-                    replies[place] = (await self._send([commands[place]]))[0]
+            unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                for digest in {commands[place][1] for place in unknown}:
+                    await self.redis.script_load(self._sources[digest])
+                again = await self._send([commands[place] for place in unknown])
+                for place, reply in zip(unknown, again, strict=True):
+                    replies[place] = reply
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise Unreachable(f"Redis does not answer ({type(error).__name__}); is it running?") from error
         for reply in replies:

@@ -38,10 +38,11 @@ def strategy_named(name: str) -> Strategy:
 def candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
     """The route's models, or the one the producer named; what can't do the job has a reason, and is out.
 
-    `longest` is the length in characters of the longest input of one call, by default the job's own.
+    `longest` is the length in characters of the longest section, by default that of the text or all messages.
     """
     named = (job.fixed_model,) if job.fixed_model else config.routes[route].models
-    length = len(job.question) if longest is None else longest
+    prompt = job.prompt if job.prompt is not None or not route else config.routes[route].prompt
+    length = len(prompt or "") + (_length(job) if longest is None else longest)
     tokens = length // CHARACTERS_PER_TOKEN + (job.max_tokens or 0)
     found: list[Candidate] = []
     for name in named:
@@ -49,6 +50,10 @@ def candidates(job: Job, route: str, config: Config, *, longest: int | None = No
         reason = f"needs about {tokens} tokens, its window has {window}" if window and tokens > window else ""
         found.append(Candidate(model=name, reason=reason))
     return tuple(found)
+
+
+def _length(job: Job) -> int:
+    return sum(len(message.content) for message in job.messages) if job.messages else len(job.question)
 
 
 def request_of(job: Job, route: str) -> Request:

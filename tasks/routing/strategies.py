@@ -14,12 +14,12 @@ __all__ = ["least_connections", "round_robin"]
 
 def round_robin(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy
     """One after the other, over all routers. Binds early: the call waits for the model whose turn it is."""
-    first = (snapshot.turn - 1) % len(candidates)
-    order = candidates[first:] + candidates[:first]
+    # A model that is scaled to zero has no turn, unless all are: the call would wait for ever.
+    serving = tuple(model for model in candidates if snapshot.models[model].capacity) or candidates
+    first = (snapshot.turn - 1) % len(serving)
+    order = serving[first:] + serving[:first]
     preferences = tuple(Preference(model, base=float(place)) for place, model in enumerate(order))
-    return Ranking(
-        preferences, bound=True, reason=f"turn {snapshot.turn} of {len(candidates)} models falls to {order[0]}"
-    )
+    return Ranking(preferences, bound=True, reason=f"turn {snapshot.turn} of {len(serving)} models falls to {order[0]}")
 
 
 def least_connections(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy

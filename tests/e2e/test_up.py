@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -51,7 +51,7 @@ class Up:
         self._redis: redis.Redis | None = None
         self.about = json.loads((self.state / "up.json").read_text())
 
-    def __enter__(self) -> Up:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +69,9 @@ class Up:
         if self.process.stdout:
             self.process.stdout.close()
         self._log.close()
-        assert not [child for child in children if alive(child.pid) and child.is_running()], "something was left running"
+        assert not [child for child in children if alive(child.pid) and child.is_running()], (
+            "something was left running"
+        )
         return code
 
     @property

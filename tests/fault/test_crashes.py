@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import threading
 from collections import Counter
 
 import pytest
 
 from tasks.job import FINAL
+from tasks.ledger import Admitted, CallId
+from tasks.queue.app import make_app
+from tasks.queue.publish import Publisher
 from tests.harness import fleet, wait_for
 
 
@@ -101,9 +106,6 @@ def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
         job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
         first = running.producer.wait(job.id, timeout=20)
         joined = router.log.count("tasks.join[")
-        from tasks.queue.app import make_app
-        from tasks.queue.publish import Publisher
-
         Publisher(make_app("again", running.valkey.url)).join(job.id)
         wait_for(lambda: router.log.count("tasks.join[") >= joined + 2, "the second join")
         assert running.producer.result(job.id) == first
@@ -134,9 +136,6 @@ def test_redis_killed_in_mid_work_loses_nothing_that_was_accepted(tmp_path):
         # The append-only file is written each second: what was accepted before is on the disk then.
         running.redis.execute_command("BGREWRITEAOF")
         wait_for(lambda: running.redis.info("persistence")["aof_rewrite_in_progress"] == 0, "the rewrite")
-
-        import os
-        import signal
 
         os.kill(running.valkey.pid, signal.SIGKILL)
         running.valkey.wait(10)
@@ -227,10 +226,6 @@ class Finals:
 
 
 def _publish_call(running, job):
-    from tasks.ledger import Admitted, CallId
-    from tasks.queue.app import make_app
-    from tasks.queue.publish import Publisher
-
     Publisher(make_app("again", running.valkey.url)).calls([Admitted(CallId(job, 0), "fast")])
 
 

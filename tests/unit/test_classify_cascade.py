@@ -1,6 +1,9 @@
 from dataclasses import dataclass
 
-from tasks.classify import Abstention, Cascade, Classifier, ExampleClassifier, KeywordRules, Verdict
+from tasks.classify.cascade import Cascade
+from tasks.classify.decision import Abstention, Classifier, Verdict
+from tasks.classify.examples import ExampleClassifier
+from tasks.classify.rules import KeywordRules
 
 
 @dataclass

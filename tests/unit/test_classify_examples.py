@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.classify import Abstention, ExampleClassifier, Verdict
+from tasks.classify.decision import Abstention, Verdict
+from tasks.classify.examples import ExampleClassifier
 
 SUPPORT = {
     "billing": [

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.classify import Abstention, KeywordRules, Verdict
+from tasks.classify.decision import Abstention, Verdict
+from tasks.classify.rules import KeywordRules
 
 RULES = KeywordRules(
     {

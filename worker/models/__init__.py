@@ -41,7 +41,6 @@ def _make(name: str, model: Model) -> OpenAIClient:
         name,
         base_url_of(name, model),
         api_key=read_secret(model.api_key_env) if model.api_key_env else None,
-        connections=model.capacity,
     )
 
 

@@ -29,6 +29,8 @@ __all__ = ["Http", "Reply"]
 
 #: Seconds to get a connection; a host that needs longer is taken to be down.
 CONNECT_TIMEOUT = 10.0
+#: Seconds that an idle connection is kept; servers close theirs after 60 s and more.
+KEEPALIVE = 30.0
 #: Bytes: a model's answer above this is refused, so that no server can fill our memory.
 MOST_BYTES = 32 * 1024 * 1024
 _BROKEN = "no connection, or it broke off ({}); is its server up?"
@@ -45,9 +47,10 @@ class Reply:
 class Http:
     """One model's connections. `model` is our name for it, for the errors."""
 
-    def __init__(self, model: str, base_url: str, headers: Mapping[str, str], *, connections: int) -> None:
+    def __init__(self, model: str, base_url: str, headers: Mapping[str, str]) -> None:
         self._model = model
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        # 0 is aiohttp's word for no limit: the pool's size is the limit, and an operator may change it while we run.
+        limits = httpx.Limits(max_connections=0, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE)
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
             headers=dict(headers),

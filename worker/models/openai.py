@@ -16,10 +16,10 @@ __all__ = ["OpenAIClient"]
 class OpenAIClient:
     """A `tasks.ports.ModelClient`."""
 
-    def __init__(self, name: str, base_url: str, *, api_key: str | None, connections: int) -> None:
+    def __init__(self, name: str, base_url: str, *, api_key: str | None) -> None:
         self._name = name
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = Http(name, base_url, headers, connections=connections)
+        self._http = Http(name, base_url, headers)
 
     async def close(self) -> None:
         await self._http.close()

@@ -1,0 +1,105 @@
+# `make demo` and `make test` each set up all they need from the lock file, on a machine that has Python 3.11 or later,
+# make and git. Nothing is installed outside this folder. Works with GNU make 3.81 (macOS) too.
+
+.DEFAULT_GOAL := help
+# The steps of `test` share two cores: side by side they only slow each other down.
+.NOTPARALLEL:
+
+# The first of these that is there, runs (a version manager's shim may not) and is one that we support.
+NAMES := python3.14 python3.13 python3.12 python3.11 python3 python
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+ifndef PYTHON
+PYTHON := $(shell for name in $(NAMES); do \
+	"$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$name" && break; done)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Optional dependencies beside those of development; `local` is the model that the demo and some tests run on.
+EXTRAS ?= local
+
+# Processes that run tests at once. One more than cores, since tests wait for processes of their own.
+JOBS ?= 3
+# A module's tests share its fleet of processes, so they stay on one runner.
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadscope
+
+.PHONY: help
+help: ## Show these targets
+	@grep -E '^[a-z0-9]+:.*## ' Makefile | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# -- setting up ----------------------------------------------------------------------------------------------------
+
+# uv reads the lock file. Where it isn't installed, it is put into a folder of its own here.
+UV_HOME := .uv
+FIND_UV = uv=uv; "$$uv" --version >/dev/null 2>&1 || uv=$(UV_HOME)/bin/uv; \
+	test -n "$(PYTHON)" || { echo "make: no Python from 3.11 to 3.14 is found; name yours: make PYTHON=/path/to/python" >&2; exit 2; }; \
+	"$$uv" --version >/dev/null 2>&1 || sh ops/get-uv.sh "$(PYTHON)" $(UV_HOME) || exit 2
+# --inexact: what a developer has installed on top stays.
+SYNC = $(FIND_UV); echo "setting up $(VENV) from uv.lock; the first time takes a minute on a slow line" >&2; UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV) \
+	"$$uv" sync --quiet --frozen --inexact --python "$(PYTHON)" $(EXTRAS:%=--extra %)
+
+.PHONY: setup
+setup: $(VENV)/.for-tests ## Create .venv with all that development needs
+
+# The stamps make a second call quick: they are newer than what says which packages there shall be.
+$(VENV)/.for-demo: uv.lock pyproject.toml
+	@$(SYNC) --no-dev
+	@touch $@
+
+$(VENV)/.for-tests: uv.lock pyproject.toml
+	@$(SYNC)
+	@touch $@ $(VENV)/.for-demo
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew after a change of pyproject.toml
+	@$(FIND_UV); "$$uv" lock --python "$(PYTHON)"
+
+# -- running -------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.for-demo ## Run the main job on real parts, in two minutes; nothing is left running
+	@$(BIN)/pointsman demo
+
+# -- testing -------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint types imports ## Check and test everything
+	@$(PYTEST) --cov
+
+.PHONY: lint
+lint: setup ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: types
+types: setup ## Check types
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: setup ## Check which package imports which
+	@$(BIN)/lint-imports
+
+.PHONY: unit integration fault e2e
+unit: setup ## Run the tests of pure decisions: seconds
+	@$(PYTEST) tests/unit
+integration: setup ## Run the tests on real servers and workers: minutes
+	@$(PYTEST) tests/integration
+fault: setup ## Run the tests that kill things
+	@$(PYTEST) tests/fault
+e2e: setup ## Run the tests of whole uses, from the command line and over HTTP
+	@$(PYTEST) tests/e2e
+
+.PHONY: format
+format: setup ## Format the code
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: docs
+docs: setup ## Write the pages of the reference that are made from the code
+	@$(BIN)/python -m ops.docs
+
+.PHONY: clean
+clean: ## Remove all that was made here, .venv included
+	rm -rf $(VENV) $(UV_HOME) .coverage .coverage.* htmlcov dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

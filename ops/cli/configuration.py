@@ -1,0 +1,63 @@
+"""``pointsman config``: is the file right, and what may it hold?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.cli.command import AsJson, command, group
+
+__all__ = ["app"]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+def configuration(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Check the configuration, or print its schema.
+
+    pointsman config check pointsman.yaml
+    """
+    if context.invoked_subcommand is None:
+        check(as_json=as_json)
+
+
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="By default the one that all commands would use.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Check a configuration; every problem is told with its line, its field, and what is allowed there.
+
+    pointsman config check pointsman.yaml
+    """
+    from ops.cli.context import config_path
+    from ops.cli.render import print_json
+    from tasks.config import load
+
+    path = file or config_path()
+    config = load(path)
+    counts = {"models": len(config.models), "routes": len(config.routes), "schedules": len(config.schedules)}
+    if as_json:
+        print_json({"file": str(path), "ok": True, **counts})
+    else:
+        print(f"{path}: ok, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+
+
+def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - it is JSON either way
+    """Print the JSON Schema of the configuration, for editors.
+
+    pointsman config schema > pointsman.schema.json
+    """
+    from ops.cli.render import print_json
+    from tasks.config import json_schema
+
+    print_json(json_schema())
+
+
+group(app, configuration)
+command(app, check)
+command(app, schema)

@@ -1,0 +1,148 @@
+"""``pointsman explain``: why a job went where it went, and what each of its parts took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.command import AsJson
+from ops.cli.jobs import JobId, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tasks.job import Candidate, Part, Result
+
+__all__ = ["explain", "print_candidates", "print_facts"]
+
+#: Parts that are listed unless all are asked for.
+MOST_PARTS = 50
+
+
+async def explain(
+    id: JobId,  # noqa: A002 - the word of the help
+    *,
+    all_parts: Annotated[bool, typer.Option("--all", help=f"List all parts, not the first {MOST_PARTS}.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a job went where it went.
+
+    Classifier, confidence, strategy, candidates, and then its parts. The candidate with the lowest score was preferred;
+    a load of 1 means as many calls as the model has capacity.
+
+        pointsman explain 01jzq3v5k8w9x0y1z2a3b4c5d6
+    """
+    from ops.cli.context import open_ledger
+    from ops.cli.render import note, print_json
+
+    async with open_ledger() as ledger:
+        job = await ledger.jobs.result(id, outputs=False)
+    if job is None:
+        raise unknown(id)
+    if as_json:
+        print_json(job.model_dump(mode="json", exclude={"output": True, "parts": {"__all__": {"output"}}}))
+        return
+    _print_decision(job)
+    if job.parts:
+        print()
+        parts = job.parts if all_parts else job.parts[:MOST_PARTS]
+        _print_parts(parts)
+        if len(parts) < len(job.parts):
+            note(f"… and {len(job.parts) - len(parts)} more parts; --all lists them")
+
+
+def _print_decision(job: Result) -> None:
+    from ops.cli.render import models_of, summary
+
+    routing = job.routing
+    facts = [("job", job.id), ("state", summary(job))]
+    if job.error:
+        facts.append(("error", job.error))
+    if routing is None:
+        print_facts([*facts, ("route", "not routed yet")])
+        return
+    print_facts(
+        [
+            *facts,
+            ("route", routing.route or "none: the model was named"),
+            ("classifier", f"{routing.classifier}, confidence {routing.confidence:.2f}"),
+            ("strategy", routing.strategy or "-"),
+            ("model", routing.model or models_of(job) or "not chosen yet"),
+            ("reason", routing.reason),
+            *((name, str(value)) for name, value in job.details.items()),
+        ]
+    )
+    if routing.candidates:
+        print()
+        print_candidates(routing.candidates, chosen=_models(job))
+
+
+def _models(job: Result) -> list[str]:
+    return sorted(
+        {part.model for part in job.parts if part.model}
+        | ({job.routing.model} if job.routing and job.routing.model else set())
+    )
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values under one another; a long value goes on below itself."""
+    import os
+    import shutil
+    import sys
+    import textwrap
+
+    from ops.cli.render import UNLIMITED, printable
+
+    told = [(name, " ".join(printable(value).split())) for name, value in facts]
+    margin = max(len(name) for name, _ in told) + 2
+    limited = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    width = max(shutil.get_terminal_size().columns, margin + 20) if limited else UNLIMITED
+    for name, value in told:
+        print(textwrap.fill(value, width, initial_indent=name.ljust(margin), subsequent_indent=" " * margin))
+
+
+def print_candidates(candidates: Sequence[Candidate], *, chosen: Sequence[str]) -> None:
+    """The models a job could go to. Several are `chosen` where it depends on whose turn it is."""
+    from ops.cli.render import number, print_table
+
+    word = "chosen" if len(chosen) == 1 else "in turn"
+    rows = [
+        (
+            candidate.model,
+            number(candidate.score),
+            number(candidate.load),
+            "left out: " + candidate.reason if candidate.reason else word if candidate.model in chosen else "",
+        )
+        for candidate in candidates
+    ]
+    print_table(("candidate", "score", "load", ""), rows, right=("score", "load"))
+
+
+def _print_parts(parts: Sequence[Part]) -> None:
+    from ops.cli.render import cost, print_table, seconds
+
+    titled = any(part.title for part in parts)
+    head = ["part", "state", "model", "tries", "waited", "took", "tokens", "cost"]
+    rows = [
+        [
+            str(part.index + 1),
+            part.state,
+            part.model or "-",
+            str(part.attempts),
+            seconds(part.queue_wait_s),
+            seconds(part.latency_s),
+            f"{part.usage.input_tokens}+{part.usage.output_tokens}",
+            cost(part.cost_usd),
+        ]
+        for part in parts
+    ]
+    if titled:
+        head.insert(1, "title")
+        for row, part in zip(rows, parts, strict=True):
+            row.insert(1, part.title)
+    failed = [part for part in parts if part.error]
+    print_table(head, rows, whole=("state",), right=("part", "tries", "waited", "took", "tokens", "cost"))
+    if failed:
+        print()
+        print_facts([(f"part {part.index + 1}", part.error or "") for part in failed])

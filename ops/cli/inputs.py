@@ -1,0 +1,72 @@
+"""What a command reads: a text from its argument, a file or a pipe, and ``name=value`` options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ops.cli.failures import Failure
+
+__all__ = ["pairs", "read_text", "values"]
+
+
+def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> str | None:
+    """The text of the argument, of `file`, or of standard input (``-``, or a pipe where nothing else is given).
+
+    Where it isn't `needed`, a pipe is left alone, and None means that there is no text.
+    """
+    if text is not None and file is not None:
+        raise Failure("usage", "both TEXT and --file are given", field="text", remedy="give one of them")
+    if text == "-" or (file is not None and str(file) == "-"):
+        return _read_stdin()
+    if text is not None:
+        return text
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise Failure("bad_input", f"{file} is not UTF-8 text", field="file", remedy="convert it first") from None
+        except OSError as error:
+            raise Failure("bad_input", f"{file} can't be read: {error.strerror}", field="file") from None
+    if not needed:
+        return None
+    if sys.stdin is None or sys.stdin.isatty():
+        raise Failure(
+            "usage", "no text is given", field="text", remedy="give it as argument, with --file, or on standard input"
+        )
+    return _read_stdin()
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Failure(
+            "bad_input", "standard input is not UTF-8 text", field="text", remedy="convert it first"
+        ) from None
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """The values of a repeated ``name=value`` option."""
+    found: dict[str, str] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise Failure("usage", f"--{option} {item!r} is not name=value", field=option)
+        found[name] = value
+    return found
+
+
+def values(option: str, given: Sequence[str]) -> dict[str, Any]:
+    """As `pairs`, where a value that is JSON is taken as that: ``n=3`` is a number, ``n='"3"'`` a text."""
+    return {name: _value(text) for name, text in pairs(option, given).items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=lambda _: text)
+    except ValueError:
+        return text

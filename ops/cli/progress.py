@@ -1,0 +1,104 @@
+"""What is shown of a job while it is waited for: on a terminal a bar that moves, elsewhere one line."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ops.cli.render import note, printable
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from tasks.job import Part, Result
+
+__all__ = ["Progress"]
+
+#: Parts that are shown at once: those that run. The others are in the total.
+MOST_ROWS = 8
+
+_ENDED = {"succeeded", "failed", "skipped", "cancelled"}
+
+
+class Progress:
+    """Belongs on stderr, and leaves nothing there on a terminal once it is over."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job = job_id
+        self._rows: dict[int, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        from rich import progress
+        from rich.console import Console
+
+        self._moving = sys.stderr.isatty()
+        if not self._moving:
+            note(f"job {self._job}")
+            return self
+        self._bars = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=20),
+            progress.TextColumn("{task.fields[figure]}", markup=False),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=5,
+        )
+        self._total = self._bars.add_task(f"{self._job} accepted", total=None, figure="")
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._moving:
+            self._bars.stop()
+
+    def show(self, result: Result) -> None:
+        if not self._moving:
+            return
+        ended = sum(part.state in _ENDED for part in result.parts)
+        many = result.parts_total > 1
+        self._bars.update(
+            self._total,
+            description=f"{result.id} {result.state}",
+            total=result.parts_total if many else None,
+            completed=ended if many else 0,
+            figure=f"{ended}/{result.parts_total} parts" if many else (result.parts and _word(result.parts[0])) or "",
+        )
+        if many:
+            self._show_parts(shown_parts(result))
+
+    def _show_parts(self, parts: list[Part]) -> None:
+        for index in self._rows.keys() - {part.index for part in parts}:
+            self._bars.remove_task(self._rows.pop(index))
+        for part in parts:
+            if part.index not in self._rows:
+                self._rows[part.index] = self._bars.add_task(_name(part), total=None, figure="")
+            done = part.state in _ENDED
+            self._bars.update(
+                self._rows[part.index], total=1 if done else None, completed=int(done), figure=_word(part)
+            )
+
+
+def shown_parts(result: Result) -> list[Part]:
+    """All parts where they are few; else the first that run."""
+    if result.parts_total <= MOST_ROWS:
+        return list(result.parts)
+    return [part for part in result.parts if part.state == "running"][:MOST_ROWS]
+
+
+def _name(part: Part) -> str:
+    title = printable(part.title).replace("\n", " ")
+    return f"  {part.index + 1}. {title[:30]}" if title else f"  part {part.index + 1}"
+
+
+def _word(part: Part) -> str:
+    words: list[str] = [part.state]
+    if part.model:
+        words.append(part.model)
+    if part.attempts > 1:
+        words.append(f"attempt {part.attempts}")
+    return " · ".join(words)

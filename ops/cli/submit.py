@@ -1,0 +1,110 @@
+"""``pointsman submit``: one job from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.command import AsJson
+
+__all__ = ["submit"]
+
+
+async def submit(
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The text to work on; - reads standard input.")
+    ] = None,
+    *,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from this file.")
+    ] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option("--item", metavar="TEXT", help="One of several texts, instead of TEXT. May be repeated."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="single, sections or vote. Follows from --item, --split and -n where left out."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="HOW", help="How a text is cut into sections: numbered or headings.")
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(metavar="HOW", help="How the parts become one output: concatenate or majority.")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", metavar="N", help="How many votes.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="The instruction, instead of the route's.")] = None,
+    route: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The route, instead of classifying the text.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="A model, or route:NAME.")] = "auto",
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How a model is chosen, instead of the route's way.")
+    ] = None,
+    policy: Annotated[str, typer.Option(metavar="WHEN", help="When parts fail: fail, partial or quorum.")] = "fail",
+    quorum: Annotated[
+        int | None, typer.Option(metavar="N", help="Parts that must succeed, with --policy quorum.")
+    ] = None,
+    priority: Annotated[str, typer.Option(metavar="RANK", help="high, normal or low.")] = "normal",
+    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Seconds until the job expires.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="What strategies pin on that keep equal keys together.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Submitting again with the same key gives the same job.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A JSON value counts as such. May be repeated.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Tokens of an answer at most.")] = None,
+    temperature: Annotated[float | None, typer.Option(metavar="T", help="From 0 to 2.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="For models that can repeat themselves.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end, and print the output.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait; the job goes on after.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Submit a job; print its id or, with --wait, its output.
+
+    The text comes from the argument, from --file, or from a pipe. Which model works on it is decided by its route, and
+    the route by what the text says, unless you name one. The exit code tells how the job ended.
+
+        pointsman submit "Why was I charged twice?" --wait
+        cat contract.md | pointsman submit --split headings --prompt "Name the risks." -w
+        pointsman submit "Is this spam? ..." -n 5 --join majority -w
+        pointsman submit --item "first text" --item "second text" --prompt Summarise. -w
+    """
+    from ops.cli.context import open_producer
+    from ops.cli.inputs import pairs, read_text, values
+    from ops.cli.render import note, print_json
+    from ops.cli.waiting import conclude, wait_for
+
+    wanted: dict[str, Any] = {
+        "text": read_text(text, file, needed=not item),
+        "items": item or None,
+        "kind": kind or ("vote" if n is not None else "sections" if item or split else "single"),
+        "split": split, "join": join, "n": n, "prompt": prompt,
+        "route": route, "model": model, "strategy": strategy,
+        "policy": policy, "quorum": quorum, "priority": priority, "deadline": deadline,
+        "key": key, "idempotency_key": idempotency_key,
+        "labels": pairs("label", label or ()), "metadata": values("metadata", metadata or ()),
+        "max_tokens": max_tokens, "temperature": temperature, "seed": seed,
+    }  # fmt: skip
+    async with open_producer() as producer:
+        accepted = await producer.submit({name: value for name, value in wanted.items() if value is not None})
+        if not accepted.new:
+            note(f"this idempotency key has a job already: {accepted.id}")
+        if wait or timeout is not None:
+            result = await wait_for(producer, accepted.id, timeout=timeout)
+            return conclude(result, as_json=as_json)
+    if as_json:
+        print_json({"id": accepted.id, "state": accepted.state, "new": accepted.new})
+    else:
+        print(accepted.id)
+    return 0

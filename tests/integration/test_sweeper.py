@@ -1,0 +1,377 @@
+"""The recovery path, one sweep at a time: a real ledger, and a publisher that notes what it is asked to send."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+import redis
+
+from ops.embedded.server import ValkeyServer
+from tasks.job import Decision, Job, parse_job
+from tasks.ledger import WAVE, Admitted, CallId, Claim, Ledger, PartPlan, PartRecord
+from tasks.ledger.jobs import MOST_LOST
+from tasks.queue import peek
+from tasks.queue.publish import Publisher
+from tasks.routing.snapshot import Preference
+from worker.leases import Heartbeat
+from worker.sweeper import LOOK_AT, Sweeper
+
+MODELS = ("fast", "slow")
+EITHER = (Preference("fast", 0.0, 1.0), Preference("slow", 0.0, 1.0))
+DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="least_connections")
+
+
+class Notes(Publisher):
+    """A publisher without a broker."""
+
+    def __init__(self):
+        self.clear()
+
+    def clear(self):
+        self.routed, self.fanned_out, self.called, self.joined = [], [], [], []
+
+    def route(self, jobs):
+        self.routed += [job for job, _ in jobs]
+
+    def fanout(self, job, *, wave=0):
+        self.fanned_out.append((job, wave))
+
+    def calls(self, admitted):
+        self.called += list(admitted)
+
+    def join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
+        self.joined.append(job)
+
+
+class Place:
+    def __init__(self, ledger, store):
+        self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
+        self.notes = Notes()
+        self.sweeper = Sweeper(ledger, self.notes)
+
+    async def sweep(self):
+        self.notes.clear()
+        await self.sweeper.sweep()
+        return self.notes
+
+    async def single(self, *, text="hello", **more):
+        """A call that was admitted to the model fast, and told so."""
+        job = Job(text=text, **more)
+        await self.ledger.accept([job], keep_seconds=3600)
+        await self.jobs.route(job.id, DECISION, placed="queued", model="fast")
+        (admitted,) = await self.fleet.admit(CallId(job.id, 0), EITHER[:1], bound=False, priority=job.priority)
+        return admitted
+
+    async def fanout(self, n, *, policy="partial"):
+        job = parse_job({"kind": "sections", "items": ["x"] * n, "policy": policy})
+        await self.ledger.accept([job], keep_seconds=3600)
+        await self.jobs.route(job.id, DECISION)
+        await self.ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast")] * n)
+        return job.id
+
+    async def lapse(self, call, model="fast"):
+        """As if the lease's time had passed, and the time since the call started with it."""
+        await self.fleet.hold({model: [call]}, seconds=-1)
+        key, field = f"pm:{{{call.job}}}:parts", f"{call.index}:started_at"
+        if self.store.hexists(key, field):
+            self.store.hset(key, field, int(self.store.hget(key, field)) - 60_000)
+
+    async def look_now(self, *jobs):
+        await self.fleet.watch(dict.fromkeys(jobs, -1.0))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(server):
+    """Run a coroutine function at a place of its own."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as store, asyncio.Runner() as runner:
+        store.flushdb()
+
+        async def call(function):
+            ledger = Ledger(server.url, MODELS)
+            try:
+                await ledger.fleet.configure({"fast": 100, "slow": 100})
+                return await function(Place(ledger, store))
+            finally:
+                await ledger.close()
+
+        yield lambda function: runner.run(call(function))
+
+
+# -- calls ---------------------------------------------------------------------------------------
+
+
+def test_what_runs_is_left_alone(run):
+    async def steps(at):
+        call, model = await at.single()
+        await at.jobs.claim(call.job, 0, "owner")
+        notes = await at.sweep()
+        assert (notes.called, notes.routed) == ([], [])
+        # Its lease lapsed while its claim was on the way: it just started.
+        await at.fleet.hold({model: [call]}, seconds=-1)
+        assert (await at.sweep()).called == []
+
+    run(steps)
+
+
+def test_the_calls_of_a_dead_worker_are_sent_again_each_once(run):
+    async def steps(at):
+        calls = [await at.single() for _ in range(20)]
+        for call, _ in calls:
+            await at.jobs.claim(call.job, 0, "dead")
+            await at.lapse(call)
+        assert set((await at.sweep()).called) == set(calls)
+        assert (await at.sweep()).called == []
+        assert (await at.jobs.claim(calls[0].call.job, 0, "other")).attempt == 2
+
+    run(steps)
+
+
+def test_a_call_that_kills_every_worker_fails(run):
+    async def steps(at):
+        call, _ = await at.single()
+        for lost in range(MOST_LOST):
+            await at.jobs.claim(call.job, 0, f"worker {lost}")
+            await at.lapse(call)
+            await at.sweep()
+        result = await at.jobs.result(call.job)
+        assert (result.state, result.error) == ("failed", "its worker died each time that it ran")
+        assert await at.fleet.find([call]) == ["nowhere"]
+
+    run(steps)
+
+
+def test_a_lost_message_is_sent_again_and_one_that_still_waits_is_not(run):
+    async def steps(at):
+        lost, waiting = await at.single(), await at.single()
+        message = {"headers": {"id": str(waiting.call)}, "body": ""}
+        at.store.lpush("model.fast", json.dumps(message))
+        for call, _ in (lost, waiting):
+            await at.lapse(call)
+        assert (await at.sweep()).called == [lost]
+        assert await at.fleet.lapsed() == []
+
+    run(steps)
+
+
+def test_a_call_whose_admission_nobody_lived_to_write_down_runs_on_the_model_that_it_was_given(run):
+    async def steps(at):
+        job = Job(text="x")
+        await at.ledger.accept([job], keep_seconds=3600)
+        await at.jobs.route(job.id, DECISION, placed="waiting")
+        # Whoever admitted it died before it could tell the job, and before it published.
+        (admitted,) = await at.fleet.admit(CallId(job.id, 0), EITHER, bound=False, priority="normal")
+        await at.lapse(admitted.call, admitted.model)
+
+        assert (await at.sweep()).called == [admitted]
+
+        claim = await at.jobs.claim(job.id, 0, "owner")
+        assert isinstance(claim, Claim)
+        assert claim.model == admitted.model
+
+    run(steps)
+
+
+def test_a_lease_left_behind_does_not_call_back_what_waits_or_runs_elsewhere(run):
+    async def steps(at):
+        delayed, _ = await at.single()
+        await at.jobs.claim(delayed.job, 0, "one")
+        await at.jobs.retry(delayed.job, 0, "one", "429")
+        await at.fleet.delay(delayed, "fast", among=["fast"], priority="normal", seconds=60)
+        running, _ = await at.single()
+        await at.jobs.claim(running.job, 0, "two")
+        await at.lapse(delayed)
+        await at.lapse(running, "slow")
+
+        assert (await at.sweep()).called == []
+
+        assert await at.fleet.find([delayed, running]) == ["delayed", "single"]
+        assert await at.fleet.lapsed() == []
+
+    run(steps)
+
+
+def test_leases_of_what_has_ended_are_given_back(run):
+    async def steps(at):
+        call, _ = await at.single()
+        await at.jobs.stop(call.job, "cancelled")
+        await at.jobs.claim(call.job, 0, "late")
+        await at.fleet.hold({"fast": [call, CallId("gone", 0)]}, seconds=-1)
+        assert (await at.sweep()).called == []
+        assert (await at.fleet.snapshot()).models["fast"].load == 0
+
+    run(steps)
+
+
+def test_a_heartbeat_that_arrives_after_the_end_leaves_no_lease_behind(run):
+    async def steps(at):
+        call, model = await at.single()
+        heartbeat = Heartbeat(at.ledger)
+        hold = at.fleet.hold
+        with heartbeat.holding(call, model, asyncio.get_running_loop().create_future()):
+            ended = asyncio.Event()
+
+            async def hold_late(calls):
+                # The call ends and gives its lease back while the renewal is on the way.
+                await ended.wait()
+                await hold(calls)
+
+            at.fleet.hold = hold_late
+            beat = asyncio.ensure_future(heartbeat.beat())
+            await asyncio.sleep(0)
+        await at.jobs.claim(call.job, 0, "owner")
+        await at.ledger.settle(call, model, "owner", output="x", record=PartRecord())
+        ended.set()
+        await beat
+        assert await at.fleet.find([call]) == ["nowhere"]
+
+    run(steps)
+
+
+# -- jobs ----------------------------------------------------------------------------------------
+
+
+def test_a_job_that_was_never_routed_is_and_not_twice_while_its_message_waits(run, monkeypatch):
+    async def steps(at):
+        lost, waiting = Job(text="x"), Job(text="x")
+        await at.ledger.accept([lost, waiting], keep_seconds=3600)
+        at.store.lpush("route", json.dumps({"headers": {"id": f"{waiting.id}.route"}}))
+        await at.look_now(lost.id, waiting.id)
+        assert (await at.sweep()).routed == [lost.id]
+        # A queue too long to read is no reason to make it longer.
+        monkeypatch.setattr(peek, "MOST_READ", 0)
+        await at.look_now(lost.id, waiting.id)
+        assert (await at.sweep()).routed == []
+
+    run(steps)
+
+
+def test_all_jobs_that_are_due_are_looked_at_however_many(run):
+    async def steps(at):
+        jobs = [Job(text="x") for _ in range(LOOK_AT + 10)]
+        await at.ledger.accept(jobs, keep_seconds=3600)
+        await at.look_now(*(job.id for job in jobs))
+        assert sorted((await at.sweep()).routed) == sorted(job.id for job in jobs)
+        assert await at.fleet.due() == []
+
+    run(steps)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_single_call_that_stands_nowhere_is_found_again(run, claimed):
+    async def steps(at):
+        call, model = await at.single()
+        if claimed:
+            await at.jobs.claim(call.job, 0, "dead")
+            await at.lapse(call)
+        await at.fleet.drop([Admitted(call, model)])
+        await at.look_now(call.job)
+        notes = await at.sweep()
+        if not claimed:
+            assert notes.routed == [call.job]
+            return
+        # A call that ran keeps its model: routing takes no job that runs.
+        assert (await at.sweep()).called == [Admitted(call, model)]
+
+    run(steps)
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "waiting"])
+def test_a_part_that_stands_nowhere_is_found_again(run, state):
+    async def steps(at):
+        job = await at.fanout(3)
+        for index in (0, 1):
+            await at.jobs.claim(job, index, "owner")
+            await at.ledger.settle(CallId.part(job, index), "fast", "owner", output="x", record=PartRecord())
+        call = CallId.part(job, 2)
+        if state != "queued":
+            await at.jobs.claim(job, 2, "owner")
+            await at.lapse(call)
+        if state == "waiting":
+            await at.jobs.retry(job, 2, "owner", "429")
+        await at.fleet.drop([Admitted(call, "fast")])
+        await at.look_now(job)
+        await at.sweep()
+        assert (await at.sweep()).called == [Admitted(call, "fast")]
+
+    run(steps)
+
+
+def test_the_next_wave_that_nobody_asked_for_is_sent_once_and_later_ones_wait(run):
+    async def steps(at):
+        job = await at.fanout(2 * WAVE + 1)
+        await at.look_now(job)
+        assert (await at.sweep()).fanned_out == []
+        for index in range(WAVE):
+            at.store.hset(f"pm:{{{job}}}:parts", f"{index}:state", "succeeded")
+        at.store.hset(f"pm:{{{job}}}", "left", WAVE + 1)
+        await at.look_now(job)
+        assert (await at.sweep()).fanned_out == [(job, 1)]
+        at.store.lpush("route", json.dumps({"headers": {"id": f"{job}.fanout.1"}}))
+        await at.look_now(job)
+        assert (await at.sweep()).fanned_out == []
+        assert len(await at.ledger.send_wave(job, 1)) == WAVE
+        await at.look_now(job)
+        assert (await at.sweep()).fanned_out == []
+
+    run(steps)
+
+
+def test_a_job_that_is_complete_and_one_whose_join_takes_too_long_are_joined(run):
+    async def steps(at):
+        job = await at.fanout(1)
+        await at.jobs.claim(job, 0, "owner")
+        await at.ledger.settle(CallId.part(job, 0), "fast", "owner", output="x", record=PartRecord())
+        await at.look_now(job)
+        assert (await at.sweep()).joined == [job]
+        assert await at.jobs.join(job) == "go"
+        await at.look_now(job)
+        assert (await at.sweep()).joined == [job]
+
+    run(steps)
+
+
+def test_a_job_past_its_deadline_expires_wherever_it_stands(run):
+    async def steps(at):
+        call, _ = await at.single(deadline=30)
+        fan_out = await at.fanout(3)
+        for job in (call.job, fan_out):
+            at.store.hset(f"pm:{{{job}}}", "deadline_at", 1)
+        await at.look_now(call.job, fan_out)
+        await at.sweep()
+        assert await at.jobs.states([call.job, fan_out]) == ["expired", "expired"]
+        assert (await at.fleet.snapshot()).models["fast"].load == 0
+        assert await at.fleet.cancelled() == {call.job, fan_out}
+        assert at.store.zcard("pm:{fleet}:active") == 0
+
+    run(steps)
+
+
+def test_a_job_is_looked_at_when_its_deadline_comes_at_the_latest(run):
+    async def steps(at):
+        call, _ = await at.single(deadline=3)
+        await at.look_now(call.job)
+        await at.sweep()
+        now = await at.fleet.now()
+        assert at.store.zscore("pm:{fleet}:active", call.job) <= now + 3
+
+    run(steps)
+
+
+def test_jobs_that_ended_or_are_gone_are_forgotten(run):
+    async def steps(at):
+        call, _ = await at.single()
+        await at.jobs.stop(call.job, "cancelled")
+        await at.look_now(call.job, "gone")
+        notes = await at.sweep()
+        assert (notes.routed, notes.called) == ([], [])
+        assert at.store.zcard("pm:{fleet}:active") == 0
+
+    run(steps)

@@ -1,0 +1,92 @@
+"""What is checked at the border, against a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.accept import KINDS, check
+from tasks.config import Config
+from tasks.errors import BadInput
+from tasks.job import parse_job
+
+CONFIG = Config.model_validate(
+    {
+        "models": {"fast": {"provider": "simulated"}, "slow": {"provider": "simulated"}},
+        "routes": {"billing": {"models": ["fast"]}, "other": {"models": ["slow"]}},
+        "default_route": "other",
+        "limits": {"payload_bytes": 2000, "parts": 3},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        ({"text": "x", "kind": "essay"}, "kind: 'essay' is not known; allowed: sections, single, vote"),
+        ({"text": "x", "route": "legal"}, "route: 'legal' is not known; allowed: billing, other"),
+        ({"text": "x", "model": "route:legal"}, "model: 'legal' is not known; allowed: billing, other"),
+        ({"text": "x", "model": "route:"}, "model: '' is not known; allowed: billing, other"),
+        ({"text": "x", "model": "big"},
+         "model: 'big' is not known; allowed: auto, fast, route:billing, route:other, slow"),
+        ({"text": "x", "kind": "sections", "split": "pages"}, "split: 'pages' is not known; allowed: headings"),
+        ({"text": "x", "kind": "vote", "n": 3, "join": "best"},
+         "join: 'best' is not known; allowed: concatenate, majority"),
+        ({"text": "x", "kind": "vote", "n": 3, "join": "concatenate"},
+         "join: 'concatenate' does not go with kind 'vote'; allowed: majority"),
+        ({"items": ["x"], "kind": "sections", "join": "majority"},
+         "join: 'majority' does not go with kind 'sections'; allowed: concatenate"),
+        ({"text": "x", "join": "majority"},
+         "join: 'majority' does not go with kind 'single'; allowed: none: a single job has one part"),
+        ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: least_connections, round_"),
+        ({"text": "x", "webhook": "http://127.0.0.1/"}, "webhook: is not supported by this version; leave it out"),
+        ({"text": "x", "budget_usd": 1}, "budget_usd: is not supported"),
+        ({"text": "x", "response_schema": {}}, "response_schema: is not supported"),
+        ({"text": "x", "kind": "vote", "n": 3, "confidence": 0.95}, "confidence: is not supported"),
+        ({"text": "x" * 2000}, "text: the job has 2,"),
+        ({"text": "x", "prompt": "x" * 2000}, "prompt: the job has 2,"),
+        ({"messages": [{"role": "user", "content": "ü" * 1000}]}, "messages: the job has 2,"),
+        ({"items": ["x"] * 4, "kind": "sections"}, "items: has 4 entries, the limit is 3; send several jobs, or raise"),
+        ({"text": "\ud800"}, "text: is not Unicode; it holds half a surrogate pair"),
+        ({"text": "x", "metadata": {"a": ["\udfff"]}}, "metadata: is not Unicode"),
+    ],
+)  # fmt: skip
+def test_what_can_t_be_done_names_field_and_remedy(request_, problem):
+    with pytest.raises(BadInput) as caught:
+        check(parse_job(request_), CONFIG)
+    assert str(caught.value).startswith(problem)
+
+
+def test_the_place_in_a_larger_request_starts_the_field():
+    for request_, field in (({"model": "big"}, "[2].model"), ({"strategy": "best"}, "[2].strategy"),
+                            ({"text": "x" * 3000}, "[2].text"), ({"kind": "essay"}, "[2].kind")):  # fmt: skip
+        with pytest.raises(BadInput) as caught:
+            check(parse_job({"text": "x", **request_}), CONFIG, at="[2]")
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"text": "x"},
+        {"text": "x", "model": "slow", "route": "billing"},
+        {"text": "x", "model": "route:billing", "strategy": "round_robin"},
+        {"kind": "sections", "items": ["a", "b", "c"], "split": "list", "join": "concatenate"},
+        {"kind": "sections", "text": "# a\nb", "split": "headings"},
+        {"kind": "vote", "text": "x", "n": 5, "join": "majority", "early_stop": "exact", "prefer": "cost"},
+    ],
+)
+def test_what_can_be_done_passes(request_):
+    check(parse_job(request_), CONFIG)
+
+
+def test_every_kind_passes_in_its_simplest_form():
+    simplest: list[dict[str, Any]] = [
+        {"kind": "single", "text": "x"},
+        {"kind": "sections", "items": ["x"]},
+        {"kind": "vote", "text": "x", "n": 1},
+    ]
+    for request_ in simplest:
+        check(parse_job(request_), CONFIG)
+    assert {request_["kind"] for request_ in simplest} == set(KINDS)

@@ -1,0 +1,80 @@
+"""Where the command line looks for the configuration, the running `pointsman up`, and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.cli.context import config_path, running_up, shown
+from tasks.queue.address import redis_url, state_dir
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("POINTSMAN_CONFIG", "POINTSMAN_REDIS_URL", "POINTSMAN_REDIS_URL_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def write_up(folder: Path, **fields: Any) -> None:
+    (folder / "up.json").write_text(json.dumps({"pid": os.getpid(), "config": "/etc/up.yaml", **fields}))
+
+
+def a_dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_the_configuration_of_the_environment_comes_first(folder, monkeypatch):
+    write_up(folder)
+    monkeypatch.setenv("POINTSMAN_CONFIG", "mine.yaml")
+    assert config_path() == Path("mine.yaml")
+
+
+def test_without_one_the_configuration_of_the_running_up_is_used(folder):
+    write_up(folder)
+    assert config_path() == Path("/etc/up.yaml")
+
+
+def test_without_a_running_up_the_file_of_this_directory_is_used(folder):
+    assert config_path() == Path("pointsman.yaml")
+
+
+def test_an_up_whose_process_has_gone_does_not_count(folder):
+    write_up(folder, pid=a_dead_pid())
+    assert running_up() is None
+    assert config_path() == Path("pointsman.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x"}', "null", '{"pid": 99999999999999999999}'])
+def test_a_file_that_is_no_up_file_does_not_count(folder, text):
+    (folder / "up.json").write_text(text)
+    assert running_up() is None
+
+
+def test_a_running_up_says_where_it_serves(folder):
+    write_up(folder, http="http://127.0.0.1:8080", flower="http://127.0.0.1:5555")
+    up = running_up()
+    assert up is not None
+    assert (up.pid, up.http, up.flower) == (os.getpid(), "http://127.0.0.1:8080", "http://127.0.0.1:5555")
+
+
+def test_redis_is_where_the_state_directory_says(folder):
+    assert state_dir() == folder
+    (folder / "redis.url").write_text("unix:///somewhere/valkey.sock\n")
+    assert redis_url() == "unix:///somewhere/valkey.sock"
+
+
+def test_a_password_is_never_shown():
+    assert shown("redis://:secret@host:6379/0") == "redis://host:6379/0"
+    assert shown("rediss://me:secret@host/0") == "rediss://host/0"
+    assert shown("redis://host:1/0?password=secret") == "redis://host:1/0"
+    assert shown("unix:///run/valkey.sock") == "unix:///run/valkey.sock"

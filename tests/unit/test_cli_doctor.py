@@ -1,0 +1,134 @@
+"""What `pointsman doctor` makes of what it finds."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+
+import pytest
+
+from ops.cli.checks import (
+    Finding,
+    check_config,
+    check_extras,
+    check_keys,
+    check_limits,
+    check_port,
+    check_python,
+    check_state_dir,
+)
+from ops.cli.context import Running
+from ops.cli.doctor import judge_server, judge_workers
+from tasks.config import Config, parse
+
+GOOD = {"redis_version": "7.2.4", "valkey_version": "9.1.2", "maxmemory-policy": "noeviction", "appendonly": "yes"}
+
+
+def a_config(model: str = "provider: simulated") -> Config:
+    return parse(f"models: {{fast: {{{model}}}}}\nroutes: {{all: {{models: [fast]}}}}\ndefault_route: all\n")
+
+
+def levels(findings: Iterable[Finding]) -> list[str]:
+    return [finding.level for finding in findings]
+
+
+def test_a_server_as_it_should_be_is_ok():
+    found = judge_server("here", GOOD)
+    assert levels(found) == ["ok", "ok", "ok"]
+    assert found[0].text == "Valkey 9.1.2 at here"
+
+
+def test_a_server_that_is_too_old_fails():
+    (found,) = judge_server("here", {"redis_version": "6.2.14"})
+    assert found.level == "fail"
+    assert "Redis 7" in found.remedy
+
+
+@pytest.mark.parametrize(("memory", "level"), [("0", "warn"), ("1000000", "fail")])
+def test_a_server_that_may_evict_jobs_is_told(memory, level):
+    found = judge_server("here", {**GOOD, "maxmemory-policy": "allkeys-lru", "maxmemory": memory})
+    assert levels(found) == ["ok", level, "ok"]
+    assert "noeviction" in found[1].remedy
+
+
+def test_a_server_that_hides_its_settings_is_judged_by_its_figures():
+    hidden = {**GOOD, "maxmemory-policy": "", "appendonly": "", "maxmemory_policy": "noeviction", "aof_enabled": "1"}
+    assert levels(judge_server("here", hidden)) == ["ok", "ok", "ok"]
+
+
+def test_a_server_without_append_only_file_is_warned_of():
+    assert levels(judge_server("here", {**GOOD, "appendonly": "no"})) == ["ok", "ok", "warn"]
+
+
+def test_a_queue_without_worker_fails():
+    found = judge_workers(("fast", "slow"), frozenset({"route", "join", "model.fast"}))
+    assert levels(found) == ["ok", "ok", "fail"]
+    assert "model.slow" in found[2].remedy
+
+
+def test_a_key_that_is_not_set_fails_and_one_that_is_set_is_never_shown(monkeypatch):
+    config = a_config("provider: openai, base_url: 'http://127.0.0.1:1/v1', api_key_env: SOME_KEY")
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    assert levels(check_keys(config)) == ["fail"]
+    monkeypatch.setenv("SOME_KEY", "secret-value")
+    (found,) = check_keys(config)
+    assert found.level == "ok"
+    assert "secret-value" not in repr(found)
+
+
+def test_a_key_file_that_is_missing_fails(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOME_KEY_FILE", str(tmp_path / "nothing"))
+    config = a_config("provider: openai, base_url: 'http://127.0.0.1:1/v1', api_key_env: SOME_KEY")
+    assert levels(check_keys(config)) == ["fail"]
+
+
+def test_limits_that_are_not_enforced_are_warned_of():
+    assert check_limits(a_config()) == []
+    (found,) = check_limits(a_config("provider: simulated, rpm: 60"))
+    assert found.level == "warn"
+    assert "not enforced yet" in found.text
+
+
+def test_an_extra_is_missed_only_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr("ops.embedded.local.is_installed", lambda: False)
+    assert check_extras(a_config())[0].level == "ok"
+    asked = check_extras(a_config("provider: local"))[0]
+    assert asked.level == "fail"
+    assert "pointsman[local]" in asked.remedy
+
+
+def test_a_configuration_with_problems_fails_with_each_of_them(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("models: {fast: {provider: simulated, capacity: 0, bogus: 1}}\nroutes: {}\ndefault_route: x\n")
+    config, found = check_config(file)
+    assert config is None
+    assert set(levels(found)) == {"fail"}
+    assert len(found) > 1
+
+
+def test_a_python_that_is_too_old_or_too_new_fails():
+    assert check_python((3, 11)).level == "ok"
+    assert check_python((3, 10)).level == "fail"
+    assert check_python((3, 15)).level == "fail"
+
+
+def test_a_state_directory_that_others_can_change_fails(tmp_path):
+    assert check_state_dir(tmp_path / "not" / "yet").level == "ok"
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    assert check_state_dir(folder).level == "ok"
+    folder.chmod(0o777)
+    found = check_state_dir(folder)
+    assert found.level == "fail"
+    assert "chmod 700" in found.remedy
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_port_in_use_is_warned_of_unless_it_is_our_own():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert check_port(port, "HTTP", None).level == "warn"
+        up = Running(os.getpid(), http=f"http://127.0.0.1:{port}")
+        assert check_port(port, "HTTP", up).level == "ok"
+    assert check_port(port, "HTTP", None).level == "ok"

@@ -1,0 +1,181 @@
+"""The configuration: what is told of a file with errors, and that what the design promises loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from tasks.config import json_schema, load, parse, read_secret
+from tasks.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+
+#: The least that stays valid for ever.
+MINIMAL = """\
+models:
+  fast:
+    provider: openai                 # openai | anthropic | gemini | simulated | local
+    model: some-model-name           # the provider's name for it
+    base_url: http://127.0.0.1:9801/v1
+    api_key_env: OPENAI_API_KEY      # optional
+    capacity: 64                     # calls in flight
+    rpm: 600
+    tpm: 100000
+    price: {input: 0.15, output: 0.60}          # USD per million tokens
+    profile: {speed: 90, accuracy: 70, creativity: 60, ethics: 80}
+routes:
+  billing:
+    description: invoices, charges, refunds
+    keywords: [invoice, refund]
+    examples: ["Why was I charged twice?"]
+    prompt: You answer billing questions.
+    models: [fast]
+    strategy: least_latency
+default_route: billing
+"""
+#: As far as this version has strategies.
+SUPPORTED = MINIMAL.replace("least_latency", "least_connections")
+
+SMALL = """\
+models:
+  fast: {provider: simulated}
+routes:
+  a: {models: [fast]}
+default_route: a
+"""
+
+
+def problems_of(text):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, source="p.yaml")
+    return str(caught.value).splitlines()
+
+
+def test_the_minimal_example_loads():
+    config = parse(SUPPORTED)
+    assert config.models["fast"].capacity == 64
+    assert config.candidates("billing") == ("fast",)
+    assert config.limits.payload_bytes == 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("text", [SUPPORTED, SMALL])
+def test_the_json_schema_accepts_what_loads(text):
+    jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
+@pytest.mark.parametrize("file", sorted([*REPOSITORY.glob("*.yaml"), *REPOSITORY.glob("ops/demo/*.yaml")]), ids=str)
+def test_the_configurations_we_ship_load_and_fit_the_json_schema(file):
+    load(file)
+    jsonschema.validate(yaml.safe_load(file.read_text()), json_schema())
+
+
+def test_the_json_schema_refuses_an_unknown_field():
+    with pytest.raises(jsonschema.ValidationError, match="colour"):
+        jsonschema.validate(yaml.safe_load(SMALL) | {"colour": "red"}, json_schema())
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+def test_a_problem_is_told_with_file_line_field_and_what_is_allowed():
+    (told,) = problems_of(SMALL.replace("provider: simulated", "provider: simulated, colour: red"))
+    assert told.startswith("p.yaml:2: models.fast.colour: is not a field here; allowed: provider, model, base_url, ")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SMALL.replace("[fast]", "[fast, slow]"), "p.yaml:4: routes.a.models[1]: 'slow' is not a model; allowed: fast"),
+        (SMALL.replace("[fast]", "[fast], strategy: best"),
+         "p.yaml:4: routes.a.strategy: 'best' is not a strategy; allowed: least_connections, round_robin"),
+        (SMALL.replace("default_route: a", "default_route: b"),
+         "p.yaml:5: default_route: 'b' is not a route; allowed: a"),
+        (SMALL.replace("default_route: a", ""), "p.yaml:1: default_route: is missing"),
+        (SMALL.replace("fast:", "Fast!:").replace("[fast]", "['Fast!']"),
+         "p.yaml:2: models.Fast!: a name is lower case letters, digits, '.', '_' and '-', at most 64"),
+        ('models: {"a\\n": {provider: simulated}}\nroutes: {a: {models: ["a\\n"]}}\ndefault_route: a\n',
+         "p.yaml:1: models.a"),
+        (SMALL.replace("fast", "auto"),
+         "p.yaml:2: models.auto: auto is the word for a model that routing chooses; use another name"),
+        (SMALL.replace("simulated", "openai"), "p.yaml:2: models.fast: base_url is needed for provider openai"),
+        (SMALL.replace("simulated", "local, base_url: ftp://x"), "p.yaml:2: models.fast: base_url must start"),
+        (SMALL.replace("simulated", "local, simulation: {}"),
+         "p.yaml:2: models.fast: simulation goes with provider simulated alone"),
+        (SMALL.replace("simulated", "simulated, capacity: 0"), "p.yaml:2: models.fast.capacity: Input should be"),
+        (SMALL.replace("[fast]", "[fast], keywords: [' ']"), "p.yaml:4: routes.a.keywords: an entry is blank"),
+        (SMALL + "schedules: {s: {cron: '* * *', batch: x}}", "p.yaml:6: schedules.s.cron: needs five fields"),
+        (SMALL + "schedules: {s: {cron: '99 * * * *', batch: x}}", "p.yaml:6: schedules.s.cron: is not a cron"),
+        (SMALL + "schedules: {s: {cron: '* * * * *', batch: x, timezone: Mars}}",
+         "p.yaml:6: schedules.s.timezone: is not a time zone"),
+        (SMALL + "folder: /", "p.yaml:6: folder: is not a field here; allowed: models, routes, default_route"),
+        (SMALL + "limits: {bytes: 1}", "p.yaml:6: limits.bytes: is not a field here; allowed: payload_bytes, parts,"),
+        ("", "p.yaml:1: must be a mapping with models, routes and default_route"),
+        ("- a", "p.yaml:1: must be a mapping"),
+        ("a: [", "p.yaml:1: not YAML: "),
+        (SMALL + "x: !!python/name:os.system", "p.yaml:6: not YAML: could not determine a constructor"),
+        (SMALL + "? [a]\n: b", "p.yaml:6: not YAML: found unhashable key"),
+        (SMALL + "x: 2024-99-99", "p.yaml:1: not YAML: month must be in 1..12"),
+        ("a: &a [*a]", "p.yaml:1: nested too deeply, or an alias that holds itself"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_mistake_has_its_sentence(text, problem):
+    assert problems_of(text)[0].startswith(problem)
+
+
+def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines():
+    text = """\
+models:
+  fast: {provider: simulated, colour: red}
+  fast: {provider: simulated, size: 1}
+routes:
+  price: {models: [slow], colour: red}
+default_route: b
+"""
+    told = problems_of(text)
+    assert [line.split(": ")[:2] for line in told] == [
+        ["p.yaml:3", "models.fast"],
+        ["p.yaml:3", "models.fast.size"],
+        ["p.yaml:5", "routes.price.colour"],
+        ["p.yaml:5", "routes.price.models[0]"],
+        ["p.yaml:6", "default_route"],
+    ]
+    assert told[0].endswith("stands twice")
+    # Of a route, whatever somebody called it.
+    assert "allowed: description, keywords" in told[2]
+
+
+def test_a_key_that_stands_twice_is_told_even_where_the_rest_is_right():
+    assert problems_of(SMALL + "default_route: a\n") == ["p.yaml:6: default_route: stands twice"]
+
+
+def test_a_file_is_read_and_knows_its_folder(tmp_path):
+    (tmp_path / "p.yaml").write_text(SMALL)
+    assert load(tmp_path / "p.yaml").folder == tmp_path
+
+
+def test_a_file_that_is_not_there_says_how_to_name_one(tmp_path):
+    with pytest.raises(ConfigError, match="no such file; name one with --config or POINTSMAN_CONFIG"):
+        load(tmp_path / "p.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="can't be read"):
+        load(tmp_path / "bytes.yaml")
+    with pytest.raises(ConfigError, match="can't be read"):
+        load(tmp_path)
+
+
+def test_a_secret_comes_from_the_environment_or_from_a_file_that_it_names(monkeypatch, tmp_path):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    monkeypatch.delenv("SOME_KEY_FILE", raising=False)
+    assert read_secret("SOME_KEY") is None
+    monkeypatch.setenv("SOME_KEY", "one")
+    assert read_secret("SOME_KEY") == "one"
+    (tmp_path / "key").write_text("two\n")
+    monkeypatch.setenv("SOME_KEY_FILE", str(tmp_path / "key"))
+    assert read_secret("SOME_KEY") == "two"
+    (tmp_path / "key").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"^SOME_KEY_FILE: is not UTF-8"):
+        read_secret("SOME_KEY")
+    (tmp_path / "key").unlink()
+    with pytest.raises(ConfigError, match=r"^SOME_KEY_FILE: No such file"):
+        read_secret("SOME_KEY")

@@ -1,0 +1,160 @@
+"""The contract: what is accepted as a job, what is told otherwise, and that it survives the wire."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.errors import BadInput
+from tasks.job import FINAL, Decision, Job, JobState, Part, Result, Usage, new_id, parse_job, ulid
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "says"),
+    [
+        ([], "job", "must be a JSON object"),
+        ({}, "text", "exactly one of text, messages and items is needed, got none"),
+        ({"text": "x", "items": ["y"]}, "text", "got text and items"),
+        ({"text": " \n"}, "text", "is empty; send the text"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages", "hold no content; send at least one"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "'system', 'user' or 'assistant'"),
+        ({"kind": "sections", "items": []}, "items", "is empty; send at least one"),
+        ({"kind": "sections", "items": ["x", " "]}, "items[1]", "is empty; leave it out"),
+        ({"items": ["x"]}, "items", '\'single\'; use "kind": "sections"'),
+        ({"kind": "vote", "n": 3, "items": ["x"]}, "items", '\'vote\'; use "kind": "sections"'),
+        ({"kind": "sections", "text": "x"}, "split", "is needed to cut a text into sections; name a split"),
+        ({"kind": "sections", "items": ["x"], "split": "headings"}, "split", "items are cut already; leave split out"),
+        ({"kind": "sections", "messages": [{"role": "user", "content": "x"}]}, "messages", "send text with split"),
+        ({"kind": "vote", "text": "x"}, "n", "how many votes; for example"),
+        ({"text": "x", "n": 3}, "n", "goes with votes alone"),
+        ({"kind": "vote", "text": "x", "n": 0}, "n", "greater than or equal to 1"),
+        ({"text": "x", "policy": "quorum"}, "quorum", "is needed by the policy quorum; say how many"),
+        ({"text": "x", "quorum": 1}, "quorum", 'use "policy": "quorum"'),
+        ({"kind": "vote", "text": "x", "n": 3, "policy": "quorum", "quorum": 4}, "quorum", "at most 3 can succeed"),
+        ({"text": "x", "colour": "red"}, "colour", "is not a field of a job; fields are: schema_version, id, kind"),
+        ({"text": "x", "priority": "urgent"}, "priority", "'high', 'normal' or 'low'"),
+        ({"text": "x", "deadline": float("nan")}, "deadline", "should be"),
+        ({"text": "x", "temperature": 3}, "temperature", "less than or equal to 2"),
+        ({"text": "x", "id": "../etc/passwd"}, "id", "should match pattern"),
+        ({"text": "x", "id": "a" * 26 + "\n"}, "id", "should match pattern"),
+        ({"text": "x", "schema_version": 2}, "schema_version", "should be 1"),
+        ({"text": "x", "stop": ["a"] * 5}, "stop", "at most 4"),
+    ],
+)
+def test_what_is_no_job_names_the_field_and_the_remedy(request_, field, says):
+    with pytest.raises(BadInput) as caught:
+        parse_job(request_)
+    assert caught.value.field == field
+    assert says in str(caught.value)
+    assert str(caught.value).startswith(f"{field}: ")
+
+
+def test_the_place_in_a_larger_request_starts_the_field():
+    for request_ in ({"text": ""}, {"text": 3}, {"text": "x", "colour": 1}):
+        with pytest.raises(BadInput) as caught:
+            parse_job(request_, at="[3]")
+        assert caught.value.field in {"[3].text", "[3].colour"}
+
+
+def test_no_error_shows_what_was_sent():
+    secret = "xyzzy-secret"
+    for request_ in ({"text": [secret]}, {"messages": [{"role": secret, "content": secret}]}, {"text": {"a": secret}}):
+        with pytest.raises(BadInput) as caught:
+            parse_job(request_)
+        assert secret not in str(caught.value)
+
+
+def test_a_job_is_frozen():
+    job = Job(text="hello")
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(job, "text", "other")  # noqa: B010 - the type checker refuses it too
+
+
+@given(
+    text=TEXTS,
+    prompt=st.none() | TEXTS,
+    priority=st.sampled_from(["high", "normal", "low"]),
+    metadata=st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | TEXTS | st.lists(TEXTS)),
+    deadline=st.none() | st.floats(min_value=0.001, max_value=86_400),
+    stop=st.none() | TEXTS | st.lists(TEXTS, max_size=4),
+)
+def test_a_job_comes_back_from_json_as_it_was(text, prompt, priority, metadata, deadline, stop):
+    job = parse_job({"text": text, "prompt": prompt, "priority": priority, "metadata": metadata,
+                     "deadline": deadline, "stop": stop})  # fmt: skip
+    assert parse_job(json.loads(job.model_dump_json())) == job
+
+
+def test_a_result_comes_back_from_json_as_it_was():
+    result = Result(
+        id=new_id(),
+        state="succeeded",
+        kind="vote",
+        output="yes",
+        usage=Usage(input_tokens=1, output_tokens=2) + Usage(input_tokens=3),
+        routing=Decision(route="a", classifier="rules", confidence=0.5, strategy="round_robin"),
+        accepted_at=1.0,
+        parts=(Part(index=0, state="succeeded", output="yes"),),
+    )
+    assert Result.model_validate_json(result.model_dump_json()) == result
+    assert result.usage.input_tokens == 4
+    assert result.final
+
+
+def test_a_result_is_final_in_four_states_alone():
+    states = get_args(JobState)
+    final = {state for state in states if Result(id="x", state=state, kind="single", accepted_at=0.0).final}
+    assert final == FINAL == {"succeeded", "failed", "cancelled", "expired"}
+
+
+@given(st.lists(st.integers(min_value=0, max_value=2**48 - 1), min_size=2, max_size=2, unique=True))
+def test_ids_sort_by_time(times):
+    earlier, later = sorted(times)
+    assert ulid(earlier, 2**80 - 1) < ulid(later, 0)
+
+
+def test_a_new_id_is_a_job_s_id_and_unlike_the_others():
+    ids = {new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(Job(text="x", id=one).id == one for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("request_", "route", "model"),
+    [
+        ({}, None, None),
+        ({"model": "auto"}, None, None),
+        ({"model": "route:billing"}, "billing", None),
+        ({"route": "billing"}, "billing", None),
+        ({"model": "fast"}, None, "fast"),
+        ({"model": "fast", "route": "billing"}, "billing", "fast"),
+        ({"model": "auto", "route": "billing"}, "billing", None),
+    ],
+)
+def test_route_and_model_are_fixed_by_either_field(request_, route, model):
+    job = Job(text="x", **request_)
+    assert (job.fixed_route, job.fixed_model) == (route, model)
+
+
+@pytest.mark.parametrize(
+    ("request_", "question"),
+    [
+        ({"text": "hello"}, "hello"),
+        ({"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"},
+                       {"role": "user", "content": "three"}]}, "three"),
+        ({"messages": [{"role": "system", "content": "one"}, {"role": "assistant", "content": "two"}]}, "two"),
+        ({"kind": "sections", "items": ["first", "second"]}, "first"),
+    ],
+)  # fmt: skip
+def test_the_question_is_what_the_user_said_last(request_, question):
+    assert parse_job(request_).question == question
+
+
+def test_one_stop_sequence_needs_no_list():
+    assert parse_job({"text": "x", "stop": "END"}).stop == ("END",)

@@ -1,0 +1,63 @@
+"""Where Redis is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.queue.address import ADDRESS_FILE, DEFAULT_REDIS, broker_url, redis_url, state_dir
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, tmp_path):
+    for name in ("POINTSMAN_REDIS_URL", "POINTSMAN_REDIS_URL_FILE", "POINTSMAN_STATE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def test_without_a_word_it_is_on_loopback():
+    assert redis_url() == DEFAULT_REDIS
+
+
+def test_the_environment_names_it(monkeypatch):
+    monkeypatch.setenv("POINTSMAN_REDIS_URL", "rediss://host:6380/1")
+    assert redis_url() == "rediss://host:6380/1"
+
+
+def test_a_file_may_hold_it_and_its_password(monkeypatch, tmp_path):
+    (tmp_path / "secret").write_text("redis://:password@host:6379/0\n")
+    monkeypatch.setenv("POINTSMAN_REDIS_URL_FILE", str(tmp_path / "secret"))
+    assert redis_url() == "redis://:password@host:6379/0"
+
+
+def test_the_embedded_server_s_address_stands_in_the_state_directory(tmp_path):
+    folder = tmp_path / "pointsman"
+    folder.mkdir()
+    (folder / ADDRESS_FILE).write_text("unix:///run/x.sock\n")
+    assert redis_url() == "unix:///run/x.sock"
+
+
+def test_the_environment_goes_before_the_embedded_server(monkeypatch, tmp_path):
+    (tmp_path / ADDRESS_FILE).write_text("unix:///run/x.sock")
+    monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path))
+    assert redis_url() == "unix:///run/x.sock"
+    monkeypatch.setenv("POINTSMAN_REDIS_URL", "redis://elsewhere:1/0")
+    assert redis_url() == "redis://elsewhere:1/0"
+
+
+def test_another_scheme_is_refused_without_showing_the_address(monkeypatch):
+    monkeypatch.setenv("POINTSMAN_REDIS_URL", "amqp://user:password@host")
+    with pytest.raises(ConfigError, match=r"^POINTSMAN_REDIS_URL: must start with redis://") as caught:
+        redis_url()
+    assert "password" not in str(caught.value)
+
+
+def test_the_state_directory_is_the_one_that_is_named(monkeypatch, tmp_path):
+    assert state_dir() == tmp_path / "pointsman"
+    monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path / "mine"))
+    assert state_dir() == tmp_path / "mine"
+
+
+def test_celery_has_a_word_of_its_own_for_a_unix_socket():
+    assert broker_url("unix:///run/x.sock") == "redis+socket:///run/x.sock"
+    assert broker_url("redis://host:1/0") == "redis://host:1/0"

@@ -1,0 +1,203 @@
+"""Which models may do it, and which one now: pure functions of job, configuration and snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tasks.classify.decision import Verdict
+from tasks.config import Config
+from tasks.errors import BadInput
+from tasks.job import Job, parse_job
+from tasks.routing.choose import candidates, choose, request_of, spread, strategy_named
+from tasks.routing.snapshot import ModelLoad, Preference, Request, Snapshot
+from tasks.routing.strategies import least_connections, round_robin
+
+NAMES = ("a", "b", "c", "d")
+REQUEST = Request(route="r", key="k")
+CAPACITIES = st.lists(st.integers(0, 20), min_size=1, max_size=4)
+
+
+def loads(capacities, parts=()):
+    busy = list(parts) + [0] * len(capacities)
+    return {name: ModelLoad(capacity=capacity, parts=busy[place])
+            for place, (name, capacity) in enumerate(zip(NAMES, capacities, strict=False))}  # fmt: skip
+
+
+def config_of(names, *, strategy="least_connections", windows=(), prompt=None):
+    models = {name: {"provider": "simulated"} for name in names}
+    for name, window in zip(names, windows, strict=False):
+        models[name]["context_window"] = window
+    route = {"models": list(names), "strategy": strategy, "prompt": prompt}
+    return Config.model_validate({"models": models, "routes": {"r": route}, "default_route": "r"})
+
+
+VERDICT = Verdict("r", "rules", 1.0, "because")
+
+
+def best(ranking, snapshot):
+    return min(ranking.preferences, key=lambda wish: wish.score(snapshot.models[wish.model].load)).model
+
+
+@given(
+    capacities=st.lists(st.integers(1, 20), min_size=1, max_size=4),
+    start=st.integers(1, 1000),
+    rounds=st.integers(1, 5),
+)
+def test_round_robin_gives_each_model_as_many_turns(capacities, start, rounds):
+    models = loads(capacities)
+    turns = range(start, start + rounds * len(models))
+    chosen = Counter(round_robin(REQUEST, tuple(models), Snapshot(turn, models)).preferences[0].model for turn in turns)
+    assert chosen == dict.fromkeys(models, rounds)
+
+
+@given(capacities=CAPACITIES, turn=st.integers(1, 1000))
+def test_round_robin_never_falls_to_a_model_without_capacity_where_another_has_some(capacities, turn):
+    assume(any(capacities))
+    models = loads(capacities)
+    ranking = round_robin(REQUEST, tuple(models), Snapshot(turn, models))
+    assert ranking.bound
+    assert models[ranking.preferences[0].model].capacity > 0
+
+
+def test_round_robin_waits_where_nobody_has_capacity():
+    models = loads([0, 0])
+    assert {round_robin(REQUEST, ("a", "b"), Snapshot(turn, models)).preferences[0].model for turn in (1, 2)} == {
+        "a",
+        "b",
+    }
+
+
+@given(capacities=CAPACITIES, parts=st.lists(st.integers(0, 40), min_size=4, max_size=4), turn=st.integers(0, 1000))
+def test_least_connections_picks_the_least_loaded(capacities, parts, turn):
+    models = loads(capacities, parts)
+    snapshot = Snapshot(turn, models)
+    ranking = least_connections(REQUEST, tuple(models), snapshot)
+    assert not ranking.bound
+    assert models[best(ranking, snapshot)].load == min(load.load for load in models.values())
+
+
+def test_least_connections_takes_turns_among_equals():
+    models = loads([1, 1, 1])
+    chosen = [best(least_connections(REQUEST, ("a", "b", "c"), Snapshot(turn, models)), Snapshot(turn, models))
+              for turn in range(1, 7)]  # fmt: skip
+    assert Counter(chosen) == {"a": 2, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize("strategy", ["round_robin", "least_connections"])
+@given(capacities=CAPACITIES, parts=st.integers(1, 60))
+def test_a_spread_sends_nothing_to_a_model_without_capacity_where_another_has_some(strategy, capacities, parts):
+    assume(any(capacities))
+    models = loads(capacities)
+    config = config_of(models, strategy=strategy)
+    _, chosen = spread(Job(text="x"), VERDICT, config, Snapshot(1, models), parts=parts, longest=1)
+    assert len(chosen) == parts
+    assert all(models[model].capacity for model in chosen)
+
+
+@given(capacities=st.lists(st.integers(1, 20), min_size=1, max_size=4), parts=st.integers(1, 100))
+def test_a_spread_is_balanced_by_capacity(capacities, parts):
+    models = loads(capacities)
+    _, chosen = spread(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=parts, longest=1)
+    counts = Counter(chosen)
+    # Nobody could be relieved: moving a part from the fullest model to another would make that one the fullest.
+    for model, load in models.items():
+        for other, its in models.items():
+            if counts[model]:
+                assert (counts[model] - 1) / load.capacity <= counts[other] / its.capacity + 1e-6
+
+
+def test_a_spread_of_many_parts_is_as_even_as_of_few():
+    models = loads([4, 2, 1, 1])
+    _, chosen = spread(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=8000, longest=1)
+    assert Counter(chosen) == {"a": 4000, "b": 2000, "c": 1000, "d": 1000}
+
+
+def test_a_model_whose_window_is_too_small_is_out_with_a_reason():
+    config = config_of(NAMES[:2], windows=(10, 1000))
+    small, large = candidates(Job(text="x" * 400), "r", config)
+    assert small.reason == "needs about 100 tokens, its window has 10"
+    assert large.reason == ""
+    snapshot = Snapshot(1, loads([5, 5]))
+    decision, ranking = choose(Job(text="x" * 400), VERDICT, config, snapshot)
+    assert [wish.model for wish in ranking.preferences] == ["b"]
+    assert decision.candidates[0].reason
+    assert decision.candidates[0].score is None
+    assert decision.candidates[1].score is not None
+
+
+@pytest.mark.parametrize(
+    ("request_", "prompt"),
+    [
+        ({"messages": [{"role": "user", "content": "x" * 396}, {"role": "user", "content": "hi!!"}]}, None),
+        ({"text": "hi", "prompt": "x" * 398}, None),
+        ({"text": "hi"}, "x" * 398),
+        ({"text": "hi!!", "max_tokens": 99}, None),
+    ],
+)
+def test_all_that_is_sent_counts_for_the_window(request_, prompt):
+    (found,) = candidates(parse_job(request_), "r", config_of(["a"], windows=[99], prompt=prompt))
+    assert found.reason == "needs about 100 tokens, its window has 99"
+
+
+def test_where_no_model_can_take_it_each_says_why():
+    config = config_of(NAMES[:2], windows=(10, 20))
+    with pytest.raises(
+        BadInput, match=r"no model can take it: a needs about 100 .*; b needs about 100 .*; cut it into"
+    ):
+        choose(Job(text="x" * 400), VERDICT, config, Snapshot(1, loads([1, 1])))
+
+
+def test_the_longest_section_counts_not_the_whole_document():
+    config = config_of(["a"], windows=[50])
+    assert candidates(Job(text="x" * 4000), "r", config, longest=100)[0].reason == ""
+
+
+def test_a_model_that_the_producer_names_is_the_only_one_and_is_waited_for():
+    job = Job(text="x", model="b", strategy="least_connections")
+    decision, ranking = choose(
+        job, Verdict("", "explicit", 1.0, "named"), config_of(NAMES[:2]), Snapshot(0, loads([1, 0]))
+    )
+    assert decision.strategy == "explicit"
+    assert [wish.model for wish in ranking.preferences] == ["b"]
+    assert ranking.bound
+    # JSON has no infinity.
+    assert decision.candidates[0].load is None
+
+
+def test_a_job_s_strategy_goes_before_the_route_s():
+    snapshot = Snapshot(1, loads([1, 1]))
+    config = config_of(NAMES[:2], strategy="round_robin")
+    assert choose(Job(text="x"), VERDICT, config, snapshot)[0].strategy == "round_robin"
+    named = Job(text="x", strategy="least_connections")
+    assert choose(named, VERDICT, config, snapshot)[0].strategy == "least_connections"
+
+
+def test_the_reasons_of_classifier_and_strategy_stand_in_the_decision():
+    decision, _ = choose(Job(text="x"), VERDICT, config_of(["a"]), Snapshot(1, loads([1])))
+    assert decision.reason == "because; the fewest calls in flight over capacity"
+
+
+def test_an_unknown_strategy_is_told_with_those_that_are_installed():
+    with pytest.raises(BadInput, match="strategy: 'best' is not a strategy; allowed: least_connections, round_robin"):
+        strategy_named("best")
+
+
+def test_what_hashing_pins_on_is_the_key_or_a_digest_of_the_input_never_the_input():
+    assert request_of(Job(text="hello", key="tenant-1"), "r").key == "tenant-1"
+    key = request_of(Job(text="hello"), "r").key
+    assert key == request_of(Job(text="hello"), "other").key
+    assert "hello" not in key
+
+
+@given(base=st.floats(-10, 10), slope=st.floats(0, 10), load=st.floats(0, 100))
+def test_a_preference_is_affine_in_the_load(base, slope, load):
+    assert Preference("a", base, slope).score(load) == pytest.approx(base + slope * load)
+
+
+def test_a_preference_that_ignores_the_load_is_not_spoilt_by_an_infinite_one():
+    assert Preference("a", 1.0).score(float("inf")) == 1.0
+    assert Preference("a", 1.0, 1.0).score(float("inf")) == float("inf")
