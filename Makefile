@@ -1,5 +1,5 @@
 # `make demo` and `make test` each set up all they need from the lock file, on a machine that has Python 3.11 or later,
-# make and git. Nothing is installed outside this folder. Works with GNU make 3.81 (macOS) too.
+# make and git. Nothing is installed outside this folder but libgomp1, where a slim Linux lacks it. Works with GNU make 3.81 (macOS) too.
 
 .DEFAULT_GOAL := help
 # The steps of `test` share two cores: side by side they only slow each other down.
@@ -37,6 +37,7 @@ FIND_UV = uv=uv; "$$uv" --version >/dev/null 2>&1 || uv=$(UV_HOME)/bin/uv; \
 # --inexact: what a developer has installed on top stays.
 SYNC = $(FIND_UV); echo "setting up $(VENV) from uv.lock; the first time takes a minute on a slow line" >&2; UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV) \
 	"$$uv" sync --quiet --frozen --inexact --python "$(PYTHON)" $(EXTRAS:%=--extra %)
+SYSTEM = sh ops/get-system.sh "$(PYTHON)"
 
 .PHONY: setup
 setup: $(VENV)/.for-tests ## Create .venv with all that development needs
@@ -44,10 +45,12 @@ setup: $(VENV)/.for-tests ## Create .venv with all that development needs
 # The stamps make a second call quick: they are newer than what says which packages there shall be.
 $(VENV)/.for-demo: uv.lock pyproject.toml
 	@$(SYNC) --no-dev
+	@$(SYSTEM)
 	@touch $@
 
 $(VENV)/.for-tests: uv.lock pyproject.toml
 	@$(SYNC)
+	@$(SYSTEM)
 	@touch $@ $(VENV)/.for-demo
 
 .PHONY: lock

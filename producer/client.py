@@ -139,7 +139,7 @@ class AsyncProducer:
         if word == "final":
             return False
         fleet = self.ledger.fleet
-        await fleet.cancel(job_id, now=await fleet.now())
+        await fleet.cancel(job_id)
         single = standing.kind == "single"
         calls = [CallId(job_id, 0)] if single else [CallId.part(job_id, index) for index in range(standing.n or 0)]
         await fleet.withdraw(calls)

@@ -30,6 +30,10 @@ KINDS = ("single", "sections", "vote")
 JOINS_OF = {"sections": ("concatenate",), "vote": ("majority",)}
 
 
+#: Seconds that the broker has to take route messages, beside 10 ms for each; then the sweeper sends them.
+PUBLISH_TIMEOUT = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """`new` is False where an idempotency key named a job that had been accepted before."""
@@ -115,15 +119,24 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     """Accept checked jobs, in order.
 
     Raises:
-        BadInput: for an idempotency key that was used for another request. Nothing was accepted then.
+        BadInput: for an idempotency key that was used for another request: nothing was accepted then. Or for an id that
+            is another job's: the other jobs of the request were accepted.
         Unreachable: if Redis does not answer. What was not accepted may be submitted again.
     """
     wanted = await _bound(jobs, ledger)
-    fresh = await ledger.accept(wanted, keep_seconds=config.limits.keep_seconds)
+    words = await ledger.accept(wanted, keep_seconds=config.limits.keep_seconds)
+    fresh = [word == "accepted" for word in words]
     routed = [(job.id, job.priority) for job, new in zip(wanted, fresh, strict=True) if new]
     # They are accepted already: where the broker doesn't answer, the sweeper has them routed once it is back.
-    with contextlib.suppress(Unreachable):
-        await asyncio.to_thread(publisher.route, routed)
+    with contextlib.suppress(Unreachable, TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(publisher.route, routed), PUBLISH_TIMEOUT + len(routed) / 100)
+    if "taken" in words:
+        place = words.index("taken")
+        raise BadInput(
+            f"[{place}].id" if len(words) > 1 else "id",
+            f"{wanted[place].id!r} is another job's",
+            "leave id out, or use idempotency_key to submit a job once",
+        )
     states = await ledger.jobs.states([job.id for job, new in zip(wanted, fresh, strict=True) if not new])
     known = iter(states)
     return [

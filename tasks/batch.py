@@ -50,6 +50,8 @@ async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:
             job.model_copy(
                 update={
                     "id": scheduled_id(schedule, tick, line),
+                    # The id says it already; a key in the file would stand for another request at each tick.
+                    "idempotency_key": None,
                     "labels": {**job.labels, "schedule": schedule, "batch": name},
                 }
             )

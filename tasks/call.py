@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import shared_task
 from celery.exceptions import Ignore
@@ -20,7 +20,7 @@ from celery.utils.log import get_task_logger
 
 from tasks import votes
 from tasks.config import Model
-from tasks.errors import ModelError, TimedOut
+from tasks.errors import ModelError, TimedOut, Unreachable
 from tasks.job import Message, Usage
 from tasks.ledger import Admitted, CallId, Claim, PartRecord, digest
 from tasks.ports import ModelReply, ModelRequest, Ports, ports_of
@@ -29,6 +29,12 @@ from tasks.retry import Retry, decide
 __all__ = ["call", "cost", "request_of"]
 
 log = get_task_logger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds for which an answer is held while Redis is away, and between two tries to write it.
+SETTLE_PATIENCE = 120.0
+SETTLE_PAUSE = 0.5
 
 #: Jitter of retries: needs no secrecy, only that workers differ.
 _JITTER = random.Random()  # noqa: S311
@@ -70,7 +76,12 @@ async def run_call(ports: Ports, name: CallId) -> Done:
     if not isinstance(claim, Claim):
         if claim.word == "gone":
             log.warning("no such part: %s", name)
-        return Done(None if claim.word == "busy" else claim.state or "gone")
+        admitted: Sequence[Admitted] = ()
+        if claim.word == "done":
+            # Nobody else may come to give back the place that this message stood for.
+            model = (await jobs.models(name.job, name.index, name.index + 1))[0]
+            admitted = await ports.ledger.free(name, model)
+        return Done(None if claim.word == "busy" else claim.state or "gone", admitted)
     if claim.time_left_s is not None and claim.time_left_s <= 0:
         await jobs.stop(name.job, "expired", "the deadline passed before the call started")
         return Done("cancelled", await ports.ledger.free(name, claim.model))
@@ -123,14 +134,12 @@ async def _failed(ports: Ports, name: CallId, owner: str, claim: Claim, error: M
 
 
 async def _settle(ports: Ports, name: CallId, owner: str, claim: Claim, output: str | None, record: PartRecord) -> Done:
-    is_vote = claim.job.kind == "vote" and output is not None
-    outcome, admitted = await ports.ledger.settle(
-        name,
-        claim.model,
-        owner,
-        output=output,
-        record=record,
-        ballot=digest(votes.normalize(output)) if is_vote and output is not None else "",
+    # A blank answer abstains: it is no ballot.
+    ballot = votes.normalize(output) if claim.job.kind == "vote" and output is not None else ""
+    outcome, admitted = await _keep_trying(
+        lambda: ports.ledger.settle(
+            name, claim.model, owner, output=output, record=record, ballot=digest(ballot) if ballot else ""
+        )
     )
     # The chord's callback joins when all parts are there; what is decided before that is joined at once.
     early = outcome.word == "complete" and outcome.detail != "all"
@@ -141,6 +150,18 @@ async def _settle(ports: Ports, name: CallId, owner: str, claim: Claim, output: 
     else:
         state = "failed" if output is None else "succeeded"
     return Done(state, admitted, join=early)
+
+
+async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:
+    """A model's answer is paid for: a ledger that is away for a moment must not lose it."""
+    end = time.monotonic() + SETTLE_PATIENCE
+    while True:
+        try:
+            return await settle()
+        except Unreachable:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(SETTLE_PAUSE)
 
 
 def request_of(claim: Claim, model: Model, route_prompt: str | None, index: int) -> ModelRequest:

@@ -40,9 +40,15 @@ async def join_job(ports: Ports, job_id: str, wave: int) -> str:
         await jobs.stop(job_id, "failed", "the join was started several times and never came to an end")
     if word != "go":
         return word
+    await _conclude(ports, job_id)
+    return "joined"
+
+
+async def _conclude(ports: Ports, job_id: str) -> None:
+    jobs = ports.ledger.jobs
     known, result = await jobs.read(job_id), await jobs.result(job_id)
     if known is None or result is None:
-        return "gone"
+        return
     job = known[0]
     try:
         reason = joins.check_policy(
@@ -50,9 +56,9 @@ async def join_job(ports: Ports, job_id: str, wave: int) -> str:
         )
         if reason is not None:
             await jobs.conclude(job_id, "failed", error=f"{reason}{_first_failure(result)}")
-            return "joined"
-        joined = joins.join(job.join or DEFAULT_JOINS[job.kind], *_sorted_out(result))
-        await jobs.conclude(job_id, "succeeded", output=joined.output, details=joined.details)
+        else:
+            joined = joins.join(job.join or DEFAULT_JOINS[job.kind], *_sorted_out(result))
+            await jobs.conclude(job_id, "succeeded", output=joined.output, details=joined.details)
     except Unreachable:
         raise  # the sweeper has it joined again
     except PointsmanError as error:
@@ -60,7 +66,9 @@ async def join_job(ports: Ports, job_id: str, wave: int) -> str:
     except Exception as error:
         log.exception("join of %s failed", job_id)
         await jobs.conclude(job_id, "failed", error=f"the join failed: {type(error).__name__}")
-    return "joined"
+    if any(part.state == "running" for part in result.parts):
+        # It was decided early: nobody will read what the other calls would say.
+        await ports.ledger.fleet.cancel(job_id)
 
 
 def _sorted_out(result: Result) -> tuple[list[joins.Piece], list[joins.Missing]]:

@@ -12,7 +12,7 @@ from celery.utils.log import get_task_logger
 from tasks.classify.decision import Verdict
 from tasks.errors import PointsmanError, Unreachable
 from tasks.job import Decision, Job
-from tasks.ledger import Admitted, CallId
+from tasks.ledger import Admitted
 from tasks.ports import Ports, ports_of
 from tasks.routing.choose import choose
 
@@ -75,22 +75,11 @@ def classify(job: Job, ports: Ports) -> Verdict:
 
 
 async def _place(ports: Ports, job: Job) -> list[Admitted]:
-    """Choose and admit in one step, then write down where the call stands."""
+    """Say how much each model is wanted; the feeder chooses and admits in one step."""
     verdict = classify(job, ports)
     snapshot = await ports.ledger.fleet.snapshot(turn=verdict.route)
     decision, ranking = choose(job, verdict, ports.config, snapshot)
-    call = CallId(job.id, 0)
-    admitted = await ports.ledger.fleet.admit(call, ranking.preferences, bound=ranking.bound, priority=job.priority)
-    model = next((place.model for place in admitted if place.call == call), None)
-    waits_for = ranking.preferences[0].model if ranking.bound else ""
-    await ports.ledger.jobs.route(
-        job.id,
-        decision.model_copy(update={"model": model or waits_for or None}),
-        placed="queued" if model else "waiting",
-        model=model or waits_for,
-    )
-    await ports.ledger.mark_queued([place for place in admitted if place.call != call])
-    return admitted
+    return await ports.ledger.place(job, decision, ranking)
 
 
 def _of_fanout(verdict: Verdict) -> Decision:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -34,8 +35,10 @@ class RunningCall:
 class Heartbeat:
     """`tasks.ports.Leases`. Belongs to one event loop; costs one round trip a beat, however many calls run."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, sign: Path | None = None) -> None:
+        """`sign` is a file whose time each beat renews, once it is there: by it others see that the loop lives."""
         self._ledger = ledger
+        self._sign = sign
         self._running: set[RunningCall] = set()
         self._process = secrets.token_hex(6)
         self._claims = itertools.count()
@@ -64,6 +67,8 @@ class Heartbeat:
                 await self.beat()
             except PointsmanError as error:
                 log.warning("heartbeat.missed", problem=str(error), calls=len(self._running))
+            if self._sign is not None and self._sign.exists():
+                self._sign.touch()
             await asyncio.sleep(BEAT)
 
     async def beat(self) -> None:

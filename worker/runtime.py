@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -29,6 +30,9 @@ __all__ = ["Runtime", "WorkerStopping"]
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+#: Seconds for the loop's own tasks to end; they wait for nothing but Redis.
+STOP_TIMEOUT = 5.0
 
 
 class WorkerStopping(RuntimeError):
@@ -69,7 +73,8 @@ class Runtime:
     async def _bind(self) -> Ports:
         self._ledger = Ledger(self._redis, tuple(self._config.models))
         self._clients = Clients(self._config)
-        self._heartbeat = Heartbeat(self._ledger)
+        sign = os.environ.get("POINTSMAN_READY_FILE")
+        self._heartbeat = Heartbeat(self._ledger, sign=Path(sign) if sign else None)
         publisher = Publisher(self._app)
         await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
         for duty in (self._heartbeat.beat_forever(), Sweeper(self._ledger, publisher).sweep_forever()):
@@ -104,12 +109,13 @@ class Runtime:
         self._loop.close()
 
     async def _unbind(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        if others:
-            # Bounded: a cancellation that falls into a wait that just ended can get lost (cpython#86296).
-            await asyncio.wait(others, timeout=5)
+        others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+        end = self._loop.time() + STOP_TIMEOUT
+        while others and self._loop.time() < end:
+            # Again and again: a cancellation that falls into a wait that just ended gets lost (cpython#86296).
+            for task in others:
+                task.cancel()
+            _, others = await asyncio.wait(others, timeout=0.1)
         await self._clients.close()
         await self._ledger.close()
 

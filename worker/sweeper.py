@@ -200,7 +200,7 @@ class Sweeper:
 
     async def _expire(self, job: str, standing: Standing) -> None:
         await self._ledger.jobs.stop(job, "expired", "the deadline passed")
-        await self._ledger.fleet.cancel(job, now=await self._ledger.fleet.now())
+        await self._ledger.fleet.cancel(job)
         await self._ledger.fleet.withdraw(_calls(job, standing))
 
     async def _look_at_singles(self, jobs: Mapping[str, Standing], pauses: dict[str, float]) -> list[tuple[str, str]]:

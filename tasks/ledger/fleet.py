@@ -28,6 +28,9 @@ MOST_NAMED = 1000
 #: Parts of a fan-out that are sent at once.
 WAVE = 1000
 
+#: Seconds that a cancellation is told to workers: many beats, and few ids to read at each.
+CANCEL_KEPT = 30.0
+
 _PREFIX = "pm:{fleet}:"
 
 
@@ -98,19 +101,22 @@ class Fleet:
     async def admit(
         self, call: CallId, preferences: Sequence[Preference], *, bound: bool, priority: str
     ) -> list[Admitted]:
-        """Put a call into the backlog and admit whom there is room for: perhaps this one, perhaps others.
+        """Put a call into the backlog and admit whom there is room for: perhaps this one, perhaps others."""
+        (reply,) = await self._store.run(self.admitting(call, preferences, bound=bound, priority=priority))
+        return admitted_of(reply)
+
+    def admitting(self, call: CallId, preferences: Sequence[Preference], *, bound: bool, priority: str) -> Command:
+        """The command of `admit`.
 
         A `bound` call waits for the first of its preferences; another takes whichever model has room first.
         """
         wanted = preferences[:1] if bound else preferences
         lane = _lane(preference.model for preference in wanted)
         flat = [item for wish in wanted for item in (wish.model, wish.base, wish.slope)]
-        command = _step(
+        return _step(
             "admit", str(call), lane, PRIORITIES[priority], _ms(QUEUED_LEASE), MOST_ADMITTED,
             len(self._models), *self._models, *flat,
         )  # fmt: skip
-        (reply,) = await self._store.run(command)
-        return admitted_of(reply)
 
     async def release(self, call: CallId, model: str) -> list[Admitted]:
         """A call has ended: admit the next."""
@@ -220,10 +226,10 @@ class Fleet:
 
     # -- cancelled jobs, for the workers that run them ---------------------------------------------
 
-    async def cancel(self, job_id: str, *, now: float) -> None:
-        """Have every worker drop this job's running calls at its next heartbeat."""
-        key = f"{_PREFIX}cancelled"
-        await self._store.run(("ZADD", key, now, job_id), ("ZREMRANGEBYSCORE", key, "-inf", now - 600))
+    async def cancel(self, job_id: str) -> None:
+        """Have every worker drop this job's running calls at its next heartbeat; the job must have ended."""
+        key, now = f"{_PREFIX}cancelled", await self.now()
+        await self._store.run(("ZADD", key, now, job_id), ("ZREMRANGEBYSCORE", key, "-inf", now - CANCEL_KEPT))
 
     async def cancelled(self) -> frozenset[str]:
         (reply,) = await self._store.run(("ZRANGE", f"{_PREFIX}cancelled", 0, -1))

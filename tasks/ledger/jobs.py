@@ -141,7 +141,7 @@ class Jobs:
         deadline = "" if job.deadline is None else int(job.deadline * 1000)
         return _step(
             job.id, "accept", spec, bulk, job.kind, job.policy, job.quorum or 0, job.early_stop, job.priority, deadline,
-            keep_seconds * 1000,
+            keep_seconds * 1000, fingerprint(job),
         )  # fmt: skip
 
     async def read(self, job_id: str) -> tuple[Job, str, Decision | None] | None:
@@ -154,8 +154,12 @@ class Jobs:
 
     async def route(self, job_id: str, decision: Decision, *, placed: str = "", model: str = "") -> str:
         """``routed``, or ``over`` if the job went on without us."""
-        (reply,) = await self._store.run(_step(job_id, "route", decision.model_dump_json(), placed, model))
+        (reply,) = await self._store.run(self.routing(job_id, decision, placed=placed, model=model))
         return str(reply[0])
+
+    def routing(self, job_id: str, decision: Decision, *, placed: str = "", model: str = "") -> Command:
+        """The command of `route`."""
+        return _step(job_id, "route", decision.model_dump_json(), placed, model)
 
     def planning(self, job_id: str, decision_json: str, parts: Sequence[PartPlan], *, wave: int) -> Command:
         """The command that writes the parts of a fan-out, of which the first `wave` are queued."""

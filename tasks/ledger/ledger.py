@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.job import Job
+from tasks.job import Decision, Job
 from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, CallId, Fleet, admitted_of
 from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
 from tasks.ledger.store import Store, connect
+from tasks.routing.snapshot import Ranking
 
 __all__ = ["Ledger"]
 
@@ -35,15 +36,31 @@ class Ledger:
         await self._redis.aclose()
         await self._listening.aclose()
 
-    async def accept(self, jobs: Sequence[Job], *, keep_seconds: int) -> list[bool]:
-        """Write jobs; False where one of that id had been written before.
+    async def accept(self, jobs: Sequence[Job], *, keep_seconds: int) -> list[str]:
+        """Write jobs: ``accepted``, ``exists`` (it was written before), or ``taken`` (its id is another job's).
 
         The sweeper's note goes first: a job that was written is always looked at again.
         """
         looks = {job.id: min(FIRST_LOOK, job.deadline or FIRST_LOOK) for job in jobs}
         accepting = [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
         _, *replies = await self.store.run(self.fleet.watching(looks), *accepting)
-        return [reply[0] == "accepted" for reply in replies]
+        return [str(reply[0]) for reply in replies]
+
+    async def place(self, job: Job, decision: Decision, ranking: Ranking) -> list[Admitted]:
+        """Route a single job: write the decision down, put its call into the backlog, admit whom there is room for."""
+        call = CallId(job.id, 0)
+        waits_for = ranking.preferences[0].model if ranking.bound else ""
+        routed, reply = await self.store.run(
+            # First: whoever admits the call finds the job ready for it.
+            self.jobs.routing(job.id, decision, placed="waiting", model=waits_for),
+            self.fleet.admitting(call, ranking.preferences, bound=ranking.bound, priority=job.priority),
+        )
+        admitted = admitted_of(reply)
+        if routed[0] != "routed":  # it was cancelled meanwhile
+            await self.fleet.withdraw([call])
+            admitted = [place for place in admitted if place.call != call]
+        await self.mark_queued(admitted)
+        return admitted
 
     async def plan(self, job: str, decision_json: str, parts: Sequence[PartPlan]) -> str:
         """Write the parts of a fan-out and take the leases of its first wave: ``ok``, ``planned`` or ``over``."""

@@ -39,11 +39,12 @@ end
 
 local step = {}
 
--- spec, input, kind, policy, quorum (0 = none), early_stop, priority, deadline_ms from now ("" = none), keep_ms
-function step.accept(spec, input, kind, policy, quorum, early_stop, priority, deadline_ms, keep_ms)
+-- spec, input, kind, policy, quorum (0 = none), early_stop, priority, deadline_ms from now ("" = none), keep_ms, mark
+-- The mark is the same for two submissions of one request: an id that is taken by another is told as such.
+function step.accept(spec, input, kind, policy, quorum, early_stop, priority, deadline_ms, keep_ms, mark)
   local state = job('state')
-  if state then return { 'exists', state } end
-  redis.call('HSET', JOB, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy,
+  if state then return { job('mark') == mark and 'exists' or 'taken', state } end
+  redis.call('HSET', JOB, 'mark', mark, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy,
     'quorum', quorum, 'early_stop', early_stop, 'priority', priority, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
   if deadline_ms ~= '' then redis.call('HSET', JOB, 'deadline_at', now + tonumber(deadline_ms)) end
   enter('accepted')
@@ -108,6 +109,7 @@ function step.queue()
       set_part(i, 'model', model)
     end
   end
+  if state == 'waiting' then enter('routed') end
   return { 'ok' }
 end
 
@@ -256,4 +258,4 @@ function step.stop(state, problem)
   return { 'ok', job('n') or '0' }
 end
 
-return step[ARGV[1]](unpack(ARGV, 2, 10))
+return step[ARGV[1]](unpack(ARGV, 2, 11))

@@ -145,6 +145,25 @@ def test_redis_killed_in_mid_work_loses_nothing_that_was_accepted(tmp_path):
             assert running.producer.wait(job.id, timeout=60).state == "succeeded"
 
 
+def test_answers_that_come_while_redis_is_away_are_kept_and_no_model_is_asked_again(tmp_path):
+    simulations = {"fast": {"latency": 2.0}}
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations=simulations) as running:
+        running.start_all([("route,join", 2), ("model.fast", 4)])
+        jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(4)])
+        wait_for(lambda: running.stats("fast")["in_flight"] == 4, "the calls")
+        redis = running.redis
+        redis.execute_command("WAITAOF", 1, 0, 5000)  # the claims are on the disk
+
+        os.kill(running.valkey.pid, signal.SIGKILL)
+        running.valkey.wait(10)
+        wait_for(lambda: running.stats("fast")["in_flight"] == 0, "the answers")
+        running.valkey.start()
+
+        results = [running.producer.wait(job.id, timeout=60) for job in jobs]
+        assert {result.state for result in results} == {"succeeded"}
+        assert running.stats("fast")["requests"] == 4
+
+
 def test_200_mixed_jobs_end_exactly_once_while_workers_are_killed(tmp_path):
     models = {"fast": {"capacity": 8}, "slow": {"capacity": 4, "attempts": 10}}
     simulations = {"fast": {"latency": 0.3}, "slow": {"latency": 0.3, "error_rate": 0.2}}

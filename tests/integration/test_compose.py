@@ -94,7 +94,7 @@ class Host:
             **self.ports,
         }.items():
             text = text.replace(inside, outside)
-        return text
+        return text.replace("$$", "$")  # compose reads a doubled sign as one
 
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
         own = {name: self.place(value) for name, value in service.get("environment", {}).items()}

@@ -98,6 +98,14 @@ def test_the_same_idempotency_key_is_the_same_job(running):
         running.producer.submit({"text": "something else", "idempotency_key": "key-1"})
 
 
+def test_an_id_that_is_another_job_s_is_refused_and_the_same_job_again_is_not(running):
+    job = {"id": "0" * 25 + "1", "text": "refund"}
+    assert running.producer.submit(job).new
+    assert not running.producer.submit(job).new
+    with pytest.raises(BadInput, match=r"id: '0{25}1' is another job's"):
+        running.producer.submit({**job, "text": "something else"})
+
+
 def test_no_message_and_no_log_shows_a_text(running):
     secret = "xyzzy-secret-prompt"
     job = running.producer.submit({"kind": "sections", "items": [secret] * 3, "prompt": secret, "model": "fast"})

@@ -68,7 +68,7 @@ def vote_of(n, **more):
 
 async def accepted(ledger, job=None, *, keep=KEEP):
     job = job or Job(text="hello")
-    assert await ledger.accept([job], keep_seconds=keep) == [True]
+    assert await ledger.accept([job], keep_seconds=keep) == ["accepted"]
     return job.id
 
 
@@ -183,7 +183,7 @@ def test_a_final_state_is_left_by_no_step(run, state):
         await ledger.jobs.claim(job, 0, "owner")
         await ledger.jobs.stop(job, state, "so it is")
         before = await ledger.jobs.result(job)
-        assert await ledger.accept([Job(id=job, text="again")], keep_seconds=KEEP) == [False]
+        assert await ledger.accept([Job(id=job, text="again")], keep_seconds=KEEP) == ["taken"]
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "over"
         assert await ledger.plan(job, "{}", [PartPlan("fast")]) == "over"
         assert not await ledger.jobs.retry(job, 0, "owner", "try again")
@@ -706,7 +706,7 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again(run, store):
         assert (await finish(ledger, job, 0, "owner", ballot="yes"))[0] == "more"
         store.script_flush()
         jobs = [Job(text="x") for _ in range(100)]
-        assert await ledger.accept(jobs, keep_seconds=KEEP) == [True] * 100
+        assert await ledger.accept(jobs, keep_seconds=KEEP) == ["accepted"] * 100
 
     run(steps)
 
@@ -815,7 +815,7 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
         await fleet.watch({job.id: 1.0})
         await fleet.due()
         await fleet.unwatch([job.id])
-        await fleet.cancel(job.id, now=0.0)
+        await fleet.cancel(job.id)
         await fleet.cancelled()
         assert await fleet.lead("acl", "me", seconds=1)
         await fleet.scale("fast", None)
