@@ -10,12 +10,13 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
-from tasks.job import FINAL, Decision, Job, Part, Result, Usage
+from tasks.job import Decision, Job, Result, Usage
 from tasks.ledger.fleet import LEASE
+from tasks.ledger.reading import RESULT_FIELDS, read_result
 from tasks.ledger.store import Command, Script, Store
 
 __all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
@@ -315,52 +316,12 @@ class Jobs:
 
     async def result(self, job_id: str, *, outputs: bool = True) -> Result | None:
         """All that is known of a job now, or None. Without `outputs` no text is read but the joined one."""
-        fields = (
-            "state",
-            "kind",
-            "n",
-            "failed",
-            "decision",
-            "output",
-            "error",
-            "details",
-            "accepted_at",
-            "ended_at",
-            "spec",
-        )
-        commands: list[Command] = [("HMGET", _key(job_id), *fields), ("HGETALL", f"{_key(job_id)}:parts")]
+        key = _key(job_id)
+        commands: list[Command] = [("HMGET", key, *RESULT_FIELDS), ("HGETALL", f"{key}:parts")]
         if outputs:
-            commands.append(("HGETALL", f"{_key(job_id)}:outputs"))
-        replies = await self._store.run(*commands)
-        state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec = replies[0]
-        if state is None:
-            return None
-        texts = _as_dict(replies[2]) if outputs else {}
-        parts = _parts(_as_dict(replies[1]), texts, int(n or 0), state)
-        if kind == "single" and parts:
-            output = parts[0].output
-        routing = Decision.model_validate_json(decision) if decision else None
-        if routing is not None and routing.model is None and parts:
-            models = sorted({part.model for part in parts if part.model})
-            routing = routing.model_copy(update={"model": models[0] if len(models) == 1 else None})
-        return Result(
-            id=job_id,
-            state=state,
-            kind=kind,
-            output=output,
-            error=error,
-            simulated=any(part.simulated for part in parts),
-            cost_usd=round(sum(part.cost_usd for part in parts), 9),
-            usage=sum((part.usage for part in parts), Usage()),
-            routing=routing,
-            details=json.loads(details) if details else {},
-            labels=_job(spec, None).labels,
-            accepted_at=int(accepted_at) / 1000,
-            ended_at=int(ended_at) / 1000 if ended_at else None,
-            parts_total=int(n or 0),
-            parts_failed=int(failed or 0),
-            parts=parts,
-        )
+            commands.append(("HGETALL", f"{key}:outputs"))
+        fields, parts, *texts = await self._store.run(*commands)
+        return None if fields[0] is None else read_result(job_id, fields, parts, *texts)
 
     @asynccontextmanager
     async def announcements(self, job_id: str) -> AsyncIterator[Any]:
@@ -411,36 +372,3 @@ def _job(spec: str, bulk: str | None) -> Job:
     if bulk is None:
         return Job.model_construct(**(data | {"text": None}))
     return Job.model_validate(data | json.loads(bulk))
-
-
-def _as_dict(reply: Any) -> dict[str, str]:
-    if isinstance(reply, dict):
-        return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
-
-
-def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_state: str) -> tuple[Part, ...]:
-    parts: list[Part] = []
-    for index in range(n):
-        state = fields.get(f"{index}:state", "waiting")
-        if job_state in FINAL and state in {"waiting", "queued", "running"}:
-            # The job ended without it: nobody will touch it again.
-            state = "skipped" if job_state in {"succeeded", "failed"} else "cancelled"
-        record = json.loads(fields.get(f"{index}:record", "{}"))
-        parts.append(
-            Part(
-                index=index,
-                state=cast(Any, state),
-                title=fields.get(f"{index}:title", ""),
-                model=fields.get(f"{index}:model"),
-                simulated=bool(record.get("sim")),
-                output=texts.get(str(index)),
-                error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),
-                attempts=int(fields.get(f"{index}:attempts", 0)),
-                usage=Usage(input_tokens=record.get("in", 0), output_tokens=record.get("out", 0)),
-                cost_usd=record.get("usd", 0.0),
-                queue_wait_s=record.get("wait_s"),
-                latency_s=record.get("latency_s"),
-            )
-        )
-    return tuple(parts)

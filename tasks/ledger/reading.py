@@ -1,0 +1,84 @@
+"""From the fields of a job's record to its `Result`: pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from tasks.job import FINAL, Decision, Part, Result, Usage
+
+__all__ = ["RESULT_FIELDS", "read_result"]
+
+#: What is read of a job, in this order; the first is None where there is no such job.
+RESULT_FIELDS = (
+    "state", "kind", "n", "failed", "decision", "output", "error", "details", "accepted_at", "ended_at", "spec",
+)  # fmt: skip
+
+
+def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = ()) -> Result:
+    """`fields` are those of `RESULT_FIELDS`; `parts` and `outputs` are whole hashes, flat or as mappings."""
+    state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec = fields
+    read = _parts(_as_dict(parts), _as_dict(outputs), int(n or 0), state)
+    if kind == "single" and read:
+        output = read[0].output
+    return Result(
+        id=job_id,
+        state=state,
+        kind=kind,
+        output=output,
+        error=error,
+        simulated=any(part.simulated for part in read),
+        cost_usd=round(sum(part.cost_usd for part in read), 9),
+        usage=sum((part.usage for part in read), Usage()),
+        routing=_routing(decision, read),
+        details=json.loads(details) if details else {},
+        labels=json.loads(spec).get("labels", {}),
+        accepted_at=int(accepted_at) / 1000,
+        ended_at=int(ended_at) / 1000 if ended_at else None,
+        parts_total=int(n or 0),
+        parts_failed=int(failed or 0),
+        parts=read,
+    )
+
+
+def _routing(decision: str | None, parts: Sequence[Part]) -> Decision | None:
+    """The decision, with the model that the feeder chose in the end, where all parts have the same."""
+    if not decision:
+        return None
+    routing = Decision.model_validate_json(decision)
+    models = {part.model for part in parts if part.model}
+    return routing.model_copy(update={"model": models.pop()}) if len(models) == 1 else routing
+
+
+def _as_dict(reply: Any) -> dict[str, str]:
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_state: str) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for index in range(n):
+        state = fields.get(f"{index}:state", "waiting")
+        if job_state in FINAL and state in {"waiting", "queued", "running"}:
+            # The job ended without it: nobody will touch it again.
+            state = "skipped" if job_state in {"succeeded", "failed"} else "cancelled"
+        record = json.loads(fields.get(f"{index}:record", "{}"))
+        parts.append(
+            Part(
+                index=index,
+                state=cast(Any, state),
+                title=fields.get(f"{index}:title", ""),
+                model=fields.get(f"{index}:model"),
+                simulated=bool(record.get("sim")),
+                output=texts.get(str(index)),
+                error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),
+                attempts=int(fields.get(f"{index}:attempts", 0)),
+                usage=Usage(input_tokens=record.get("in", 0), output_tokens=record.get("out", 0)),
+                cost_usd=record.get("usd", 0.0),
+                queue_wait_s=record.get("wait_s"),
+                latency_s=record.get("latency_s"),
+            )
+        )
+    return tuple(parts)
