@@ -10,7 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ import yaml
 
 from ops.embedded.server import ValkeyServer
 from producer import Producer
+from tasks.job import FINAL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Seconds that anything here may take before the test fails; generous, since two cores serve many processes.
@@ -185,3 +188,33 @@ def fleet(folder: Path, *, models: Mapping[str, Any], simulations: Mapping[str, 
     config.setdefault("default_route", next(iter(config["routes"])))
     with Fleet(folder, {"models": models, **config}, simulations) as running:
         yield running
+
+
+class Finals:
+    """Counts how often each job was announced to have ended."""
+
+    def __init__(self, running: Fleet) -> None:
+        self._channel = running.redis.pubsub(ignore_subscribe_messages=True)
+        self._seen: Counter[str] = Counter()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+
+    def __enter__(self) -> Self:
+        self._channel.psubscribe("pm:{*}:events")
+        self._channel.get_message(timeout=5)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._channel.close()
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            message = self._channel.get_message(timeout=0.1)
+            if message and message["data"] in FINAL:
+                self._seen[message["channel"]] += 1
+
+    def of(self, job: str) -> int:
+        return self._seen[f"pm:{{{job}}}:events"]

@@ -1,0 +1,113 @@
+"""What is lost, delivered twice or in the way: every accepted job still ends, once, and the urgent ones first."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.job import FINAL
+from tasks.ledger import Admitted, CallId
+from tasks.queue.app import make_app
+from tasks.queue.publish import Publisher
+from tests.harness import Finals, fleet, wait_for
+
+
+def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_until_the_sweeper_sends_it(tmp_path):
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 2.0}}) as running:
+        _, victim = running.start_all([("route,join", 2), ("model.fast", 4)])
+        job = running.producer.submit({"kind": "vote", "n": 3, "text": "hello"})
+        wait_for(lambda: running.stats("fast")["in_flight"] == 3, "the calls")
+        victim.kill()
+
+        # The broker's redelivery, at once: what kombu does when the visibility timeout has passed.
+        redis = running.redis
+        for delivery, entry in redis.hgetall("unacked").items():
+            message, _, queue = json.loads(entry)
+            redis.lpush(queue, json.dumps(message))
+            redis.hdel("unacked", delivery)
+        worker = running.start("model.fast", 4)
+        wait_for(lambda: worker.log.count(" ignored") >= 3, "the redelivered messages to be ignored")
+        assert running.stats("fast")["requests"] == 3
+
+        result = running.producer.wait(job.id, timeout=25)
+        assert result.state == "succeeded"
+        assert result.details["votes"] == 3
+        assert [part.attempts for part in result.parts] == [2, 2, 2]
+
+
+def test_a_redelivered_call_whose_output_exists_does_not_ask_the_model_again(tmp_path):
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
+        _, worker = running.start_all([("route,join", 2), ("model.fast", 4)])
+        job = running.producer.submit({"text": "hello"})
+        assert running.producer.wait(job.id, timeout=20).state == "succeeded"
+
+        _publish_call(running, job.id)
+        wait_for(lambda: worker.log.count("succeeded in") == 2, "the second delivery")
+
+        assert running.stats("fast")["requests"] == 1
+        assert running.producer.result(job.id).parts[0].attempts == 1
+
+
+@pytest.mark.parametrize("queue", ["route", "model.fast"])
+def test_a_message_that_the_broker_lost_is_published_again(tmp_path, queue):
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
+        redis = running.redis
+        if queue != "route":
+            running.start("route,join", 2)
+        job = running.producer.submit({"text": "hello"})
+        lists = [queue, *(f"{queue}\x06\x16{priority}" for priority in (3, 6, 9))]
+        wait_for(lambda: any(redis.llen(name) for name in lists), "the message")
+        redis.delete(*lists)
+
+        running.start("route,join,model.fast", 4)
+
+        assert running.producer.wait(job.id, timeout=40).state == "succeeded"
+
+
+def test_a_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 2.0}}) as running:
+        running.start_all([("route,join", 2), ("model.fast", 4)])
+        job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
+        wait_for(lambda: running.stats("fast")["in_flight"] == 3, "the calls")
+        redis = running.redis
+        redis.delete(*redis.keys("celery-taskset-meta-*"))
+
+        assert running.producer.wait(job.id, timeout=40).state == "succeeded"
+
+
+def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
+    with (
+        fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running,
+        Finals(running) as finals,
+    ):
+        router, _ = running.start_all([("route,join", 2), ("model.fast", 4)])
+        job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
+        first = running.producer.wait(job.id, timeout=20)
+        joined = router.log.count("tasks.join[")
+        Publisher(make_app("again", running.valkey.url)).join(job.id)
+        wait_for(lambda: router.log.count("tasks.join[") >= joined + 2, "the second join")
+        assert running.producer.result(job.id) == first
+        assert finals.of(job.id) == 1
+
+
+def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
+    with fleet(tmp_path, models={"fast": {"capacity": 2}}, simulations={"fast": {"latency": 0.2}}) as running:
+        running.start_all([("route,join", 4), ("model.fast", 2)])
+        jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(1000)])
+        redis = running.redis
+        wait_for(lambda: redis.zcard("pm:{fleet}:lane:fast") > 900, "the backlog")
+        urgent = running.producer.submit({"text": "now", "priority": "high"})
+
+        result = running.producer.wait(urgent.id, timeout=30)
+
+        assert result.state == "succeeded"
+        ended = sum(running.producer.result(job.id).state in FINAL for job in jobs[:200])
+        assert ended < 150
+        # It stood behind what had been admitted before, and behind nothing else.
+        assert redis.llen("model.fast") <= 4
+        assert redis.zcard("pm:{fleet}:lane:fast") > 800
+
+
+def _publish_call(running, job):
+    Publisher(make_app("again", running.valkey.url)).calls([Admitted(CallId(job, 0), "fast")])
