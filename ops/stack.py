@@ -92,6 +92,11 @@ class Stack:
     def children(self) -> list[Child]:
         return [*self._services, *self._workers, *(child for pool in self.pools.values() for child in pool.children)]
 
+    @property
+    def broker_pid(self) -> int | None:
+        """The embedded broker's process; None where the broker is somebody else's."""
+        return self._server.pid if self._server is not None else None
+
     # -- start -------------------------------------------------------------------------------------
 
     def _start(self) -> None:
