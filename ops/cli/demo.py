@@ -40,14 +40,16 @@ MESSAGES = (
     "It crashes every time I export to PDF.",
     "Thanks, everything works again!",
 )
-QUESTION = "Does the Apache License 2.0 allow commercial use?"
+QUESTION = "Which team: 'The screen stays black.' billing or technical?"
 #: A model this small has to be shown what an answer looks like.
 BALLOT = (
-    {"role": "system", "content": "Answer the question with one word, Yes or No."},
-    {"role": "user", "content": "Is a cat an animal?"},
-    {"role": "assistant", "content": "Yes"},
-    {"role": "user", "content": "Does the MIT License forbid copying?"},
-    {"role": "assistant", "content": "No"},
+    {"role": "system", "content": "Answer with one word."},
+    {"role": "user", "content": "Which team: 'My card was charged twice.' billing or technical?"},
+    {"role": "assistant", "content": "billing"},
+    {"role": "user", "content": "Which team: 'The app crashes at start.' billing or technical?"},
+    {"role": "assistant", "content": "technical"},
+    {"role": "user", "content": "Which team: 'I need a copy of my invoice.' billing or technical?"},
+    {"role": "assistant", "content": "billing"},
     {"role": "user", "content": QUESTION},
 )
 REVIEW_PROMPT = "You review contracts. Say in one short sentence what this clause permits or demands."
