@@ -14,10 +14,12 @@ from tests.harness import Finals, fleet, wait_for
 
 
 def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_until_the_sweeper_sends_it(tmp_path):
-    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 2.0}}) as running:
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 12.0}}) as running:
         _, victim = running.start_all([("route,join", 2), ("model.fast", 4)])
-        job = running.producer.submit({"kind": "vote", "n": 3, "text": "hello"})
+        job = running.producer.submit({"kind": "vote", "n": 3, "text": "hello", "early_stop": "off"})
         wait_for(lambda: running.stats("fast")["in_flight"] == 3, "the calls")
+        # Ready before the other dies: the lease is shorter than a worker's start on a busy machine.
+        worker = running.start("model.fast", 4)
         victim.kill()
 
         # The broker's redelivery, at once: what kombu does when the visibility timeout has passed.
@@ -26,11 +28,10 @@ def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_un
             message, _, queue = json.loads(entry)
             redis.lpush(queue, json.dumps(message))
             redis.hdel("unacked", delivery)
-        worker = running.start("model.fast", 4)
         wait_for(lambda: worker.log.count(" ignored") >= 3, "the redelivered messages to be ignored")
         assert running.stats("fast")["requests"] == 3
 
-        result = running.producer.wait(job.id, timeout=25)
+        result = running.producer.wait(job.id, timeout=90)
         assert result.state == "succeeded"
         assert result.details["votes"] == 3
         assert [part.attempts for part in result.parts] == [2, 2, 2]
