@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from celery import shared_task
@@ -20,7 +20,7 @@ from celery.utils.log import get_task_logger
 
 from tasks import votes
 from tasks.config import Model
-from tasks.errors import ModelError, TimedOut, Unreachable
+from tasks.errors import ConfigError, ModelError, PermanentModelError, TimedOut, Unreachable
 from tasks.job import Message, Usage
 from tasks.ledger import Admitted, CallId, Claim, PartRecord, digest
 from tasks.ports import ModelReply, ModelRequest, Ports, ports_of
@@ -79,23 +79,29 @@ async def run_call(ports: Ports, name: CallId) -> Done:
         admitted: Sequence[Admitted] = ()
         if claim.word == "done":
             # Nobody else may come to give back the place that this message stood for.
-            model = (await jobs.models(name.job, name.index, name.index + 1))[0]
-            admitted = await ports.ledger.free(name, model)
+            # A job that was cancelled while it was admitted never learned its model: that place's lease lapses.
+            places = [Admitted(name, model) for model in await jobs.models(name.job, name.index, name.index + 1)]
+            admitted = await ports.ledger.free_all(places)
         return Done(None if claim.word == "busy" else claim.state or "gone", admitted)
     if claim.time_left_s is not None and claim.time_left_s <= 0:
-        await jobs.stop(name.job, "expired", "the deadline passed before the call started")
-        return Done("cancelled", await ports.ledger.free(name, claim.model))
+        return await _expire(ports, name, claim.model, "the deadline passed before the call started")
     return await _ask(ports, name, owner, claim)
 
 
 async def _ask(ports: Ports, name: CallId, owner: str, claim: Claim) -> Done:
-    model = ports.config.models[claim.model]
-    request = request_of(
-        claim, model, ports.config.routes[claim.decision.route].prompt if claim.decision.route else None, name.index
-    )
     started = time.monotonic()
-    asking = asyncio.ensure_future(ports.clients.of(claim.model).complete(request))
-    record = PartRecord(queue_wait_s=round(claim.queue_wait_s, 4), simulated=model.provider == "simulated")
+    record = PartRecord(queue_wait_s=round(claim.queue_wait_s, 4))
+    try:
+        model = ports.config.models[claim.model]
+        route = ports.config.routes[claim.decision.route] if claim.decision.route else None
+        client = ports.clients.of(claim.model)
+    except (ConfigError, KeyError) as problem:
+        # The configuration changed under the job, or this process lacks what it names: no attempt will mend that.
+        error: ModelError = PermanentModelError(claim.model, f"can't be asked: {_configured(problem)}")
+        return await _failed(ports, name, owner, claim, error, _with(record, started, error=str(error)))
+    record = replace(record, simulated=model.provider == "simulated")
+    request = request_of(claim, model, route.prompt if route is not None else None, name.index)
+    asking = asyncio.ensure_future(client.complete(request))
     try:
         with ports.leases.holding(name, claim.model, asking) as held:
             reply = await asyncio.wait_for(asking, request.timeout)
@@ -104,7 +110,7 @@ async def _ask(ports: Ports, name: CallId, owner: str, claim: Claim) -> Done:
             raise  # this process ends; the part is run again elsewhere
         return await _settle(ports, name, owner, claim, None, _with(record, started, error="cancelled"))
     except TimeoutError:
-        error: ModelError = TimedOut(claim.model, f"did not answer within {request.timeout:g} s")
+        error = TimedOut(claim.model, f"did not answer within {request.timeout:g} s")
     except ModelError as failed:
         error = failed
     except Exception as failed:
@@ -117,12 +123,12 @@ async def _ask(ports: Ports, name: CallId, owner: str, claim: Claim) -> Done:
 
 
 async def _failed(ports: Ports, name: CallId, owner: str, claim: Claim, error: ModelError, record: PartRecord) -> Done:
-    verdict = decide(error, claim.attempt, limit=ports.config.models[claim.model].attempts, rng=_JITTER)
+    model = ports.config.models.get(claim.model)
+    verdict = decide(error, claim.attempt, limit=model.attempts if model is not None else 1, rng=_JITTER)
     if not isinstance(verdict, Retry):
         return await _settle(ports, name, owner, claim, None, record)
     if claim.time_left_s is not None and verdict.delay_s >= claim.time_left_s:
-        await ports.ledger.jobs.stop(name.job, "expired", f"the deadline comes before the next attempt; {error}")
-        return Done("cancelled", await ports.ledger.free(name, claim.model))
+        return await _expire(ports, name, claim.model, f"the deadline comes before the next attempt; {error}")
     if not await ports.ledger.jobs.retry(name.job, name.index, owner, str(error)):
         return Done(None, await ports.ledger.free(name, claim.model))
     able = [candidate.model for candidate in claim.decision.candidates if not candidate.reason]
@@ -150,6 +156,17 @@ async def _settle(ports: Ports, name: CallId, owner: str, claim: Claim, output: 
     else:
         state = "failed" if output is None else "succeeded"
     return Done(state, admitted, join=early)
+
+
+async def _expire(ports: Ports, name: CallId, model: str, why: str) -> Done:
+    """End the whole job at its deadline: its other calls are dropped, too."""
+    await ports.ledger.jobs.stop(name.job, "expired", why)
+    await ports.ledger.fleet.cancel(name.job)
+    return Done("cancelled", await ports.ledger.free(name, model))
+
+
+def _configured(problem: ConfigError | KeyError) -> str:
+    return str(problem) if isinstance(problem, ConfigError) else f"{problem} is no longer in the configuration"
 
 
 async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:

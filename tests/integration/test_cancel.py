@@ -7,6 +7,9 @@ import time
 import pytest
 
 from producer import JobNotFound
+from tasks.ledger import Admitted, CallId
+from tasks.queue.app import make_app
+from tasks.queue.publish import Publisher
 from tests.harness import fleet, wait_for
 
 
@@ -44,6 +47,21 @@ def test_jobs_that_wait_are_cancelled_and_never_asked(running):
     wait_for(lambda: running.stats("slow")["in_flight"] == 0, "the end of the calls")
     assert running.redis.zcard("pm:{fleet}:lane:slow") == 0
     assert running.stats("slow")["requests"] == 2
+
+
+def test_the_message_of_a_job_that_was_cancelled_while_it_was_admitted_is_done_and_asks_nothing(running):
+    jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(10)])
+    wait_for(lambda: running.redis.zcard("pm:{fleet}:lane:slow") == 6, "the backlog")
+    for job in jobs:
+        running.producer.cancel(job.id)
+    last = CallId(jobs[-1].id, 0)
+
+    Publisher(make_app("feeder", running.valkey.url)).calls([Admitted(last, "slow")])
+
+    worker = running.workers[1]
+    wait_for(lambda: f"tasks.call[{last}] succeeded" in worker.log or "Traceback" in worker.log, "its end")
+    assert f"tasks.call[{last}] succeeded" in worker.log
+    assert running.stats("slow")["requests"] <= 2
 
 
 def test_a_job_that_does_not_exist_can_not_be_cancelled(running):

@@ -22,6 +22,8 @@ MODELS = {
     "closed": {"capacity": 2, "attempts": 2, "base_url": "http://127.0.0.1:9/v1"},
     "shaky": {"capacity": 4, "attempts": 12},
     "good": {"capacity": 4},
+    # Served by `pointsman up`, which does not run here.
+    "nowhere": {"capacity": 2, "provider": "simulated", "base_url": None},
 }
 SIMULATIONS = {
     **{name.replace("_", "-"): {"failure": name} for name in FAILURES},
@@ -63,6 +65,13 @@ def test_a_server_that_is_down_is_told_as_such(running):
     assert result.state == "failed"
     assert "no connection" in result.error
     assert "is its server up" in result.error
+
+
+def test_a_model_that_this_process_can_not_reach_for_want_of_configuration_fails_at_once_with_the_remedy(running):
+    job = running.producer.submit({"text": "x", "model": "nowhere"})
+    result = running.producer.wait(job.id, timeout=30)
+    assert (result.state, result.parts[0].attempts) == ("failed", 1)
+    assert "set POINTSMAN_SIMULATED_URL or base_url" in result.error
 
 
 def test_errors_that_pass_cost_attempts_but_no_job(running):
