@@ -8,8 +8,9 @@
     ├── Unreachable            Redis did not answer within the bound
     ├── JoinError              the parts are there, but they make no answer
     └── ModelError             one attempt at a model failed; whether to try again is its type
-        ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply
-        └── PermanentModelError    BadRequest, Unauthorized, ModelNotFound
+        ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, SchemaMismatch
+        ├── UnusableModelError     Unauthorized, ModelNotFound, QuotaExhausted: this model serves nobody now
+        └── PermanentModelError    BadRequest, ContextTooLong, ContentRefused: it refuses this input
 
 No message holds a prompt, an output or a key: they are shown, logged and stored.
 """
@@ -22,17 +23,22 @@ __all__ = [
     "BadRequest",
     "ConfigError",
     "ConnectionFailed",
+    "ContentRefused",
+    "ContextTooLong",
     "JoinError",
     "ModelError",
     "ModelNotFound",
     "Overloaded",
     "PermanentModelError",
     "PointsmanError",
+    "QuotaExhausted",
     "RateLimited",
     "RetryableModelError",
+    "SchemaMismatch",
     "TimedOut",
     "Unauthorized",
     "Unreachable",
+    "UnusableModelError",
 ]
 
 
@@ -133,6 +139,45 @@ class BadReply(RetryableModelError):
     code = "bad_reply"
 
 
+class SchemaMismatch(BadReply):
+    """An answer that does not satisfy the job's response_schema, after the repair attempt too."""
+
+    code = "schema_mismatch"
+
+
+class UnusableModelError(ModelError):
+    """No fault of this input: the model serves nobody until somebody mends it. Another candidate may do it.
+
+    `retry_after` is the provider's word on when it heals, in seconds, where it says.
+    """
+
+    code = "model_unusable"
+
+    def __init__(
+        self, model: str, problem: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(model, problem, status=status)
+        self.retry_after = retry_after
+
+
+class Unauthorized(UnusableModelError):
+    """HTTP 401 or 403: the key is missing, wrong or lacks the permission."""
+
+    code = "unauthorized"
+
+
+class ModelNotFound(UnusableModelError):
+    """HTTP 404 or another 3xx/4xx: no such model or address."""
+
+    code = "model_not_found"
+
+
+class QuotaExhausted(UnusableModelError):
+    """A 429 (or 402) that does not heal by waiting: the account's credit or spend limit is used up."""
+
+    code = "quota_exhausted"
+
+
 class PermanentModelError(ModelError):
     """Will fail the same way next time."""
 
@@ -145,13 +190,13 @@ class BadRequest(PermanentModelError):
     code = "bad_request"
 
 
-class Unauthorized(PermanentModelError):
-    """HTTP 401 or 403: the key is missing, wrong or lacks the permission."""
+class ContextTooLong(BadRequest):
+    """Input and output together do not fit into the model's context window."""
 
-    code = "unauthorized"
+    code = "context_too_long"
 
 
-class ModelNotFound(PermanentModelError):
-    """HTTP 404 or another 3xx/4xx: no such model or address."""
+class ContentRefused(PermanentModelError):
+    """The provider blocks this input or its answer (safety, recitation)."""
 
-    code = "model_not_found"
+    code = "content_refused"

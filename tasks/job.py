@@ -185,13 +185,15 @@ class Job(_Value):
 
 
 class Usage(_Value):
+    """Tokens as the provider counts them. Cached ones are among the input's, reasoning ones among the output's."""
+
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            input_tokens=self.input_tokens + other.input_tokens, output_tokens=self.output_tokens + other.output_tokens
-        )
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
 
 
 class Candidate(_Value):

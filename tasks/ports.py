@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from pydantic import JsonValue
 
 from tasks.job import Message, Usage
 
@@ -18,8 +20,20 @@ if TYPE_CHECKING:
     from tasks.config import Config
     from tasks.ledger import CallId, Ledger
     from tasks.queue.publish import Publisher
+    from tasks.telemetry import Hook
 
-__all__ = ["Held", "Leases", "ModelClient", "ModelClients", "ModelReply", "ModelRequest", "Ports", "Runner", "ports_of"]
+__all__ = [
+    "Held",
+    "Leases",
+    "ModelClient",
+    "ModelClients",
+    "ModelReply",
+    "ModelRequest",
+    "Ports",
+    "RateLimits",
+    "Runner",
+    "ports_of",
+]
 
 T = TypeVar("T")
 
@@ -31,30 +45,58 @@ class ModelRequest:
     model: str
     messages: Sequence[Message]
     timeout: float
+    #: Seconds until the first byte of the answer must be there; None leaves it to `timeout`.
+    first_byte_timeout: float | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] | None = None
+    #: JSON Schema that the answer must satisfy; the client asks for it in the provider's own way.
+    response_schema: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What the provider's headers say is left of its limits; None where it doesn't say. Resets are in seconds."""
+
+    requests_limit: int | None = None
+    requests_left: int | None = None
+    requests_reset_s: float | None = None
+    tokens_limit: int | None = None
+    tokens_left: int | None = None
+    tokens_reset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
     text: str
     usage: Usage
+    #: In OpenAI's words, whoever answered: stop, length, content_filter, tool_calls.
     finish_reason: str = "stop"
     #: The server itself says that no model was asked.
     simulated: bool = False
+    rate_limits: RateLimits | None = None
+    #: Seconds from sending to the first byte of the answer.
+    first_byte_s: float | None = None
 
 
 class ModelClient(Protocol):
     """One provider's API."""
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The model's answer.
+        """The model's whole answer.
 
         Raises:
             ModelError: of the type that says whether the call may be tried again.
+        """
+        ...
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
+        """The pieces of the answer's text as they come; the last item is the whole reply.
+
+        Raises:
+            ModelError: as `complete` does. Leaving the iterator closes the provider's connection.
         """
         ...
 
@@ -102,6 +144,8 @@ class Ports:
     clients: ModelClients
     leases: Leases
     run: Runner
+    #: Is told of every attempt at a model.
+    hook: Hook
 
 
 def ports_of(app: Celery) -> Ports:

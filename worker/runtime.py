@@ -18,6 +18,7 @@ from tasks.queue.publish import Publisher
 from worker.leases import Heartbeat
 from worker.models import Clients
 from worker.sweeper import Sweeper
+from worker.telemetry import Hooks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -89,6 +90,7 @@ class Runtime:
             clients=self._clients,
             leases=self._heartbeat,
             run=self.run,
+            hook=Hooks(()),
         )
 
     def _cascade(self) -> Cascade:
