@@ -1,7 +1,7 @@
 """One model's worker processes, brought to a total of calls in flight by adding and draining whole processes.
 
-The threads pool can't grow or shrink while it runs. A pool that shrinks drains processes first and starts the
-remainder when they have ended: for a moment it is smaller than asked, never larger.
+A pool that shrinks drains processes first and starts the remainder when they have ended: for a moment it is smaller
+than asked, never larger. What a process started with is what it has after a restart, too, so nobody need remember it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Protocol
 
 from ops.processes import Child
 
-__all__ = ["MOST_THREADS", "Pool"]
+__all__ = ["MOST_CALLS", "Pool"]
 
-#: Threads of one process: past this they fight for the interpreter lock more than they wait for models.
-MOST_THREADS = 256
+#: Calls in flight of one process: past this a second one uses a second core.
+MOST_CALLS = 2_000
 
 
 class _Spawn(Protocol):
@@ -39,22 +39,23 @@ class Pool:
         return list(self._draining)
 
     @property
-    def threads(self) -> int:
-        return sum(threads for _, threads in self._working)
+    def calls(self) -> int:
+        """How many may be in flight in the processes that run."""
+        return sum(calls for _, calls in self._working)
 
     def scale(self, total: int) -> None:
         """Come closer to `total` calls in flight; call it again and again, it never waits."""
         self._draining = [child for child in self._draining if child.exit_code is None]
-        while self.threads > total:
+        while self.calls > total:
             child, _ = self._working.pop()
             child.tell()
             self._draining.append(child)
         if self._draining:
             return
-        while self.threads < total:
-            threads = min(total - self.threads, MOST_THREADS)
+        while self.calls < total:
+            calls = min(total - self.calls, MOST_CALLS)
             self._started += 1
             child = self._spawn(
-                f"{self.model}-{self._started}", "worker", "-Q", f"model.{self.model}", "-c", str(threads)
+                f"{self.model}-{self._started}", "worker", "-Q", f"model.{self.model}", "-c", str(calls)
             )
-            self._working.append((child, threads))
+            self._working.append((child, calls))

@@ -35,8 +35,8 @@ UP_FILE = "up.json"
 GRACE = 10.0
 #: Seconds until everything must answer after the start; a loaded laptop needs a good part of it.
 START_TIMEOUT = 90.0
-#: Router threads: routing is short, but a fan-out of a thousand parts publishes for about a second.
-ROUTER_THREADS = 4
+#: Jobs that the router works on at once. They wait for Redis most of the time, and share its round trips.
+ROUTER_CALLS = 64
 FLOWER_USER = "pointsman"
 #: Tokens of a call to the local model, input and output together.
 LOCAL_TOKENS = 2048
@@ -115,7 +115,7 @@ class Stack:
         if flower_port is not None:
             self._start_flower(flower_port, env)
         env["POINTSMAN_FLOWER_URL"] = self.flower
-        self._workers.append(self._celery("router", "worker", "-Q", "route,join", "-c", str(ROUTER_THREADS), env=env))
+        self._workers.append(self._celery("router", "worker", "-Q", "route,join", "-c", str(ROUTER_CALLS), env=env))
         for name in self.config.models:
             self.pools[name] = Pool(name, lambda child_name, *words: self._celery(child_name, *words, env=env))
         self.scale()

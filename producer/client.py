@@ -51,7 +51,7 @@ class AsyncProducer:
         url = redis or redis_url()
         self.ledger = Ledger(url, tuple(self.config.models), connections=256)
         self.batches = Batches(self.ledger.store)
-        self._publisher = Publisher(make_app("pointsman-producer", url))
+        self._publisher = Publisher(self.ledger.store, make_app("pointsman-producer", url))
 
     async def __aenter__(self) -> Self:
         return self

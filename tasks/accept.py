@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError
 
 from tasks import joins, split
@@ -67,10 +68,23 @@ def check(job: Job, config: Config, *, at: str = "") -> None:
             strategy_named(job.strategy)
         except BadInput as error:
             raise BadInput(f"{dot}strategy", error.problem, error.remedy) from None
-    for field in ("webhook", "budget_usd", "response_schema", "confidence"):
+    for field in ("webhook", "confidence"):
         if getattr(job, field) is not None:
             raise BadInput(f"{dot}{field}", "is not supported by this version", "leave it out")
     _fits(job, config, dot)
+    _checkable(job.response_schema, dot)
+
+
+def _checkable(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
+    if schema is None:
+        return
+    from tasks.schema import check_schema  # noqa: PLC0415 - slow, and seldom needed
+
+    try:
+        check_schema(schema)
+    except ValueError as error:
+        remedy = "give a JSON Schema of draft 2020-12, without $refs that leave it"
+        raise BadInput(f"{dot}response_schema", str(error), remedy) from None
 
 
 def _fits(job: Job, config: Config, dot: str) -> None:
@@ -129,7 +143,7 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     routed = [(job.id, job.priority) for job, new in zip(wanted, fresh, strict=True) if new]
     # They are accepted already: where the broker doesn't answer, the sweeper has them routed once it is back.
     with contextlib.suppress(Unreachable, TimeoutError):
-        await asyncio.wait_for(asyncio.to_thread(publisher.route, routed), PUBLISH_TIMEOUT + len(routed) / 100)
+        await asyncio.wait_for(publisher.route(routed), PUBLISH_TIMEOUT + len(routed) / 100)
     if "taken" in words:
         place = words.index("taken")
         raise BadInput(

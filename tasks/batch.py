@@ -27,7 +27,7 @@ CHUNK = 500
 
 
 @shared_task(name="tasks.batch", bind=True)
-def batch(self: Any, schedule: str, tick: int) -> None:
+async def batch(self: Any, schedule: str, tick: int) -> None:
     """Submit the batch of a schedule for one tick (Unix seconds).
 
     Safe to repeat: the ids of its jobs follow from the tick.
@@ -36,7 +36,7 @@ def batch(self: Any, schedule: str, tick: int) -> None:
     if schedule not in ports.config.schedules:
         log.warning("no such schedule any more: %s", schedule)
         return
-    ports.run(submit_scheduled(ports, schedule, tick))
+    await submit_scheduled(ports, schedule, tick)
 
 
 async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:

@@ -1,8 +1,9 @@
-"""Step 4, once a part: claim it, ask the model, write the answer down.
+"""Step 4, once a part: claim it, take what the limits ask for, ask the model, write the answer down.
 
-Once a part's output is written its model is never asked again. A part's failure is a value: it is written like an
-answer, and the job's policy decides what it means. Nothing here raises into the chord but `Ignore`, which says that
-this message is not the one that counts.
+Once a part's output is written its model is never asked again. What fails is tried again, with the same model or the
+next; what has to wait leaves its slot. A part's failure is a value: it is written like an answer, and the job's policy
+decides what it means. Nothing here raises into the chord but `Ignore`, which says that this message is not the one that
+counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from celery import shared_task
@@ -19,14 +20,16 @@ from celery.exceptions import Ignore
 from celery.utils.log import get_task_logger
 
 from tasks import votes
-from tasks.config import Model
-from tasks.errors import ConfigError, ModelError, PermanentModelError, TimedOut, Unreachable
-from tasks.job import Message, Usage
-from tasks.ledger import Admitted, CallId, Claim, PartRecord, digest
-from tasks.ports import ModelReply, ModelRequest, Ports, ports_of
-from tasks.retry import Retry, decide
+from tasks.attempt import Attempt, Broke, give_back
+from tasks.errors import ConfigError, PermanentModelError, Unreachable
+from tasks.ledger import Admitted, CallId, Claim, digest
+from tasks.ledger.limits import Refusal
+from tasks.ports import Ports, ports_of
+from tasks.request import bounds_of
+from tasks.retry import Retry, decide, unspent
+from tasks.turn import Turn
 
-__all__ = ["call", "cost", "request_of"]
+__all__ = ["call", "run_call"]
 
 log = get_task_logger(__name__)
 
@@ -35,6 +38,20 @@ T = TypeVar("T")
 #: Seconds for which an answer is held while Redis is away, and between two tries to write it.
 SETTLE_PATIENCE = 120.0
 SETTLE_PAUSE = 0.5
+#: Seconds that a call waits outside for what nobody can foretell: a place among those in flight, a bucket of tokens
+#: that has no room for a call of this size.
+LEAST_WAIT, MOST_WAIT = 0.5, 30.0
+
+#: What is in the way, as people are told it.
+_REASONS = {
+    "breaker": "it is left alone after failures",
+    "budget": "its budget of the day is used up",
+    "held": "its provider asked for a pause",
+    "capacity": "as many calls as it takes are in flight",
+    "key": "as many calls as its key allows are in flight",
+    "rpm": "its requests of this minute are used up",
+    "tpm": "its tokens of this minute are used up",
+}
 
 #: Jitter of retries: needs no secrecy, only that workers differ.
 _JITTER = random.Random()  # noqa: S311
@@ -50,17 +67,26 @@ class Done:
 
 
 @shared_task(name="tasks.call", bind=True)
-def call(self: Any, job_id: str, index: int, wave: int | None = None) -> dict[str, Any]:
+async def call(self: Any, job_id: str, index: int, wave: int | None = None) -> dict[str, Any]:
     """Run one part. Returns a summary for the chord, never a text."""
     ports = ports_of(self.app)
-    done = ports.run(run_call(ports, CallId(job_id, index, wave)))
-    if done.admitted:
-        ports.publisher.calls(done.admitted)
-    if done.join:
-        ports.publisher.join(job_id)
+    done = await _run_and_publish(ports, CallId(job_id, index, wave))
     if done.state is None:
         raise Ignore
     return {"index": index, "state": done.state}
+
+
+async def _run_and_publish(ports: Ports, name: CallId) -> Done:
+    done = await run_call(ports, name)
+    try:
+        if done.admitted:
+            await ports.publisher.calls(done.admitted)
+        if done.join:
+            await ports.publisher.join(name.job)
+    except Unreachable as error:
+        # The part itself has ended; the sweeper sends what could not be sent.
+        log.warning("after call %s: %s", name, error)
+    return done
 
 
 async def run_call(ports: Ports, name: CallId) -> Done:
@@ -83,68 +109,114 @@ async def run_call(ports: Ports, name: CallId) -> Done:
             places = [Admitted(name, model) for model in await jobs.models(name.job, name.index, name.index + 1)]
             admitted = await ports.ledger.free_all(places)
         return Done(None if claim.word == "busy" else claim.state or "gone", admitted)
+    turn = Turn(name, owner, claim)
     if claim.time_left_s is not None and claim.time_left_s <= 0:
-        return await _expire(ports, name, claim.model, "the deadline passed before the call started")
-    return await _ask(ports, name, owner, claim)
+        return await _expire(ports, turn, "the deadline passed before the call started")
+    return await _ask(ports, turn)
 
 
-async def _ask(ports: Ports, name: CallId, owner: str, claim: Claim) -> Done:
-    started = time.monotonic()
-    record = PartRecord(queue_wait_s=round(claim.queue_wait_s, 4))
+async def _ask(ports: Ports, turn: Turn) -> Done:
+    asking = asyncio.ensure_future(turn.attempt(ports))
     try:
-        model = ports.config.models[claim.model]
-        route = ports.config.routes[claim.decision.route] if claim.decision.route else None
-        client = ports.clients.of(claim.model)
-    except (ConfigError, KeyError) as problem:
-        # The configuration changed under the job, or this process lacks what it names: no attempt will mend that.
-        error: ModelError = PermanentModelError(claim.model, f"can't be asked: {_configured(problem)}")
-        return await _failed(ports, name, owner, claim, error, _with(record, started, error=str(error)))
-    record = replace(record, simulated=model.provider == "simulated")
-    request = request_of(claim, model, route.prompt if route is not None else None, name.index)
-    asking = asyncio.ensure_future(client.complete(request))
-    try:
-        with ports.leases.holding(name, claim.model, asking) as held:
-            reply = await asyncio.wait_for(asking, request.timeout)
+        with ports.leases.holding(turn.name, turn.claim.model, asking, turn.grants) as held:
+            ended = await asking
     except asyncio.CancelledError:
         if not held.cancelled:
-            raise  # this process ends; the part is run again elsewhere
-        return await _settle(ports, name, owner, claim, None, _with(record, started, error="cancelled"))
-    except TimeoutError:
-        error = TimedOut(claim.model, f"did not answer within {request.timeout:g} s")
-    except ModelError as failed:
-        error = failed
-    except Exception as failed:
-        log.exception("call %s failed in our own code", name)
-        error = ModelError(claim.model, f"the call failed in our own code: {type(failed).__name__}")
-    else:
-        record = _with(record, started, reply=reply, cost_usd=cost(model, reply.usage))
-        return await _settle(ports, name, owner, claim, reply.text, record)
-    return await _failed(ports, name, owner, claim, error, _with(record, started, error=str(error)))
+            # This process ends; the part is run again elsewhere.
+            await give_back(ports, turn.reports(ports))
+            raise
+        turn.tell(ports)
+        return await _settle(ports, turn, None, error="cancelled")
+    except (ConfigError, KeyError) as problem:
+        # The configuration changed under the job, or this process lacks what it names: no attempt will mend that.
+        lacks = f"{problem} is no longer in the configuration" if isinstance(problem, KeyError) else str(problem)
+        why = f"can't be asked: {lacks}"
+        return await _settle(ports, turn, None, error=str(PermanentModelError(turn.claim.model, why)))
+    if isinstance(ended, Refusal):
+        return await _wait(ports, turn, ended)
+    if isinstance(ended, Broke):
+        why = f"it would cost about ${ended.cost_usd:.6f}, of budget_usd ${turn.claim.job.budget_usd:g} there is"
+        return await _settle(ports, turn, None, error=f"the job's budget is used up: {why} ${ended.left_usd:.6f} left")
+    if ended.reply is None:
+        return await _failed(ports, turn, ended)
+    ports.pace.saw(ended.grant.model, ended.latency_s)
+    turn.tell(ports)
+    return await _settle(ports, turn, ended)
 
 
-async def _failed(ports: Ports, name: CallId, owner: str, claim: Claim, error: ModelError, record: PartRecord) -> Done:
-    model = ports.config.models.get(claim.model)
-    verdict = decide(error, claim.attempt, limit=model.attempts if model is not None else 1, rng=_JITTER)
+async def _failed(ports: Ports, turn: Turn, ended: Attempt) -> Done:
+    error, claim = ended.error, turn.claim
+    assert error is not None
+    bounds = bounds_of(claim, ports.config.models)
+    verdict = decide(error, turn.tried, bounds, rng=_JITTER)
     if not isinstance(verdict, Retry):
-        return await _settle(ports, name, owner, claim, None, record)
-    if claim.time_left_s is not None and verdict.delay_s >= claim.time_left_s:
-        return await _expire(ports, name, claim.model, f"the deadline comes before the next attempt; {error}")
-    if not await ports.ledger.jobs.retry(name.job, name.index, owner, str(error)):
+        turn.tell(ports)
+        return await _settle(ports, turn, None, error=verdict.reason)
+    turn.tell(ports, retry_in_s=verdict.delay_s)
+    if turn.time_left_s is not None and verdict.delay_s >= turn.time_left_s:
+        return await _expire(ports, turn, f"the deadline comes before the next attempt; {error}")
+    return await _put_back(ports, turn, str(error), verdict)
+
+
+async def _wait(ports: Ports, turn: Turn, refusal: Refusal) -> Done:
+    """No model was asked, so this is no attempt: the call waits outside for whichever of its models is free."""
+    claim = turn.claim
+    bounds = bounds_of(claim, ports.config.models)
+    why = f"model {claim.model!r} has to wait: {_REASONS[refusal.what]}"
+    if claim.tried and bounds.seconds is not None and refusal.wait_s >= bounds.seconds:
+        return await _settle(ports, turn, None, error=f"{why}; its time for retries is over")
+    # What the feeder can see holds the call back in the backlog. For the rest it comes back when it is time.
+    seconds = 0.0
+    if refusal.what in {"capacity", "key", "tpm"}:
+        seconds = min(max(refusal.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
+    among = unspent(claim.tried, bounds) or (claim.model,)
+    return await _put_back(ports, turn, why, Retry(seconds, among), counts=False)
+
+
+async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, counts: bool = True) -> Done:
+    name, claim = turn.name, turn.claim
+    reply, *_ = await ports.ledger.store.run(
+        ports.ledger.jobs.retrying(
+            name.job,
+            name.index,
+            turn.owner,
+            problem,
+            tried=turn.tried,
+            counts=counts,
+            spent_usd=turn.cost_usd,
+        ),
+        *turn.reports(ports),
+    )
+    if reply[0] != "ok":
         return Done(None, await ports.ledger.free(name, claim.model))
-    able = [candidate.model for candidate in claim.decision.candidates if not candidate.reason]
     admitted = await ports.ledger.delay(
-        name, claim.model, among=able or [claim.model], priority=claim.job.priority, seconds=verdict.delay_s
+        name,
+        claim.model,
+        among=retry.among,
+        spare=retry.spare,
+        priority=claim.job.priority,
+        seconds=retry.delay_s,
     )
     # The message that comes back is the one that counts.
     return Done(None, admitted)
 
 
-async def _settle(ports: Ports, name: CallId, owner: str, claim: Claim, output: str | None, record: PartRecord) -> Done:
+async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: str | None = None) -> Done:
+    name, claim = turn.name, turn.claim
+    reply = answered.reply if answered is not None else None
+    output = reply.text if reply is not None else None
     # A blank answer abstains: it is no ballot.
     ballot = votes.normalize(output) if claim.job.kind == "vote" and output is not None else ""
+    record, reports = turn.record(answered, error), turn.reports(ports)
     outcome, admitted = await _keep_trying(
         lambda: ports.ledger.settle(
-            name, claim.model, owner, output=output, record=record, ballot=digest(ballot) if ballot else ""
+            name,
+            claim.model,
+            turn.owner,
+            output=output,
+            record=record,
+            ballot=digest(ballot) if ballot else "",
+            reports=reports,
         )
     )
     # The chord's callback joins when all parts are there; what is decided before that is joined at once.
@@ -158,15 +230,12 @@ async def _settle(ports: Ports, name: CallId, owner: str, claim: Claim, output: 
     return Done(state, admitted, join=early)
 
 
-async def _expire(ports: Ports, name: CallId, model: str, why: str) -> Done:
+async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
     """End the whole job at its deadline: its other calls are dropped, too."""
-    await ports.ledger.jobs.stop(name.job, "expired", why)
-    await ports.ledger.fleet.cancel(name.job)
-    return Done("cancelled", await ports.ledger.free(name, model))
-
-
-def _configured(problem: ConfigError | KeyError) -> str:
-    return str(problem) if isinstance(problem, ConfigError) else f"{problem} is no longer in the configuration"
+    await ports.ledger.jobs.stop(turn.name.job, "expired", why)
+    await ports.ledger.fleet.cancel(turn.name.job)
+    await give_back(ports, turn.reports(ports))
+    return Done("cancelled", await ports.ledger.free(turn.name, turn.claim.model))
 
 
 async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:
@@ -179,51 +248,3 @@ async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:
             if time.monotonic() > end:
                 raise
             await asyncio.sleep(SETTLE_PAUSE)
-
-
-def request_of(claim: Claim, model: Model, route_prompt: str | None, index: int) -> ModelRequest:
-    """What is asked: the prompt as system message, then the section, the text or the messages."""
-    job = claim.job
-    prompt = job.prompt if job.prompt is not None else route_prompt
-    system = (Message(role="system", content=prompt),) if prompt else ()
-    if claim.section is not None:
-        asked: tuple[Message, ...] = (Message(role="user", content=claim.section),)
-    elif job.messages is not None:
-        asked = job.messages
-    else:
-        asked = (Message(role="user", content=job.text or ""),)
-    timeout = model.timeout if claim.time_left_s is None else min(model.timeout, claim.time_left_s)
-    return ModelRequest(
-        model=model.model or claim.model,
-        messages=system + asked,
-        timeout=timeout,
-        temperature=job.temperature,
-        top_p=job.top_p,
-        max_tokens=job.max_tokens or model.max_tokens,
-        # Votes shall differ where the model allows it: each has a seed of its own.
-        seed=(job.seed or 0) + index if job.kind == "vote" else job.seed,
-        stop=job.stop,
-    )
-
-
-def cost(model: Model, usage: Usage) -> float:
-    """USD of one call: tokens times the price of a million, over a million."""
-    return (usage.input_tokens * model.price.input + usage.output_tokens * model.price.output) / 1e6
-
-
-def _with(
-    record: PartRecord,
-    started: float,
-    *,
-    reply: ModelReply | None = None,
-    cost_usd: float = 0.0,
-    error: str | None = None,
-) -> PartRecord:
-    return PartRecord(
-        usage=reply.usage if reply else Usage(),
-        cost_usd=cost_usd,
-        latency_s=round(time.monotonic() - started, 4),
-        queue_wait_s=record.queue_wait_s,
-        simulated=record.simulated or (reply is not None and reply.simulated),
-        error=error,
-    )

@@ -21,7 +21,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tasks.errors import ConfigError
 from tasks.simulation import Simulation
 
-__all__ = ["Config", "Limits", "Model", "Route", "Schedule", "json_schema", "load", "parse", "read_secret"]
+__all__ = [
+    "Breaker",
+    "Config",
+    "Hedge",
+    "KeyLimits",
+    "Limits",
+    "Model",
+    "Price",
+    "Route",
+    "Schedule",
+    "json_schema",
+    "load",
+    "parse",
+    "read_secret",
+]
 
 #: A name becomes part of a queue's name and of Redis keys.
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -34,8 +48,42 @@ class _Section(BaseModel):
 class Price(_Section):
     """USD per million tokens."""
 
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
+    input: float = Field(default=0.0, ge=0, le=100_000, allow_inf_nan=False)
+    cached: float | None = Field(
+        default=None, ge=0, le=100_000, allow_inf_nan=False, description="input from the cache; by default as input"
+    )
+    output: float = Field(default=0.0, ge=0, le=100_000, allow_inf_nan=False)
+
+
+class Breaker(_Section):
+    """When a model counts as broken, for the whole fleet."""
+
+    error_rate: float = Field(default=0.5, gt=0, le=1, description="share of failed attempts that opens it")
+    attempts: int = Field(default=10, ge=1, le=10_000, description="the fewest attempts that say something")
+    window: float = Field(default=30.0, ge=1, le=3600, description="seconds that are looked back")
+    open: float = Field(default=5.0, ge=0.1, le=900, description="seconds until one probe is let through, then twice")
+
+
+class Hedge(_Section):
+    """A second call that races a slow first one."""
+
+    after: float | Literal["p95"] = Field(default="p95", description="seconds, or the slowest twentieth so far")
+    budget: float = Field(default=0.05, gt=0, le=0.5, description="hedges for each call, over the fleet")
+
+    @field_validator("after")
+    @classmethod
+    def _a_time(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and not 0 < value <= 3600:
+            raise ValueError("needs seconds above 0 and at most 3600, or p95")
+        return value
+
+
+class KeyLimits(_Section):
+    """What the account behind a key allows, shared by all models that name it in ``api_key_env``."""
+
+    concurrency: int | None = Field(default=None, ge=1, le=100_000, description="calls in flight")
+    rpm: int | None = Field(default=None, ge=1, le=100_000_000, description="requests a minute")
+    tpm: int | None = Field(default=None, ge=1, le=100_000_000_000, description="tokens a minute")
 
 
 class Profile(_Section):
@@ -50,25 +98,39 @@ class Profile(_Section):
 class Model(_Section):
     """A named deployment with one queue (``model.<name>``) and one capacity."""
 
-    provider: Literal["openai", "simulated", "local"]
+    provider: Literal["openai", "anthropic", "gemini", "simulated", "local"]
     model: str | None = Field(default=None, description="the provider's name for it; by default our own")
     base_url: str | None = Field(default=None, description="where the API is; needed for openai")
+    api_version: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="of Anthropic's API; by default 2023-06-01"
+    )
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
     capacity: int = Field(default=8, ge=1, le=100_000, description="calls in flight, over all processes")
     timeout: float = Field(default=120.0, gt=0, le=3600, description="seconds a call may take")
+    connect_timeout: float = Field(default=10.0, gt=0, le=300, description="seconds to get a connection")
+    first_byte_timeout: float | None = Field(
+        default=None, gt=0, le=3600, description="seconds until the answer must begin; by default timeout alone"
+    )
     attempts: int = Field(default=3, ge=1, le=20, description="times a call is tried before its part fails")
     max_tokens: int | None = Field(default=None, ge=1, description="sent where a job names none")
     context_window: int | None = Field(default=None, ge=1, description="tokens, input and output together")
     price: Price = Price()
     profile: Profile = Profile()
-    rpm: int | None = Field(default=None, ge=1)
-    tpm: int | None = Field(default=None, ge=1)
+    rpm: int | None = Field(default=None, ge=1, le=100_000_000, description="requests a minute, over the fleet")
+    tpm: int | None = Field(default=None, ge=1, le=100_000_000_000, description="tokens a minute, over the fleet")
+    budget_usd_per_day: float | None = Field(
+        default=None, gt=0, le=10_000_000, allow_inf_nan=False, description="spent in a day (UTC) at most"
+    )
+    breaker: Breaker = Breaker()
+    hedge: Hedge | None = None
     simulation: Simulation | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.provider == "openai" and not self.base_url:
             raise ValueError("base_url is needed for provider openai, for example http://127.0.0.1:8000/v1")
+        if self.api_version is not None and self.provider != "anthropic":
+            raise ValueError("api_version goes with provider anthropic alone")
         if self.simulation is not None and self.provider != "simulated":
             raise ValueError("simulation goes with provider simulated alone")
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
@@ -139,6 +201,8 @@ class Config(_Section):
     routes: Mapping[str, Route] = Field(min_length=1)
     default_route: str
     schedules: Mapping[str, Schedule] = Field(default_factory=dict)
+    #: By the name of an `api_key_env`.
+    keys: Mapping[str, KeyLimits] = Field(default_factory=dict)
     limits: Limits = Limits()
     #: Where it was read, to resolve what is relative to it.
     folder: Path = Field(default=Path(), exclude=True)
@@ -188,6 +252,13 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
                 problems.append((("routes", name, "models", index), _not_one_of(model, "model", models)))
         if isinstance(strategy, str) and strategy not in strategies():
             problems.append((("routes", name, "strategy"), _not_one_of(strategy, "strategy", strategies())))
+    envs = (_mapping(model).get("api_key_env") for model in models.values())
+    named = {env for env in envs if isinstance(env, str)}
+    problems += [
+        (("keys", key), f"no model names it as api_key_env; those that are named: {', '.join(sorted(named)) or 'none'}")
+        for key in _mapping(data.get("keys"))
+        if key not in named
+    ]
     default = data.get("default_route")
     if isinstance(default, str) and default not in routes:
         problems.append((("default_route",), _not_one_of(default, "route", routes)))
@@ -298,7 +369,8 @@ def _no_field(loc: tuple[str | int, ...]) -> str:
     """What is told of a field that the section at `loc` doesn't have."""
     table: Mapping[str, type[BaseModel]] = {
         "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
-        "price": Price, "profile": Profile, "simulation": Simulation,
+        "price": Price, "profile": Profile, "simulation": Simulation, "breaker": Breaker, "hedge": Hedge,
+        "keys": KeyLimits,
     }  # fmt: skip
     # The second step is a name that somebody chose, such as a route called "price".
     steps = [str(step) for place, step in enumerate(loc) if place != 1]

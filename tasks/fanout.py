@@ -15,6 +15,7 @@ from tasks.ledger import WAVE, PartPlan
 from tasks.ports import Ports, ports_of
 from tasks.routing.choose import spread
 from tasks.split import Section, split
+from tasks.tokens import estimate
 
 __all__ = ["cut", "fanout"]
 
@@ -22,12 +23,16 @@ log = get_task_logger(__name__)
 
 
 @shared_task(name="tasks.fanout", bind=True)
-def fanout(self: Any, job_id: str, wave: int = 0) -> None:
+async def fanout(self: Any, job_id: str, wave: int = 0) -> None:
     """Send the parts of one wave. Safe to repeat: parts are planned once, and a part's message is always the same."""
     ports = ports_of(self.app)
-    models = ports.run(plan_job(ports, job_id) if wave == 0 else ports.ledger.send_wave(job_id, wave))
+    await _plan_and_publish(ports, job_id, wave)
+
+
+async def _plan_and_publish(ports: Ports, job_id: str, wave: int) -> None:
+    models = await (plan_job(ports, job_id) if wave == 0 else ports.ledger.send_wave(job_id, wave))
     if models:
-        ports.publisher.chord(job_id, wave, models)
+        await ports.publisher.chord(job_id, wave, models)
 
 
 async def plan_job(ports: Ports, job_id: str) -> Sequence[str]:
@@ -57,7 +62,8 @@ async def _plan(ports: Ports, job: Job, decided: Decision) -> tuple[list[PartPla
     sections = cut(job, most=ports.config.limits.parts)
     snapshot = await ports.ledger.fleet.snapshot(turn=decided.route)
     verdict = Verdict(decided.route, decided.classifier, decided.confidence, decided.reason)
-    longest = max(len(section.text) for section in sections) if job.kind == "sections" else len(job.question)
+    # The longest by its letters: what has most of them has most tokens, or nearly.
+    longest = estimate(max((section.text for section in sections), key=len) if job.kind == "sections" else job.question)
     decision, models = spread(job, verdict, ports.config, snapshot, parts=len(sections), longest=longest)
     if len(set(models)) == 1:
         decision = decision.model_copy(update={"model": models[0]})

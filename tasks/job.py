@@ -27,6 +27,7 @@ __all__ = [
     "Part",
     "PartState",
     "Result",
+    "Tried",
     "Usage",
     "new_id",
     "parse_job",
@@ -100,12 +101,16 @@ class Job(_Value):
     priority: Literal["high", "normal", "low"] = "normal"
     #: Seconds from acceptance within which the job must end; past it, it is `expired`.
     deadline: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    #: Attempts of one part over all its models; by default as many as these models have together.
+    max_attempts: int | None = Field(default=None, ge=1, le=1000)
+    #: Seconds from a part's first attempt within which another may start.
+    retry_seconds: float | None = Field(default=None, ge=0, le=30 * 86_400)
 
     labels: Mapping[str, str] = Field(default_factory=dict)
     metadata: Mapping[str, JsonValue] = Field(default_factory=dict)
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=255)
     webhook: str | None = None
-    budget_usd: float | None = Field(default=None, gt=0)
+    budget_usd: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -217,6 +222,16 @@ class Decision(_Value):
     candidates: tuple[Candidate, ...] = ()
 
 
+class Tried(_Value):
+    """What one model did with a part. `error` is the code of its last failure, None where it answered."""
+
+    model: str
+    #: Times it was asked, but for those that it answered with its rate limit: these are `throttled`.
+    attempts: int = 0
+    throttled: int = 0
+    error: str | None = None
+
+
 class Part(_Value):
     """One call of a job. `attempts` counts the times a model was asked, lost ones included."""
 
@@ -228,6 +243,8 @@ class Part(_Value):
     output: str | None = None
     error: str | None = None
     attempts: int = 0
+    #: Each model that was asked, in order.
+    tried: tuple[Tried, ...] = ()
     usage: Usage = Usage()
     cost_usd: float = 0.0
     queue_wait_s: float | None = None

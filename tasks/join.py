@@ -22,11 +22,15 @@ DEFAULT_JOINS = {"sections": "concatenate", "vote": "majority"}
 
 
 @shared_task(name="tasks.join", bind=True)
-def join(self: Any, job_id: str, wave: int = 0) -> None:
+async def join(self: Any, job_id: str, wave: int = 0) -> None:
     """Join a job whose parts are there, or have its next wave sent. Safe to repeat and to run twice at once."""
     ports = ports_of(self.app)
-    if ports.run(join_job(ports, job_id, wave)) == "next wave":
-        ports.publisher.fanout(job_id, wave=wave + 1)
+    await _join_and_publish(ports, job_id, wave)
+
+
+async def _join_and_publish(ports: Ports, job_id: str, wave: int) -> None:
+    if await join_job(ports, job_id, wave) == "next wave":
+        await ports.publisher.fanout(job_id, wave=wave + 1)
 
 
 async def join_job(ports: Ports, job_id: str, wave: int) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
 import structlog
 
 __all__ = ["configure_logs"]
+
+#: Celery's loggers that tell of every message that came and every task that ended.
+_EVERY_MESSAGE = ("celery.app.trace", "celery.worker.strategy")
 
 
 def configure_logs(level: Any = None) -> None:
@@ -39,5 +43,7 @@ def configure_logs(level: Any = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level if isinstance(level, int) else logging.getLevelName(str(level or "WARNING").upper()))
-    # It tells each request with its address; our own events tell attempts.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # They tell each request and each message, several lines a call: Flower and the metrics tell the same for less.
+    quiet = ["httpx"] if os.environ.get("POINTSMAN_LOG_ATTEMPTS") == "all" else ["httpx", *_EVERY_MESSAGE]
+    for name in quiet:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import JsonValue
 
+from tasks.hedge import Pace
 from tasks.job import Message, Usage
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.classify.cascade import Cascade
     from tasks.config import Config
     from tasks.ledger import CallId, Ledger
+    from tasks.ledger.limits import Grant
     from tasks.queue.publish import Publisher
     from tasks.telemetry import Hook
 
@@ -31,11 +33,8 @@ __all__ = [
     "ModelRequest",
     "Ports",
     "RateLimits",
-    "Runner",
     "ports_of",
 ]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +120,13 @@ class Leases(Protocol):
         """A name for one claim, unlike any other in the fleet."""
         ...
 
-    def holding(self, call: CallId, model: str, running: asyncio.Future[Any]) -> AbstractContextManager[Held]:
-        """While entered, the call's lease is renewed; `running` is cancelled when the job is."""
-        ...
+    def holding(
+        self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
+    ) -> AbstractContextManager[Held]:
+        """While entered, the call's lease and its `grants` are renewed; `running` is cancelled when the job is.
 
-
-class Runner(Protocol):
-    """The way from a Celery task, which blocks a thread, to the one event loop of its process."""
-
-    def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop and wait for its end. Never call this on the loop's own thread."""
+        `grants` may grow meanwhile.
+        """
         ...
 
 
@@ -143,9 +139,10 @@ class Ports:
     cascade: Callable[[], Cascade]
     clients: ModelClients
     leases: Leases
-    run: Runner
     #: Is told of every attempt at a model.
     hook: Hook
+    #: What this process knows of how long its models take.
+    pace: Pace = field(default_factory=Pace)
 
 
 def ports_of(app: Celery) -> Ports:

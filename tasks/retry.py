@@ -1,18 +1,25 @@
-"""Try a failed model call again, or not: a decision over values; who sleeps and sends is the caller."""
+"""What follows a failed attempt: again, with another model, or not at all. A decision over values; others act on it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks.errors import RetryableModelError
+from tasks.errors import (
+    ContextTooLong,
+    ModelError,
+    QuotaExhausted,
+    RateLimited,
+    RetryableModelError,
+    UnusableModelError,
+)
+from tasks.job import Tried
 
 if TYPE_CHECKING:
     import random
 
-    from tasks.errors import ModelError
-
-__all__ = ["Fail", "Retry", "decide"]
+__all__ = ["Bounds", "Fail", "Retry", "decide", "note", "unspent"]
 
 #: Seconds: the ceiling of the first delay, doubled each attempt; about one short model call.
 BASE_S = 0.5
@@ -20,13 +27,17 @@ BASE_S = 0.5
 CAP_S = 30.0
 #: Seconds: the longest `retry_after` that is obeyed; providers send hours for a spent budget, which a breaker handles.
 RETRY_AFTER_CAP_S = 300.0
+#: Answers of one model that it is over its limit, before a part gives it up: time is what bounds these waits.
+MOST_THROTTLED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Call again `delay_s` seconds from now."""
+    """Call again `delay_s` seconds from now, with whichever of `among` has room then; `spare` while that is closed."""
 
     delay_s: float
+    among: tuple[str, ...]
+    spare: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +47,108 @@ class Fail:
     reason: str
 
 
-def decide(error: ModelError, attempt: int, *, limit: int, rng: random.Random) -> Retry | Fail:
-    """Decide what follows `error`, which ended attempt number `attempt` (the first is 1) of at most `limit`.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a part may try. Models are the candidates that can do the job, in order."""
 
-    Only a `RetryableModelError` is tried again. The delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))]
-    seconds (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): it spreads calls that failed
-    together. When the provider asked for `retry_after`, the jitter comes on top of it, so it is a lower bound and the
-    calls it holds back do not return in one instant; at most 300 seconds of it are obeyed.
+    #: Attempts that each has.
+    attempts: Mapping[str, int]
+    #: Context windows, in tokens, of those that have one.
+    windows: Mapping[str, int] = field(default_factory=dict)
+    #: Attempts over all models.
+    most: int | None = None
+    #: Seconds that are left for starting another attempt.
+    seconds: float | None = None
+
+
+def note(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[Tried, ...]:
+    """`tried` after one more attempt at `model`: an answer has no error."""
+    throttled = isinstance(error, RateLimited | QuotaExhausted)
+    before = next((item for item in tried if item.model == model), Tried(model=model))
+    after = before.model_copy(
+        update={
+            "attempts": before.attempts + (not throttled),
+            "throttled": before.throttled + throttled,
+            "error": None if error is None else error.code,
+        }
+    )
+    return (*(item for item in tried if item.model != model), after)
+
+
+def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:
+    """The candidates that a part may still ask: none that refused to serve, and none that used its attempts up."""
+    spent = {
+        item.model
+        for item in tried
+        if item.attempts >= bounds.attempts.get(item.model, 1)
+        or item.throttled >= MOST_THROTTLED
+        or (item.error in _HOPELESS and item.attempts)
+    }
+    return tuple(model for model in bounds.attempts if model not in spent)
+
+
+def decide(error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random) -> Retry | Fail:
+    """Decide what follows `error`; `tried` (see `note`) holds the attempt that it ended.
+
+    A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. The
+    delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker, "Exponential Backoff And
+    Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the provider asked for
+    `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it are obeyed. Another
+    model knows nothing of that: it is asked at once.
+
+    A 429 costs time, no attempt: other candidates are asked first, then the same model again. So does a spent quota.
+    An `UnusableModelError` and a `ContextTooLong` lead to the next candidate (the latter to one with a larger window);
+    what else is permanent would fail everywhere.
     """
-    if not isinstance(error, RetryableModelError):
+    if isinstance(error, UnusableModelError | ContextTooLong):
+        permanent = False
+    else:
+        permanent = not isinstance(error, RetryableModelError)
+    if permanent:
         return Fail(f"{error}; it would fail the same way again")
-    if attempt >= limit:
-        return Fail(f"{error}; gave up after {attempt} of {limit} attempts")
+    asked = sum(item.attempts for item in tried)
+    if bounds.most is not None and asked >= bounds.most:
+        return Fail(f"{error}; gave up after {asked} of {bounds.most} attempts")
+    left = unspent(tried, bounds)
+    others = tuple(model for model in left if model != error.model)
+    if isinstance(error, ContextTooLong):
+        others = tuple(model for model in others if _larger(model, error.model, bounds.windows))
+        left = others
+    same = error.model in left
+    moves = bool(others) and (not same or isinstance(error, RateLimited | QuotaExhausted))
+    if not same and not moves:
+        return Fail(f"{error}; {_told(tried, bounds)}")
+    delay = 0.0 if moves else _delay(error, tried, rng)
+    if bounds.seconds is not None and delay >= bounds.seconds:
+        return Fail(f"{error}; its time for retries is over ({_told(tried, bounds)})")
+    return Retry(0.0, others) if moves else Retry(delay, (error.model,), others)
+
+
+#: A model that ended an attempt in one of these ways is not asked again for the same part.
+_HOPELESS = frozenset({"unauthorized", "model_not_found", "model_unusable", "context_too_long"})
+
+
+def _larger(model: str, than: str, windows: Mapping[str, int]) -> bool:
+    """Whether `model` may hold what was too long for `than`; where a window is not known it may."""
+    return model not in windows or than not in windows or windows[model] > windows[than]
+
+
+def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> float:
+    times = next(item.attempts + item.throttled for item in tried if item.model == error.model)
     # The exponent is bounded before the power: attempt 2,000 is a large number, not an overflow.
-    ceiling = min(CAP_S, BASE_S * 2.0 ** min(max(attempt, 1) - 1, 16))
-    asked = error.retry_after
+    ceiling = min(CAP_S, BASE_S * 2.0 ** min(max(times, 1) - 1, 16))
+    asked = error.retry_after if isinstance(error, RetryableModelError | UnusableModelError) else None
     # `not > 0` also drops NaN, which would make every comparison with the delay false.
     floor = min(asked, RETRY_AFTER_CAP_S) if asked is not None and asked > 0 else 0.0
-    return Retry(floor + rng.uniform(0.0, ceiling))
+    return floor + rng.uniform(0.0, ceiling)
+
+
+def _told(tried: Sequence[Tried], bounds: Bounds) -> str:
+    """Every model that was asked, with its last word."""
+    if len(tried) == 1 and len(bounds.attempts) == 1:
+        (item,) = tried
+        if item.error in _HOPELESS:
+            return "no other model can take it"
+        return f"gave up after {item.attempts} of {bounds.attempts.get(item.model, 1)} attempts"
+    said = [f"{item.model}: {item.error or 'answered'} after {item.attempts + item.throttled}" for item in tried]
+    return f"no model is left ({', '.join(said)})"

@@ -30,14 +30,18 @@ class Routed:
 
 
 @shared_task(name="tasks.route", bind=True)
-def route(self: Any, job_id: str) -> None:
+async def route(self: Any, job_id: str) -> None:
     """Route one job. Safe to repeat: what was decided stays decided, what is in flight stays there."""
     ports = ports_of(self.app)
-    routed = ports.run(route_job(ports, job_id))
+    await _route_and_publish(ports, job_id)
+
+
+async def _route_and_publish(ports: Ports, job_id: str) -> None:
+    routed = await route_job(ports, job_id)
     if routed.admitted:
-        ports.publisher.calls(routed.admitted)
+        await ports.publisher.calls(routed.admitted)
     if routed.fanout:
-        ports.publisher.fanout(job_id)
+        await ports.publisher.fanout(job_id)
 
 
 async def route_job(ports: Ports, job_id: str) -> Routed:

@@ -5,6 +5,7 @@ Everything is a process of its own on free ports, so tests run side by side; eve
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,9 @@ import yaml
 from ops.embedded.server import ValkeyServer
 from producer import Producer
 from tasks.job import FINAL
+from tasks.ledger import Ledger
+from tasks.queue.app import make_app
+from tasks.queue.publish import Publisher
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Seconds that anything here may take before the test fails; generous, since two cores serve many processes.
@@ -48,6 +52,19 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def publish(redis_url: str, step: Callable[[Publisher], Coroutine[Any, Any, None]]) -> None:
+    """Have messages published from outside the fleet, by a publisher of its own."""
+
+    async def run() -> None:
+        ledger = Ledger(redis_url, ())
+        try:
+            await step(Publisher(ledger.store, make_app("outside", redis_url)))
+        finally:
+            await ledger.close()
+
+    asyncio.run(run())
 
 
 class Worker:
@@ -126,7 +143,12 @@ class Fleet:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"POINTSMAN_REDIS_URL": self.valkey.url, "POINTSMAN_CONFIG": str(self.config_path)}
+        return {
+            "POINTSMAN_REDIS_URL": self.valkey.url,
+            "POINTSMAN_CONFIG": str(self.config_path),
+            # Tests read in the log what became of a message.
+            "POINTSMAN_LOG_ATTEMPTS": "all",
+        }
 
     @property
     def redis(self) -> redis.Redis:

@@ -17,14 +17,18 @@ import tasks.route  # noqa: F401 - importing registers
 from tasks.config import Config, load
 from tasks.errors import ConfigError, PointsmanError
 from tasks.logs import configure_logs
-from tasks.queue.address import redis_url
+from tasks.queue.address import redis_url, result_url
 from tasks.queue.app import ROUTE, make_app
+from worker.tasks import Application
 
 if TYPE_CHECKING:
     from tasks.ports import Ports
     from worker.runtime import Runtime
 
 __all__ = ["app"]
+
+#: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT); the others go back to the broker.
+GRACE = float(os.environ.get("POINTSMAN_GRACE_SECONDS", "10"))
 
 
 def _config_path() -> Path:
@@ -39,7 +43,13 @@ def _models() -> tuple[str, ...]:
         return ()  # the worker itself refuses to start; inspect, control and flower need no configuration
 
 
-app = make_app("pointsman", redis_url(), models=_models())
+app = make_app("pointsman", redis_url(), models=_models(), kind=Application)
+app.conf.update(
+    worker_pool="worker.pool:TaskPool",
+    # Counts the parts of chords. Celery's word for a socket is another one than redis-py's.
+    result_backend=f"worker.backend:AwaitingRedisBackend+{result_url(redis_url()).removeprefix('redis+')}",
+    worker_soft_shutdown_timeout=GRACE,
+)
 _runtime: Runtime | None = None
 
 
@@ -62,6 +72,10 @@ def _check(options: Any = None, **_: Any) -> None:
     try:
         config = load(_config_path())
         _check_queues((options or {}).get("queues"), config)
+        from worker.telemetry import logs_everything, metrics_address  # noqa: PLC0415 - inspect and control have none
+
+        metrics_address()
+        logs_everything()
     except PointsmanError as error:
         print(f"pointsman worker: {error}", file=sys.stderr)  # noqa: T201 - nothing is set up yet to log
         raise SystemExit(2) from None
@@ -83,7 +97,7 @@ def _logs(loglevel: Any = None, **_: Any) -> None:
 @signals.worker_ready.connect
 def _ready(sender: Any = None, **_: Any) -> None:
     # A pool that forks binds in its children; the others bind now, so that the sweeper runs before the first task.
-    if getattr(sender.pool, "is_green", False) or type(sender.pool).__module__ != "celery.concurrency.prefork":
+    if type(sender.pool).__module__ != "celery.concurrency.prefork":
         ports = _bound_ports()
         if ROUTE in app.amqp.queues.consume_from:
             ports.cascade()  # now, not when the first job waits for it

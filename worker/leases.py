@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from tasks.errors import PointsmanError
-from tasks.ledger import Admitted, CallId, Ledger
+from tasks.ledger import LEASE, Admitted, CallId, Ledger
+from tasks.ledger.limits import Grant
 
 __all__ = ["Heartbeat"]
 
@@ -29,11 +30,13 @@ class RunningCall:
     name: CallId
     model: str
     future: asyncio.Future[Any]
+    #: What its attempts took of the limits: one, or two that race.
+    grants: Sequence[Grant] = ()
     cancelled: bool = field(default=False)
 
 
 class Heartbeat:
-    """`tasks.ports.Leases`. Belongs to one event loop; costs one round trip a beat, however many calls run."""
+    """`tasks.ports.Leases`. Belongs to one event loop; costs two round trips a beat, however many calls run."""
 
     def __init__(self, ledger: Ledger, *, sign: Path | None = None) -> None:
         """`sign` is a file whose time each beat renews, once it is there: by it others see that the loop lives."""
@@ -52,8 +55,10 @@ class Heartbeat:
         return len(self._running)
 
     @contextmanager
-    def holding(self, call: CallId, model: str, running: asyncio.Future[Any]) -> Iterator[RunningCall]:
-        held = RunningCall(call, model, running)
+    def holding(
+        self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
+    ) -> Iterator[RunningCall]:
+        held = RunningCall(call, model, running, grants)
         self._running.add(held)
         try:
             yield held
@@ -78,10 +83,15 @@ class Heartbeat:
         running = list(self._running)
         for held in running:
             by_model.setdefault(held.model, []).append(held.name)
-        await self._ledger.fleet.hold(by_model)
+        fleet, limits = self._ledger.fleet, self._ledger.limits
+        grants = [grant for held in running for grant in held.grants]
+        await self._ledger.store.run(*fleet.holding(by_model, seconds=LEASE), *limits.keeping(grants))
         # A call that ended while its renewal was on the way may have got the lease back that it had returned.
-        ended = [Admitted(held.name, held.model) for held in running if held not in self._running]
-        await self._ledger.fleet.drop(ended)
+        gone = [held for held in running if held not in self._running]
+        returned = limits.dropping(grant for held in gone for grant in held.grants)
+        if returned:
+            await self._ledger.store.run(*returned)
+        await fleet.drop([Admitted(held.name, held.model) for held in gone])
         cancelled = await self._ledger.fleet.cancelled()
         for held in [held for held in self._running if held.name.job in cancelled]:
             held.cancelled = True

@@ -1,24 +1,23 @@
-"""Binds the real ports to the Celery application: one event loop a process, shared by all its task threads."""
+"""Binds the real ports to the Celery application: they live on the one event loop of the process."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import Coroutine
-from concurrent.futures import CancelledError as FutureCancelled
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
 from tasks.ledger import Ledger
 from tasks.ports import Ports
 from tasks.queue.publish import Publisher
+from worker.lag import measure_lag
 from worker.leases import Heartbeat
+from worker.loop import STOP_TIMEOUT, event_loop
 from worker.models import Clients
 from worker.sweeper import Sweeper
-from worker.telemetry import Hooks
+from worker.telemetry import AttemptLog, Hooks, Metrics, logs_everything, serve_metrics
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -26,18 +25,9 @@ if TYPE_CHECKING:
     from tasks.classify.cascade import Cascade
     from tasks.config import Config
 
-__all__ = ["Runtime", "WorkerStopping"]
+__all__ = ["Runtime"]
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-#: Seconds for the loop's own tasks to end; they wait for nothing but Redis.
-STOP_TIMEOUT = 5.0
-
-
-class WorkerStopping(RuntimeError):
-    """The process ends before the call did; its message stays with the broker, its part with the sweeper."""
 
 
 class Runtime:
@@ -47,38 +37,30 @@ class Runtime:
         self._app = app
         self._config = config
         self._redis = redis
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="pointsman-loop", daemon=True)
+        self._loop = event_loop()
         self._duties: list[asyncio.Task[None]] = []
-        self._pid = os.getpid()
         self._fitted: Cascade | None = None
-        self._thread.start()
-        self.ports = self.run(self._bind())
+        self.ports = self._loop.run(self._bind())
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process started it; a forked child needs one of its own."""
-        return self._pid == os.getpid()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run on the loop, wait on this thread.
-
-        Raises:
-            WorkerStopping: if the loop was stopped meanwhile.
-        """
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-        except FutureCancelled:
-            raise WorkerStopping("the worker process is stopping") from None
+        """Whether this process made it; a forked child needs one of its own."""
+        return self._loop.is_ours
 
     async def _bind(self) -> Ports:
         self._ledger = Ledger(self._redis, tuple(self._config.models))
         self._clients = Clients(self._config)
         sign = os.environ.get("POINTSMAN_READY_FILE")
         self._heartbeat = Heartbeat(self._ledger, sign=Path(sign) if sign else None)
-        publisher = Publisher(self._app)
+        publisher = Publisher(self._ledger.store, self._app)
         await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
-        for duty in (self._heartbeat.beat_forever(), Sweeper(self._ledger, publisher).sweep_forever()):
+        await self._ledger.limits.configure(self._config)
+        metrics = Metrics(self._config.models, in_flight=lambda: self._heartbeat.count)
+        self._end_metrics = serve_metrics(metrics)
+        duties = [self._heartbeat.beat_forever(), Sweeper(self._ledger, publisher).sweep_forever()]
+        if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):
+            duties.append(measure_lag(Path(lag_file)))
+        for duty in duties:
             task = asyncio.ensure_future(duty)
             task.add_done_callback(_end_process_on_error)
             self._duties.append(task)
@@ -89,8 +71,7 @@ class Runtime:
             cascade=self._cascade,
             clients=self._clients,
             leases=self._heartbeat,
-            run=self.run,
-            hook=Hooks(()),
+            hook=Hooks((AttemptLog(everything=logs_everything()), metrics)),
         )
 
     def _cascade(self) -> Cascade:
@@ -103,21 +84,14 @@ class Runtime:
 
     def close(self) -> None:
         """End the duties and close the connections. Calls that still run are left to the sweeper."""
-        if not self._loop.is_running():
-            return
-        asyncio.run_coroutine_threadsafe(self._unbind(), self._loop).result(timeout=10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
+        self._loop.run(self._unbind())
         self._loop.close()
 
     async def _unbind(self) -> None:
-        others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-        end = self._loop.time() + STOP_TIMEOUT
-        while others and self._loop.time() < end:
-            # Again and again: a cancellation that falls into a wait that just ended gets lost (cpython#86296).
-            for task in others:
-                task.cancel()
-            _, others = await asyncio.wait(others, timeout=0.1)
+        for duty in self._duties:
+            duty.cancel()
+        await asyncio.wait(self._duties, timeout=STOP_TIMEOUT)
+        self._end_metrics()
         await self._clients.close()
         await self._ledger.close()
 

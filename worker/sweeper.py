@@ -65,11 +65,11 @@ class Sweeper:
 
     async def _publish(self, calls: Sequence[Admitted]) -> None:
         if calls:
-            await asyncio.to_thread(self._publisher.calls, calls)
+            await self._publisher.calls(calls)
 
     async def _join(self, jobs: Sequence[str]) -> None:
         for job in jobs:
-            await asyncio.to_thread(self._publisher.join, job)
+            await self._publisher.join(job)
 
     # -- calls whose lease has lapsed --------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Sweeper:
                 await self._look_at_parts(job, standing.n, routing)
         unrouted += await self._look_at_singles(singles, pauses)
         if unrouted:
-            await asyncio.to_thread(self._publisher.route, unrouted)
+            await self._publisher.route(unrouted)
         await self._join(joins)
         return pauses
 
@@ -232,7 +232,7 @@ class Sweeper:
         if lost and wave and all(state == "waiting" for state in states[first:last]):
             # All earlier waves have ended, and nobody asked for this one.
             if _absent(job, (f"fanout.{wave}",), routing):
-                await asyncio.to_thread(self._publisher.fanout, job, wave=wave)
+                await self._publisher.fanout(job, wave=wave)
         else:
             await self._lapse(lost)
 

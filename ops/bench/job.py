@@ -1,108 +1,81 @@
-"""What a job costs: CPU by process from submit to result, through all real parts, on a simulated model.
+"""A whole job, from submit to its result: route, call, ledger; beside LiteLLM's Router, which has none of these.
 
-``python -m ops.bench.job --jobs 2000`` prints a table and, with ``--json``, one JSON document. Flower and the HTTP API
-are not among the processes; task events are on, as in production. Needs the extra ``bench``.
+What counts for ours is the CPU of router, workers and Valkey together, task events on, as in production; the producer
+is left out, and so are Flower and the HTTP API, which don't run. What counts for LiteLLM is its one process.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
+import asyncio
 import sys
 import tempfile
-import time
-from importlib.metadata import version
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
-import psutil
-import yaml
+from ops.bench.command import run
+from ops.bench.fleet import Fleet, MockModel
+from ops.bench.process import driven
+from ops.bench.report import Figure, Report
+from ops.bench.rounds import Contestant, Size, play
 
-from ops.stack import Options, Stack
-from producer import Producer
+__all__ = ["FULL", "QUICK", "measure"]
 
-__all__ = ["main", "measure"]
-
-#: Jobs that are sent before the measurement: connections, caches and classifiers are warm then.
-WARM_UP = 200
-
-
-def measure(jobs: int, *, latency: float, capacity: int) -> dict[str, Any]:
-    """Run `jobs` single jobs against a model that answers after `latency` seconds, `capacity` of them at once."""
-    simulated = {"provider": "simulated", "capacity": capacity, "simulation": {"latency": latency}}
-    config = {
-        "models": {"model": simulated},
-        "routes": {"work": {"keywords": ["work"], "models": ["model"]}, "rest": {"models": ["model"]}},
-        "default_route": "rest",
-    }
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as folder:
-        file = Path(folder, "pointsman.yaml")
-        file.write_text(yaml.safe_dump(config))
-        stack = Stack(Options(config=file, state_dir=Path(folder, "state"), port=None, flower_port=None))
-        with stack, Producer(stack.config, redis=stack.redis) as producer:
-            _run(producer, WARM_UP)
-            processes = _processes(stack)
-            before = {name: _cpu(process) for name, process in processes.items()}
-            started = time.monotonic()
-            _run(producer, jobs)
-            wall = time.monotonic() - started
-            spent = {name: _cpu(process) - before[name] for name, process in processes.items()}
-            memory = {name: process.memory_info().rss for name, process in processes.items()}
-    return {
-        "jobs": jobs,
-        "latency_s": latency,
-        "capacity": capacity,
-        "jobs_per_s": round(jobs / wall, 1),
-        "cpu_ms_per_job": {name: round(1000 * seconds / jobs, 3) for name, seconds in spent.items()},
-        "cpu_ms_per_job_total": round(1000 * sum(spent.values()) / jobs, 3),
-        "rss_mb": {name: round(size / 1e6, 1) for name, size in memory.items()},
-        "versions": {name: version(name) for name in ("celery", "kombu", "redis")}
-        | {"python": platform.python_version()},
-    }
+FULL = Size(calls=2000, rounds=5, levels=(100, 400))
+QUICK = Size(calls=30, rounds=1, levels=(10,), latency=0.02)
 
 
-def _run(producer: Producer, jobs: int) -> None:
-    ids: list[str] = []
-    for start in range(0, jobs, 100):
-        chunk = [{"text": f"some work, number {number}"} for number in range(start, min(start + 100, jobs))]
-        ids += [job.id for job in producer.submit_many(chunk)]
-    # In the order of submission, so that nearly all have ended when the first few have.
-    for job in ids:
-        result = producer.wait(job, timeout=600)
-        if result.state != "succeeded":
-            raise RuntimeError(f"job {job} is {result.state}: {result.error}")
+async def measure(size: Size) -> Report:
+    async with AsyncExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+        mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
+        starting = [
+            start
+            for in_flight in size.levels
+            for start in (_ours(ends, folder, mock, in_flight), _litellm(ends, mock, in_flight))
+        ]
+        contestants = await asyncio.gather(*starting)
+        warm_up = min(size.calls, max(*size.levels, size.calls // 10))
+        rounds = await play(contestants, mock, calls=size.calls, rounds=size.rounds, warm_up=warm_up)
+    report = Report(
+        "job",
+        f"A whole job on a model that takes {size.latency * 1000:g} ms: CPU (user and system) a job",
+        {"jobs": size.calls, "rounds": size.rounds, "in_flight": list(size.levels), "latency_s": size.latency},
+        {contestant.name: contestant.settings for contestant in contestants},
+        rounds,
+    )
+    ratios = [
+        report.ratio(
+            f"CPU of LiteLLM's Router over ours, {in_flight} in flight",
+            f"litellm {in_flight}", f"ours {in_flight}", lambda one: one.cpu_ms_total, must=2.5, goal=4,
+        )
+        for in_flight in size.levels
+    ]  # fmt: skip
+    missing = sum(one.calls - one.answered for found in rounds.values() for one in found)
+    report.figures = [*ratios, Figure("jobs that did not succeed", missing, unit="jobs", must=0, higher=False)]
+    return report
 
 
-def _processes(stack: Stack) -> dict[str, psutil.Process]:
-    pids = {child.name: child.pid for child in stack.children if child.name not in {"simulated", "local"}}
-    pids["broker"] = stack.broker_pid
-    found = {name: psutil.Process(pid) for name, pid in pids.items() if pid is not None}
-    return found | {"producer": psutil.Process()}
+async def _ours(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: int) -> Contestant:
+    # Two deployments, as LiteLLM has; the capacity is shared out between them.
+    models = {"first": in_flight - in_flight // 2, "second": in_flight // 2}
+    fleet = await ends.enter_async_context(Fleet(folder / f"ours-{in_flight}", mock, models))
+    settings = f"two models, one worker process each, {in_flight} in flight together; classified, least_connections"
+    return Contestant(f"ours {in_flight}", settings, lambda jobs: fleet.run(jobs, model=None), fleet.pids())
 
 
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+async def _litellm(ends: AsyncExitStack, mock: MockModel, in_flight: int) -> Contestant:
+    env = {"BENCH_MODEL_URL": mock.url, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    name = f"litellm {in_flight}"
+    peer = await ends.enter_async_context(driven(name, "ops.bench.peers.litellm_router", env=env))
 
+    async def run_calls(calls: int) -> int:
+        return int((await peer.run(calls=calls, in_flight=in_flight))["answered"])
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ops.bench.job", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--latency", type=float, default=0.2, help="seconds a call takes (default: %(default)s)")
-    parser.add_argument("--capacity", type=int, default=100, help="calls in flight (default: %(default)s)")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    found = measure(options.jobs, latency=options.latency, capacity=options.capacity)
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return 0
-    print(f"{found['jobs']} jobs, {found['jobs_per_s']:g} a second; CPU a job:")
-    for name, milliseconds in found["cpu_ms_per_job"].items():
-        print(f"  {name:12} {milliseconds:6.2f} ms  {found['rss_mb'][name]:6.1f} MB")
-    print(f"  {'all':12} {found['cpu_ms_per_job_total']:6.2f} ms")
-    return 0
+    settings = (
+        f"Router, least-busy, two deployments, {in_flight} in flight, num_retries=0, no callbacks, uvloop, no queue"
+    )
+    return Contestant(name, settings, run_calls, {"litellm": peer.pid})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("job", measure, full=FULL, quick=QUICK))

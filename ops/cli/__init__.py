@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import batches, configuration, doctor, explain, jobs, pools, routing, schedules, submit
+from ops.cli import batches, bench, configuration, doctor, explain, jobs, models, pools, routing, schedules, submit
 from ops.cli.command import AsJson, ConfigFile, StateDir, command, group
 from ops.cli.exits import Exit, exit_table
 from ops.cli.failures import Failure, debugging, describe, report
@@ -158,10 +158,11 @@ command(app, jobs.result)
 command(app, jobs.cancel)
 command(app, explain.explain)
 command(app, routing.route)
-command(app, routing.models)
+command(app, models.models)
 command(app, doctor.doctor)
 command(app, version)
 app.add_typer(pools.app, name="pools")
 app.add_typer(batches.app, name="batch")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(configuration.app, name="config")
+app.add_typer(bench.app, name="bench")

@@ -18,7 +18,6 @@ __all__ = [
     "check_embedded",
     "check_extras",
     "check_keys",
-    "check_limits",
     "check_port",
     "check_python",
     "check_state_dir",
@@ -81,14 +80,6 @@ def check_keys(config: Config) -> list[Finding]:
         else:
             found.append(Finding("fail", "key", f"{name} is not set (for {wanted})", remedy))
     return found
-
-
-def check_limits(config: Config) -> list[Finding]:
-    named = [name for name, model in config.models.items() if model.rpm or model.tpm]
-    if not named:
-        return []
-    text = f"rpm and tpm of {', '.join(named)} are not enforced yet by this version"
-    return [Finding("warn", "limits", text, "bound the calls by capacity")]
 
 
 def check_embedded() -> Finding:

@@ -11,7 +11,6 @@ from ops.cli.checks import (
     check_embedded,
     check_extras,
     check_keys,
-    check_limits,
     check_port,
     check_python,
     check_state_dir,
@@ -44,7 +43,7 @@ async def doctor(*, as_json: AsJson = False) -> int:
     config, findings = check_config(config_path())
     findings = [check_python(), *findings]
     if config is not None:
-        findings += [*check_keys(config), *check_limits(config)]
+        findings += check_keys(config)
     findings += [
         check_embedded(),
         *check_extras(config),

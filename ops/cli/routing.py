@@ -1,4 +1,4 @@
-"""``pointsman route`` and ``models``: what would be decided, and what there is to decide between."""
+"""``pointsman route``: what would be decided."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ops.cli.command import AsJson
 
 if TYPE_CHECKING:
     from tasks.classify.decision import Verdict
-    from tasks.config import Config, Model
+    from tasks.config import Config
     from tasks.job import Decision, Job
     from tasks.routing.snapshot import Snapshot
 
-__all__ = ["models", "route"]
+__all__ = ["route"]
 
 #: Seconds that a dry run waits for Redis: it can do without.
 PATIENCE = 1.0
@@ -112,41 +112,3 @@ async def _snapshot(config: Config) -> tuple[Snapshot, bool, str]:
     if not any(load.capacity for load in snapshot.models.values()):
         return idle, False, "an idle fleet is assumed: no worker has started yet"
     return snapshot, True, ""
-
-
-def models(*, as_json: AsJson = False) -> None:
-    """List the models, their prices and routes.
-
-    pointsman models --config pointsman.yaml
-    """
-    from ops.cli.context import load_config
-    from ops.cli.render import print_json, print_table
-
-    config = load_config()
-    used = {name: [route for route, known in config.routes.items() if name in known.models] for name in config.models}
-    if as_json:
-        print_json(
-            [
-                {
-                    "name": name,
-                    "provider": model.provider,
-                    "model": model.model or name,
-                    "capacity": model.capacity,
-                    "price": model.price.model_dump(),
-                    "routes": used[name],
-                }
-                for name, model in config.models.items()
-            ]
-        )
-        return
-    rows = [
-        (name, model.provider, model.model or name, str(model.capacity), _price(model), ", ".join(used[name]) or "-")
-        for name, model in config.models.items()
-    ]
-    head = ("model", "provider", "its name there", "capacity", "$/M in, out", "routes")
-    print_table(head, rows, whole=("model", "provider"), right=("capacity", "$/M in, out"))
-
-
-def _price(model: Model) -> str:
-    price = model.price
-    return f"{price.input:.2f}, {price.output:.2f}" if price.input or price.output else "free"

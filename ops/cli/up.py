@@ -59,13 +59,10 @@ def end_on_signals(stack: Stack) -> Iterator[None]:
 def _tell(stack: Stack, state_dir: Path, *, verbose: bool) -> None:
     for name, model in stack.config.models.items():
         label = " (simulated)" if model.provider == "simulated" else ""
-        _say(f"pool   {name}{label}: {stack.pools[name].threads} calls in flight")
+        _say(f"pool   {name}{label}: {stack.pools[name].calls} calls in flight")
     if stack.flower:
         _say(f"flower {stack.flower}  user {FLOWER_USER}, password in {state_dir / 'flower.password'}")
     _say(f"state  {state_dir}  (logs in logs/)")
-    limited = [name for name, model in stack.config.models.items() if model.rpm or model.tpm]
-    if limited:
-        _say(f"note   rpm and tpm of {', '.join(limited)} are not enforced by this version")
     if verbose:
         for child in stack.children:
             _say(f"process {child.pid}  {child.name}")

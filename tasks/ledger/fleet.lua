@@ -6,12 +6,15 @@
 --   ARGV  1 prefix of the fleet's other keys ("pm:{fleet}:"), 2 the step, then its arguments
 --
 --   <prefix>lane:<model>[,<model>…]  sorted set: calls that any of these models may take; score = priority, time
+--   <prefix>lane:<model>><model>,…   the same for calls that wait for the first; the rest may, while it is closed
 --   <prefix>single:<model>           sorted set: single calls queued or running there; score = lease's end (ms)
 --   <prefix>part:<model>             the same for the parts of fan-outs
 --   <prefix>delayed                  sorted set: calls that come back later; score = due (ms)
 --   <prefix>delayed-to               hash: call -> "<lane>|<priority>", where it comes back to
 --   <prefix>active                   sorted set: jobs that have not ended; score = next look of the sweeper (s)
 --   <prefix>leader:<role>            string: who has the role, for as long as the key lives
+--   <prefix>gate:<gate>              hash: limits and breaker of a model or a key, see limits.lua; read alone
+--   <prefix>running:<gate>           sorted set: attempts in flight there; read alone
 --
 -- A call is "<job>.<index>". In-flight calls are leases: a dead worker's are gone once they lapse, no counter drifts.
 -- All keys carry the tag {fleet}; nothing of a job is touched here. Time is the server's.
@@ -39,11 +42,62 @@ local function load(model)
   if room == 0 then return math.huge end
   return (singles(model) + redis.call('ZCARD', prefix .. 'part:' .. model)) / room
 end
-local function has_room(model) return singles(model) < AHEAD * capacity(model) end
 
+-- Of a bucket as in limits.lua: how many calls of `size` may start within the horizon.
+local HORIZON_US = 2000000
+local BURST = { r = 0.04, t = 0.10 }
+local function starts(kind, limit, arrival, window, size)
+  if not limit then return math.huge end
+  local burst = math.max(1, math.floor(limit * BURST[kind]))
+  local pace = window / (limit - burst + 1)
+  local now_us = clock[1] * 1000000 + clock[2]
+  local till, full = now_us + HORIZON_US, tonumber(arrival) or 0
+  -- The first may overdraw a bucket that was full for long; those behind it find none that is fuller than full.
+  local one = full + (math.min(size, limit) - burst) * pace <= till and 1 or 0
+  return math.max(one, math.floor(((till - math.max(full, now_us)) / pace + burst) / size))
+end
+
+-- A model's gate: `closed` (its breaker, its budget or its provider lets nobody through), and how many calls may stand
+-- in its queue beside those that run. No more than its rate allows: who is refused at the door would come and go.
+local gates = {}
+local function gate(model)
+  if gates[model] then return gates[model] end
+  local open_until, probe_until, held, rpm, tpm, window, r, t, size, day, key = unpack(redis.call('HMGET',
+    prefix .. 'gate:model:' .. model, 'open_until', 'probe_until', 'held_until', 'rpm', 'tpm', 'window', 'r', 't',
+    'mean_tok', 'spent_day', 'key'))
+  local found = { closed = false, ahead = math.huge }
+  open_until, held, size = tonumber(open_until), (tonumber(held) or 0) - now, math.max(1, tonumber(size) or 1)
+  if open_until and now < open_until or tonumber(day) == math.floor(now / 86400000) or held > 5000 then
+    found.closed, found.ahead = true, 0
+  elseif held > 500 then
+    found.ahead = 0
+  else
+    found.ahead = math.min(starts('r', tonumber(rpm), r, window, 1), starts('t', tonumber(tpm), t, window, size))
+    if open_until then
+      found.ahead = math.min(found.ahead, now < (tonumber(probe_until) or 0) and 0 or 1)
+    end
+    if key then
+      local shared = redis.call('HMGET', prefix .. 'gate:key:' .. key, 'rpm', 'tpm', 'window', 'r', 't')
+      found.ahead = math.min(found.ahead, starts('r', tonumber(shared[1]), shared[4], shared[3], 1),
+        starts('t', tonumber(shared[2]), shared[5], shared[3], size))
+    end
+  end
+  local running = prefix .. 'running:model:' .. model
+  found.running = found.ahead < math.huge and redis.call('ZCOUNT', running, now, '+inf') or 0
+  gates[model] = found
+  return found
+end
+
+local function has_room(model)
+  local count, door = singles(model), gate(model)
+  return count < AHEAD * capacity(model) and (door.ahead == math.huge or count - door.running < door.ahead)
+end
+
+-- The models that may take a call of this lane now.
 local function models_of(lane)
-  local models = {}
-  for model in string.gmatch(lane, '[^,]+') do models[#models + 1] = model end
+  local models, first, rest = {}, string.match(lane, '^([^>]+)>(.*)$')
+  if first and not gate(first).closed then return { first } end
+  for model in string.gmatch(rest or lane, '[^,]+') do models[#models + 1] = model end
   return models
 end
 
@@ -162,8 +216,13 @@ function step.withdraw(models)
   return {}
 end
 
--- A failed attempt leaves its slot and comes back when it is due: call, model, lane, priority, delay_ms, lease_ms, most
+-- A call leaves its slot and comes back when it is due, at once to its lane where that is now.
+-- call, model, lane, priority, delay_ms, lease_ms, most
 function step.delay(call, model, lane, priority, delay_ms, lease_ms, most)
+  if tonumber(delay_ms) <= 0 then
+    wait(lane, priority, call)
+    return step.release(call, model, lease_ms, most)
+  end
   redis.call('ZADD', prefix .. 'delayed', now + tonumber(delay_ms), call)
   redis.call('HSET', prefix .. 'delayed-to', call, lane .. '|' .. priority)
   return step.release(call, model, lease_ms, most)
@@ -218,7 +277,7 @@ function step.snapshot(turn)
   local seen = { turn ~= '' and redis.call('INCR', prefix .. 'turn:' .. turn) or 0 }
   local lanes = {}
   for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
-    lanes[#lanes + 1] = { ',' .. lane .. ',', redis.call('ZCARD', prefix .. 'lane:' .. lane) }
+    lanes[#lanes + 1] = { ',' .. string.gsub(lane, '>.*$', '') .. ',', redis.call('ZCARD', prefix .. 'lane:' .. lane) }
   end
   for _, model in ipairs(listed_from(4)) do
     local waiting = 0

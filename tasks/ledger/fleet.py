@@ -108,10 +108,13 @@ class Fleet:
     def admitting(self, call: CallId, preferences: Sequence[Preference], *, bound: bool, priority: str) -> Command:
         """The command of `admit`.
 
-        A `bound` call waits for the first of its preferences; another takes whichever model has room first.
+        A `bound` call waits for the first of its preferences, and the rest may take it only while that model is closed;
+        another takes whichever model has room first.
         """
         wanted = preferences[:1] if bound else preferences
         lane = _lane(preference.model for preference in wanted)
+        if bound:
+            lane += _spare(preference.model for preference in preferences[1:])
         flat = [item for wish in wanted for item in (wish.model, wish.base, wish.slope)]
         return _step(
             "admit", str(call), lane, PRIORITIES[priority], _ms(QUEUED_LEASE), MOST_ADMITTED,
@@ -127,14 +130,24 @@ class Fleet:
         return _step("release", str(call), model, _ms(QUEUED_LEASE), most)
 
     async def delay(
-        self, call: CallId, model: str, *, among: Sequence[str], priority: str, seconds: float
+        self,
+        call: CallId,
+        model: str,
+        *,
+        among: Sequence[str],
+        priority: str,
+        seconds: float,
+        spare: Sequence[str] = (),
     ) -> list[Admitted]:
-        """A call leaves its slot and waits anew after `seconds`, for whichever of `among` has room."""
+        """A call leaves its slot and waits anew after `seconds`, for whichever of `among` has room.
+
+        Where `among` is one model, those of `spare` may take the call while it is closed.
+        """
         command = _step(
             "delay",
             str(call),
             model,
-            _lane(among),
+            _lane(among) + (_spare(spare) if len(among) == 1 else ""),
             PRIORITIES[priority],
             _ms(seconds),
             _ms(QUEUED_LEASE),
@@ -255,6 +268,11 @@ def _step(step: str, *args: Any) -> Command:
 
 def _lane(models: Iterable[str]) -> str:
     return ",".join(sorted(set(models)))
+
+
+def _spare(models: Iterable[str]) -> str:
+    rest = _lane(models)
+    return f">{rest}" if rest else ""
 
 
 def _ms(seconds: float) -> int:

@@ -9,14 +9,14 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from redis.asyncio import Redis
 
-from tasks.job import Decision, Job, Result, Usage
+from tasks.job import Decision, Job, Result, Tried
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.reading import RESULT_FIELDS, read_result
+from tasks.ledger.records import Claim, Holder, Holding, Outcome, PartPlan, PartRecord, Standing
 from tasks.ledger.store import Command, Script, Store
 
 __all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
@@ -34,95 +34,6 @@ MOST_JOINS = 5
 JOIN_LEASE = 30.0
 #: Seconds that an idempotency key is bound to its job, from its first use.
 KEY_SECONDS = 7 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The part is ours until our lease lapses: everything the call needs."""
-
-    attempt: int
-    model: str
-    job: Job
-    decision: Decision
-    title: str
-    #: The section's own text, or None where the job's input serves.
-    section: str | None
-    queue_wait_s: float
-    #: Seconds left until the job's deadline, or None.
-    time_left_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """No claim. `busy`: runs elsewhere (`owner`); `done`: `state` is final; `gone`: no such job or part."""
-
-    word: Literal["busy", "done", "gone"]
-    owner: str = ""
-    state: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PartPlan:
-    """One part of a fan-out, before it starts. `text` is None where the job's own input serves."""
-
-    model: str
-    title: str = ""
-    text: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PartRecord:
-    """What is kept of a finished part besides its output."""
-
-    usage: Usage = field(default_factory=Usage)
-    cost_usd: float = 0.0
-    latency_s: float | None = None
-    queue_wait_s: float | None = None
-    simulated: bool = False
-    error: str | None = None
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "in": self.usage.input_tokens,
-                "out": self.usage.output_tokens,
-                "usd": self.cost_usd,
-                "latency_s": self.latency_s,
-                "wait_s": self.queue_wait_s,
-                "sim": self.simulated,
-                "error": self.error,
-            },
-            separators=(",", ":"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the end of a part was taken. `complete` says why the job can be joined now: all, spoilt or decided."""
-
-    word: Literal["ended", "more", "complete", "final", "over", "stale", "gone"]
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a job stands, for the sweeper: cheap to read, nothing in it is parsed."""
-
-    state: str
-    kind: str
-    n: int | None
-    left: int
-    priority: str
-    #: Unix seconds, or None.
-    deadline_at: float | None
-
-
-class Holder(NamedTuple):
-    """Where a part stands. `state` is None where there is no such part."""
-
-    state: str | None
-    owner: str
-    model: str | None
 
 
 class Jobs:
@@ -195,7 +106,7 @@ class Jobs:
             return Holding("done", state=reply[1])
         if word == "gone":
             return Holding("gone")
-        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at = reply
+        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at = reply
         given = json.loads(text)
         section = given.get("section")
         job = _job(spec, None if section is not None else text)
@@ -208,7 +119,16 @@ class Jobs:
             section=section,
             queue_wait_s=max(0.0, (int(now) - int(queued_at)) / 1000),
             time_left_s=None if job.deadline is None else job.deadline - (int(now) - int(accepted_at)) / 1000,
+            tried=tuple(Tried.model_validate(item) for item in json.loads(tried)),
+            trying_s=(int(now) - int(first_at)) / 1000,
         )
+
+    def booking(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command:
+        """The command that books USD of the job's `budget` for the next call.
+
+        Its reply is ``ok``, ``stale``, or ``broke`` with the USD that are left.
+        """
+        return _step(job_id, "book", index, owner, usd, budget)
 
     def finishing(
         self, job_id: str, index: int, owner: str, *, output: str | None, record: PartRecord, ballot: str = ""
@@ -226,11 +146,31 @@ class Jobs:
             (record.error or "") if output is None else output,
             record.to_json(),
             ballot,
+            record.spent_usd,
+            record.model or "",
         )
+
+    def retrying(
+        self,
+        job_id: str,
+        index: int,
+        owner: str,
+        problem: str,
+        *,
+        tried: Sequence[Tried] = (),
+        counts: bool = True,
+        spent_usd: float = 0.0,
+    ) -> Command:
+        """The command that lets go of a part, so that it can be tried again; its reply is ``ok`` if it was ours.
+
+        `counts` is False where no model was asked: waiting for a limit is no attempt.
+        """
+        asked = json.dumps([item.model_dump(mode="json") for item in tried], separators=(",", ":"))
+        return _step(job_id, "retry", index, owner, problem, asked, int(counts), spent_usd)
 
     async def retry(self, job_id: str, index: int, owner: str, problem: str) -> bool:
         """Let go of a part so that it can be tried again; False if it isn't ours any more."""
-        (reply,) = await self._store.run(_step(job_id, "retry", index, owner, problem))
+        (reply,) = await self._store.run(self.retrying(job_id, index, owner, problem))
         return bool(reply[0] == "ok")
 
     async def join(self, job_id: str) -> str:

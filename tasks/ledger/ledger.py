@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from tasks.job import Decision, Job
 from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, CallId, Fleet, admitted_of
 from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
-from tasks.ledger.store import Store, connect
+from tasks.ledger.limits import LIMITS, Limits
+from tasks.ledger.store import Command, Store, connect
 from tasks.routing.snapshot import Ranking
 
 __all__ = ["Ledger"]
@@ -28,9 +29,10 @@ class Ledger:
         self._redis = connect(url, connections=connections)
         # Whoever waits for a job keeps a connection all the time: these must not take those of the commands.
         self._listening = connect(url, connections=MOST_LISTENING)
-        self.store = Store(self._redis, (MOVE, FLEET))
+        self.store = Store(self._redis, (MOVE, FLEET, LIMITS))
         self.jobs = Jobs(self.store, self._listening)
         self.fleet = Fleet(self.store, models)
+        self.limits = Limits(self.store)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -83,11 +85,23 @@ class Ledger:
         return models
 
     async def settle(
-        self, call: CallId, model: str, owner: str, *, output: str | None, record: PartRecord, ballot: str = ""
+        self,
+        call: CallId,
+        model: str,
+        owner: str,
+        *,
+        output: str | None,
+        record: PartRecord,
+        ballot: str = "",
+        reports: Sequence[Command] = (),
     ) -> tuple[Outcome, list[Admitted]]:
-        """Write a part's end, free its place, and admit the next: whose messages shall be published."""
-        finished, freed = await self.store.run(
+        """Write a part's end, free its place, and admit the next: whose messages shall be published.
+
+        `reports` are those of its attempts (`Limits.reporting`): they free what the attempts took.
+        """
+        finished, *_, freed = await self.store.run(
             self.jobs.finishing(call.job, call.index, owner, output=output, record=record, ballot=ballot),
+            *reports,
             self.fleet.releasing(call, model),
         )
         admitted = admitted_of(freed)
@@ -108,10 +122,17 @@ class Ledger:
         return admitted
 
     async def delay(
-        self, call: CallId, model: str, *, among: Sequence[str], priority: str, seconds: float
+        self,
+        call: CallId,
+        model: str,
+        *,
+        among: Sequence[str],
+        priority: str,
+        seconds: float,
+        spare: Sequence[str] = (),
     ) -> list[Admitted]:
-        """A call gives up its place and waits anew after `seconds`, for any of `among`; the next is admitted."""
-        admitted = await self.fleet.delay(call, model, among=among, priority=priority, seconds=seconds)
+        """A call gives up its place and waits anew after `seconds`, see `Fleet.delay`; the next is admitted."""
+        admitted = await self.fleet.delay(call, model, among=among, priority=priority, seconds=seconds, spare=spare)
         await self.mark_queued(admitted)
         return admitted
 

@@ -1,7 +1,7 @@
 -- The only thing that moves a job. One call, one step of the state machine in docs/reference/job.md.
 --
---   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), output, error
---         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, lost, times, record
+--   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), spent and booked (USD), output, error
+--         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record
 --         3 outputs  hash: <i> -> the text that the model wrote
 --         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead)
 --         5 ballots  hash: normalized answer (digest) -> votes
@@ -135,9 +135,26 @@ function step.claim(i, owner, from, lease_ms)
   set_part(i, 'state', 'running')
   set_part(i, 'owner', owner)
   set_part(i, 'started_at', now)
+  redis.call('HSETNX', PARTS, i .. ':first_at', now)
   if state ~= 'running' then enter('running') else announce('part ' .. i .. ' running') end
   return { 'go', attempts, part(i, 'model'), job('spec'), redis.call('HGET', INPUTS, i) or job('input'),
-    decision, part(i, 'title') or '', part(i, 'queued_at'), now, job('accepted_at') }
+    decision, part(i, 'title') or '', part(i, 'queued_at'), now, job('accepted_at'), part(i, 'tried') or '[]',
+    part(i, 'first_at') }
+end
+
+-- What a part has booked of the job's budget becomes `usd`.
+local function rebook(i, usd)
+  redis.call('HSET', JOB, 'booked', math.max(0, (job('booked') or 0) - (part(i, 'booked') or 0) + usd))
+  set_part(i, 'booked', usd)
+end
+
+-- index, owner, USD of the next call, the job's budget: ok, or broke with what is left of it
+function step.book(i, owner, usd, budget)
+  if part(i, 'owner') ~= owner then return { 'stale' } end
+  local left = budget - (job('spent') or 0) - (job('booked') or 0) + (part(i, 'booked') or 0)
+  if tonumber(usd) > left then return { 'broke', string.format('%.9f', math.max(0, left)) } end
+  rebook(i, tonumber(usd))
+  return { 'ok' }
 end
 
 -- So many have succeeded that the policy quorum holds, whatever becomes of the rest.
@@ -161,8 +178,9 @@ local function complete()
   return nil
 end
 
--- index, owner, "succeeded" or "failed", output, record (JSON), ballot ("" = none)
-function step.finish(i, owner, verdict, output, record, ballot)
+-- index, owner, "succeeded" or "failed", output, record (JSON), ballot ("" = none), USD spent by the last attempt,
+-- the model that answered ("" = the one that was claimed)
+function step.finish(i, owner, verdict, output, record, ballot, usd, model)
   local state, stood = job('state'), part(i, 'state')
   if not state or not stood or not job('n') then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
@@ -176,6 +194,9 @@ function step.finish(i, owner, verdict, output, record, ballot)
   set_part(i, 'state', verdict)
   set_part(i, 'record', record)
   set_part(i, 'ended_at', now)
+  if model and model ~= '' then set_part(i, 'model', model) end
+  if part(i, 'booked') then rebook(i, 0) end
+  if tonumber(usd) > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', usd) end
   if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, i, output) end
   redis.call('HINCRBY', JOB, 'left', -1)
   if verdict == 'failed' then redis.call('HINCRBY', JOB, 'failed', 1) end
@@ -190,8 +211,9 @@ function step.finish(i, owner, verdict, output, record, ballot)
   return why and { 'complete', why } or { 'more' }
 end
 
--- index, owner, problem: the attempt failed and shall be tried again
-function step.retry(i, owner, problem)
+-- index, owner, problem, who was tried (JSON), whether it counts (0: it was never asked, it waits for a limit),
+-- USD spent: the attempt shall be made again
+function step.retry(i, owner, problem, tried, counts, usd)
   local state, stood = job('state'), part(i, 'state')
   if part(i, 'owner') ~= owner then return { 'stale' } end
   -- The same owner asks twice when the first reply was lost on the way.
@@ -203,6 +225,12 @@ function step.retry(i, owner, problem)
   end
   set_part(i, 'state', 'waiting')
   set_part(i, 'problem', problem)
+  set_part(i, 'tried', tried)
+  if part(i, 'booked') then rebook(i, 0) end
+  if tonumber(usd) > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', usd) end
+  if counts == '0' and redis.call('HINCRBY', PARTS, i .. ':attempts', -1) == 0 then
+    redis.call('HDEL', PARTS, i .. ':first_at')
+  end
   set_part(i, 'queued_at', now)
   if job('kind') == 'single' then enter('waiting') else announce('part ' .. i .. ' waiting') end
   return { 'ok' }

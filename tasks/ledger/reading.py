@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tasks.job import FINAL, Decision, Part, Result, Usage
+from tasks.job import FINAL, Decision, Part, Result, Tried, Usage
 
 __all__ = ["RESULT_FIELDS", "read_result"]
 
@@ -65,6 +65,7 @@ def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_stat
             # The job ended without it: nobody will touch it again.
             state = "skipped" if job_state in {"succeeded", "failed"} else "cancelled"
         record = json.loads(fields.get(f"{index}:record", "{}"))
+        tried = record.get("tried") or json.loads(fields.get(f"{index}:tried", "[]"))
         parts.append(
             Part(
                 index=index,
@@ -74,8 +75,14 @@ def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_stat
                 simulated=bool(record.get("sim")),
                 output=texts.get(str(index)),
                 error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),
-                attempts=int(fields.get(f"{index}:attempts", 0)),
-                usage=Usage(input_tokens=record.get("in", 0), output_tokens=record.get("out", 0)),
+                attempts=int(fields.get(f"{index}:attempts", 0)) + record.get("hedges", 0),
+                tried=tuple(Tried.model_validate(item) for item in tried),
+                usage=Usage(
+                    input_tokens=record.get("in", 0),
+                    output_tokens=record.get("out", 0),
+                    cached_tokens=record.get("cached", 0),
+                    reasoning_tokens=record.get("reasoning", 0),
+                ),
                 cost_usd=record.get("usd", 0.0),
                 queue_wait_s=record.get("wait_s"),
                 latency_s=record.get("latency_s"),

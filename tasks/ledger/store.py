@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -25,6 +30,8 @@ ANSWER_TIMEOUT = 30.0
 #: would multiply the wait, and who does not answer for half a minute will not do so on being asked twice.
 RETRIES = 2
 BACKOFF = 0.05
+#: Words of commands above which they travel apart from the others.
+BULK = 2_000
 
 Command = tuple[Any, ...]
 
@@ -40,14 +47,14 @@ class Script:
         return ("EVALSHA", self.digest, len(keys), *keys, *args)
 
 
-def connect(url: str, *, connections: int = 64) -> Redis:
+def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -> Redis:
     """A client whose waits are bounded. `url` as redis-py takes it: ``redis://``, ``rediss://``, ``unix://``.
 
     Where all its connections are busy the next command waits for one: a burst is no failure.
     """
     pool = BlockingConnectionPool.from_url(
         url,
-        decode_responses=True,
+        decode_responses=decode_responses,
         # A model may answer with half a surrogate pair, which is no UTF-8: its answer is kept, with a "?" there.
         encoding_errors="replace",
         socket_connect_timeout=CONNECT_TIMEOUT,
@@ -60,11 +67,17 @@ def connect(url: str, *, connections: int = 64) -> Redis:
 
 
 class Store:
-    """Sends commands in one round trip and brings scripts to servers that forgot them (a restart does that)."""
+    """Sends commands in groups, and brings scripts to servers that forgot them (a restart does that).
+
+    One round trip serves all who ask at the same time: while one group is under way the next gathers. Each caller waits
+    for its own replies. Belongs to one event loop.
+    """
 
     def __init__(self, redis: Redis, scripts: Sequence[Script]) -> None:
         self.redis = redis
         self._sources = {script.digest: script.source for script in scripts}
+        self._gathering: list[_Asked] = []
+        self._sender: asyncio.Task[None] | None = None
 
     async def run(self, *commands: Command) -> list[Any]:
         """The replies, in order.
@@ -74,12 +87,12 @@ class Store:
             PointsmanError: if a command failed on the server, for example for want of memory.
         """
         try:
-            replies = await self._send(commands)
+            replies = await self._ask(commands)
             unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                for digest in {commands[place][1] for place in unknown}:
-                    await self.redis.script_load(self._sources[digest])
-                again = await self._send([commands[place] for place in unknown])
+                digests = {commands[place][1] for place in unknown}
+                await self._ask([("SCRIPT", "LOAD", self._sources[digest]) for digest in digests])
+                again = await self._ask([commands[place] for place in unknown])
                 for place, reply in zip(unknown, again, strict=True):
                     replies[place] = reply
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
@@ -89,16 +102,110 @@ class Store:
                 raise _told(reply) from reply
         return replies
 
-    async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        if len(commands) == 1:
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        if sum(map(len, commands)) > BULK:
+            # It would keep the others waiting, heartbeats among them.
+            return await self._exchange(commands)
+        asked = _Asked(commands, asyncio.get_running_loop().create_future())
+        self._gathering.append(asked)
+        if self._sender is None:
+            self._sender = asyncio.ensure_future(self._send_gathered())
+        return await asked.replies
+
+    async def _send_gathered(self) -> None:
+        try:
+            while self._gathering:
+                group, self._gathering = self._gathering, []
+                await self._send(group)
+        finally:
+            self._sender = None
+            if self._gathering and not asyncio.get_running_loop().is_closed():
+                # The loop is being closed: whoever still asks is told so.
+                for asked in self._gathering:
+                    asked.replies.cancel()
+                self._gathering = []
+
+    async def _send(self, group: Sequence[_Asked]) -> None:
+        try:
+            replies = await self._exchange([command for asked in group for command in asked.commands])
+        except asyncio.CancelledError:
+            for asked in group:
+                asked.replies.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - each caller gets it
+            for asked in group:
+                if not asked.replies.done():
+                    asked.replies.set_exception(error)
+            return
+        first = 0
+        for asked in group:
+            end = first + len(asked.commands)
+            if not asked.replies.done():  # done: its caller was cancelled meanwhile
+                asked.replies.set_result(replies[first:end])
+            first = end
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all, then read all replies. A reply that is an error stands among the others.
+
+        What was sent on a connection that broke is sent again: every step is safe to repeat.
+        """
+        pool = self.redis.connection_pool
+        for again in range(RETRIES, -1, -1):
+            connection = await pool.get_connection()
             try:
-                return [await self.redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
-            except ResponseError as error:
-                return [error]
-        async with self.redis.pipeline(transaction=False) as pipe:
+                return await self._exchange_on(connection, commands)
+            except RedisConnectionError:
+                await connection.disconnect(nowait=True)
+                if not again:
+                    raise
+            except BaseException:
+                # Its replies would be taken for those of the next.
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await pool.release(connection)
+            await asyncio.sleep(BACKOFF)
+        raise AssertionError("unreachable")
+
+    async def _exchange_on(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
+        callbacks = self.redis.response_callbacks
+        replies: list[Any] = []
+        # One bound for the group: redis-py's own would set a timer for every reply.
+        async with _bounded(ANSWER_TIMEOUT):
+            await connection.send_packed_command(b"".join([_packed(connection, command) for command in commands]))
             for command in commands:
-                pipe.execute_command(*command)
-            return list(await pipe.execute(raise_on_error=False))
+                try:
+                    reply = await connection.read_response(timeout=math.inf)
+                except ResponseError as error:
+                    replies.append(error)
+                    continue
+                callback = callbacks.get(command[0])
+                replies.append(callback(reply) if callback is not None else reply)
+        return replies
+
+
+def _packed(connection: Any, command: Command) -> bytes:
+    try:
+        # redis-py packs in Python, at eight times the cost.
+        packed: bytes = hiredis.pack_command(command)
+    except UnicodeEncodeError:
+        packed = b"".join(connection.pack_command(*command))
+    return packed
+
+
+@dataclass(slots=True)
+class _Asked:
+    commands: Sequence[Command]
+    replies: asyncio.Future[list[Any]]
+
+
+@asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise RedisTimeoutError(f"no answer within {seconds:g} s") from error
 
 
 def _told(error: RedisError) -> PointsmanError:

@@ -8,11 +8,19 @@ from pathlib import Path
 from tasks.config import read_secret
 from tasks.errors import ConfigError
 
-__all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "state_dir"]
+__all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "result_url", "state_dir"]
 
 #: In the state directory: one line, the URL at which the embedded server of that directory is reached.
 ADDRESS_FILE = "redis.url"
 DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
+
+#: The schemes of `tasks.queue.transport`.
+_OUR_SCHEMES = {
+    "redis": "pointsman",
+    "rediss": "pointsmans",
+    "redis+socket": "pointsman+socket",
+    "sentinel": "pointsman-sentinel",
+}
 
 
 def state_dir() -> Path:
@@ -40,5 +48,24 @@ def redis_url() -> str:
 
 
 def broker_url(url: str) -> str:
-    """The same address in Celery's words, for broker and result backend alike."""
-    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
+    """The address for Celery's messages: by our own transport, or by kombu's where ``POINTSMAN_TRANSPORT=kombu``.
+
+    Raises:
+        ConfigError: for any other value of that variable.
+    """
+    transport = os.environ.get("POINTSMAN_TRANSPORT") or "pointsman"
+    if transport not in {"pointsman", "kombu"}:
+        raise ConfigError(f"POINTSMAN_TRANSPORT: {transport!r} is not known; allowed: pointsman, kombu")
+    scheme, separator, rest = result_url(url).partition("://")
+    return (scheme if transport == "kombu" else _OUR_SCHEMES.get(scheme, scheme)) + separator + rest
+
+
+def result_url(url: str) -> str:
+    """The same address in Celery's words, for its results."""
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    # The number of the database goes by another name there.
+    words = [word.replace("db=", "virtual_host=", 1) if word.startswith("db=") else word for word in query.split("&")]
+    if scheme == "unix":
+        return f"redis+socket://{place}" + (f"?{'&'.join(words)}" if query else "")
+    return url

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
-from tasks.queue.address import broker_url
+from tasks.queue.address import broker_url, result_url
 
 __all__ = ["JOIN", "ROUTE", "VISIBILITY_TIMEOUT", "make_app", "model_queue"]
 
@@ -19,17 +20,28 @@ JOIN = "join"
 VISIBILITY_TIMEOUT = 3900
 
 
+#: Under which names kombu finds our transport, and what it calls them where it tells an address: there the queues are
+#: those of any Redis.
+_TRANSPORTS = {
+    "pointsman": ("tasks.queue.transport:Transport", "redis"),
+    "pointsmans": ("tasks.queue.transport:TLSTransport", "rediss"),
+    "pointsman-sentinel": ("tasks.queue.transport:SentinelTransport", "sentinel"),
+}
+for _alias, (_place, _told) in _TRANSPORTS.items():
+    TRANSPORT_ALIASES[_alias] = _place
+    Connection.resolve_aliases[_alias] = _told
+
+
 def model_queue(model: str) -> str:
     return f"model.{model}"
 
 
-def make_app(name: str, redis: str, *, models: tuple[str, ...] = ()) -> Celery:
+def make_app(name: str, redis: str, *, models: tuple[str, ...] = (), kind: type[Celery] = Celery) -> Celery:
     """An application at this Redis (a URL as redis-py takes it), with the queues of these models."""
-    app = Celery(name, set_as_current=True)
-    url = broker_url(redis)
+    app = kind(name, set_as_current=True)
     app.conf.update(
-        broker_url=url,
-        result_backend=url,
+        broker_url=broker_url(redis),
+        result_backend=result_url(redis),
         broker_connection_retry_on_startup=True,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT,
@@ -55,8 +67,6 @@ def make_app(name: str, redis: str, *, models: tuple[str, ...] = ()) -> Celery:
         worker_send_task_events=True,
         task_send_sent_event=True,
         task_track_started=False,
-        # The threads pool, until the worker brings one of its own.
-        worker_pool="threads",
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_proc_alive_timeout=30.0,

@@ -1,133 +1,142 @@
 """The way to the broker. Messages carry ids and small integers; texts stay in the ledger.
 
 Every message has a name of its own that says what it is about: publishing it again after a loss makes the same
-message, so a chord counts it once.
+message, so a chord counts it once. Messages go straight into the lists that workers take them from, a whole batch in
+one round trip, over the ledger's connections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from celery import chord, group
-from kombu.exceptions import OperationalError
-
-from tasks.errors import Unreachable
+from tasks.errors import PointsmanError, Unreachable
 from tasks.ledger.fleet import WAVE, Admitted, CallId
 from tasks.queue.app import JOIN, ROUTE, model_queue
+from tasks.queue.messages import Chord, Sender, Task
 
 if TYPE_CHECKING:
     from celery import Celery
-    from celery.canvas import Signature
 
-__all__ = ["Publisher", "Task"]
+    from tasks.ledger.store import Command, Store
+
+__all__ = ["Publisher"]
 
 #: kombu's Redis transport: 0 goes first. Only the route queue needs it; the backlog orders what waits for models.
 _BROKER_PRIORITY = {"high": 0, "normal": 3, "low": 6}
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One message."""
-
-    name: str
-    id: str
-    queue: str
-    kwargs: dict[str, Any]
-    options: dict[str, Any] = field(default_factory=dict)
+#: Commands in one pipeline.
+MOST_COMMANDS = 200
 
 
 class Publisher:
-    """Publishes on one application. Blocks on the network: never call it on an event loop's thread."""
+    """Publishes for one application over one store.
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    Each method raises `Unreachable` where Redis does not take the messages; the sweeper has them sent later. Each has a
+    twin ``commands_of_…`` that sends nothing, for who has a round trip to make anyway.
+    """
 
-    def route(self, jobs: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, store: Store, app: Celery) -> None:
+        self._store = store
+        self._sender = Sender(app, db=int(store.redis.connection_pool.connection_kwargs.get("db") or 0))
+
+    async def route(self, jobs: Iterable[tuple[str, str]]) -> None:
         """Have these jobs (id, priority) routed."""
-        self._send(
-            Task("tasks.route", f"{job}.route", ROUTE, {"job_id": job}, {"priority": _BROKER_PRIORITY[priority]})
+        await self._run(self.commands_of_route(jobs))
+
+    async def fanout(self, job: str, *, wave: int = 0) -> None:
+        """Have the parts of this wave sent."""
+        await self._run(self.commands_of_fanout(job, wave=wave))
+
+    async def calls(self, admitted: Iterable[Admitted]) -> None:
+        """Put calls into the queues of their models; parts of fan-outs stay parts of their chord."""
+        await self._run(self.commands_of_calls(admitted))
+
+    async def chord(self, job: str, wave: int, models: Sequence[str]) -> None:
+        """Send one wave of a fan-out: a chord of calls, the i-th to ``models[i]``, whose callback is the join."""
+        await self._run(self.commands_of_chord(job, wave, models))
+
+    async def join(self, job: str, *, wave: int = 0) -> None:
+        """Have a job's parts joined; harmless where they can't be yet, or were."""
+        await self._run(self.commands_of_join(job, wave=wave))
+
+    def commands_of_route(self, jobs: Iterable[tuple[str, str]]) -> list[Command]:
+        return self._sender.commands(
+            Task(
+                "tasks.route", _route_id(job), ROUTE, {"job_id": job}, _route_id(job), None, _BROKER_PRIORITY[priority]
+            )
             for job, priority in jobs
         )
 
-    def fanout(self, job: str, *, wave: int = 0) -> None:
-        """Have the parts of this wave sent."""
-        self._send([Task("tasks.fanout", f"{job}.fanout.{wave}", ROUTE, {"job_id": job, "wave": wave})])
-
-    def calls(self, admitted: Iterable[Admitted]) -> None:
-        """Put calls into the queues of their models; parts of fan-outs stay parts of their chord."""
-        self._send(self._call(call, model) for call, model in admitted)
-
-    def chord(self, job: str, wave: int, models: Sequence[str]) -> None:
-        """Send one wave of a fan-out: a chord of calls, the i-th to ``models[i]``, whose callback is the join."""
-        first = wave * WAVE
-        header = [
-            self._app.signature(
-                "tasks.call",
-                kwargs={"job_id": job, "index": index, "wave": wave},
-                options={"task_id": str(CallId(job, index, wave)), "queue": model_queue(model)},
-                immutable=True,
-            )
-            for index, model in enumerate(models, start=first)
-        ]
-        try:
-            chord(
-                group(header, app=self._app, task_id=_chord_id(job, wave)),
-                self._join_signature(job, wave),
-                app=self._app,
-            ).apply_async()
-        except (OperationalError, OSError) as error:
-            raise _unreachable(error) from error
-
-    def join(self, job: str, *, wave: int = 0) -> None:
-        """Have a job's parts joined; harmless where they can't be yet, or were."""
-        self._send([Task("tasks.join", _join_id(job, wave), JOIN, {"job_id": job, "wave": wave})])
-
-    def _call(self, call: CallId, model: str) -> Task:
-        kwargs: dict[str, Any] = {"job_id": call.job, "index": call.index}
-        options: dict[str, Any] = {}
-        if call.wave is not None:
-            kwargs["wave"] = call.wave
-            options = {
-                "group_id": _chord_id(call.job, call.wave),
-                "group_index": call.index - call.wave * WAVE,
-                "chord": self._join_signature(call.job, call.wave),
-            }
-        return Task("tasks.call", str(call), model_queue(model), kwargs, options)
-
-    def _join_signature(self, job: str, wave: int) -> Signature[Any]:
-        return self._app.signature(
-            "tasks.join",
-            kwargs={"job_id": job, "wave": wave},
-            options={"task_id": _join_id(job, wave), "queue": JOIN},
-            immutable=True,
+    def commands_of_fanout(self, job: str, *, wave: int = 0) -> list[Command]:
+        # The first wave is asked for by the route, each other by the join of the one before.
+        parent = _join_id(job, wave - 1) if wave else _route_id(job)
+        kwargs = {"job_id": job, "wave": wave}
+        return self._sender.commands(
+            [Task("tasks.fanout", _fanout_id(job, wave), ROUTE, kwargs, _route_id(job), parent)]
         )
 
-    def _send(self, tasks: Iterable[Task]) -> None:
+    def commands_of_calls(self, admitted: Iterable[Admitted]) -> list[Command]:
+        chords: dict[tuple[str, int], Chord] = {}
+        tasks: list[Task] = []
+        for call, model in admitted:
+            chord = None
+            if call.wave is not None:
+                place = (call.job, call.wave)
+                chord = chords.get(place) or chords.setdefault(place, self._chord(*place))
+            tasks.append(_call(call, model, chord))
+        return self._sender.commands(tasks)
+
+    def commands_of_chord(self, job: str, wave: int, models: Sequence[str]) -> list[Command]:
+        chord = self._chord(job, wave)
+        parts = (_call(CallId(job, index, wave), model, chord) for index, model in enumerate(models, start=wave * WAVE))
+        # The size first: the last part may end before this returns.
+        return self._sender.opening(chord, len(models)) + self._sender.commands(parts)
+
+    def commands_of_join(self, job: str, *, wave: int = 0) -> list[Command]:
+        return self._sender.commands([_join(job, wave)])
+
+    def _chord(self, job: str, wave: int) -> Chord:
+        return Chord.of(f"{job}.wave.{wave}", _join(job, wave), reply_to=self._sender.reply_to)
+
+    async def _run(self, commands: Sequence[Command]) -> None:
         try:
-            with self._app.producer_or_acquire() as producer:
-                for task in tasks:
-                    self._app.send_task(
-                        task.name,
-                        kwargs=task.kwargs,
-                        task_id=task.id,
-                        queue=task.queue,
-                        producer=producer,
-                        ignore_result=True,
-                        **task.options,
-                    )
-        except (OperationalError, OSError) as error:
-            raise _unreachable(error) from error
+            for start in range(0, len(commands), MOST_COMMANDS):
+                await self._store.run(*commands[start : start + MOST_COMMANDS])
+        except Unreachable:
+            raise
+        except PointsmanError as error:
+            # Out of memory, say. For who publishes it is the same: the messages are not there, and will be sent later.
+            raise Unreachable(f"the broker took no messages: {error}") from error
 
 
-def _chord_id(job: str, wave: int) -> str:
-    return f"{job}.wave.{wave}"
+def _call(call: CallId, model: str, chord: Chord | None) -> Task:
+    route = _route_id(call.job)
+    if call.wave is None:
+        kwargs = {"job_id": call.job, "index": call.index}
+        return Task("tasks.call", str(call), model_queue(model), kwargs, route, route)
+    return Task(
+        "tasks.call",
+        str(call),
+        model_queue(model),
+        {"job_id": call.job, "index": call.index, "wave": call.wave},
+        route,
+        _fanout_id(call.job, call.wave),
+        chord=chord,
+        group_index=call.index - call.wave * WAVE,
+    )
+
+
+def _join(job: str, wave: int) -> Task:
+    return Task("tasks.join", _join_id(job, wave), JOIN, {"job_id": job, "wave": wave}, _route_id(job))
+
+
+def _route_id(job: str) -> str:
+    return f"{job}.route"
+
+
+def _fanout_id(job: str, wave: int) -> str:
+    return f"{job}.fanout.{wave}"
 
 
 def _join_id(job: str, wave: int) -> str:
     return f"{job}.join.{wave}"
-
-
-def _unreachable(error: BaseException) -> Unreachable:
-    return Unreachable(f"the broker does not answer ({type(error).__name__}); is it running?")

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, cast
 from tasks.errors import BadInput
 from tasks.job import Candidate, Decision, Job
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot, Strategy
+from tasks.tokens import estimate, estimate_messages
 
 if TYPE_CHECKING:
     from tasks.classify.decision import Verdict
     from tasks.config import Config
 
 __all__ = ["candidates", "choose", "request_of", "spread", "strategy_named"]
-
-#: English text has about four characters a token; a model that is that close to its window is left out.
-CHARACTERS_PER_TOKEN = 4
 
 
 @cache
@@ -38,12 +36,15 @@ def strategy_named(name: str) -> Strategy:
 def candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
     """The route's models, or the one the producer named; what can't do the job has a reason, and is out.
 
-    `longest` is the length in characters of the longest section, by default that of the text or all messages.
+    `longest` are the tokens of the longest section, by default those of the text or all messages; see `tasks.tokens`.
     """
     named = (job.fixed_model,) if job.fixed_model else config.routes[route].models
     prompt = job.prompt if job.prompt is not None or not route else config.routes[route].prompt
-    length = len(prompt or "") + (_length(job) if longest is None else longest)
-    tokens = length // CHARACTERS_PER_TOKEN + (job.max_tokens or 0)
+    windowed = any(config.models[name].context_window for name in named)
+    given = 0
+    if windowed:  # a large text takes milliseconds to count
+        given = estimate(prompt or "") + (_tokens(job) if longest is None else longest)
+    tokens = given + (job.max_tokens or 0)
     found: list[Candidate] = []
     for name in named:
         window = config.models[name].context_window
@@ -52,8 +53,8 @@ def candidates(job: Job, route: str, config: Config, *, longest: int | None = No
     return tuple(found)
 
 
-def _length(job: Job) -> int:
-    return sum(len(message.content) for message in job.messages) if job.messages else len(job.question)
+def _tokens(job: Job) -> int:
+    return estimate_messages(message.content for message in job.messages) if job.messages else estimate(job.question)
 
 
 def request_of(job: Job, route: str) -> Request:

@@ -8,9 +8,7 @@ import pytest
 
 from tasks.job import FINAL
 from tasks.ledger import Admitted, CallId
-from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
-from tests.harness import Finals, fleet, wait_for
+from tests.harness import Finals, fleet, publish, wait_for
 
 
 def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_until_the_sweeper_sends_it(tmp_path):
@@ -86,7 +84,7 @@ def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
         job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
         first = running.producer.wait(job.id, timeout=20)
         joined = router.log.count("tasks.join[")
-        Publisher(make_app("again", running.valkey.url)).join(job.id)
+        publish(running.valkey.url, lambda publisher: publisher.join(job.id))
         wait_for(lambda: router.log.count("tasks.join[") >= joined + 2, "the second join")
         assert running.producer.result(job.id) == first
         assert finals.of(job.id) == 1
@@ -111,4 +109,4 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
 
 
 def _publish_call(running, job):
-    Publisher(make_app("again", running.valkey.url)).calls([Admitted(CallId(job, 0), "fast")])
+    publish(running.valkey.url, lambda publisher: publisher.calls([Admitted(CallId(job, 0), "fast")]))

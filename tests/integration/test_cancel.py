@@ -8,9 +8,7 @@ import pytest
 
 from producer import JobNotFound
 from tasks.ledger import Admitted, CallId
-from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
-from tests.harness import fleet, wait_for
+from tests.harness import fleet, publish, wait_for
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def test_the_message_of_a_job_that_was_cancelled_while_it_was_admitted_is_done_a
         running.producer.cancel(job.id)
     last = CallId(jobs[-1].id, 0)
 
-    Publisher(make_app("feeder", running.valkey.url)).calls([Admitted(last, "slow")])
+    publish(running.valkey.url, lambda publisher: publisher.calls([Admitted(last, "slow")]))
 
     worker = running.workers[1]
     wait_for(lambda: f"tasks.call[{last}] succeeded" in worker.log or "Traceback" in worker.log, "its end")

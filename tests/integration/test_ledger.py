@@ -652,7 +652,7 @@ class Notes(Publisher):
     def __init__(self):
         self.jobs = []
 
-    def route(self, jobs):
+    async def route(self, jobs):
         self.jobs = list(jobs)
 
 

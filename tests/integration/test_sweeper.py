@@ -32,16 +32,16 @@ class Notes(Publisher):
     def clear(self):
         self.routed, self.fanned_out, self.called, self.joined = [], [], [], []
 
-    def route(self, jobs):
+    async def route(self, jobs):
         self.routed += [job for job, _ in jobs]
 
-    def fanout(self, job, *, wave=0):
+    async def fanout(self, job, *, wave=0):
         self.fanned_out.append((job, wave))
 
-    def calls(self, admitted):
+    async def calls(self, admitted):
         self.called += list(admitted)
 
-    def join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
+    async def join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
         self.joined.append(job)
 
 

@@ -13,7 +13,6 @@ from ops.cli.checks import (
     check_config,
     check_extras,
     check_keys,
-    check_limits,
     check_port,
     check_python,
     check_state_dir,
@@ -81,13 +80,6 @@ def test_a_key_file_that_is_missing_fails(monkeypatch, tmp_path):
     monkeypatch.setenv("SOME_KEY_FILE", str(tmp_path / "nothing"))
     config = a_config("provider: openai, base_url: 'http://127.0.0.1:1/v1', api_key_env: SOME_KEY")
     assert levels(check_keys(config)) == ["fail"]
-
-
-def test_limits_that_are_not_enforced_are_warned_of():
-    assert check_limits(a_config()) == []
-    (found,) = check_limits(a_config("provider: simulated, rpm: 60"))
-    assert found.level == "warn"
-    assert "not enforced yet" in found.text
 
 
 def test_an_extra_is_missed_only_where_it_is_asked_for(monkeypatch):

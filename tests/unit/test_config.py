@@ -179,3 +179,31 @@ def test_a_secret_comes_from_the_environment_or_from_a_file_that_it_names(monkey
     (tmp_path / "key").unlink()
     with pytest.raises(ConfigError, match=r"^SOME_KEY_FILE: No such file"):
         read_secret("SOME_KEY")
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ("price: {input: -1}", "models.fast.price.input: Input should be greater than or equal to 0"),
+        ("price: {output: .inf}", "models.fast.price.output:"),
+        ("price: {cached: 1e9}", "models.fast.price.cached: Input should be less than or equal to 100000"),
+        ("budget_usd_per_day: 0", "models.fast.budget_usd_per_day: Input should be greater than 0"),
+        ("budget_usd_per_day: .nan", "models.fast.budget_usd_per_day:"),
+        ("rpm: 0", "models.fast.rpm:"),
+        ("hedge: {after: p99}", "models.fast.hedge.after"),
+        ("hedge: {after: 0}", "models.fast.hedge.after"),
+        ("hedge: {budget: 2}", "models.fast.hedge.budget:"),
+        ("breaker: {error_rate: 0}", "models.fast.breaker.error_rate:"),
+        ("breaker: {errors: 3}", "models.fast.breaker.errors: is not a field here; allowed: error_rate, attempts"),
+    ],
+)
+def test_absurd_limits_and_prices_are_refused_where_they_stand(model, problem):
+    text = SMALL.replace("provider: simulated", f"provider: simulated, {model}")
+    assert any(problem in line for line in problems_of(text)), problems_of(text)
+
+
+def test_limits_of_a_key_that_no_model_uses_are_a_mistake():
+    keyed = SMALL.replace("provider: simulated", "provider: simulated, api_key_env: SOME_KEY")
+    assert parse(keyed + "keys: {SOME_KEY: {rpm: 60}}").keys["SOME_KEY"].rpm == 60
+    (problem,) = problems_of(keyed + "keys: {SOME_KAY: {rpm: 60}}")
+    assert problem == "p.yaml:6: keys.SOME_KAY: no model names it as api_key_env; those that are named: SOME_KEY"

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from ops.docs import commands, pages
-from tasks.config import Config, Limits, Model, Price, Profile, Route, Schedule
-from tasks.job import FINAL, Candidate, Decision, Job, JobState, Part, PartState, Result, Usage
+from tasks.config import Breaker, Config, Hedge, KeyLimits, Limits, Model, Price, Profile, Route, Schedule
+from tasks.job import FINAL, Candidate, Decision, Job, JobState, Part, PartState, Result, Tried, Usage
 from tasks.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,6 +22,7 @@ FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("job.md", "Job"): Job,
     ("job.md", "Result"): Result,
     ("job.md", "Part"): Part,
+    ("job.md", "Tried"): Tried,
     ("job.md", "Usage"): Usage,
     ("job.md", "Decision"): Decision,
     ("job.md", "Candidate"): Candidate,
@@ -30,6 +31,9 @@ FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("configuration.md", "A route"): Route,
     ("configuration.md", "A schedule"): Schedule,
     ("configuration.md", "price"): Price,
+    ("configuration.md", "breaker"): Breaker,
+    ("configuration.md", "hedge"): Hedge,
+    ("configuration.md", "keys"): KeyLimits,
     ("configuration.md", "profile"): Profile,
     ("configuration.md", "simulation"): Simulation,
     ("configuration.md", "limits"): Limits,

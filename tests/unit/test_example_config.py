@@ -29,7 +29,7 @@ def test_what_the_example_leaves_out_is_valid_too():
 
     config = parse(text, source="pointsman.yaml", folder=REPOSITORY)
 
-    assert set(config.models) == {"fast", "careful", "real", "small"}
+    assert set(config.models) == {"fast", "careful", "real", "claude", "google", "small"}
     assert config.schedules["nightly"].batch.name == "nightly.jsonl"
 
 

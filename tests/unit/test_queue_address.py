@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.errors import ConfigError
-from tasks.queue.address import ADDRESS_FILE, DEFAULT_REDIS, broker_url, redis_url, state_dir
+from tasks.queue.address import ADDRESS_FILE, DEFAULT_REDIS, broker_url, redis_url, result_url, state_dir
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +58,26 @@ def test_the_state_directory_is_the_one_that_is_named(monkeypatch, tmp_path):
     assert state_dir() == tmp_path / "mine"
 
 
-def test_celery_has_a_word_of_its_own_for_a_unix_socket():
-    assert broker_url("unix:///run/x.sock") == "redis+socket:///run/x.sock"
-    assert broker_url("redis://host:1/0") == "redis://host:1/0"
+@pytest.mark.parametrize(
+    ("url", "ours", "celery"),
+    [
+        ("redis://user:word@host:1/2", "pointsman://user:word@host:1/2", "redis://user:word@host:1/2"),
+        ("rediss://host:1/2", "pointsmans://host:1/2", "rediss://host:1/2"),
+        ("unix:///run/x.sock", "pointsman+socket:///run/x.sock", "redis+socket:///run/x.sock"),
+        (
+            "unix:///run/x.sock?db=3",
+            "pointsman+socket:///run/x.sock?virtual_host=3",
+            "redis+socket:///run/x.sock?virtual_host=3",
+        ),
+    ],
+)
+def test_celery_has_words_of_its_own_for_an_address(monkeypatch, url, ours, celery):
+    assert (broker_url(url), result_url(url)) == (ours, celery)
+    monkeypatch.setenv("POINTSMAN_TRANSPORT", "kombu")
+    assert broker_url(url) == celery
+
+
+def test_a_transport_that_is_not_known_is_refused(monkeypatch):
+    monkeypatch.setenv("POINTSMAN_TRANSPORT", "amqp")
+    with pytest.raises(ConfigError, match=r"^POINTSMAN_TRANSPORT: 'amqp' is not known; allowed: pointsman, kombu"):
+        broker_url("redis://host:1/0")

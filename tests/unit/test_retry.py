@@ -4,8 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import BadRequest, ConnectionFailed, ModelNotFound, RateLimited, TimedOut, Unauthorized
-from tasks.retry import Fail, Retry, decide
+from tasks.errors import (
+    BadRequest,
+    ConnectionFailed,
+    ContentRefused,
+    ContextTooLong,
+    ModelNotFound,
+    Overloaded,
+    QuotaExhausted,
+    RateLimited,
+    TimedOut,
+    Unauthorized,
+)
+from tasks.job import Tried
+from tasks.retry import MOST_THROTTLED, Bounds, Fail, Retry, decide, note, unspent
+
+ONE = Bounds({"fast": 3})
+TWO = Bounds({"fast": 3, "slow": 3})
 
 
 class Highest(random.Random):
@@ -15,35 +30,102 @@ class Highest(random.Random):
         return max(a, b)
 
 
-@pytest.mark.parametrize("error_type", [BadRequest, Unauthorized, ModelNotFound])
-def test_a_permanent_error_is_never_tried_again(error_type):
-    decision = decide(error_type("fast", "no"), 1, limit=5, rng=random.Random(0))
+def decided(error, times=1, *, bounds=ONE, tried=(), rng=None):
+    """What follows when `error` has ended the last of so many attempts that all ended like this."""
+    for _ in range(times):
+        tried = note(tried, error.model, error)
+    return decide(error, tried, bounds, rng=rng or random.Random(0))
+
+
+@pytest.mark.parametrize("error_type", [BadRequest, ContentRefused])
+def test_what_is_wrong_with_the_input_is_never_tried_again_not_even_elsewhere(error_type):
+    decision = decided(error_type("fast", "no"), bounds=TWO)
 
     assert isinstance(decision, Fail)
     assert "fast" in decision.reason
 
 
+@pytest.mark.parametrize("error_type", [Unauthorized, ModelNotFound, QuotaExhausted])
+def test_a_model_that_serves_nobody_is_left_for_the_next_candidate_at_once(error_type):
+    assert decided(error_type("fast", "no"), bounds=TWO) == Retry(0.0, ("slow",))
+
+
+@pytest.mark.parametrize("error_type", [Unauthorized, ModelNotFound])
+def test_without_another_candidate_a_wrong_key_or_name_fails_the_part(error_type):
+    assert isinstance(decided(error_type("fast", "no")), Fail)
+
+
+def test_without_another_candidate_a_spent_quota_is_waited_for():
+    decision = decided(QuotaExhausted("fast", "spent", retry_after=60))
+
+    assert isinstance(decision, Retry)
+    assert decision.among == ("fast",)
+    assert decision.delay_s >= 60
+
+
 def test_the_last_allowed_attempt_is_not_followed_by_another():
     error = TimedOut("fast", "no answer in 60 s")
 
-    assert isinstance(decide(error, 2, limit=3, rng=random.Random(0)), Retry)
-    last = decide(error, 3, limit=3, rng=random.Random(0))
+    assert isinstance(decided(error, 2), Retry)
+    last = decided(error, 3)
     assert isinstance(last, Fail)
     assert "3 of 3 attempts" in last.reason
+
+
+def test_when_the_attempts_of_a_model_are_used_up_the_next_one_is_asked_at_once_and_then_all_reasons_are_told():
+    again = decided(TimedOut("fast", "slow"), 2, bounds=TWO)
+    # The other one takes it only if the first is closed by then.
+    assert (again.among, again.spare) == (("fast",), ("slow",))
+    assert decided(TimedOut("fast", "slow"), 3, bounds=TWO) == Retry(0.0, ("slow",))
+
+    tried = (Tried(model="fast", attempts=3, error="timed_out"),)
+    last = decided(Overloaded("slow", "503"), 3, bounds=TWO, tried=tried)
+
+    assert isinstance(last, Fail)
+    assert "fast: timed_out after 3, slow: overloaded after 3" in last.reason
+
+
+def test_a_rate_limit_costs_no_attempt_and_asks_another_candidate_first():
+    error = RateLimited("fast", "429", retry_after=9)
+
+    assert decided(error, 5, bounds=TWO) == Retry(0.0, ("slow",))
+    again = decided(error, 5)
+    assert isinstance(again, Retry)
+    assert again.delay_s >= 9
+    assert isinstance(decided(error, MOST_THROTTLED), Fail)
+
+
+def test_what_is_too_long_goes_to_a_larger_window_alone():
+    bounds = Bounds({"fast": 3, "slow": 3, "huge": 3}, {"fast": 100, "slow": 50, "huge": 1000})
+
+    assert decided(ContextTooLong("fast", "no"), bounds=bounds) == Retry(0.0, ("huge",))
+    assert isinstance(decided(ContextTooLong("huge", "no"), bounds=bounds), Fail)
+    # Where a window is not known it may be large enough.
+    assert decided(ContextTooLong("fast", "no"), bounds=TWO) == Retry(0.0, ("slow",))
+
+
+def test_the_whole_part_is_bounded_by_attempts_and_by_time():
+    error = Overloaded("fast", "503")
+
+    assert isinstance(decided(error, 2, bounds=Bounds({"fast": 3, "slow": 3}, most=2)), Fail)
+    assert isinstance(decided(error, 1, bounds=Bounds({"fast": 3, "slow": 3}, most=2)), Retry)
+    assert isinstance(decided(error, 1, bounds=Bounds({"fast": 3}, seconds=0.5), rng=Highest()), Fail)
+    assert isinstance(decided(error, 3, bounds=Bounds({"fast": 3, "slow": 3}, seconds=0)), Fail)
+    assert isinstance(decided(error, 1, bounds=Bounds({"fast": 3}, seconds=9), rng=Highest()), Retry)
 
 
 def test_the_ceiling_doubles_from_half_a_second_to_thirty():
     error = ConnectionFailed("fast", "refused")
 
-    delays = [decide(error, attempt, limit=99, rng=Highest()) for attempt in range(1, 10)]
+    delays = [decided(error, times, bounds=Bounds({"fast": 99}), rng=Highest()) for times in range(1, 10)]
 
-    assert delays == [Retry(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)]
+    assert delays == [Retry(s, ("fast",)) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)]
 
 
 def test_one_seed_gives_one_delay():
     error = TimedOut("fast", "slow")
 
-    first, second = (decide(error, 3, limit=9, rng=random.Random(7)) for _ in range(2))
+    first, second = (decided(error, 2, rng=random.Random(7)) for _ in range(2))
 
     assert first == second
 
@@ -52,22 +134,54 @@ def test_calls_held_back_together_return_apart():
     error = RateLimited("fast", "429", status=429, retry_after=10)
     rng = random.Random(0)
 
-    delays = {decide(error, 1, limit=3, rng=rng) for _ in range(20)}
-
-    assert len(delays) == 20
+    assert len({decided(error, rng=rng).delay_s for _ in range(20)}) == 20
 
 
-@given(
-    attempt=st.integers(1, 10**6),
-    asked=st.none() | st.floats(allow_nan=True, allow_infinity=True),
-    seed=st.integers(0, 99),
-)
-def test_the_delay_is_at_least_what_was_asked_for_and_always_bounded(attempt, asked, seed):
-    error = RateLimited("fast", "429", status=429, retry_after=asked)
-
-    decision = decide(error, attempt, limit=10**7, rng=random.Random(seed))
+@given(asked=st.none() | st.floats(allow_nan=True, allow_infinity=True), times=st.integers(1, 49), seed=st.integers(0))
+def test_the_delay_is_at_least_what_was_asked_for_and_always_bounded(asked, times, seed):
+    decision = decided(RateLimited("fast", "429", retry_after=asked), times, rng=random.Random(seed))
 
     assert isinstance(decision, Retry)
     assert 0 <= decision.delay_s <= 330
     if asked is not None and asked > 0:
         assert decision.delay_s >= min(asked, 300)
+
+
+ERRORS = (TimedOut, Overloaded, RateLimited, Unauthorized, QuotaExhausted, ContextTooLong, BadRequest)
+
+
+@given(
+    attempts=st.dictionaries(st.sampled_from("abcd"), st.integers(1, 4), min_size=1),
+    most=st.none() | st.integers(1, 9),
+    errors=st.lists(st.sampled_from(ERRORS), min_size=1, max_size=400),
+    seed=st.integers(0),
+)
+def test_whatever_fails_how_every_part_comes_to_an_end_and_no_model_is_asked_too_often(attempts, most, errors, seed):
+    bounds, rng, tried = Bounds(attempts, most=most), random.Random(seed), ()
+    model = next(iter(attempts))
+    for error_type in errors:
+        assert model in unspent(tried, bounds)
+        error = error_type(model, "no")
+        tried = note(tried, model, error)
+        decision = decide(error, tried, bounds, rng=rng)
+        if isinstance(decision, Fail):
+            break
+        assert decision.among
+        model = rng.choice(decision.among)
+    else:
+        # Only what costs time alone can go on for so long.
+        assert sum(item.throttled for item in tried) > len(errors) - 17
+    for item in tried:
+        assert item.attempts <= attempts[item.model]
+        assert item.throttled <= MOST_THROTTLED
+
+
+def test_what_was_tried_is_kept_in_the_order_of_the_last_word():
+    tried = note((), "a", TimedOut("a", "x"))
+    tried = note(tried, "b", RateLimited("b", "x"))
+    tried = note(tried, "a", None)
+
+    assert tried == (
+        Tried(model="b", throttled=1, error="rate_limited"),
+        Tried(model="a", attempts=2, error=None),
+    )

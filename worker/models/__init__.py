@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tasks.config import Config, Model, read_secret
 from tasks.errors import ConfigError
+from worker.models import anthropic, gemini
+from worker.models.anthropic import AnthropicClient
+from worker.models.embeddings import Embeddings
+from worker.models.gemini import GeminiClient
+from worker.models.http import Http, Transport
 from worker.models.openai import OpenAIClient
+from worker.models.structured import Structured
 
 if TYPE_CHECKING:
     from tasks.ports import ModelClient
@@ -16,32 +24,83 @@ __all__ = ["EMBEDDED_URL", "Clients", "base_url_of"]
 
 #: Where `pointsman up` tells its workers that the embedded models of each provider are.
 EMBEDDED_URL = {"simulated": "POINTSMAN_SIMULATED_URL", "local": "POINTSMAN_LOCAL_URL"}
+#: Where the APIs of the others are.
+DEFAULT_URL = {
+    "anthropic": "https://api.anthropic.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+}
 
 
 class Clients:
-    """`tasks.ports.ModelClients`. Belongs to one event loop."""
+    """`tasks.ports.ModelClients`. Belongs to one event loop, and all its clients share their connections."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._made: dict[str, OpenAIClient] = {}
+        self._transport = Transport()
+        self._made: dict[str, ModelClient] = {}
 
     def of(self, model: str) -> ModelClient:
         client = self._made.get(model)
         if client is None:
-            client = self._made[model] = _make(model, self._config.models[model])
+            client = Structured(model, _make(model, self._config.models[model], self._transport))
+            self._made[model] = client
         return client
 
+    def embeddings(self, model: str) -> Embeddings:
+        """What makes vectors with a model that is served by OpenAI's API.
+
+        Raises:
+            ConfigError: for a model of another API.
+        """
+        settings = self._config.models[model]
+        if settings.provider in DEFAULT_URL:
+            raise ConfigError(f"models.{model}: provider {settings.provider} has no embeddings here; use openai")
+        url = base_url_of(model, settings)
+        http = _http(model, settings, url, _bearer(_key_of(settings)), self._transport)
+        return Embeddings(model, settings.model or model, http)
+
     async def close(self) -> None:
-        for client in self._made.values():
-            await client.close()
+        await self._transport.aclose()
 
 
-def _make(name: str, model: Model) -> OpenAIClient:
-    return OpenAIClient(
+def _make(name: str, model: Model, transport: Transport) -> ModelClient:
+    url = base_url_of(name, model)
+    key = _key_of(model)
+    if model.provider == "anthropic":
+        version = model.api_version or anthropic.DEFAULT_VERSION
+        headers = anthropic.headers_of(key, version)
+        root, _ = _versioned(url)
+        return AnthropicClient(name, _http(name, model, root, headers, transport), version=version)
+    if model.provider == "gemini":
+        root, version = _versioned(url)
+        http = _http(name, model, root, gemini.headers_of(key), transport)
+        return GeminiClient(name, http, version=version or gemini.DEFAULT_VERSION)
+    return OpenAIClient(name, _http(name, model, url, _bearer(key), transport), url)
+
+
+def _http(name: str, model: Model, url: str, headers: Mapping[str, str], transport: Transport) -> Http:
+    return Http(
         name,
-        base_url_of(name, model),
-        api_key=read_secret(model.api_key_env) if model.api_key_env else None,
+        url,
+        headers,
+        transport,
+        connect_timeout=model.connect_timeout,
+        first_byte_timeout=model.first_byte_timeout,
     )
+
+
+def _key_of(model: Model) -> str | None:
+    return read_secret(model.api_key_env) if model.api_key_env else None
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _versioned(url: str) -> tuple[str, str]:
+    """The address, and the version at its end, such as ``v1beta``, if it has one: people write it with and without."""
+    root, _, last = url.rstrip("/").rpartition("/")
+    return (root, last) if re.fullmatch(r"v\d\w*", last) else (url, "")
 
 
 def base_url_of(name: str, model: Model) -> str:
@@ -52,6 +111,8 @@ def base_url_of(name: str, model: Model) -> str:
     """
     if model.base_url is not None:
         return model.base_url
+    if model.provider in DEFAULT_URL:
+        return DEFAULT_URL[model.provider]
     variable = EMBEDDED_URL[model.provider]
     url = os.environ.get(variable)
     if not url:

@@ -1,49 +1,72 @@
-"""OpenAI's chat completions: OpenAI itself, vLLM, Ollama, Mistral, and our embedded models."""
+"""OpenAI's chat completions: OpenAI itself, vLLM, Ollama, Mistral, Gemini's compatible address, our embedded models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from tasks.errors import BadReply
+from tasks.errors import BadReply, ContentRefused
 from tasks.job import Usage
 from tasks.ports import ModelReply, ModelRequest
+from tasks.schema import is_closed
+from worker.models.faults import fault_in
 from worker.models.http import Http
+from worker.models.reading import MISSHAPEN, follow, json_of, timing_of
+from worker.models.sse import Event
 
 __all__ = ["OpenAIClient"]
+
+_PATH = "chat/completions"
+#: Old and rare words for the reasons of an end; the others are OpenAI's own.
+_FINISH = {"function_call": "tool_calls", "max_tokens": "length", "model_length": "length", "eos": "stop", "": "stop"}
+#: Where a server's name for a field is not the one that most servers know. OpenAI's reasoning models refuse
+#: max_tokens, most other servers don't know its successor; Mistral refuses fields that it doesn't know.
+_DIALECTS: Mapping[str, Mapping[str, str]] = {
+    "api.openai.com": {"max_tokens": "max_completion_tokens"},
+    "api.mistral.ai": {"seed": "random_seed", "stream_options": ""},
+}
 
 
 class OpenAIClient:
     """A `tasks.ports.ModelClient`."""
 
-    def __init__(self, name: str, base_url: str, *, api_key: str | None) -> None:
+    def __init__(self, name: str, http: Http, base_url: str) -> None:
         self._name = name
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = Http(name, base_url, headers)
-
-    async def close(self) -> None:
-        await self._http.close()
+        self._http = http
+        self._dialect = _DIALECTS.get(urlsplit(base_url).hostname or "", {})
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        reply = await self._http.post("chat/completions", body_of(request), timeout=request.timeout)
-        return self._read(reply.data)
-
-    def _read(self, data: Mapping[str, Any]) -> ModelReply:
+        answer = await self._http.post(_PATH, self._body(request), timing_of(request))
+        data = answer.data
+        if data.get("error") and not data.get("choices"):
+            raise fault_in(self._name, data)
         try:
             choice = data["choices"][0]
-            text = choice["message"]["content"]
-            usage = data.get("usage") or {}
-            tokens = Usage(
-                input_tokens=int(usage.get("prompt_tokens") or 0),
-                output_tokens=int(usage.get("completion_tokens") or 0),
-            )
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            message = choice["message"]
+            text = text_of(message.get("content"))
+            finish = finish_of(choice.get("finish_reason"))
+            refusal = message.get("refusal")
+            usage = usage_of(data.get("usage"))
+        except MISSHAPEN:
             raise BadReply(self._name, "answered with JSON that is no chat completion; is base_url right?") from None
-        if text is None:
-            text = ""
-        if not isinstance(text, str):
-            raise BadReply(self._name, "answered with content that is no text")
-        return ModelReply(text, tokens, str(choice.get("finish_reason") or "stop"), data.get("simulated") is True)
+        if (refusal and not text) or finish == "content_filter":
+            raise _refused(self._name, finish)
+        simulated = data.get("simulated") is True
+        return ModelReply(text, usage, finish, simulated, answer.rate_limits, answer.first_byte_s)
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
+        body = self._body(request) | {"stream": True}
+        if "stream_options" not in self._dialect:
+            body["stream_options"] = {"include_usage": True}
+        return follow(self._http, _PATH, body, request, _Stream(self._name))
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        body = body_of(request)
+        for plain, own in self._dialect.items():
+            if plain in body:
+                body[own] = body.pop(plain)
+        return body
 
 
 def body_of(request: ModelRequest) -> dict[str, Any]:
@@ -56,4 +79,92 @@ def body_of(request: ModelRequest) -> dict[str, Any]:
         value = getattr(request, field)
         if value is not None:
             body[field] = value
+    if request.response_schema is not None:
+        schema = {"name": "answer", "schema": request.response_schema, "strict": is_closed(request.response_schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
+
+
+class _Stream:
+    """Chunks of one completion, ended by ``[DONE]``; a reason to finish counts as the end where that is missing."""
+
+    def __init__(self, name: str) -> None:
+        self.done = False
+        self._name = name
+        self._pieces: list[str] = []
+        self._finish: str | None = None
+        self._refused = False
+        self._usage = Usage()
+        self._simulated = False
+
+    def feed(self, event: Event) -> str:
+        if event.data.startswith("[DONE]"):
+            self.done = True
+            return ""
+        data = json_of(event, self._name)
+        if data.get("error") or data.get("object") == "error" or event.name == "error":
+            raise fault_in(self._name, data)
+        try:
+            # Some servers send the usage with the last piece, some with each, OpenAI in a chunk of its own.
+            if data.get("usage"):
+                self._usage = usage_of(data["usage"])
+            self._simulated = self._simulated or data.get("simulated") is True
+            if not (choices := data.get("choices") or ()):
+                return ""
+            choice = choices[0]
+            if choice.get("finish_reason") is not None:
+                self._finish = finish_of(choice["finish_reason"])
+            delta = choice.get("delta") or {}
+            piece = text_of(delta.get("content"))
+            self._refused = self._refused or bool(delta.get("refusal"))
+        except MISSHAPEN:
+            raise BadReply(self._name, "streamed JSON that is no chat completion; is base_url right?") from None
+        self._pieces.append(piece)
+        return piece
+
+    def reply(self) -> ModelReply:
+        text = "".join(self._pieces)
+        if (self._refused and not text) or self._finish == "content_filter":
+            raise _refused(self._name, self._finish or "refusal")
+        if self._finish is None and not self.done:
+            raise BadReply(self._name, "ended its stream in the middle of the answer")
+        return ModelReply(text, self._usage, self._finish or "stop", self._simulated)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message: a string, nothing, or a list of parts (Mistral puts its reasoning into others).
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type", "text") == "text")
+    if not isinstance(content, str):
+        raise TypeError
+    return content
+
+
+def usage_of(usage: Any) -> Usage:
+    """Tokens; none where the server doesn't count."""
+    if not usage:
+        return Usage()
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    return Usage(
+        input_tokens=int(usage.get("prompt_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or 0),
+        cached_tokens=int(cached or 0),
+        reasoning_tokens=int(reasoning or 0),
+    )
+
+
+def finish_of(reason: Any) -> str:
+    word = str(reason or "")
+    return _FINISH.get(word, word)
+
+
+def _refused(name: str, finish: str) -> ContentRefused:
+    word = "content_filter" if finish == "content_filter" else "refusal"
+    return ContentRefused(name, f"the provider blocks this answer ({word}); change the input")

@@ -1,0 +1,198 @@
+"""Ours, as a contestant: a Valkey server, a router and workers as `pointsman up` starts them, a producer in here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+from urllib.request import urlopen
+
+import yaml
+
+from ops.bench.process import serving
+from ops.embedded.server import ValkeyServer
+from ops.processes import Child
+from ops.stack import ROUTER_CALLS
+from producer import AsyncProducer
+from tasks.errors import PointsmanError
+from tasks.job import FINAL
+
+__all__ = ["TEXT", "Fleet", "MockModel", "Valkey"]
+
+#: The same request as the peers send (`ops.bench.peers.bare.REQUEST`).
+TEXT = "some work to be done"
+#: Jobs that are submitted in one round trip, and whose states are asked in one.
+CHUNK = 500
+#: Seconds between two looks at what isn't done yet; the process that looks is not measured.
+GLANCE = 0.05
+#: Seconds that a round may take beside 0.1 a call: then something is stuck.
+PATIENCE = 60.0
+
+
+class Valkey:
+    """A server of the benchmark's own, as an async context."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = ValkeyServer(folder)
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._server.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._server.stop)
+
+
+class MockModel:
+    """`ops.bench.mock` as a process. `url` is its root."""
+
+    def __init__(self, folder: Path, *, latency: float, name: str = "mock") -> None:
+        self._folder, self._latency, self._name = folder, latency, name
+        self._ends = AsyncExitStack()
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        command = ["-m", "ops.bench.mock", "--latency", str(self._latency)]
+        await self._ends.enter_async_context(serving(self._name, command, folder=self._folder, env={}))
+        self.url = (self._folder / f"{self._name}.ready").read_text().strip()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._ends.aclose()
+
+    async def reset(self) -> None:
+        await asyncio.to_thread(_get, f"{self.url}/reset")
+
+    async def stats(self) -> dict[str, int]:
+        """Since the last reset: requests, answered, broken, in_flight, peak_in_flight."""
+        return await asyncio.to_thread(_get, f"{self.url}/stats")
+
+
+def _get(url: str) -> dict[str, int]:
+    with urlopen(url, timeout=10) as answer:  # noqa: S310 - an address of our own on loopback
+        return dict(json.load(answer))
+
+
+class Fleet:
+    """`models` are names with capacities; each gets one worker process, or only those that `workers` name."""
+
+    def __init__(
+        self, folder: Path, mock: MockModel, models: Mapping[str, int], *, workers: Sequence[str] | None = None
+    ) -> None:
+        self._folder, self._mock, self._models = folder, mock, models
+        self._first = tuple(models) if workers is None else tuple(workers)
+        self._ends = AsyncExitStack()
+        self.valkey = Valkey(folder / "state")
+        self.router: Child
+        self.workers: dict[str, Child] = {}
+        self.producer: AsyncProducer
+
+    async def __aenter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            await self._start()
+        except BaseException:
+            await self._ends.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._ends.aclose()
+
+    async def _start(self) -> None:
+        await self._ends.enter_async_context(self.valkey)
+        config = {
+            "models": {
+                name: {"provider": "openai", "model": "mock", "base_url": f"{self._mock.url}/v1", "capacity": capacity}
+                for name, capacity in self._models.items()
+            },
+            "routes": {
+                "work": {"keywords": ["work"], "models": list(self._models)},
+                "rest": {"models": list(self._models)},
+            },
+            "default_route": "rest",
+        }
+        self._config = self._folder / "pointsman.yaml"
+        self._config.write_text(yaml.safe_dump(config))
+        self.producer = await self._ends.enter_async_context(AsyncProducer(self._config, redis=self.valkey.url))
+        # Together: what they need to start is mostly CPU, but not all.
+        router, *_ = await asyncio.gather(
+            self._worker("router", "route,join", ROUTER_CALLS, {}), *(self.start_worker(name) for name in self._first)
+        )
+        self.router = router
+
+    async def start_worker(self, model: str, env: Mapping[str, str] | None = None) -> Child:
+        child = await self._worker(f"worker-{model}", f"model.{model}", self._models[model], env or {})
+        self.workers[model] = child
+        return child
+
+    async def stop_worker(self, model: str) -> None:
+        """End it, and don't wait for what it runs."""
+        child = self.workers.pop(model)
+        await asyncio.to_thread(child.kill)
+
+    async def _worker(self, name: str, queues: str, concurrency: int, more: Mapping[str, str]) -> Child:
+        # The words of `ops.stack`: what is measured is what runs.
+        command = ["-m", "celery", "-A", "worker", "worker", "-Q", queues, "-c", str(concurrency), "-n", f"{name}@%h"]
+        command += ["-l", "INFO", "--without-gossip", "--without-mingle"]
+        env = {
+            "POINTSMAN_CONFIG": str(self._config), "POINTSMAN_REDIS_URL": self.valkey.url,
+            "POINTSMAN_STATE_DIR": str(self._folder / "state"), "OPENBLAS_NUM_THREADS": "1", **more,
+        }  # fmt: skip
+        context = serving(name, command, folder=self._folder, env=env, ready_variable="POINTSMAN_READY_FILE")
+        return await self._ends.enter_async_context(context)
+
+    def pids(self, *models: str) -> dict[str, int]:
+        """Processes by role: the workers of these models (by default all) count as one role each."""
+        chosen = models or tuple(self.workers)
+        roles = {"worker" if len(chosen) == 1 else f"worker-{name}": self.workers[name].pid for name in chosen}
+        roles |= {"router": self.router.pid, "valkey": self.valkey.pid}
+        return {role: pid for role, pid in roles.items() if pid is not None}
+
+    async def submit(self, jobs: int, *, model: str | None) -> list[str]:
+        """Submit so many single jobs; without a `model` they are classified and routed."""
+        ids: list[str] = []
+        request = {"text": TEXT} | ({"model": model} if model is not None else {})
+        for start in range(0, jobs, CHUNK):
+            accepted = await self.producer.submit_many([request] * min(CHUNK, jobs - start))
+            ids += [job.id for job in accepted]
+        return ids
+
+    async def wait(self, ids: Sequence[str]) -> int:
+        """Wait until all these jobs have ended; returns how many succeeded.
+
+        Raises:
+            PointsmanError: if they haven't ended in time.
+        """
+        left, good = list(ids), 0
+        end = asyncio.get_running_loop().time() + PATIENCE + len(ids) / 10
+        while left:
+            # In the order of submission, so that whoever has not ended stands in front.
+            head, rest = left[:CHUNK], left[CHUNK:]
+            states = await self.producer.ledger.jobs.states(head)
+            good += states.count("succeeded")
+            waiting = [job for job, state in zip(head, states, strict=True) if state not in FINAL]
+            left = waiting + rest
+            if len(waiting) == len(head) or not rest:
+                await asyncio.sleep(GLANCE)
+            if asyncio.get_running_loop().time() > end:
+                # The logs go with the folder: their ends are told now.
+                logs = "\n".join(
+                    f"{child.name}: {child.last_words()}" for child in (self.router, *self.workers.values())
+                )
+                raise PointsmanError(f"{len(left)} of {len(ids)} jobs have not ended\n{logs}")
+        return good
+
+    async def run(self, jobs: int, *, model: str | None) -> int:
+        return await self.wait(await self.submit(jobs, model=model))

@@ -1,0 +1,114 @@
+"""Processes of a benchmark: servers that say when they are ready, and peers that are told what to run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.processes import Child
+from tasks.errors import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Driven", "driven", "serving", "until"]
+
+#: Seconds within which a process must be ready: LiteLLM alone takes a good part of it to import.
+START_TIMEOUT = 90.0
+#: Seconds to end by itself; then it is killed.
+GRACE = 15.0
+
+
+async def until(condition: Callable[[], bool], what: str, *, within: float = START_TIMEOUT) -> None:
+    """Wait for something that sends no event.
+
+    Raises:
+        Unreachable: naming `what`, past `within` seconds.
+    """
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            raise Unreachable(f"{what} did not happen within {within:g} s")
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def serving(
+    name: str, command: Sequence[str], *, folder: Path, env: Mapping[str, str], ready_variable: str = ""
+) -> AsyncIterator[Child]:
+    """A process that runs while the context is entered; its log is ``<name>.log`` in `folder`.
+
+    It makes the file ``<name>.ready`` once it answers, whose path it has from the variable `ready_variable`, or else
+    from its option ``--ready-file``.
+
+    Raises:
+        Unreachable: if it ends or isn't ready in time; the end of its log is in the message.
+    """
+    ready = folder / f"{name}.ready"
+    words = [sys.executable, *command] + ([] if ready_variable else ["--ready-file", str(ready)])
+    child = Child(
+        name,
+        words,
+        env={**env, ready_variable or "BENCH_READY_FILE": str(ready)},
+        log=folder / f"{name}.log",
+        ready=ready,
+    )
+    child.start()
+    try:
+        await until(lambda: child.exit_code is not None or child.is_ready, f"the start of {name}")
+        if child.exit_code is not None:
+            raise Unreachable(f"{name} ended with exit code {child.exit_code}:\n{child.last_words(12)}")
+        yield child
+    finally:
+        child.kill()  # nothing of it is wanted any more
+
+
+class Driven:
+    """A peer that runs what it is told on stdin, a JSON object a line, and says on stdout how it went."""
+
+    def __init__(self, name: str, process: Process) -> None:
+        self.name = name
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def run(self, **order: Any) -> dict[str, Any]:
+        """Raises `Unreachable` if it ended instead; its own words stand on stderr."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        await self._process.stdin.drain()
+        answer = await self._process.stdout.readline()
+        if not answer:
+            raise Unreachable(f"{self.name} ended with exit code {await self._process.wait()}")
+        return dict(json.loads(answer))
+
+
+@asynccontextmanager
+async def driven(name: str, module: str, *, env: Mapping[str, str]) -> AsyncIterator[Driven]:
+    """``python -m module`` as a `Driven`; ready when it has printed its first line."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, env={**os.environ, **env}, stdin=PIPE, stdout=PIPE
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if not await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT):
+            raise Unreachable(f"{name} ended with exit code {await process.wait()}")
+        yield Driven(name, process)
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), GRACE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

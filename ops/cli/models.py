@@ -1,0 +1,103 @@
+"""``pointsman models``: what is configured, and how the fleet stands with each model now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ops.cli.command import AsJson
+
+if TYPE_CHECKING:
+    from tasks.config import Config, Model
+    from tasks.ledger.limits import Gate
+
+__all__ = ["models"]
+
+#: Seconds that the list waits for Redis: it can do without.
+PATIENCE = 1.0
+
+
+async def models(*, as_json: AsJson = False) -> None:
+    """List the models, their prices and routes, and their limits.
+
+    With Redis in reach breakers, calls in flight and the use of the last minute are shown; without, what is configured.
+
+        pointsman models --config pointsman.yaml
+    """
+    from ops.cli.context import load_config
+    from ops.cli.render import note, print_json, print_table
+
+    config = load_config()
+    gates, remark = await _gates(config)
+    used = {name: [route for route, known in config.routes.items() if name in known.models] for name in config.models}
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "provider": model.provider,
+                    "model": model.model or name,
+                    "capacity": model.capacity,
+                    "price": model.price.model_dump(),
+                    "routes": used[name],
+                    "limits": {
+                        "rpm": model.rpm,
+                        "tpm": model.tpm,
+                        "budget_usd_per_day": model.budget_usd_per_day,
+                        "key": model.api_key_env,
+                    },
+                    "now": asdict(gates[name]) if name in gates else None,
+                }
+                for name, model in config.models.items()
+            ]
+        )
+        return
+    rows = [
+        (name, model.provider, model.model or name, str(model.capacity), _price(model), ", ".join(used[name]) or "-")
+        for name, model in config.models.items()
+    ]
+    head = ("model", "provider", "its name there", "capacity", "$/M in, out", "routes")
+    print_table(head, rows, whole=("model", "provider"), right=("capacity", "$/M in, out"))
+    if gates:
+        print()
+        head = ("model", "running", "requests/min", "tokens/min", "$ today", "breaker")
+        states = [(name, *_now(model, gates[name])) for name, model in config.models.items()]
+        print_table(head, states, whole=("model",), right=head[1:5])
+    if remark:
+        note(remark)
+
+
+async def _gates(config: Config) -> tuple[dict[str, Gate], str]:
+    """How the fleet stands with each model; none, and why, where that can't be known."""
+    from ops.cli.context import open_ledger
+    from tasks.errors import PointsmanError
+
+    try:
+        async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:
+            return await ledger.limits.gates(tuple(config.models)), ""
+    except PointsmanError as error:
+        return {}, f"only what is configured is shown: {error}"
+
+
+def _now(model: Model, gate: Gate) -> tuple[str, ...]:
+    breaker = gate.breaker
+    if gate.breaker == "open":
+        breaker += f" {gate.opens_in_s:.0f} s ({gate.why})"
+    elif gate.held_s:
+        breaker += f", held {gate.held_s:.0f} s"
+    return (
+        _of(gate.running, gate.most),
+        _of(gate.requests, model.rpm),
+        _of(gate.tokens, model.tpm),
+        _of(round(gate.spent_usd, 4), model.budget_usd_per_day),
+        breaker,
+    )
+
+
+def _of(used: float, most: float | None) -> str:
+    return f"{used:g}" if most is None else f"{used:g}/{most:g}"
+
+
+def _price(model: Model) -> str:
+    price = model.price
+    return f"{price.input:.2f}, {price.output:.2f}" if price.input or price.output else "free"

@@ -1,0 +1,214 @@
+"""One attempt at a model: take what the limits of the fleet ask for, ask, say how it went.
+
+An attempt that took something owes a report, whatever becomes of it: answered, failed, broken off, or never sent. The
+report travels with the next step of the ledger; where none follows, the lease lapses by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from celery.utils.log import get_task_logger
+
+from tasks.cost import cost_of
+from tasks.errors import (
+    ModelError,
+    PermanentModelError,
+    PointsmanError,
+    RateLimited,
+    RetryableModelError,
+    SchemaMismatch,
+    TimedOut,
+    UnusableModelError,
+)
+from tasks.job import Usage
+from tasks.ledger.fleet import LEASE, CallId
+from tasks.ledger.limits import Ask, Grant, Outcome, Refusal, granted_of, hold_of
+from tasks.telemetry import Attempt as Event
+
+if TYPE_CHECKING:
+    from tasks.config import Model
+    from tasks.ledger import Claim
+    from tasks.ledger.store import Command
+    from tasks.ports import ModelClient, ModelReply, ModelRequest, Ports
+
+__all__ = ["Attempt", "Broke", "give_back", "take"]
+
+log = get_task_logger(__name__)
+
+#: Seconds that a call waits in its slot for a place among those in flight, looking again after these pauses. Only slots
+#: that a pool has beyond the model's capacity can come to wait here.
+PATIENCE = 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+#: Seconds for giving back what a call took, when its process ends.
+FAREWELL = 1.0
+
+#: Commands on their way that nobody waits for: the loop itself keeps no hold of its tasks.
+_ON_THEIR_WAY: set[asyncio.Task[Any]] = set()
+
+
+#: What an error says about its model, the first that fits. An answer of the wrong form says that it serves; a mistake
+#: of our own says nothing.
+_BLAME: tuple[tuple[type[ModelError], Outcome], ...] = (
+    (RateLimited, "throttled"),
+    (UnusableModelError, "unusable"),
+    (SchemaMismatch, "neutral"),
+    (RetryableModelError, "fault"),
+    (PermanentModelError, "neutral"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """The job's budget does not pay the call: USD that it would cost about, and that are left."""
+
+    cost_usd: float
+    left_usd: float
+
+
+@dataclass(eq=False, slots=True)
+class Attempt:
+    """One call to one model, granted. Runs once."""
+
+    grant: Grant
+    request: ModelRequest
+    model: Model
+    hedge: bool = False
+    sent: bool = False
+    reply: ModelReply | None = None
+    error: ModelError | None = None
+    latency_s: float = 0.0
+    _started: float = field(default=0.0)
+
+    @property
+    def cost_usd(self) -> float:
+        """USD: of the answer, or of what was booked where the call was broken off: it may well be billed."""
+        if self.reply is not None:
+            return cost_of(self.model.price, self.reply.usage)
+        return self.grant.cost_usd if self.outcome == "cancelled" else 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.reply is not None:
+            return "ok"
+        if self.error is None:
+            return "cancelled" if self.sent else "unasked"
+        if isinstance(self.error, TimedOut) and self.request.timeout < self.model.timeout:
+            return "cancelled"  # the job's deadline cut it short: the model had no chance
+        return next((word for kinds, word in _BLAME if isinstance(self.error, kinds)), "cancelled")
+
+    async def run(self, client: ModelClient) -> None:
+        """Ask at the granted moment; afterwards `reply` or `error` is there. Cancelling it closes the connection."""
+        name = self.grant.model
+        if self.grant.wait_s > 0:
+            await asyncio.sleep(self.grant.wait_s)
+        self.sent, self._started = True, time.monotonic()
+        try:
+            self.reply = await asyncio.wait_for(client.complete(self.request), self.request.timeout)
+        except TimeoutError:
+            self.error = TimedOut(name, f"did not answer within {self.request.timeout:g} s")
+        except ModelError as failed:
+            self.error = failed
+        except Exception as failed:
+            log.exception("a call of model %s failed in our own code", name)
+            self.error = ModelError(name, f"the call failed in our own code: {type(failed).__name__}")
+        finally:
+            self.latency_s = round(time.monotonic() - self._started, 4)
+
+    def report(self, ports: Ports) -> Command:
+        """What the limits are told of it."""
+        return ports.ledger.limits.reporting(
+            self.grant,
+            self.outcome,
+            usage=self.reply.usage if self.reply is not None else None,
+            cost_usd=self.cost_usd,
+            hold_s=hold_of(self.error, self.reply.rate_limits if self.reply is not None else None),
+            why=self.error.code if self.error is not None else "",
+        )
+
+    def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> Event:
+        """What telemetry is told of it. `retry_in_s` as in the event."""
+        ended: dict[Outcome, Literal["succeeded", "cancelled"]] = {"ok": "succeeded", "cancelled": "cancelled"}
+        return Event(
+            job=name.job,
+            index=name.index,
+            number=claim.attempt + self.hedge,
+            model=self.grant.model,
+            provider=self.model.provider,
+            route=claim.decision.route,
+            outcome="failed" if self.error is not None else ended.get(self.outcome, "cancelled"),
+            latency_s=self.latency_s,
+            queue_wait_s=round(claim.queue_wait_s, 4),
+            first_byte_s=self.reply.first_byte_s if self.reply is not None else None,
+            usage=self.reply.usage if self.reply is not None else Usage(),
+            cost_usd=self.cost_usd,
+            finish_reason=self.reply.finish_reason if self.reply is not None else None,
+            error=self.error.code if self.error is not None else None,
+            status=self.error.status if self.error is not None else None,
+            retry_in_s=retry_in_s,
+            hedge=self.hedge,
+            probe=self.grant.probe,
+        )
+
+
+async def take(ports: Ports, name: CallId, owner: str, claim: Claim, ask: Ask) -> Grant | Refusal | Broke:
+    """Take what a call's first attempt needs, and its lease, in one round trip.
+
+    Where all places are taken it waits a moment in its slot; what must wait longer is refused.
+    """
+    end, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+    while True:
+        granted = await _take_once(ports, name, owner, claim, ask)
+        if not (isinstance(granted, Refusal) and granted.what in {"capacity", "key"}) or time.monotonic() > end:
+            return granted
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _take_once(ports: Ports, name: CallId, owner: str, claim: Claim, ask: Ask) -> Grant | Refusal | Broke:
+    ledger, budget = ports.ledger, claim.job.budget_usd
+    usd = 0.0
+    commands = [ledger.limits.taking(ask), *ledger.fleet.holding({claim.model: [name]}, seconds=LEASE)]
+    if budget is not None:
+        output = ask.output_tokens if ask.output_tokens is not None else ports.pace.mean_output(ask.model)
+        usd = cost_of(ask.price, Usage(input_tokens=ask.input_tokens, output_tokens=round(output)))
+        commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=usd, budget=budget))
+    running = asyncio.ensure_future(ledger.store.run(*commands))
+    try:
+        replies = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        # The server may have granted it all the same.
+        _soon(_return(ports, ask, running))
+        raise
+    granted = granted_of(ask, replies[0])
+    ports.pace.learn(ask.model, granted.mean_output)
+    if budget is not None and replies[-1][0] == "broke":
+        if isinstance(granted, Grant):
+            _soon(give_back(ports, [ledger.limits.reporting(granted, "unasked")]))
+        return Broke(usd, float(replies[-1][1]))
+    return granted
+
+
+async def _return(ports: Ports, ask: Ask, running: asyncio.Future[list[Any]]) -> None:
+    with contextlib.suppress(PointsmanError):
+        granted = granted_of(ask, (await running)[0])
+        if isinstance(granted, Grant):
+            await give_back(ports, [ports.ledger.limits.reporting(granted, "unasked")])
+
+
+async def give_back(ports: Ports, reports: Sequence[Command]) -> None:
+    """Free what attempts took, where no step of the ledger follows. The leases do it if this fails."""
+    if reports:
+        with contextlib.suppress(PointsmanError, TimeoutError):
+            await asyncio.wait_for(ports.ledger.store.run(*reports), FAREWELL)
+
+
+def _soon(coroutine: Any) -> None:
+    task = asyncio.ensure_future(coroutine)
+    _ON_THEIR_WAY.add(task)
+    task.add_done_callback(_ON_THEIR_WAY.discard)

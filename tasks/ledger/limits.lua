@@ -1,0 +1,323 @@
+-- What a call takes before each attempt, and reports after it: the limits of the fleet, decided and booked in one step.
+--
+--   KEYS  1 configured hash: model -> capacity as configured
+--         2 scaled     hash: model -> capacity as an operator set it
+--   ARGV  1 prefix of the fleet's other keys ("pm:{fleet}:"), 2 the step, then its arguments
+--
+--   A gate is a model or a provider's key: "model:<name>" or "key:<name>".
+--   <prefix>gate:<gate>      hash: what was configured, and where it stands, see below
+--   <prefix>running:<gate>   sorted set: attempts in flight; score = lease's end (ms)
+--
+--   configured: key, rpm, tpm, concurrency, window (µs), budget (µ$ a day), hedge (share), and of the breaker
+--               error_rate, least, rolling (ms), open_ms
+--   rates:      r, t           when the bucket of requests, of tokens will be full again (µs): GCRA's arrival time
+--               held_until     nobody starts before (ms): the provider asked for it
+--   breaker:    open_until, open_for (ms), why; probe, probe_until: the one attempt that it let through half open
+--               b0 … b5        "<slot>:<good>:<bad>": attempts in six slices of the rolling window
+--   budget:     day, usd       what was booked and spent on that day (UTC), µ$; spent_day: a call was refused for it
+--   means:      mean_out, mean_tok    tokens of an answer, of a whole call
+--   hedging:    saved          hedges that this model's calls have earned
+--   shown:      minute, requests, tokens, requests_before, tokens_before
+--
+-- An attempt in flight is a lease: a dead worker's are gone once they lapse. Time is the server's.
+
+local CONFIGURED, SCALED, prefix = KEYS[1], KEYS[2], ARGV[1]
+
+-- Of a limit, this share may come at once: 96 % stays for the even pace of requests.
+local BURST = { r = 0.04, t = 0.10 }
+-- A held model is not slept for in a slot longer than this (ms).
+local SHORT = 500
+-- A model that serves nobody is left alone for a minute, then twice as long each time, a quarter of an hour at most.
+local UNUSABLE, LONGEST = 60000, 900000
+local SLICES = 6
+-- Tokens of an answer before any was seen, and the weight of a new one in the mean.
+local FIRST_MEAN, WEIGHT = 256, 0.05
+-- Hedges that can be saved up: a burst of slow answers after a quiet day must not double the calls.
+local MOST_SAVED = 5
+local DAY = 86400000
+local OPTIONS = { 'key', 'rpm', 'tpm', 'concurrency', 'window', 'budget', 'hedge', 'error_rate', 'least', 'rolling',
+  'open_ms' }
+
+local clock = redis.call('TIME')
+local now_us = clock[1] * 1000000 + clock[2]
+local now = math.floor(now_us / 1000)
+
+local function key_of(gate) return prefix .. 'gate:' .. gate end
+local function running_of(gate) return prefix .. 'running:' .. gate end
+local function read(gate)
+  local flat, fields = redis.call('HGETALL', key_of(gate)), { name = gate }
+  for k = 1, #flat, 2 do fields[flat[k]] = flat[k + 1] end
+  return fields
+end
+
+-- GCRA (ATM Forum, TM 4.0): a bucket of `burst` that fills by one every `step` µs, so that no window holds more than
+-- `limit`: burst + (limit - burst + 1) steps, of which the last ends outside. Steps are rounded up to quarters of a
+-- µs, which a double holds exactly at today's dates: sums of them never drift.
+local function pace(kind, limit, window)
+  local burst = math.max(1, math.floor(limit * BURST[kind]))
+  return math.ceil(4 * window / (limit - burst + 1)) / 4, burst
+end
+
+-- The buckets of a gate: kind, tokens or requests that the call takes of it
+local function buckets(gate, tokens)
+  local found = {}
+  for kind, option in pairs({ r = 'rpm', t = 'tpm' }) do
+    local limit = tonumber(gate[option])
+    if limit then
+      local step, burst = pace(kind, limit, tonumber(gate.window))
+      local size = kind == 'r' and 1 or tokens
+      -- A call larger than the burst waits until the bucket was full for as long as it overdraws it.
+      local arrival = tonumber(gate[kind]) or 0
+      found[#found + 1] = { gate = gate.name, kind = kind, option = option, arrival = arrival, cost = size * step,
+        due = arrival + (math.min(size, limit) - burst) * step }
+    end
+  end
+  return found
+end
+
+local function capacity(model)
+  return tonumber(redis.call('HGET', SCALED, model) or redis.call('HGET', CONFIGURED, model) or nil)
+end
+
+local function full(gate, most, id)
+  if not most then return false end
+  redis.call('ZREMRANGEBYSCORE', running_of(gate), '-inf', now)
+  return redis.call('ZCARD', running_of(gate)) >= most and not redis.call('ZSCORE', running_of(gate), id)
+end
+
+local function text(number) return string.format('%.17g', number) end
+local function mean(gate) return tonumber(gate.mean_out) or FIRST_MEAN end
+
+-- Attempts and tokens of this minute and the one before, for those who look.
+local function count(gate, tokens)
+  local minute = math.floor(now / 60000)
+  local known, key = tonumber(gate.minute) or 0, key_of(gate.name)
+  if known ~= minute then
+    local last = known == minute - 1
+    redis.call('HSET', key, 'minute', minute, 'requests', 1, 'tokens', tokens,
+      'requests_before', last and gate.requests or 0, 'tokens_before', last and gate.tokens or 0)
+  else
+    redis.call('HINCRBY', key, 'requests', 1)
+    redis.call('HINCRBY', key, 'tokens', tokens)
+  end
+end
+
+local step = {}
+
+-- What a gate allows; the newest configuration wins. gate, then pairs of option, value
+function step.configure(gate)
+  redis.call('HDEL', key_of(gate), unpack(OPTIONS))
+  if #ARGV > 3 then redis.call('HSET', key_of(gate), unpack(ARGV, 4)) end
+  return {}
+end
+
+-- Book one attempt, or say what is in the way. The attempt's id, model, who pays for a hedge ("" = it is none),
+-- tokens of the input, of the answer at most ("" = unknown), µ$ a token of input and of output, lease_ms, and for how
+-- many ms from now it may be booked ahead.
+-- {"go", ms to wait, tokens, µ$, day, probe (0 or 1), key, mean answer}
+-- or {"no", what, ms to wait (0 = unknown), mean answer}
+function step.take(id, model, payer, input, most_output, price_in, price_out, lease_ms, horizon_ms)
+  local gate = read('model:' .. model)
+  local function no(what, wait) return { 'no', what, math.ceil(wait), text(mean(gate)) } end
+
+  local opens = tonumber(gate.open_until)
+  if opens then
+    if now < opens then return no('breaker', opens - now) end
+    -- Half open: one probe in the whole fleet, and a dead prober's lapses.
+    local probing = tonumber(gate.probe_until) or 0
+    if payer ~= '' or (gate.probe and gate.probe ~= id and now < probing) then return no('breaker', probing - now) end
+  end
+
+  local output = tonumber(most_output) or mean(gate)
+  local tokens = math.ceil(tonumber(input) + output)
+  local cost = input * price_in + output * price_out
+  local day = math.floor(now / DAY)
+  local usd = tonumber(gate.day) == day and tonumber(gate.usd) or 0
+  if gate.budget and usd + cost > tonumber(gate.budget) then
+    redis.call('HSET', key_of(gate.name), 'spent_day', day)
+    return no('budget', (day + 1) * DAY - now)
+  end
+
+  local held = tonumber(gate.held_until) or 0
+  if held - now > SHORT then return no('held', held - now) end
+  if full(gate.name, capacity(model), id) then return no('capacity', 0) end
+  local provider = gate.key and read('key:' .. gate.key)
+  if provider and full(provider.name, tonumber(provider.concurrency), id) then return no('key', 0) end
+
+  local start, last = math.max(now_us, held * 1000), nil
+  local taken = buckets(gate, tokens)
+  for _, bucket in ipairs(provider and buckets(provider, tokens) or {}) do taken[#taken + 1] = bucket end
+  for _, bucket in ipairs(taken) do
+    if bucket.due > start then start, last = bucket.due, bucket.option end
+  end
+  local wait = math.ceil((start - now_us) / 1000)
+  if wait > tonumber(horizon_ms) then return no(last or 'held', wait) end
+
+  if payer ~= '' then
+    local saved = tonumber(redis.call('HGET', key_of('model:' .. payer), 'saved')) or 0
+    if saved < 1 then return no('hedges', 0) end
+    redis.call('HSET', key_of('model:' .. payer), 'saved', saved - 1)
+  elseif gate.hedge then
+    redis.call('HSET', key_of(gate.name), 'saved', math.min(MOST_SAVED, (tonumber(gate.saved) or 0) + gate.hedge))
+  end
+  for _, bucket in ipairs(taken) do
+    -- Booked from the moment it starts: whoever is granted later can't slip in before.
+    redis.call('HSET', key_of(bucket.gate), bucket.kind, math.max(bucket.arrival, start) + bucket.cost)
+  end
+  local till = now + tonumber(lease_ms)
+  redis.call('ZADD', running_of(gate.name), till, id)
+  if provider then
+    redis.call('ZADD', running_of(provider.name), till, id)
+    count(provider, tokens)
+  end
+  if opens then redis.call('HSET', key_of(gate.name), 'probe', id, 'probe_until', till) end
+  redis.call('HSET', key_of(gate.name), 'day', day, 'usd', usd + cost)
+  count(gate, tokens)
+  return { 'go', wait, tokens, text(cost), day, opens and 1 or 0, gate.key or '', text(mean(gate)) }
+end
+
+local function slices(gate)
+  local found = {}
+  for place = 0, SLICES - 1 do found[#found + 1] = gate['b' .. place] end
+  return found
+end
+
+local function clear(gate)
+  local key = key_of(gate.name)
+  redis.call('HDEL', key, 'open_until', 'open_for', 'why', 'probe', 'probe_until')
+  for place = 0, SLICES - 1 do redis.call('HDEL', key, 'b' .. place) end
+end
+
+-- The longest deadline wins: what asks for an hour is not cut short by what asks for a second.
+local function open(gate, ms, why)
+  local till = math.max(tonumber(gate.open_until) or 0, now + ms)
+  clear(gate)
+  redis.call('HSET', key_of(gate.name), 'open_until', till, 'open_for', ms, 'why', why)
+end
+
+-- Count an attempt; too many bad ones among the last open the breaker.
+local function judge(gate, good)
+  local rolling = tonumber(gate.rolling)
+  if not rolling then return end
+  local slot = math.floor(now * SLICES / rolling)
+  local good_ones, bad_ones, mine_good, mine_bad = 0, 0, 0, 0
+  for _, slice in ipairs(slices(gate)) do
+    local at, well, badly = string.match(slice, '^(%d+):(%d+):(%d+)$')
+    if slot - at < SLICES then
+      good_ones, bad_ones = good_ones + well, bad_ones + badly
+      if tonumber(at) == slot then mine_good, mine_bad = tonumber(well), tonumber(badly) end
+    end
+  end
+  if good then mine_good = mine_good + 1 else mine_bad, bad_ones = mine_bad + 1, bad_ones + 1 end
+  local slice = string.format('%.0f:%.0f:%.0f', slot, mine_good, mine_bad)
+  redis.call('HSET', key_of(gate.name), 'b' .. slot % SLICES, slice)
+  local all = good_ones + bad_ones
+  if not good and all >= tonumber(gate.least) and bad_ones >= all * gate.error_rate then
+    open(gate, tonumber(gate.open_ms), 'errors')
+  end
+end
+
+-- Move what was booked to what was used.
+local function settle(gate, tokens, used)
+  local limit, arrival = tonumber(gate.tpm), tonumber(gate.t)
+  if limit and arrival and used ~= tokens then
+    redis.call('HSET', key_of(gate.name), 't', arrival + (used - tokens) * pace('t', limit, tonumber(gate.window)))
+  end
+  if tonumber(gate.minute) == math.floor(now / 60000) then
+    redis.call('HINCRBY', key_of(gate.name), 'tokens', used - tokens)
+  end
+end
+
+-- An attempt has ended. Its id, model, key, outcome ("ok", "fault", "unusable", "throttled", "neutral", "cancelled",
+-- or "unasked": granted, and then not needed), tokens booked and used, µ$ booked and spent, day of the booking, ms for
+-- which the model shall be left alone (0 = nobody said), tokens of the answer ("" = none), error's code.
+-- Only the holder of a lease reports: a report that arrives twice counts once.
+function step.report(id, model, key, outcome, tokens, used, cost, spent, day, hold_ms, output, why)
+  local gate = read('model:' .. model)
+  local mine = redis.call('ZREM', running_of(gate.name), id) == 1
+  if key ~= '' then redis.call('ZREM', running_of('key:' .. key), id) end
+  if not mine then return { 'late' } end
+  tokens, used, hold_ms = tonumber(tokens), tonumber(used), tonumber(hold_ms)
+  cost, spent = tonumber(cost), tonumber(spent)
+
+  settle(gate, tokens, used)
+  if key ~= '' then settle(read('key:' .. key), tokens, used) end
+  if gate.day == day and spent ~= cost then
+    redis.call('HSET', key_of(gate.name), 'usd', math.max(0, gate.usd + spent - cost))
+    if spent < cost then redis.call('HDEL', key_of(gate.name), 'spent_day') end
+  end
+  if output ~= '' then
+    local old, all = tonumber(gate.mean_out) or tonumber(output), tonumber(gate.mean_tok) or used
+    redis.call('HSET', key_of(gate.name), 'mean_out', old + WEIGHT * (output - old),
+      'mean_tok', all + WEIGHT * (used - all))
+  end
+
+  local probe = gate.probe == id
+  if outcome == 'unusable' then
+    local twice = probe and 2 * (tonumber(gate.open_for) or UNUSABLE) or tonumber(gate.open_for) or UNUSABLE
+    open(gate, hold_ms > 0 and hold_ms or math.min(LONGEST, math.max(UNUSABLE, twice)), why)
+  elseif outcome == 'ok' or outcome == 'neutral' then
+    -- A request that the model refuses with reason shows that it serves, too.
+    if probe then clear(gate) elseif not gate.open_until and outcome == 'ok' then judge(gate, true) end
+  elseif outcome == 'fault' then
+    if probe then
+      open(gate, math.min(LONGEST, 2 * gate.open_for), why)
+    elseif not gate.open_until then
+      judge(gate, false)
+    end
+  elseif probe then
+    redis.call('HDEL', key_of(gate.name), 'probe', 'probe_until')
+  end
+  if outcome ~= 'unusable' and hold_ms > 0 then
+    redis.call('HSET', key_of(gate.name), 'held_until', math.max(tonumber(gate.held_until) or 0, now + hold_ms))
+  end
+  return { 'ok' }
+end
+
+-- Attempts run on: their leases last until now + lease_ms. model, key, lease_ms, ids…
+function step.keep(model, key, lease_ms)
+  local till, probe = now + tonumber(lease_ms), redis.call('HGET', key_of('model:' .. model), 'probe')
+  for k = 6, #ARGV do
+    redis.call('ZADD', running_of('model:' .. model), till, ARGV[k])
+    if key ~= '' then redis.call('ZADD', running_of('key:' .. key), till, ARGV[k]) end
+    if probe == ARGV[k] then redis.call('HSET', key_of('model:' .. model), 'probe_until', till) end
+  end
+  return {}
+end
+
+-- Forget leases that a renewal on the way brought back. model, key, ids…
+function step.drop(model, key)
+  redis.call('ZREM', running_of('model:' .. model), unpack(ARGV, 5))
+  if key ~= '' then redis.call('ZREM', running_of('key:' .. key), unpack(ARGV, 5)) end
+  return {}
+end
+
+-- Where gates stand, for those who look: gates… Returns nine values for each: in flight, at most ("" = no limit),
+-- breaker ("closed", "open", "half-open", "" for a key), ms until it half-opens, why, ms it is held, requests and
+-- tokens of the last minute, µ$ of today.
+function step.show()
+  local seen = {}
+  for k = 3, #ARGV do
+    local gate = read(ARGV[k])
+    local model = string.match(ARGV[k], '^model:(.*)$')
+    local opens = tonumber(gate.open_until)
+    local state = opens and (now < opens and 'open' or 'half-open') or 'closed'
+    local minute, part = math.floor(now / 60000), 1 - (now % 60000) / 60000
+    local age = minute - (tonumber(gate.minute) or 0)
+    local function lately(name)
+      local current, before = tonumber(gate[name]) or 0, tonumber(gate[name .. '_before']) or 0
+      if age == 0 then return math.floor(current + before * part) end
+      return age == 1 and math.floor(current * part) or 0
+    end
+    local most = model and capacity(model) or tonumber(gate.concurrency)
+    for _, value in ipairs({
+      redis.call('ZCOUNT', running_of(ARGV[k]), now, '+inf'), most or '', model and state or '',
+      opens and math.max(0, opens - now) or 0, gate.why or '', math.max(0, (tonumber(gate.held_until) or 0) - now),
+      lately('requests'), lately('tokens'),
+      text(tonumber(gate.day) == math.floor(now / DAY) and tonumber(gate.usd) or 0),
+    }) do seen[#seen + 1] = value end
+  end
+  return seen
+end
+
+return step[ARGV[2]](unpack(ARGV, 3, 14))

@@ -1,0 +1,128 @@
+"""One claim of a part: its attempts, usually one, and what is told of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from celery.utils.log import get_task_logger
+
+from tasks.attempt import Attempt, Broke, take
+from tasks.errors import PointsmanError
+from tasks.hedge import race
+from tasks.job import Tried, Usage
+from tasks.ledger import CallId, Claim, PartRecord
+from tasks.ledger.limits import Grant, Refusal
+from tasks.request import ask_of, bounds_of, request_of
+from tasks.retry import note, unspent
+
+if TYPE_CHECKING:
+    from tasks.ledger.store import Command
+    from tasks.ports import ModelRequest, Ports
+
+__all__ = ["Turn"]
+
+log = get_task_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """`grants` are those that the heartbeat of this process keeps, as they come."""
+
+    name: CallId
+    owner: str
+    claim: Claim
+    attempts: list[Attempt] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until the job's deadline, or None."""
+        left = self.claim.time_left_s
+        return None if left is None else left - (time.monotonic() - self.began)
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(attempt.cost_usd for attempt in self.attempts)
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        """Every model that was asked for this part, in this turn and before. One that lost a race was not tried."""
+        tried = self.claim.tried
+        for attempt in self.attempts:
+            if attempt.reply is not None or attempt.error is not None:
+                tried = note(tried, attempt.grant.model, attempt.error)
+        return tried
+
+    def reports(self, ports: Ports) -> list[Command]:
+        """What the limits shall be told."""
+        return [attempt.report(ports) for attempt in self.attempts]
+
+    def tell(self, ports: Ports, *, retry_in_s: float | None = None) -> None:
+        """Tell telemetry of every attempt that was sent."""
+        for attempt in self.attempts:
+            if attempt.sent:
+                ports.hook.attempt(attempt.event(self.name, self.claim, retry_in_s=retry_in_s))
+
+    def record(self, answered: Attempt | None, error: str | None) -> PartRecord:
+        """What is kept of the part, now that it ends."""
+        reply = answered.reply if answered is not None else None
+        last = answered or (self.attempts[0] if self.attempts else None)
+        return PartRecord(
+            usage=reply.usage if reply is not None else Usage(),
+            cost_usd=self.cost_usd,
+            spent_usd=self.cost_usd,
+            latency_s=last.latency_s if last is not None else None,
+            queue_wait_s=round(self.claim.queue_wait_s, 4),
+            simulated=(last is not None and last.model.provider == "simulated")
+            or (reply is not None and reply.simulated),
+            error=error,
+            model=answered.grant.model if answered is not None else None,
+            hedges=sum(attempt.hedge and attempt.sent for attempt in self.attempts),
+            tried=self.tried,
+        )
+
+    async def attempt(self, ports: Ports) -> Attempt | Refusal | Broke:
+        """Take, ask, and where that lasts long have another model race it; returns the attempt that counts.
+
+        Raises:
+            ConfigError, KeyError: where the configuration of this process lacks the model, its route or its key.
+        """
+        claim, models = self.claim, ports.config.models
+        route = ports.config.routes[claim.decision.route] if claim.decision.route else None
+        prompt = route.prompt if route is not None else None
+        ports.clients.of(claim.model)  # raises here what is wrong with the configuration, before anything is taken
+
+        def asked(name: str) -> ModelRequest:
+            return request_of(claim, name, models[name], prompt, self.name.index)
+
+        def start(grant: Grant, *, hedge: bool) -> Attempt:
+            model, left = models[grant.model], self.time_left_s
+            timeout = model.timeout if left is None else max(0.001, min(model.timeout, left - grant.wait_s))
+            attempt = Attempt(grant, replace(asked(grant.model), timeout=timeout), model, hedge=hedge)
+            self.attempts.append(attempt)
+            self.grants.append(grant)
+            return attempt
+
+        async def second() -> Attempt | None:
+            others = [name for name in unspent(claim.tried, bounds_of(claim, models)) if name != claim.model]
+            rival = others[0] if others else claim.model
+            ask = ask_of(rival, models[rival], asked(rival), id_=f"{self.owner}h", payer=claim.model)
+            try:
+                ports.clients.of(rival)
+                grant = await ports.ledger.limits.take(ask, horizon=0.0)
+            except PointsmanError as error:
+                # The first call goes on: a hedge is never worth what it should save.
+                log.warning("no hedge for %s: %s", self.name, error)
+                return None
+            return start(grant, hedge=True) if isinstance(grant, Grant) else None
+
+        model = models[claim.model]
+        ask = ask_of(claim.model, model, asked(claim.model), id_=self.owner)
+        granted = await take(ports, self.name, self.owner, claim, ask)
+        if not isinstance(granted, Grant):
+            return granted
+        after = ports.pace.patience(claim.model, model.hedge)
+        return await race(start(granted, hedge=False), ports.clients, after=after, second=second)

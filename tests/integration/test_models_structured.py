@@ -1,0 +1,76 @@
+"""Answers by a JSON Schema, over HTTP: unwrapped, repaired once, or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.errors import SchemaMismatch, TimedOut
+from tests.providers.asking import SCHEMA, ask, follow
+from tests.providers.openai import OpenAI
+from tests.providers.serving import serve
+
+ADA = '{"name": "Ada", "age": 36}'
+
+
+@pytest.fixture(scope="module")
+def server():
+    app = OpenAI()
+    with serve(app) as url:
+        yield app, f"{url}/v1"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "sk-test")
+
+
+def test_an_answer_in_a_code_fence_is_unwrapped(server):
+    app, url = server
+    before = len(app.requests)
+    assert ask(url, "openai", "json-fenced", response_schema=SCHEMA).text == ADA
+    assert len(app.requests) - before == 1
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [("json-repaired", "age: 'thirty' is not of type 'integer'"), ("json-repaired-text", "the answer: is not JSON")],
+)
+def test_a_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, case, told):
+    app, url = server
+    before = len(app.requests)
+    reply = ask(url, "openai", case, response_schema=SCHEMA)
+    assert len(app.requests) - before == 2
+    assert reply.text == ADA
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (44, 24)
+    shown = app.last.body["messages"]
+    assert [turn["role"] for turn in shown] == ["system", "user", "assistant", "user"]
+    assert told in shown[-1]["content"]
+
+
+def test_what_is_still_wrong_after_the_repair_is_a_mismatch_that_quotes_nothing(server):
+    app, url = server
+    before = len(app.requests)
+    with pytest.raises(SchemaMismatch, match="does not satisfy response_schema at required") as told:
+        ask(url, "openai", "json-never", response_schema=SCHEMA)
+    assert len(app.requests) - before == 2
+    assert "secret" not in str(told.value)
+
+
+def test_what_was_cut_off_is_not_asked_for_again(server):
+    app, url = server
+    before = len(app.requests)
+    with pytest.raises(SchemaMismatch, match="raise max_tokens"):
+        ask(url, "openai", "long", response_schema=SCHEMA)
+    assert len(app.requests) - before == 1
+
+
+def test_a_stream_with_a_schema_brings_the_checked_answer_in_one_piece(server):
+    _, url = server
+    pieces, reply = follow(url, "openai", "json-repaired", response_schema=SCHEMA)
+    assert pieces == [reply.text] == [ADA]
+
+
+def test_the_time_of_the_call_bounds_both_attempts(server):
+    _, url = server
+    with pytest.raises(TimedOut):
+        ask(url, "openai", "never", response_schema=SCHEMA, timeout=0.2)

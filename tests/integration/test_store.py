@@ -1,0 +1,114 @@
+"""The store: many callers, one round trip."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from ops.embedded.server import ValkeyServer
+from tasks.errors import PointsmanError, Unreachable
+from tasks.ledger.fleet import FLEET
+from tasks.ledger.store import BULK, Store, connect
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    with ValkeyServer(tmp_path / "state") as server:
+        yield server
+
+
+def on_store(url, use, *scripts):
+    async def main():
+        redis = connect(url)
+        try:
+            return await use(Store(redis, scripts), redis)
+        finally:
+            await redis.aclose()
+
+    return asyncio.run(main())
+
+
+def test_each_of_many_callers_gets_its_own_replies(valkey):
+    async def use(store, _):
+        async def one(number):
+            return await store.run(("SET", f"k{number}", number), ("GET", f"k{number}"))
+
+        return await asyncio.gather(*(one(number) for number in range(500)))
+
+    assert on_store(valkey.url, use) == [[True, str(number)] for number in range(500)]
+
+
+def test_callers_at_the_same_time_share_one_connection(valkey):
+    async def use(store, redis):
+        await asyncio.gather(*(store.run(("INCR", "n")) for _ in range(200)))
+        return await redis.get("n"), len(await redis.client_list())
+
+    count, connections = on_store(valkey.url, use)
+    assert count == "200"
+    assert connections <= 2
+
+
+def test_an_error_of_one_caller_is_not_its_neighbours(valkey):
+    async def use(store, _):
+        return await asyncio.gather(
+            store.run(("SET", "text", "a")),
+            store.run(("INCR", "text")),
+            store.run(("GET", "text")),
+            return_exceptions=True,
+        )
+
+    first, second, third = on_store(valkey.url, use)
+    assert (first, third) == ([True], ["a"])
+    assert isinstance(second, PointsmanError)
+
+
+def test_a_caller_that_is_cancelled_takes_nobody_with_it(valkey):
+    async def use(store, _):
+        tasks = [asyncio.ensure_future(store.run(("INCR", "n"))) for _ in range(10)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        again = await store.run(("GET", "n"))
+        return [type(reply) for reply in done], again
+
+    kinds, (count,) = on_store(valkey.url, use)
+    assert kinds.count(list) == 9
+    assert kinds[3] is asyncio.CancelledError
+    assert count == "10"
+
+
+def test_a_script_is_brought_to_a_server_that_forgot_it(valkey):
+    async def use(store, redis):
+        lead = FLEET.command(["a{f}", "b{f}", "c{f}"], "pm:{f}:", "lead", "sweeper", "me", 1000)
+        before = await asyncio.gather(*(store.run(lead, ("INCR", "n")) for _ in range(5)))
+        await redis.script_flush()
+        return before, await store.run(lead)
+
+    before, after = on_store(valkey.url, use, FLEET)
+    assert [reply[0] for reply in before] == [1] * 5
+    assert sorted(reply[1] for reply in before) == [1, 2, 3, 4, 5]
+    assert after == [1]
+
+
+def test_large_commands_travel_apart(valkey):
+    async def use(store, _):
+        many = [("RPUSH", "list", *map(str, range(BULK + 1)))]
+        large, small = await asyncio.gather(store.run(*many), store.run(("SET", "k", "v")))
+        return large, small
+
+    assert on_store(valkey.url, use) == ([BULK + 1], [True])
+
+
+def test_a_server_that_restarts_is_found_again_and_one_that_is_gone_is_told(valkey):
+    async def use(store, _):
+        await store.run(("SET", "k", "v"))
+        os.kill(valkey.pid, signal.SIGKILL)
+        valkey.wait(10)
+        gone = await asyncio.gather(*(store.run(("GET", "k")) for _ in range(20)), return_exceptions=True)
+        valkey.start()
+        return gone, await store.run(("PING",))
+
+    gone, back = on_store(valkey.url, use)
+    assert {type(error) for error in gone} == {Unreachable}
+    assert back in (["PONG"], [True])

@@ -1,0 +1,1 @@
+"""Servers that speak each provider's API, for tests: proven faithful by the providers' own packages."""

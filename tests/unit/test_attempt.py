@@ -1,0 +1,90 @@
+"""What one attempt tells the limits and telemetry, whatever became of it."""
+
+import pytest
+
+from tasks.attempt import Attempt
+from tasks.config import Model
+from tasks.errors import (
+    BadReply,
+    BadRequest,
+    ConnectionFailed,
+    ContextTooLong,
+    ModelError,
+    Overloaded,
+    QuotaExhausted,
+    RateLimited,
+    SchemaMismatch,
+    TimedOut,
+    Unauthorized,
+)
+from tasks.job import Decision, Job, Message, Usage
+from tasks.ledger import CallId, Claim
+from tasks.ledger.limits import Grant
+from tasks.ports import ModelReply, ModelRequest
+
+JOB = Job(text="my secret text")
+CLAIM = Claim(
+    attempt=2,
+    model="a",
+    job=JOB,
+    decision=Decision(route="billing", classifier="rules", confidence=1.0, strategy="round_robin"),
+    title="",
+    section=None,
+    queue_wait_s=1.5,
+    time_left_s=None,
+)
+
+
+def attempt(*, error=None, reply=None, sent=True, hedge=False, probe=False, timeout=120.0):
+    grant = Grant("p:1", "a", "", 0.0, 10, 0.25, "1", probe=probe, mean_output=1.0)
+    request = ModelRequest("m", (Message(role="user", content="my secret text"),), timeout=timeout)
+    model = Model(provider="simulated", price={"output": 2})
+    return Attempt(grant, request, model, hedge=hedge, sent=sent, reply=reply, error=error)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Overloaded, "fault"),
+        (ConnectionFailed, "fault"),
+        (TimedOut, "fault"),
+        (BadReply, "fault"),
+        (SchemaMismatch, "neutral"),
+        (BadRequest, "neutral"),
+        (ContextTooLong, "neutral"),
+        (RateLimited, "throttled"),
+        (QuotaExhausted, "unusable"),
+        (Unauthorized, "unusable"),
+        # Our own mistake: neither a fault of the model nor a sign that it serves.
+        (ModelError, "cancelled"),
+    ],
+)
+def test_only_faults_of_the_model_count_as_such(error, outcome):
+    assert attempt(error=error("a", "no")).outcome == outcome
+
+
+def test_a_call_that_the_deadline_cut_short_is_no_fault_of_the_model():
+    assert attempt(error=TimedOut("a", "no"), timeout=0.5).outcome == "cancelled"
+
+
+def test_what_was_never_sent_costs_nothing_and_what_was_broken_off_what_was_booked():
+    assert (attempt(sent=False).outcome, attempt(sent=False).cost_usd) == ("unasked", 0.0)
+    assert (attempt().outcome, attempt().cost_usd) == ("cancelled", 0.25)
+    assert attempt(error=Overloaded("a", "503")).cost_usd == 0.0
+
+
+def test_telemetry_is_told_of_an_answer_with_its_hedge_and_probe_and_without_any_text():
+    reply = ModelReply("my secret answer", Usage(output_tokens=500_000), finish_reason="length", first_byte_s=0.2)
+    event = attempt(reply=reply, hedge=True, probe=True).event(CallId(JOB.id, 3), CLAIM)
+
+    assert (event.outcome, event.number, event.hedge, event.probe) == ("succeeded", 3, True, True)
+    assert (event.cost_usd, event.first_byte_s, event.finish_reason) == (1.0, 0.2, "length")
+    assert (event.route, event.queue_wait_s, event.index) == ("billing", 1.5, 3)
+    assert "secret" not in repr(event)
+
+
+def test_telemetry_is_told_of_a_failure_with_its_code_and_when_it_is_tried_again():
+    event = attempt(error=Overloaded("a", "503", status=503)).event(CallId(JOB.id, 0), CLAIM, retry_in_s=4.0)
+
+    assert (event.outcome, event.error, event.status, event.retry_in_s) == ("failed", "overloaded", 503, 4.0)
+    assert attempt().event(CallId(JOB.id, 0), CLAIM).outcome == "cancelled"

@@ -1,0 +1,77 @@
+"""The right client for each provider, from the configuration alone."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tasks.config import Config, parse
+from tasks.errors import ConfigError
+from worker.models import Clients, base_url_of
+
+
+def config(**model: object) -> Config:
+    file = {"models": {"m": model}, "routes": {"r": {"models": ["m"]}}, "default_route": "r"}
+    return parse(yaml.safe_dump(file))
+
+
+@pytest.mark.parametrize(
+    ("provider", "url"),
+    [
+        ("anthropic", "https://api.anthropic.com"),
+        ("gemini", "https://generativelanguage.googleapis.com"),
+    ],
+)
+def test_the_providers_addresses_are_known(provider, url):
+    made = config(provider=provider)
+    assert base_url_of("m", made.models["m"]) == url
+    assert type(Clients(made).of("m")._client).__name__.lower().startswith(provider)
+
+
+def test_a_client_is_made_once_and_the_connections_are_shared():
+    made = Clients(config(provider="anthropic"))
+    assert made.of("m") is made.of("m")
+    assert made.of("m")._client._http._transport is made._transport
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ({"provider": "openai"}, "base_url is needed for provider openai"),
+        ({"provider": "gemini", "api_version": "2026-10-21"}, "api_version goes with provider anthropic alone"),
+        ({"provider": "anthropic", "api_version": "latest"}, "models.m.api_version"),
+        ({"provider": "anthropic", "connect_timeout": 0}, "models.m.connect_timeout"),
+        ({"provider": "anthropic", "first_byte_timeout": -1}, "models.m.first_byte_timeout"),
+        ({"provider": "claude"}, "'openai', 'anthropic', 'gemini', 'simulated' or 'local'"),
+    ],
+)
+def test_a_wrong_model_is_refused_with_its_field(model, problem):
+    with pytest.raises(ConfigError, match=r"models\.m") as told:
+        config(**model)
+    assert problem in str(told.value)
+
+
+def test_the_patience_of_a_model_reaches_its_client():
+    http = Clients(config(provider="gemini", connect_timeout=3, first_byte_timeout=9)).of("m")._client._http
+    assert (http._connect, http._first_byte) == (3.0, 9.0)
+
+
+def test_a_model_of_another_api_has_no_embeddings():
+    with pytest.raises(ConfigError, match="provider anthropic has no embeddings here"):
+        Clients(config(provider="anthropic")).embeddings("m")
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://api.openai.com/v1", {"max_completion_tokens": 5, "seed": 3}),
+        ("https://api.mistral.ai/v1", {"max_tokens": 5, "random_seed": 3}),
+        ("http://127.0.0.1:8000/v1", {"max_tokens": 5, "seed": 3}),
+    ],
+)
+def test_fields_have_the_name_that_the_server_knows(url, sent):
+    from tests.providers.asking import request_of  # noqa: PLC0415 - the harness beneath is slow to import
+
+    client = Clients(config(provider="openai", base_url=url)).of("m")._client
+    body = client._body(request_of("x", max_tokens=5, seed=3))
+    assert {name: value for name, value in body.items() if name not in {"model", "messages"}} == sent

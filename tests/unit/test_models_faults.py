@@ -1,0 +1,97 @@
+"""What a provider's error means is read from its status and its code word; its message is never repeated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import (
+    BadRequest,
+    ContextTooLong,
+    ModelError,
+    ModelNotFound,
+    Overloaded,
+    PermanentModelError,
+    QuotaExhausted,
+    RateLimited,
+    RetryableModelError,
+    Unauthorized,
+    UnusableModelError,
+)
+from worker.models.faults import LONG_WAIT_S, fault, fault_in
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (429, b"", RateLimited),
+        (429, b"slow down", RateLimited),
+        (503, b"<html>", Overloaded),
+        (529, b"{}", Overloaded),
+        (301, b"", ModelNotFound),
+        (405, b"", ModelNotFound),
+        (400, b'{"error": {"code": "model_not_found"}}', ModelNotFound),
+        (400, b'[{"error": {"status": "INVALID_ARGUMENT"}}]', BadRequest),
+        (400, b'{"error": "the prompt is too long for the context window"}', ContextTooLong),
+        (401, b'{"error": {"type": "insufficient_quota"}}', QuotaExhausted),
+        (403, b'{"error": {"details": {"error_code": "organization_on_hold"}}}', Unauthorized),
+        (500, b'{"error": {"type": "insufficient_quota"}}', Overloaded),
+    ],
+)
+def test_a_status_and_a_body_make_one_error(status, body, kind):
+    assert type(fault("m", status, body, {})) is kind
+
+
+def test_the_code_word_is_shown_and_a_sentence_in_its_place_is_not():
+    assert "HTTP 400 (some_code)" in str(fault("m", 400, b'{"error": {"code": "some_code"}}', {}))
+    told = str(fault("m", 400, b'{"error": {"code": "my secret text", "type": "my secret"}}', {}))
+    assert "HTTP 400: " in told
+
+
+def test_a_wait_of_hours_means_a_budget_and_one_of_minutes_a_rate():
+    def told(seconds: float) -> ModelError:
+        return fault("m", 429, b"", {"retry-after": str(seconds)})
+
+    assert isinstance(told(LONG_WAIT_S), RateLimited)
+    assert isinstance(told(LONG_WAIT_S + 1), QuotaExhausted)
+    # A server that is down for long is no account that is used up.
+    assert isinstance(fault("m", 503, b"", {"retry-after": "7200"}), Overloaded)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ({"error": {"type": "overloaded_error"}}, Overloaded),
+        ({"error": {"type": "rate_limit_error"}}, RateLimited),
+        ({"error": {"code": 401}}, Unauthorized),
+        ({"error": {"message": "no code at all"}}, Overloaded),
+        ({"error": "text"}, Overloaded),
+        ({"object": "error", "code": 400, "message": "This model's maximum context length is 4"}, ContextTooLong),
+    ],
+)
+def test_an_error_without_a_status_is_read_by_its_code(data, kind):
+    assert type(fault_in("m", data)) is kind
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "code", "type", "details", "message", "violations", "retryDelay", "quotaId"]),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.integers(300, 599), ANY)
+def test_no_body_breaks_the_reading_and_every_error_says_whether_to_try_again(status, data):
+    error = fault("m", status, json.dumps(data).encode(), {})
+    assert isinstance(error, RetryableModelError | UnusableModelError | PermanentModelError)
+    assert error.status == status
+    assert isinstance(fault_in("m", data), ModelError)

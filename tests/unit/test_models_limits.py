@@ -1,0 +1,66 @@
+"""What headers say about limits becomes numbers; what is none of them is left."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+import pytest
+
+from tasks.ports import RateLimits
+from worker.models.limits import rate_limits, retry_after, seconds_of
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12ms", 0.012), ("1s", 1.0), ("6m0s", 360.0), ("1h2m3.5s", 3723.5), ("2d", 172800.0), ("7", 7.0), ("0.5", 0.5),
+        ("34.074824224s", 34.074824224), ("1970-01-01T00:00:00Z", 0.0), ("1970-01-01T00:00:00", 0.0),
+        ("", None), ("soon", None), ("-1", None), ("nan", None), ("inf", None), ("1x", None), ("s", None),
+    ],
+)  # fmt: skip
+def test_a_reset_is_read_in_each_of_its_forms(text, seconds):
+    assert seconds_of(text) == pytest.approx(seconds)
+
+
+def test_a_time_is_counted_from_now():
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 100))
+    assert 98 < seconds_of(moment) <= 100
+    assert 98 < retry_after({"retry-after": formatdate(time.time() + 100, usegmt=True)}) <= 100
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "20"}, 20.0),
+        ({"retry-after": "20", "retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "20", "retry-after-ms": "x"}, 20.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "in a while"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "inf"}, None),
+    ],
+)
+def test_the_wait_is_read_in_each_of_its_forms(headers, seconds):
+    assert retry_after(headers) == seconds
+
+
+def test_limits_are_found_whatever_the_case_of_their_names():
+    told = rate_limits([(b"X-RateLimit-Remaining-Requests", b"5"), (b"content-type", b"x"), (b"date", b"y")])
+    assert told == RateLimits(requests_left=5)
+
+
+def test_headers_without_limits_or_with_nonsense_tell_nothing():
+    assert rate_limits([(b"content-type", b"application/json")]) is None
+    assert rate_limits([(b"x-ratelimit-remaining-requests", b"many")]) is None
+    assert rate_limits([(b"x-ratelimit-remaining-something-else", b"3")]) is None
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_anthropic_s_closest_limit_of_tokens_comes_before_that_of_its_input(order):
+    headers = [
+        (b"anthropic-ratelimit-input-tokens-remaining", b"79000"),
+        (b"anthropic-ratelimit-tokens-remaining", b"500"),
+    ]
+    assert rate_limits(headers[::order]) == RateLimits(tokens_left=500)

@@ -1,0 +1,133 @@
+"""Schemas that can't be checked, or not cheaply, are refused; what passes is checked without surprise."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tasks.accept import check
+from tasks.config import parse
+from tasks.errors import BadInput
+from tasks.job import Job
+from tasks.schema import PATTERN_LENGTH, check_schema, is_closed, parse_answer, problem_of
+
+CONFIG = parse("models: {m: {provider: openai, base_url: 'http://x/v1'}}\nroutes: {r: {models: [m]}}\ndefault_route: r")
+DEEP: dict[str, object] = {}
+for _ in range(40):
+    DEEP = {"items": DEEP}
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"type": "objekt"}, "#/type breaks the rule"),
+        ({"properties": {"a": {"minimum": "x"}}}, "#/properties/a/minimum breaks the rule type"),
+        ({"properties": []}, "#/properties breaks the rule type"),
+        ({"$ref": "https://example.com/schema.json"}, "leaves the schema, and nothing is fetched"),
+        ({"items": {"$ref": "file:///etc/passwd"}}, "#/items/$ref leaves the schema"),
+        ({"$dynamicRef": "other#x"}, "leaves the schema"),
+        ({"$id": "https://example.com/x", "type": "object"}, "nothing is fetched; leave it out"),
+        ({"$ref": "#/$defs/none"}, "#/$ref points at nothing"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "another draft"),
+        ({"pattern": "("}, "#/pattern is no regular expression"),
+        ({"pattern": "(a+)+$"}, "repeats what already repeats"),
+        ({"pattern": "^(a|a)*$"}, "repeats alternatives"),
+        ({"patternProperties": {"(x*)*": {}}}, "#/patternProperties repeats what already repeats"),
+        ({"pattern": r"(a)\1"}, "refers back to a group"),
+        ({"pattern": "a" * (PATTERN_LENGTH + 1)}, "more than 256 characters"),
+        ({"description": "x" * 70_000}, "the limit is 65,536"),
+        (DEEP, "has more than 32 levels"),
+    ],
+)
+def test_a_schema_that_can_not_be_checked_is_refused_at_the_border(schema, problem):
+    with pytest.raises(BadInput) as told:
+        check(Job(text="x", response_schema=schema), CONFIG, at="[3]")
+    assert told.value.field == "[3].response_schema"
+    assert problem in told.value.problem
+    assert "JSON Schema of draft 2020-12" in told.value.remedy
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"pattern": {"type": "string"}, "$ref": {"type": "string"}}},
+        {"$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}, "$ref": "#/$defs/tree"},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "enum": ["a"]},
+        {"pattern": r"^\d{4}-\d{2}-\d{2}$"},
+        {"pattern": r"^[a-z]+@[a-z]+\.(com|org)$"},
+        {"const": {"$ref": "https://example.com"}},
+    ],
+)
+def test_a_schema_that_can_be_checked_is_accepted(schema):
+    check(Job(text="x", response_schema=schema), CONFIG)
+
+
+def test_a_problem_names_its_place_in_the_answer_and_in_the_schema():
+    schema = {"properties": {"ages": {"items": {"type": "integer"}}}}
+    problem = problem_of(schema, {"ages": [1, "two"]})
+    assert (problem.where, problem.rule) == ("ages[1]", "properties/ages/items/type")
+    assert problem.what == "'two' is not of type 'integer'"
+    assert problem_of(schema, {"ages": [1, 2]}) is None
+
+
+def test_a_pattern_is_matched_and_never_takes_long():
+    assert problem_of({"pattern": "^a+$"}, "aaa") is None
+    assert "does not match" in problem_of({"pattern": "^a+$"}, "b").what
+    started = time.process_time()
+    for pattern in ("a*a*a*b", "^.*.*.*=x$", "x+y", "(?=.*a.*b)c"):
+        check_schema({"pattern": pattern})
+        assert problem_of({"pattern": pattern}, "a" * 30_000) is not None
+    assert "too long" in problem_of({"patternProperties": {"a*b": {}}}, {"a" * 30_000: 1}).what
+    assert problem_of({"patternProperties": {"^a": {"type": "null"}}}, {"ab": 1}).where == "ab"
+    assert time.process_time() - started < 5
+
+
+def test_references_that_multiply_end_in_time():
+    defs = {f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(40)}
+    schema = {"$defs": {**defs, "d40": {}}, "$ref": "#/$defs/d0"}
+    check_schema(schema)
+    started = time.process_time()
+    assert problem_of(schema, 1).what == "takes too long to check"
+    assert time.process_time() - started < 20
+
+
+def test_a_reference_that_goes_round_in_circles_ends():
+    schema = {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+    check_schema(schema)
+    assert problem_of(schema, 1).what == "takes too long to check"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('\n```json\n{"a": 1}\n```\n', {"a": 1}),
+        ("```\n[1]\n```", [1]),
+        ('```JSON\n"x"```', "x"),
+    ],
+)
+def test_an_answer_is_read_with_and_without_a_fence(text, answer):
+    assert parse_answer(text) == answer
+
+
+@pytest.mark.parametrize("text", ["", "hello", "NaN", "Here: {}", "```json\nhello\n```", "[" * 100_000])
+def test_what_is_no_json_is_told_as_such(text):
+    with pytest.raises(ValueError, match=r".+"):
+        parse_answer(text)
+
+
+def test_a_schema_is_closed_when_each_object_lists_all_it_has():
+    closed = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    assert is_closed(closed)
+    assert is_closed({"type": "array", "items": closed})
+    assert not is_closed(closed | {"additionalProperties": True})
+    assert not is_closed(closed | {"required": []})
+    assert not is_closed(closed | {"minProperties": 1})
+    assert not is_closed({"type": "array", "items": {"type": "object"}})

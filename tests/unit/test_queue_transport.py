@@ -1,0 +1,73 @@
+"""What the transport makes of an address, and with which kombu it works."""
+
+from __future__ import annotations
+
+import ssl
+
+import kombu
+import pytest
+from kombu import Connection
+from kombu.exceptions import VersionMismatch
+from redis import Connection as PlainConnection
+from redis import SSLConnection, UnixDomainSocketConnection
+
+from tasks.queue import app as _registered  # noqa: F401 - importing registers the transport
+from tasks.queue.address import broker_url
+from tasks.queue.channel import Channel
+from tasks.queue.transport import SentinelChannel, SentinelTransport, TLSTransport, Transport
+
+
+def connected_by(connection, kind=Channel):
+    """How a channel of this connection would reach the server, without reaching for it."""
+    channel = object.__new__(kind)
+    channel.connection = connection.transport
+    return channel._connparams()
+
+
+def test_an_address_with_user_and_password_reaches_the_server_and_is_told_in_kombu_s_words():
+    connection = Connection(broker_url("redis://user:pass%40word@host:7000/3"))
+    assert type(connection.transport) is Transport
+    how = connected_by(connection)
+    assert (how["host"], how["port"], how["db"], how["username"], how["password"], how["connection_class"]) == (
+        "host", 7000, 3, "user", "pass@word", PlainConnection
+    )  # fmt: skip
+    assert connection.as_uri() == "redis://user:**@host:7000/3"
+    assert connection.as_uri(include_password=True) == "redis://user:pass%40word@host:7000/3"
+    assert type(connection.clone().transport) is Transport
+
+
+def test_an_encrypted_address_checks_the_certificate_unless_told_otherwise():
+    connection = Connection(broker_url("rediss://host:7000/3"))
+    assert type(connection.transport) is TLSTransport
+    how = connected_by(connection)
+    assert (how["connection_class"], how["ssl_cert_reqs"]) == (SSLConnection, ssl.CERT_REQUIRED)
+    assert connection.as_uri() == "rediss://:**@host:7000/3"
+    own = Connection(broker_url("rediss://host:7000/3?ssl_cert_reqs=CERT_OPTIONAL&ssl_ca_certs=/ca.pem"))
+    how = connected_by(own)
+    assert (how["ssl_cert_reqs"], how["ssl_ca_certs"]) == (ssl.CERT_OPTIONAL, "/ca.pem")
+
+
+def test_a_unix_socket_is_reached_and_told_as_what_flower_knows():
+    connection = Connection(broker_url("unix://user:word@/run/x.sock?db=3"))
+    how = connected_by(connection)
+    assert (how["path"], how["connection_class"], how["username"], how["password"]) == (
+        "/run/x.sock", UnixDomainSocketConnection, "user", "word"
+    )  # fmt: skip
+    assert connection.as_uri(include_password=True) == "redis+socket://user:word@/run/x.sock?virtual_host=3"
+    assert "word@" not in connection.as_uri()
+
+
+def test_sentinels_have_a_channel_too():
+    connection = Connection("pointsman-sentinel://one:26379;pointsman-sentinel://two:26379")
+    assert type(connection.transport) is SentinelTransport
+    assert SentinelTransport.Channel is SentinelChannel
+    # kombu's channel reads the addresses of the sentinels here, by their own scheme.
+    assert connection.alt == ["sentinel://one:26379", "sentinel://two:26379"]
+
+
+def test_another_kombu_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(kombu, "VERSION", kombu.VERSION._replace(minor=8))
+    with pytest.raises(
+        VersionMismatch, match=r"needs kombu>=5\.7,<5\.8; install that, or set POINTSMAN_TRANSPORT=kombu"
+    ):
+        Connection(broker_url("redis://host:1/0")).transport  # noqa: B018 - made at the first look

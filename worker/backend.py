@@ -1,0 +1,96 @@
+"""Celery's Redis result backend, for tasks on the event loop: what it asks Redis there is awaited.
+
+Celery's tracer counts a chord's parts, stores results and reads them through this backend, on the thread of the task.
+In this worker that is the loop's, where one blocking command would stop every call and every heartbeat of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+import redis.asyncio
+from celery.backends.redis import RedisBackend
+from redis.client import Pipeline
+
+from tasks.ledger.store import connect
+from worker.bridge import in_task, wait_here
+from worker.tasks import Application
+
+__all__ = ["AwaitingRedisBackend"]
+
+#: Connections of one loop; the next command waits for one.
+CONNECTIONS = 32
+
+
+class _Client(redis.Redis):
+    """redis-py's client, whose commands are awaited where the caller is a task on the loop."""
+
+    awaiting: redis.asyncio.Redis
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if in_task():
+            return wait_here(_coroutine(self.awaiting.execute_command(*args, **options)))  # type: ignore[no-untyped-call]
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> _Pipeline:  # noqa: FBT002 - as redis-py has it
+        made = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        made.awaiting = self.awaiting
+        return made
+
+
+class _Pipeline(Pipeline):
+    awaiting: redis.asyncio.Redis
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - as redis-py has it
+        if not in_task():
+            return super().execute(raise_on_error)
+        try:
+            return wait_here(self._await_all([args for args, _ in self.command_stack], raise_on_error=raise_on_error))
+        finally:
+            self.reset()
+
+    async def _await_all(self, commands: Sequence[Any], *, raise_on_error: bool) -> list[Any]:
+        async with self.awaiting.pipeline(transaction=bool(self.transaction)) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(await pipe.execute(raise_on_error))
+
+
+class AwaitingRedisBackend(RedisBackend):
+    """``result_backend = "worker.backend:AwaitingRedisBackend+redis://…"``, for a `worker.tasks.Application`."""
+
+    app: Application
+    connection_errors: tuple[type[Exception], ...]
+
+    def _get_client(self) -> Callable[..., _Client]:
+        return self._make_client
+
+    def _make_client(self, **options: Any) -> _Client:
+        client = _Client(**options)
+        # Connects at its first command, on the loop that runs it.
+        client.awaiting = connect(self.app.redis_url, connections=CONNECTIONS, decode_responses=False)
+        return client
+
+    def ensure(self, fun: Callable[..., Any], args: Any, **policy: Any) -> Any:
+        """Retry while Redis is away; between two tries the loop goes on."""
+        if not in_task():
+            return super().ensure(fun, args, **policy)
+        wanted = {**self.retry_policy, **policy}
+        most, pause = wanted.get("max_retries"), float(wanted.get("interval_start", 0))
+        tries = 0
+        while True:
+            try:
+                return fun(*args)
+            except self.connection_errors:
+                tries += 1
+                if most is not None and tries > most:
+                    raise
+            wait_here(_coroutine(asyncio.sleep(pause)))
+            pause = min(pause + float(wanted.get("interval_step", 0.2)), float(wanted.get("interval_max", 1)))
+
+
+async def _coroutine(awaitable: Any) -> Any:
+    return await awaitable

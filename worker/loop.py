@@ -1,0 +1,125 @@
+"""The one event loop of a worker process, in a thread of its own: every model call of the process is awaited on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError as FutureCancelled
+from typing import Any, TypeVar
+
+import structlog
+
+__all__ = ["EventLoop", "WorkerStopping", "event_loop"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds for what still runs on the loop to end when it is closed: it waits for nothing but Redis.
+STOP_TIMEOUT = 5.0
+#: Exit code of a process whose loop died: EX_SOFTWARE. Its messages go back to the broker, its calls to the sweeper.
+LOOP_DIED = 70
+
+
+class WorkerStopping(RuntimeError):
+    """The process ends before the call did; its message stays with the broker, its part with the sweeper."""
+
+
+class EventLoop:
+    """Runs uvloop where it is present, else asyncio's own loop."""
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._closing = False
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="pointsman-loop", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process started it; a forked child needs one of its own."""
+        return self._pid == os.getpid()
+
+    @property
+    def kind(self) -> str:
+        """``uvloop`` or ``asyncio``."""
+        return type(self.loop).__module__.partition(".")[0]
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller is on the loop's own thread, where nothing may block."""
+        return threading.get_ident() == self._thread.ident
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Have it called on the loop, soon. From any thread."""
+        self.loop.call_soon_threadsafe(function, *args)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop, wait on this thread, which must not be the loop's.
+
+        Raises:
+            WorkerStopping: if the loop was stopped meanwhile.
+        """
+        if self.here:
+            coroutine.close()
+            raise RuntimeError("this would block the event loop; await it instead")
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+        except FutureCancelled:
+            raise WorkerStopping("the worker process is stopping") from None
+
+    def close(self) -> None:
+        """Cancel what still runs and end the thread. Safe to call twice."""
+        if self._closing:
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(timeout=2 * STOP_TIMEOUT)
+        self._closing = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=STOP_TIMEOUT)
+        self.loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        except BaseException:
+            # SystemExit and KeyboardInterrupt of a callback leave the loop, and so does its own failure.
+            log.critical("loop.died", exc_info=True)
+        if not self._closing:
+            # Calls without a loop would never end, and their leases never lapse: better no process than that one.
+            os._exit(LOOP_DIED)
+
+
+_mine: EventLoop | None = None
+
+
+def event_loop() -> EventLoop:
+    """This process's loop, started at the first call."""
+    global _mine  # noqa: PLW0603 - one a process
+    if _mine is None or not _mine.is_ours:
+        _mine = EventLoop()
+    return _mine
+
+
+async def _cancel_all() -> None:
+    others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    end = asyncio.get_running_loop().time() + STOP_TIMEOUT
+    while others and asyncio.get_running_loop().time() < end:
+        # Again and again: a cancellation that falls into a wait that just ended gets lost (cpython#86296).
+        for task in others:
+            task.cancel()
+        _, others = await asyncio.wait(others, timeout=0.1)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform != "win32":
+        try:
+            import uvloop  # noqa: PLC0415 - where it is present
+        except ImportError:
+            pass
+        else:
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()

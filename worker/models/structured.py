@@ -1,0 +1,98 @@
+"""Answers that satisfy a job's JSON Schema: asked for in the provider's own way, checked here, repaired once.
+
+The provider's promise is not relied on: some servers ignore the field, some keep a part of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tasks.errors import SchemaMismatch
+from tasks.job import Message
+from tasks.ports import ModelClient, ModelReply, ModelRequest
+from tasks.schema import Problem, parse_answer, problem_of
+
+__all__ = ["Structured"]
+
+#: Characters of an answer, and of what is wrong with it, that the model is shown again.
+_SHOWN = 20_000
+_TOLD = 500
+
+
+class Structured:
+    """A `tasks.ports.ModelClient` around another one. Requests without a schema pass through it untouched."""
+
+    def __init__(self, name: str, client: ModelClient) -> None:
+        self._name = name
+        self._client = client
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """The answer as plain JSON. Its usage is that of both attempts, where there were two.
+
+        Raises:
+            SchemaMismatch: if the second attempt does not satisfy the schema either, or if there is no time for one.
+            ModelError: as the client does.
+        """
+        if request.response_schema is None:
+            return await self._client.complete(request)
+        schema = request.response_schema
+        end = asyncio.get_running_loop().time() + request.timeout
+        first = await self._client.complete(request)
+        problem, text = _read(schema, first.text)
+        if problem is None:
+            return replace(first, text=text)
+        left = end - asyncio.get_running_loop().time()
+        # What was cut off once would be cut off again.
+        if first.finish_reason == "length" or left <= 0:
+            raise self._mismatch(problem, first)
+        second = await self._client.complete(_again(request, first.text, problem, left))
+        problem, text = _read(schema, second.text)
+        if problem is not None:
+            raise self._mismatch(problem, second)
+        return replace(second, text=text, usage=first.usage + second.usage, first_byte_s=first.first_byte_s)
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
+        """The pieces as they come; with a schema in one piece, since it is checked before anybody sees it."""
+        if request.response_schema is not None:
+            reply = await self.complete(request)
+            yield reply.text
+            yield reply
+            return
+        pieces = self._client.stream(request)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            # Whoever leaves this iterator leaves that one, too, and at once.
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                await close()
+
+    def _mismatch(self, problem: Problem, reply: ModelReply) -> SchemaMismatch:
+        if reply.finish_reason == "length":
+            return SchemaMismatch(self._name, "its answer was cut off before its JSON was whole; raise max_tokens")
+        said = f"its answer does not satisfy response_schema at {problem.rule[:120]}"
+        return SchemaMismatch(self._name, f"{said}; describe the form in the prompt, or make the schema simpler")
+
+
+def _read(schema: Mapping[str, Any], text: str) -> tuple[Problem | None, str]:
+    """What is wrong with an answer, if anything, and its JSON without what stands around it."""
+    try:
+        answer = parse_answer(text)
+    except ValueError:
+        return Problem("the answer", "is not JSON", "the answer is no JSON"), text
+    problem = problem_of(schema, answer)
+    return problem, text if problem is not None else json.dumps(answer, ensure_ascii=False)
+
+
+def _again(request: ModelRequest, text: str, problem: Problem, left: float) -> ModelRequest:
+    """The request for the repair: the conversation, the answer, and what is wrong with it."""
+    told = f"{problem.where[:_TOLD]}: {problem.what[:_TOLD]}"
+    asked = (
+        f"This answer does not satisfy the required JSON Schema. {told}\nAnswer again, with the corrected JSON alone."
+    )
+    turns = (Message(role="assistant", content=text[:_SHOWN] or "(nothing)"), Message(role="user", content=asked))
+    return replace(request, messages=(*request.messages, *turns), timeout=left)

@@ -1,0 +1,70 @@
+"""What a task is in a worker of ours: it may be ``async def``, on every pool, and publishing never blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from celery import Celery, Task
+from celery._state import _task_stack  # type: ignore[attr-defined]
+
+from tasks.queue.address import redis_url
+from worker.bridge import drive, in_task, wait_here
+from worker.loop import event_loop
+
+__all__ = ["Application", "CoroutineTask"]
+
+
+class CoroutineTask(Task):  # type: ignore[type-arg]
+    """A Celery task whose body may be a coroutine function."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Celery's tracer has made the request; a second one would hide it.
+        run = super().__call__ if self.request.called_directly else self.run
+        result = run(*args, **kwargs)
+        if not inspect.iscoroutine(result):
+            return result
+        if in_task():
+            return wait_here(result)
+        # Another pool's thread: the loop runs it, as this task.
+        return event_loop().run(_drive_as(self, self.request, result))
+
+
+class Application(Celery):
+    """Celery's application; tasks on the loop publish from a thread, since kombu blocks on the network."""
+
+    task_cls = "worker.tasks:CoroutineTask"
+    events_cls = "worker.events:Events"
+
+    @property
+    def redis_url(self) -> str:
+        """Where Redis is, as redis-py takes it."""
+        return redis_url()
+
+    def send_task(self, *args: Any, **kwargs: Any) -> Any:
+        send = super().send_task
+        if not in_task():
+            return send(*args, **kwargs)
+        task = _task_stack.top
+        if task is None:
+            return wait_here(asyncio.to_thread(send, *args, **kwargs))
+        return wait_here(asyncio.to_thread(_as, task, task.request, lambda: send(*args, **kwargs)))
+
+
+async def _drive_as(task: CoroutineTask, request: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await drive(lambda: _as(task, request, lambda: wait_here(coroutine)))
+
+
+def _as(task: Any, request: Any, function: Callable[[], Any]) -> Any:
+    """Run as this task: Celery keeps what runs by thread or greenlet, and reads a child's parent and root there."""
+    _task_stack.push(task)
+    task.request_stack.push(request)
+    try:
+        return function()
+    finally:
+        task.request_stack.pop()
+        _task_stack.pop()
