@@ -109,7 +109,9 @@ class Attempt:
             await asyncio.sleep(self.grant.wait_s)
         self.sent, self._started = True, time.monotonic()
         try:
-            self.reply = await asyncio.wait_for(client.complete(self.request), self.request.timeout)
+            # Not `wait_for`, which makes a task of its own for it.
+            async with asyncio.timeout(self.request.timeout):
+                self.reply = await client.complete(self.request)
         except TimeoutError:
             self.error = TimedOut(name, f"did not answer within {self.request.timeout:g} s")
         except ModelError as failed:

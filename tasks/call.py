@@ -116,15 +116,18 @@ async def run_call(ports: Ports, name: CallId) -> Done:
 
 
 async def _ask(ports: Ports, turn: Turn) -> Done:
-    asking = asyncio.ensure_future(turn.attempt(ports))
+    this = asyncio.current_task()
+    assert this is not None
     try:
-        with ports.leases.holding(turn.name, turn.claim.model, asking, turn.grants) as held:
-            ended = await asking
+        with ports.leases.holding(turn.name, turn.claim.model, this, turn.grants) as held:
+            ended = await turn.attempt(ports)
     except asyncio.CancelledError:
         if not held.cancelled:
             # This process ends; the part is run again elsewhere.
             await give_back(ports, turn.reports(ports))
             raise
+        # The job was cancelled, and with it the attempt. The task goes on: there is an end to write down.
+        this.uncancel()
         turn.tell(ports)
         return await _settle(ports, turn, None, error="cancelled")
     except (ConfigError, KeyError) as problem:

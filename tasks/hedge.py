@@ -55,9 +55,12 @@ async def race(
 
     Returns the attempt that answered, or the first if none did. The others have ended or were cancelled then.
     """
+    if after is None:
+        await first.run(clients.of(first.grant.model))
+        return first
     attempts = {_start(first, clients): first}
     try:
-        await asyncio.wait(attempts, timeout=None if after is None else first.grant.wait_s + after)
+        await asyncio.wait(attempts, timeout=first.grant.wait_s + after)
         if not any(task.done() for task in attempts) and (rival := await second()) is not None:
             attempts[_start(rival, clients)] = rival
         pending = set(attempts)
