@@ -16,6 +16,8 @@ __all__ = ["Child", "stop_all"]
 #: Seconds before a child that died is started again: doubled each time, back to the first once it ran that long.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+#: Seconds that a child has to end once it was told to let go of what it does.
+INSIST = 3.0
 #: Bytes: a log above this is put aside when its process starts.
 MOST_LOG = 10 * 1024 * 1024
 
@@ -113,15 +115,30 @@ class Child:
             return ""
 
 
-def stop_all(children: Sequence[Child], *, grace: float, hurry: Event | None = None) -> list[str]:
-    """End children: ask all, wait up to `grace` seconds in all, kill the rest; returns the names of the killed."""
+def stop_all(
+    children: Sequence[Child], *, grace: float, hurry: Event | None = None, insist: signal.Signals | None = None
+) -> list[str]:
+    """End children: ask all, wait up to `grace` seconds in all, kill the rest; returns the names of the killed.
+
+    With `insist` the rest gets that signal first, and `INSIST` seconds to obey.
+    """
     for child in children:
         child.tell()
-    end = time.monotonic() + grace
+    waiting = _wait(children, grace, hurry)
+    if insist is not None and waiting and not (hurry is not None and hurry.is_set()):
+        for child in waiting:
+            child.tell(insist)
+        waiting = _wait(waiting, INSIST, hurry)
+    for child in waiting:
+        child.kill()
+    return [child.name for child in waiting]
+
+
+def _wait(children: Sequence[Child], seconds: float, hurry: Event | None) -> list[Child]:
+    """Those that still run after so many seconds, or when somebody is in a hurry."""
+    end = time.monotonic() + seconds
     waiting = [child for child in children if child.pid is not None]
     while waiting and time.monotonic() < end and not (hurry is not None and hurry.is_set()):
         waiting = [child for child in waiting if child.exit_code is None]
         time.sleep(0.02)
-    for child in waiting:
-        child.kill()
-    return [child.name for child in waiting]
+    return waiting

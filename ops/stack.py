@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -154,6 +155,8 @@ class Stack:
         # The matrices of the classifier are small: a second thread costs more than it brings.
         env["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
         env["POINTSMAN_STATE_DIR"] = str(self._options.state_dir)
+        # The grace is ours: workers that are told to end at once shall.
+        env["POINTSMAN_GRACE_SECONDS"] = "0"
         simulated = {
             name: model.simulation or Simulation()
             for name, model in self.config.models.items()
@@ -289,7 +292,8 @@ class Stack:
         for child in workers:
             child.tell()  # they finish what runs while the others end
         killed = stop_all(front, grace=5.0, hurry=self.hurry)
-        killed += stop_all(workers, grace=GRACE, hurry=self.hurry)
+        # SIGQUIT has a worker break off its calls and hand them back: the next start has them run again at once.
+        killed += stop_all(workers, grace=GRACE, hurry=self.hurry, insist=signal.SIGQUIT)
         killed += stop_all(behind, grace=3.0, hurry=self.hurry)
         if self._server is not None:
             self._server.stop()

@@ -22,7 +22,7 @@ from celery.utils.log import get_task_logger
 from tasks import votes
 from tasks.attempt import Attempt, Broke, give_back
 from tasks.errors import ConfigError, PermanentModelError, Unreachable
-from tasks.ledger import Admitted, CallId, Claim, digest
+from tasks.ledger import QUEUED_LEASE, Admitted, CallId, Claim, digest
 from tasks.ledger.limits import Refusal
 from tasks.ports import Ports, ports_of
 from tasks.request import bounds_of
@@ -123,8 +123,11 @@ async def _ask(ports: Ports, turn: Turn) -> Done:
             ended = await turn.attempt(ports)
     except asyncio.CancelledError:
         if not held.cancelled:
-            # This process ends; the part is run again elsewhere.
-            await give_back(ports, turn.reports(ports))
+            # This process ends, and the message goes back to the broker: whoever gets it next may start at once.
+            ledger, name = ports.ledger, turn.name
+            handing = ledger.jobs.handing_back(name.job, name.index, turn.owner)
+            holding = ledger.fleet.holding({turn.claim.model: [name]}, seconds=QUEUED_LEASE)
+            await give_back(ports, [handing, *holding, *turn.reports(ports)])
             raise
         # The job was cancelled, and with it the attempt. The task goes on: there is an end to write down.
         this.uncancel()

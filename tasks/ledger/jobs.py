@@ -173,6 +173,10 @@ class Jobs:
         (reply,) = await self._store.run(self.retrying(job_id, index, owner, problem))
         return bool(reply[0] == "ok")
 
+    def handing_back(self, job_id: str, index: int, owner: str) -> Command:
+        """The command that lets go of a part whose worker ends: the next to get its message may claim it at once."""
+        return _step(job_id, "hand_back", index, owner)
+
     async def join(self, job_id: str) -> str:
         """``go``: join now. ``wait``: parts are missing. ``busy``: another joins. ``done``, ``gone``, ``poison``."""
         (reply,) = await self._store.run(_step(job_id, "join", int(JOIN_LEASE * 1000), MOST_JOINS))

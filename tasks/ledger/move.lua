@@ -250,6 +250,16 @@ function step.requeue(i, owner, most, lease_ms)
   return { 'ok', part(i, 'model') or '' }
 end
 
+-- index, owner: its worker ends before the call did, and hands it back; the message goes back to the broker
+function step.hand_back(i, owner)
+  if part(i, 'state') ~= 'running' or part(i, 'owner') ~= owner or not OPEN[job('state')] then return { 'stale' } end
+  set_part(i, 'state', 'queued')
+  set_part(i, 'owner', '')
+  set_part(i, 'queued_at', now)
+  announce('part ' .. i .. ' queued')
+  return { 'ok' }
+end
+
 -- lease_ms, how often a join may be started: whoever gets "go" joins, and has lease_ms to conclude
 function step.join(lease_ms, most)
   local state = job('state')

@@ -151,7 +151,7 @@ class Store:
         """
         pool = self.redis.connection_pool
         for again in range(RETRIES, -1, -1):
-            connection = await pool.get_connection()
+            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
             try:
                 return await self._exchange_on(connection, commands)
             except RedisConnectionError:

@@ -201,10 +201,19 @@ def test_a_port_in_use_is_told_before_anything_starts(up, tmp_path):
     assert "is in use" in done.stderr
 
 
-def test_a_malformed_message_ends_a_worker_which_is_started_again(up):
+def test_a_malformed_message_is_put_aside_and_harms_no_worker(up):
     before = up.workers("slow")[0].pid
     up.redis.lpush("model.slow", "this is no message")
-    wait_for(lambda: up.workers("slow") and up.workers("slow")[0].pid != before, "the restart of the worker")
+    wait_for(lambda: up.redis.lrange("model.slow.quarantine", 0, -1) == ["this is no message"], "the quarantine")
+    job = up.http.post("/jobs", json={"text": "x", "model": "slow"}).json()["id"]
+    assert up.wait(job)["state"] == "succeeded"
+    assert up.workers("slow")[0].pid == before
+
+
+def test_a_worker_that_is_killed_is_started_again(up):
+    before = up.workers("slow")[0]
+    before.kill()
+    wait_for(lambda: up.workers("slow") and up.workers("slow")[0].pid != before.pid, "the restart of the worker")
     job = up.http.post("/jobs", json={"text": "x", "model": "slow"}).json()["id"]
     assert up.wait(job)["state"] == "succeeded"
 

@@ -26,6 +26,31 @@ def test_kill_9_of_a_worker_in_mid_job_is_repaired_within_seconds_by_the_sweeper
         assert running.stats("fast")["requests"] == 2
 
 
+def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at_once(tmp_path):
+    simulations = {"fast": {"latency": 30.0}, "quick": {"latency": 0.2}}
+    models = {"fast": {"capacity": 4, "model": "fast"}}
+    with fleet(tmp_path, models=models, simulations=simulations) as running:
+        running.start("route,join", 2, wait=False)
+        leaving = running.start("model.fast", 4, env={"POINTSMAN_GRACE_SECONDS": "1"})
+        job = running.producer.submit({"text": "hello"})
+        wait_for(lambda: running.stats("fast")["in_flight"] == 1, "the call")
+        redis = running.redis
+
+        leaving.process.send_signal(signal.SIGQUIT)
+        leaving.process.wait(30)
+        # Its HTTP call was broken off, its part waits for the next worker, and no worker counts as lost.
+        wait_for(lambda: running.stats("fast")["in_flight"] == 0, "the end of the call")
+        assert redis.hget(f"pm:{{{job.id}}}:parts", "0:state") == "queued"
+        assert redis.llen("model.fast") == 1
+
+        # When it comes back the model is a quick one.
+        running.config_path.write_text(running.config_path.read_text().replace("model: fast", "model: quick"))
+        running.start("model.fast", 4)
+        result = running.producer.wait(job.id, timeout=40)
+        assert (result.state, result.parts[0].attempts) == ("succeeded", 2)
+        assert redis.hget(f"pm:{{{job.id}}}:parts", "0:lost") is None
+
+
 def test_a_part_that_kills_every_worker_fails_in_the_end_and_its_job_with_a_reason(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 1}}, simulations={"fast": {"failure": "never"}}) as running:
         running.start("route,join", 2)
