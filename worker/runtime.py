@@ -12,6 +12,7 @@ import structlog
 from tasks.ledger import Ledger
 from tasks.ports import Ports
 from tasks.queue.publish import Publisher
+from worker.garbage import collect_forever
 from worker.lag import measure_lag
 from worker.leases import Heartbeat
 from worker.loop import STOP_TIMEOUT, event_loop
@@ -57,7 +58,11 @@ class Runtime:
         await self._ledger.limits.configure(self._config)
         metrics = Metrics(self._config.models, in_flight=lambda: self._heartbeat.count)
         self._end_metrics = serve_metrics(metrics)
-        duties = [self._heartbeat.beat_forever(), Sweeper(self._ledger, publisher).sweep_forever()]
+        duties = [
+            self._heartbeat.beat_forever(),
+            Sweeper(self._ledger, publisher).sweep_forever(),
+            collect_forever(),
+        ]
         if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):
             duties.append(measure_lag(Path(lag_file)))
         for duty in duties:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.errors import SchemaMismatch
-from tasks.job import Message
+from tasks.errors import ModelError, SchemaMismatch
+from tasks.job import Message, Usage
 from tasks.ports import ModelClient, ModelReply, ModelRequest
 from tasks.schema import Problem, parse_answer, problem_of
 
@@ -35,7 +35,7 @@ class Structured:
 
         Raises:
             SchemaMismatch: if the second attempt does not satisfy the schema either, or if there is no time for one.
-            ModelError: as the client does.
+            ModelError: as the client does. Its `usage` is that of the answers that came before.
         """
         if request.response_schema is None:
             return await self._client.complete(request)
@@ -48,12 +48,17 @@ class Structured:
         left = end - asyncio.get_running_loop().time()
         # What was cut off once would be cut off again.
         if first.finish_reason == "length" or left <= 0:
-            raise self._mismatch(problem, first)
-        second = await self._client.complete(_again(request, first.text, problem, left))
+            raise self._mismatch(problem, first, first.usage)
+        try:
+            second = await self._client.complete(_again(request, first.text, problem, left))
+        except ModelError as failed:
+            failed.usage = first.usage
+            raise
+        usage = first.usage + second.usage
         problem, text = _read(schema, second.text)
         if problem is not None:
-            raise self._mismatch(problem, second)
-        return replace(second, text=text, usage=first.usage + second.usage, first_byte_s=first.first_byte_s)
+            raise self._mismatch(problem, second, usage)
+        return replace(second, text=text, usage=usage, first_byte_s=first.first_byte_s)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         """The pieces as they come; with a schema in one piece, since it is checked before anybody sees it."""
@@ -71,11 +76,13 @@ class Structured:
             if (close := getattr(pieces, "aclose", None)) is not None:
                 await close()
 
-    def _mismatch(self, problem: Problem, reply: ModelReply) -> SchemaMismatch:
+    def _mismatch(self, problem: Problem, reply: ModelReply, usage: Usage) -> SchemaMismatch:
         if reply.finish_reason == "length":
-            return SchemaMismatch(self._name, "its answer was cut off before its JSON was whole; raise max_tokens")
-        said = f"its answer does not satisfy response_schema at {problem.rule[:120]}"
-        return SchemaMismatch(self._name, f"{said}; describe the form in the prompt, or make the schema simpler")
+            told = "its answer was cut off before its JSON was whole; raise max_tokens"
+        else:
+            said = f"its answer does not satisfy response_schema at {problem.rule[:120]}"
+            told = f"{said}; describe the form in the prompt, or make the schema simpler"
+        return SchemaMismatch(self._name, told, usage=usage)
 
 
 def _read(schema: Mapping[str, Any], text: str) -> tuple[Problem | None, str]:
