@@ -59,13 +59,17 @@ def _same(error: BaseException) -> BaseException:
     return error
 
 
-@types.coroutine
-def drive(function: Callable[[], T], meant: Callable[[BaseException], BaseException] = _same) -> Generator[Any, Any, T]:
+async def drive(function: Callable[[], T], meant: Callable[[BaseException], BaseException] = _same) -> T:
     """Run a function in a greenlet of its own; await this in an asyncio task.
 
     What is thrown into this coroutine comes out of the `wait_here` in which the function is. asyncio knows one way to
     interrupt a task, cancelling it: `meant` says which error that shall be to the function.
     """
+    return await _steps(function, meant)
+
+
+@types.coroutine
+def _steps(function: Callable[[], T], meant: Callable[[BaseException], BaseException]) -> Generator[Any, Any, T]:
     runner = _TaskGreenlet(function)
     yielded = runner.switch()
     while not runner.dead:
