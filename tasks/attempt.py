@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tasks.config import Model
     from tasks.ledger import Claim
     from tasks.ledger.store import Command
-    from tasks.ports import ModelClient, ModelReply, ModelRequest, Ports
+    from tasks.ports import ModelClient, ModelReply, ModelRequest, Ports, RateLimits
 
 __all__ = ["Attempt", "Broke", "give_back", "take"]
 
@@ -87,10 +87,23 @@ class Attempt:
 
     @property
     def cost_usd(self) -> float:
-        """USD: of the answer, or of what was booked where the call was broken off: it may well be billed."""
+        """USD: of all answers, or of what was booked where the call was broken off: it may well be billed."""
+        paid = cost_of(self.model.price, self.usage) if self.usage is not None else 0.0
+        return max(paid, self.grant.cost_usd) if self.outcome == "cancelled" else paid
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of the answer, or of answers that could not be used; None where the model gave none."""
         if self.reply is not None:
-            return cost_of(self.model.price, self.reply.usage)
-        return self.grant.cost_usd if self.outcome == "cancelled" else 0.0
+            return self.reply.usage
+        return self.error.usage if self.error is not None else None
+
+    @property
+    def rate_limits(self) -> RateLimits | None:
+        """What the provider's headers said."""
+        if self.reply is not None:
+            return self.reply.rate_limits
+        return self.error.rate_limits if self.error is not None else None
 
     @property
     def outcome(self) -> Outcome:
@@ -127,10 +140,12 @@ class Attempt:
         return ports.ledger.limits.reporting(
             self.grant,
             self.outcome,
-            usage=self.reply.usage if self.reply is not None else None,
+            usage=self.usage,
             cost_usd=self.cost_usd,
-            hold_s=hold_of(self.error, self.reply.rate_limits if self.reply is not None else None),
+            # How soon a bucket refills says nothing about a key that is refused.
+            hold_s=hold_of(self.error, None if self.outcome == "unusable" else self.rate_limits),
             why=self.error.code if self.error is not None else "",
+            told=self.rate_limits,
         )
 
     def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> Event:
@@ -147,7 +162,7 @@ class Attempt:
             latency_s=self.latency_s,
             queue_wait_s=round(claim.queue_wait_s, 4),
             first_byte_s=self.reply.first_byte_s if self.reply is not None else None,
-            usage=self.reply.usage if self.reply is not None else Usage(),
+            usage=self.usage or Usage(),
             cost_usd=self.cost_usd,
             finish_reason=self.reply.finish_reason if self.reply is not None else None,
             error=self.error.code if self.error is not None else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -124,6 +125,12 @@ class Model(_Section):
     breaker: Breaker = Breaker()
     hedge: Hedge | None = None
     simulation: Simulation | None = None
+
+    @field_validator("api_version", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        # YAML reads a day without quotes as a date.
+        return value.isoformat() if isinstance(value, date) else value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -361,12 +368,23 @@ def _problems(error: ValidationError) -> list[Problem]:
             text = _no_field(loc[:-1])
         elif item["type"] == "missing":
             text = "is missing"
+        elif item["type"] == "model_type":
+            text = f"must be a mapping with some of {_fields(loc)}"
+        elif item["type"] == "tuple_type":
+            text = "must be a list"
+        elif item["type"] == "string_pattern_mismatch" and loc[-1] == "api_version":
+            text = "must be a date, for example 2023-06-01"
         found.append((loc, text))
     return found
 
 
 def _no_field(loc: tuple[str | int, ...]) -> str:
     """What is told of a field that the section at `loc` doesn't have."""
+    return f"is not a field here; allowed: {_fields(loc)}"
+
+
+def _fields(loc: tuple[str | int, ...]) -> str:
+    """What the section at `loc` may hold."""
     table: Mapping[str, type[BaseModel]] = {
         "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
         "price": Price, "profile": Profile, "simulation": Simulation, "breaker": Breaker, "hedge": Hedge,
@@ -375,7 +393,7 @@ def _no_field(loc: tuple[str | int, ...]) -> str:
     # The second step is a name that somebody chose, such as a route called "price".
     steps = [str(step) for place, step in enumerate(loc) if place != 1]
     named = next((table[step] for step in reversed(steps) if step in table), Config)
-    return f"is not a field here; allowed: {', '.join(name for name in named.model_fields if name != 'folder')}"
+    return ", ".join(name for name in named.model_fields if name != "folder")
 
 
 def _line(loc: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> int:

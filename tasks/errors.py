@@ -17,6 +17,12 @@ No message holds a prompt, an output or a key: they are shown, logged and stored
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.job import Usage
+    from tasks.ports import RateLimits
+
 __all__ = [
     "BadInput",
     "BadReply",
@@ -85,6 +91,10 @@ class ModelError(PointsmanError):
     """One attempt at a model failed. `model` is its name in the configuration."""
 
     code = "model_error"
+    #: Tokens of answers that the model gave, and that could not be used: they are paid for all the same.
+    usage: Usage | None = None
+    #: What the headers of a refusal said of the provider's limits.
+    rate_limits: RateLimits | None = None
 
     def __init__(self, model: str, problem: str, *, status: int | None = None) -> None:
         self.model = model
@@ -140,9 +150,16 @@ class BadReply(RetryableModelError):
 
 
 class SchemaMismatch(BadReply):
-    """An answer that does not satisfy the job's response_schema, after the repair attempt too."""
+    """An answer that does not satisfy the job's response_schema, after the repair attempt too.
+
+    `usage` is that of both attempts.
+    """
 
     code = "schema_mismatch"
+
+    def __init__(self, model: str, problem: str, *, usage: Usage | None = None) -> None:
+        super().__init__(model, problem)
+        self.usage = usage
 
 
 class UnusableModelError(ModelError):

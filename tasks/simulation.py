@@ -122,6 +122,9 @@ class Simulation(_Value):
     answers: Mapping[str, str] | tuple[str, ...] | None = None
     #: More requests than this at once are answered with 429.
     concurrency: int | None = Field(default=None, ge=1)
+    #: Requests a minute: a bucket of that size, which fills evenly. Headers tell, as OpenAI's do, how many are left and
+    #: when it will be full again; what finds it empty is answered with 429.
+    rpm: int | None = Field(default=None, ge=1)
     #: The one way in which every request fails: an HTTP 400, 401 or 404; a 200 with a page of HTML or with
     #: nothing; no answer, ever; or a closed connection.
     failure: Literal["none", "bad_request", "unauthorized", "not_found", "html", "empty", "never", "reset"] = "none"

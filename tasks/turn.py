@@ -71,7 +71,7 @@ class Turn:
         reply = answered.reply if answered is not None else None
         last = answered or (self.attempts[0] if self.attempts else None)
         return PartRecord(
-            usage=reply.usage if reply is not None else Usage(),
+            usage=(last.usage if last is not None else None) or Usage(),
             cost_usd=self.cost_usd,
             spent_usd=self.cost_usd,
             latency_s=last.latency_s if last is not None else None,

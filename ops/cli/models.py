@@ -20,7 +20,8 @@ PATIENCE = 1.0
 async def models(*, as_json: AsJson = False) -> None:
     """List the models, their prices and routes, and their limits.
 
-    With Redis in reach breakers, calls in flight and the use of the last minute are shown; without, what is configured.
+    With Redis in reach breakers, calls in flight and the use of the last minute are shown, against the limits in force:
+    those of the configuration, or of the provider where it tells lower ones. Without, what is configured.
 
         pointsman models --config pointsman.yaml
     """
@@ -87,8 +88,8 @@ def _now(model: Model, gate: Gate) -> tuple[str, ...]:
         breaker += f", held {gate.held_s:.0f} s"
     return (
         _of(gate.running, gate.most),
-        _of(gate.requests, model.rpm),
-        _of(gate.tokens, model.tpm),
+        _of(gate.requests, gate.rpm),
+        _of(gate.tokens, gate.tpm),
         _of(round(gate.spent_usd, 4), model.budget_usd_per_day),
         breaker,
     )

@@ -28,6 +28,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ops.embedded.bucket import Bucket, Headers, tell
 from ops.embedded.ready import add_ready_options, announce, is_loopback
 from tasks.simulation import Simulation, count_tokens
 
@@ -67,12 +68,13 @@ class _Gone(Exception):
 class _Model:
     """One simulated model and its counts."""
 
-    __slots__ = ("errors", "in_flight", "name", "peak_in_flight", "requests", "simulation")
+    __slots__ = ("bucket", "errors", "in_flight", "name", "peak_in_flight", "requests", "simulation")
 
     def __init__(self, name: str, simulation: Simulation) -> None:
         self.name = name
         self.simulation = simulation
         self.requests = self.in_flight = self.peak_in_flight = self.errors = 0
+        self.bucket = Bucket(simulation.rpm) if simulation.rpm is not None else None
 
     def stats(self) -> dict[str, int]:
         return {
@@ -122,10 +124,15 @@ class SimulatedModels:
             model.errors += 1
             await _send_error(send, 429, f"more than {simulation.concurrency} requests at once")
             return
+        allowed, told = model.bucket.take() if model.bucket is not None else (True, ())
+        if not allowed:
+            model.errors += 1
+            await _send_error(send, 429, f"more than {simulation.rpm} requests a minute", more=told)
+            return
         model.in_flight += 1
         model.peak_in_flight = max(model.peak_in_flight, model.in_flight)
         try:
-            await self._answer(model, body, text, receive, send)
+            await self._answer(model, body, text, receive, _telling(send, told, simulation))
         except _Gone:
             model.errors += 1
         finally:
@@ -357,9 +364,7 @@ async def _stream(events: list[bytes], pause_s: float, receive: Receive, send: S
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
 
-async def _send(
-    send: Send, status: int, body: bytes, *, kind: bytes = _JSON, more: tuple[tuple[bytes, bytes], ...] = ()
-) -> None:
+async def _send(send: Send, status: int, body: bytes, *, kind: bytes = _JSON, more: Headers = ()) -> None:
     headers = [
         (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
@@ -370,11 +375,17 @@ async def _send(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_error(send: Send, status: int, message: str) -> None:
+def _telling(send: Send, told: Headers, simulation: Simulation) -> Send:
+    # What resets the connection needs uvicorn's own `send`, and has no headers.
+    return partial(tell, send, told) if told and simulation.failure != "reset" else send
+
+
+async def _send_error(send: Send, status: int, message: str, *, more: Headers = ()) -> None:
     kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     error = {"message": message, "type": kind, "param": None, "code": None}
-    retry = ((b"retry-after", b"1"),) if status == 429 else ()
-    await _send(send, status, json.dumps({"error": error, "simulated": True}).encode(), more=retry)
+    if status == 429 and not more:
+        more = ((b"retry-after", b"1"),)
+    await _send(send, status, json.dumps({"error": error, "simulated": True}).encode(), more=more)
 
 
 def _json_response(content: dict[str, Any]) -> JSONResponse:

@@ -46,10 +46,12 @@ end
 -- Of a bucket as in limits.lua: how many calls of `size` may start within the horizon.
 local HORIZON_US = 2000000
 local BURST = { r = 0.04, t = 0.10 }
-local function starts(kind, limit, arrival, window, size)
+local function starts(kind, limit, arrival, window, size, said, said_until)
+  said = said and now < tonumber(said_until) and tonumber(said)
+  limit = said and math.min(said, limit or said) or limit
   if not limit then return math.huge end
   local burst = math.max(1, math.floor(limit * BURST[kind]))
-  local pace = window / (limit - burst + 1)
+  local pace = (window or 60000000) / (limit - burst + 1)
   local now_us = clock[1] * 1000000 + clock[2]
   local till, full = now_us + HORIZON_US, tonumber(arrival) or 0
   -- The first may overdraw a bucket that was full for long; those behind it find none that is fuller than full.
@@ -57,14 +59,20 @@ local function starts(kind, limit, arrival, window, size)
   return math.max(one, math.floor(((till - math.max(full, now_us)) / pace + burst) / size))
 end
 
+-- How many calls of `size` the provider has left, where it says so and has no more before the horizon.
+local function spare(left, till, size)
+  if not left or now + HORIZON_US / 1000 >= tonumber(till) then return math.huge end
+  return math.max(0, math.floor(left / size))
+end
+
 -- A model's gate: `closed` (its breaker, its budget or its provider lets nobody through), and how many calls may stand
 -- in its queue beside those that run. No more than its rate allows: who is refused at the door would come and go.
 local gates = {}
 local function gate(model)
   if gates[model] then return gates[model] end
-  local open_until, probe_until, held, rpm, tpm, window, r, t, size, day, key = unpack(redis.call('HMGET',
-    prefix .. 'gate:model:' .. model, 'open_until', 'probe_until', 'held_until', 'rpm', 'tpm', 'window', 'r', 't',
-    'mean_tok', 'spent_day', 'key'))
+  local name = prefix .. 'gate:model:' .. model
+  local open_until, probe_until, held, rpm, tpm, window, r, t, size, day, key = unpack(redis.call('HMGET', name,
+    'open_until', 'probe_until', 'held_until', 'rpm', 'tpm', 'window', 'r', 't', 'mean_tok', 'spent_day', 'key'))
   local found = { closed = false, ahead = math.huge }
   open_until, held, size = tonumber(open_until), (tonumber(held) or 0) - now, math.max(1, tonumber(size) or 1)
   if open_until and now < open_until or tonumber(day) == math.floor(now / 86400000) or held > 5000 then
@@ -72,7 +80,11 @@ local function gate(model)
   elseif held > 500 then
     found.ahead = 0
   else
-    found.ahead = math.min(starts('r', tonumber(rpm), r, window, 1), starts('t', tonumber(tpm), t, window, size))
+    local said = redis.call('HMGET', name, 'said_r', 'said_r_until', 'said_t', 'said_t_until',
+      'left_r', 'left_r_until', 'left_t', 'left_t_until')
+    found.ahead = math.min(starts('r', tonumber(rpm), r, window, 1, said[1], said[2]),
+      starts('t', tonumber(tpm), t, window, size, said[3], said[4]),
+      spare(said[5], said[6], 1), spare(said[7], said[8], size))
     if open_until then
       found.ahead = math.min(found.ahead, now < (tonumber(probe_until) or 0) and 0 or 1)
     end

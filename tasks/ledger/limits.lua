@@ -12,6 +12,10 @@
 --               error_rate, least, rolling (ms), open_ms
 --   rates:      r, t           when the bucket of requests, of tokens will be full again (µs): GCRA's arrival time
 --               held_until     nobody starts before (ms): the provider asked for it
+--   heard:      said_r, said_t     limits a minute, as the provider tells them; until said_r_until, said_t_until (ms)
+--               left_r, left_t     what it says may still come until left_r_until, left_t_until (ms)
+--               n, tokens_n    requests and tokens granted so far: how many came after the one that is answered
+--               heard_n        the latest request whose answer was heeded
 --   breaker:    open_until, open_for (ms), why; probe, probe_until: the one attempt that it let through half open
 --               b0 … b5        "<slot>:<good>:<bad>": attempts in six slices of the rolling window
 --   budget:     day, usd       what was booked and spent on that day (UTC), µ$; spent_day: a call was refused for it
@@ -34,7 +38,11 @@ local SLICES = 6
 local FIRST_MEAN, WEIGHT = 256, 0.05
 -- Hedges that can be saved up: a burst of slow answers after a quiet day must not double the calls.
 local MOST_SAVED = 5
+-- What a provider said of its limits counts for so long (ms), unless it says it again.
+local HEARD = 120000
 local DAY = 86400000
+-- The window of a limit that a provider tells of a model that was never configured (µs).
+local MINUTE = 60000000
 local OPTIONS = { 'key', 'rpm', 'tpm', 'concurrency', 'window', 'budget', 'hedge', 'error_rate', 'least', 'rolling',
   'open_ms' }
 
@@ -58,13 +66,30 @@ local function pace(kind, limit, window)
   return math.ceil(4 * window / (limit - burst + 1)) / 4, burst
 end
 
+local RATES = { r = 'rpm', t = 'tpm' }
+
+local function window_of(gate) return tonumber(gate.window) or MINUTE end
+
+-- What was configured, or what the provider says where that is less; nil without either.
+local function limit_of(gate, kind)
+  local limit, said = tonumber(gate[RATES[kind]]), tonumber(gate['said_' .. kind])
+  if said and now < tonumber(gate['said_' .. kind .. '_until']) and (not limit or said < limit) then return said end
+  return limit
+end
+
+-- What may still come of what the provider said is left, and until when (ms); nil where nothing is known.
+local function left_of(gate, kind)
+  local till = tonumber(gate['left_' .. kind .. '_until'])
+  if till and now < till then return tonumber(gate['left_' .. kind]), till end
+end
+
 -- The buckets of a gate: kind, tokens or requests that the call takes of it
 local function buckets(gate, tokens)
   local found = {}
-  for kind, option in pairs({ r = 'rpm', t = 'tpm' }) do
-    local limit = tonumber(gate[option])
+  for kind, option in pairs(RATES) do
+    local limit = limit_of(gate, kind)
     if limit then
-      local step, burst = pace(kind, limit, tonumber(gate.window))
+      local step, burst = pace(kind, limit, window_of(gate))
       local size = kind == 'r' and 1 or tokens
       -- A call larger than the burst waits until the bucket was full for as long as it overdraws it.
       local arrival = tonumber(gate[kind]) or 0
@@ -114,7 +139,7 @@ end
 -- Book one attempt, or say what is in the way. The attempt's id, model, who pays for a hedge ("" = it is none),
 -- tokens of the input, of the answer at most ("" = unknown), µ$ a token of input and of output, lease_ms, and for how
 -- many ms from now it may be booked ahead.
--- {"go", ms to wait, tokens, µ$, day, probe (0 or 1), key, mean answer}
+-- {"go", ms to wait, tokens, µ$, day, probe (0 or 1), key, mean answer, requests and tokens granted so far}
 -- or {"no", what, ms to wait (0 = unknown), mean answer}
 function step.take(id, model, payer, input, most_output, price_in, price_out, lease_ms, horizon_ms)
   local gate = read('model:' .. model)
@@ -150,6 +175,10 @@ function step.take(id, model, payer, input, most_output, price_in, price_out, le
   for _, bucket in ipairs(taken) do
     if bucket.due > start then start, last = bucket.due, bucket.option end
   end
+  for kind, size in pairs({ r = 1, t = tokens }) do
+    local left, till = left_of(gate, kind)
+    if left and left < size and till * 1000 > start then start, last = till * 1000, RATES[kind] end
+  end
   local wait = math.ceil((start - now_us) / 1000)
   if wait > tonumber(horizon_ms) then return no(last or 'held', wait) end
 
@@ -171,9 +200,14 @@ function step.take(id, model, payer, input, most_output, price_in, price_out, le
     count(provider, tokens)
   end
   if opens then redis.call('HSET', key_of(gate.name), 'probe', id, 'probe_until', till) end
-  redis.call('HSET', key_of(gate.name), 'day', day, 'usd', usd + cost)
+  for kind, size in pairs({ r = 1, t = tokens }) do
+    local left, till = left_of(gate, kind)
+    if left and start < till * 1000 then redis.call('HSET', key_of(gate.name), 'left_' .. kind, left - size) end
+  end
+  local number, sum = (tonumber(gate.n) or 0) + 1, (tonumber(gate.tokens_n) or 0) + tokens
+  redis.call('HSET', key_of(gate.name), 'day', day, 'usd', usd + cost, 'n', number, 'tokens_n', text(sum))
   count(gate, tokens)
-  return { 'go', wait, tokens, text(cost), day, opens and 1 or 0, gate.key or '', text(mean(gate)) }
+  return { 'go', wait, tokens, text(cost), day, opens and 1 or 0, gate.key or '', text(mean(gate)), number, text(sum) }
 end
 
 local function slices(gate)
@@ -219,20 +253,50 @@ end
 
 -- Move what was booked to what was used.
 local function settle(gate, tokens, used)
-  local limit, arrival = tonumber(gate.tpm), tonumber(gate.t)
+  local limit, arrival = limit_of(gate, 't'), tonumber(gate.t)
   if limit and arrival and used ~= tokens then
-    redis.call('HSET', key_of(gate.name), 't', arrival + (used - tokens) * pace('t', limit, tonumber(gate.window)))
+    gate.t = arrival + (used - tokens) * pace('t', limit, window_of(gate))
+    redis.call('HSET', key_of(gate.name), 't', gate.t)
   end
+  local left = left_of(gate, 't')
+  if left then redis.call('HSET', key_of(gate.name), 'left_t', left + tokens - used) end
   if tonumber(gate.minute) == math.floor(now / 60000) then
     redis.call('HINCRBY', key_of(gate.name), 'tokens', used - tokens)
   end
 end
 
+-- What follows from what the provider says of requests or tokens: its limit a minute ("" = unknown, or another window),
+-- how many are left, ms until all of them are there again; `later` were granted after the call that it speaks of, and it
+-- may not have seen them. Fields and values are added to `facts`. It never loosens what is configured.
+local function heed(facts, gate, kind, most, left, reset_ms, later)
+  local function note(field, value)
+    gate[field], facts[#facts + 1], facts[#facts + 2] = value, field, value
+  end
+  most, left, reset_ms = tonumber(most), tonumber(left), tonumber(reset_ms)
+  if most then
+    note('said_' .. kind, most)
+    note('said_' .. kind .. '_until', now + HEARD)
+  end
+  if not left or not reset_ms then return end
+  left = left - later
+  if most then
+    -- It fills evenly, as ours does: no more shall be in ours than there is in the provider's.
+    local step, burst = pace(kind, limit_of(gate, kind), window_of(gate))
+    local arrival = now_us + (burst - math.max(0, left)) * step
+    if (tonumber(gate[kind]) or 0) < arrival then note(kind, arrival) end
+  else
+    note('left_' .. kind, left)
+    note('left_' .. kind .. '_until', now + math.min(reset_ms, HEARD))
+  end
+end
+
 -- An attempt has ended. Its id, model, key, outcome ("ok", "fault", "unusable", "throttled", "neutral", "cancelled",
 -- or "unasked": granted, and then not needed), tokens booked and used, µ$ booked and spent, day of the booking, ms for
--- which the model shall be left alone (0 = nobody said), tokens of the answer ("" = none), error's code.
+-- which the model shall be left alone (0 = nobody said), tokens of the answer ("" = none), error's code. Then, where the
+-- provider told its limits: requests and tokens granted when it was, and limit, left and reset of requests, of tokens.
 -- Only the holder of a lease reports: a report that arrives twice counts once.
-function step.report(id, model, key, outcome, tokens, used, cost, spent, day, hold_ms, output, why)
+function step.report(id, model, key, outcome, tokens, used, cost, spent, day, hold_ms, output, why, number, sum,
+    most_r, left_r, reset_r, most_t, left_t, reset_t)
   local gate = read('model:' .. model)
   local mine = redis.call('ZREM', running_of(gate.name), id) == 1
   if key ~= '' then redis.call('ZREM', running_of('key:' .. key), id) end
@@ -242,6 +306,16 @@ function step.report(id, model, key, outcome, tokens, used, cost, spent, day, ho
 
   settle(gate, tokens, used)
   if key ~= '' then settle(read('key:' .. key), tokens, used) end
+  -- Answers overtake one another: what the latest request was told counts. One with a larger number than was granted
+  -- is from before the server lost its memory.
+  local granted = tonumber(gate.n) or 0
+  number = tonumber(number)
+  if number and number >= (tonumber(gate.heard_n) or 0) and number <= granted then
+    local facts = { 'heard_n', number }
+    heed(facts, gate, 'r', most_r, left_r, reset_r, granted - number)
+    heed(facts, gate, 't', most_t, left_t, reset_t, math.max(0, (tonumber(gate.tokens_n) or 0) - sum))
+    redis.call('HSET', key_of(gate.name), unpack(facts))
+  end
   if gate.day == day and spent ~= cost then
     redis.call('HSET', key_of(gate.name), 'usd', math.max(0, gate.usd + spent - cost))
     if spent < cost then redis.call('HDEL', key_of(gate.name), 'spent_day') end
@@ -292,9 +366,9 @@ function step.drop(model, key)
   return {}
 end
 
--- Where gates stand, for those who look: gates… Returns nine values for each: in flight, at most ("" = no limit),
+-- Where gates stand, for those who look: gates… Returns eleven values for each: in flight, at most ("" = no limit),
 -- breaker ("closed", "open", "half-open", "" for a key), ms until it half-opens, why, ms it is held, requests and
--- tokens of the last minute, µ$ of today.
+-- tokens of the last minute, µ$ of today, requests and tokens a minute at most ("" = no limit).
 function step.show()
   local seen = {}
   for k = 3, #ARGV do
@@ -306,8 +380,8 @@ function step.show()
     local age = minute - (tonumber(gate.minute) or 0)
     local function lately(name)
       local current, before = tonumber(gate[name]) or 0, tonumber(gate[name .. '_before']) or 0
-      if age == 0 then return math.floor(current + before * part) end
-      return age == 1 and math.floor(current * part) or 0
+      if age == 0 then return math.floor(current + before * part + 0.5) end
+      return age == 1 and math.floor(current * part + 0.5) or 0
     end
     local most = model and capacity(model) or tonumber(gate.concurrency)
     for _, value in ipairs({
@@ -315,9 +389,10 @@ function step.show()
       opens and math.max(0, opens - now) or 0, gate.why or '', math.max(0, (tonumber(gate.held_until) or 0) - now),
       lately('requests'), lately('tokens'),
       text(tonumber(gate.day) == math.floor(now / DAY) and tonumber(gate.usd) or 0),
+      limit_of(gate, 'r') or '', limit_of(gate, 't') or '',
     }) do seen[#seen + 1] = value end
   end
   return seen
 end
 
-return step[ARGV[2]](unpack(ARGV, 3, 14))
+return step[ARGV[2]](unpack(ARGV, 3, 22))

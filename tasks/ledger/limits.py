@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from tasks.errors import ModelError
     from tasks.ports import RateLimits
 
-__all__ = ["LIMITS", "Ask", "Gate", "Grant", "Limits", "Outcome", "Refusal", "granted_of", "hold_of"]
+__all__ = [
+    "LIMITS",
+    "Ask",
+    "Gate",
+    "Grant",
+    "Limits",
+    "Outcome",
+    "Refusal",
+    "granted_of",
+    "hold_of",
+    "minute_limit_of",
+]
 
 LIMITS = Script("limits.lua")
 
@@ -66,6 +77,9 @@ class Grant:
     #: The one attempt that a half-open breaker let through.
     probe: bool
     mean_output: float
+    #: Requests and tokens that were granted for this model up to and with this one.
+    number: int = 0
+    tokens_so_far: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,9 @@ class Gate:
     requests: int
     tokens: int
     spent_usd: float
+    #: The limits that are in force: what is configured, or what the provider says where that is less.
+    rpm: int | None
+    tpm: int | None
 
 
 class Limits:
@@ -140,8 +157,11 @@ class Limits:
         cost_usd: float = 0.0,
         hold_s: float = 0.0,
         why: str = "",
+        told: RateLimits | None = None,
     ) -> Command:
         """The command that frees what `grant` took and tells how it went; sent twice it counts once.
+
+        `told` is what the provider's headers say: it tightens the limits of the fleet, and never loosens them.
 
         Without `usage`, a failed attempt has used nothing, and one that was broken off all that was booked.
         """
@@ -164,6 +184,7 @@ class Limits:
             int(min(max(hold_s, 0.0), LONGEST_HOLD) * 1000),
             usage.output_tokens if usage is not None and outcome == "ok" and usage.output_tokens else "",
             why,
+            *(_heard(grant, told) if told is not None else ()),
         )
 
     def keeping(self, grants: Iterable[Grant], *, seconds: float = LEASE) -> list[Command]:
@@ -180,7 +201,7 @@ class Limits:
             return {}
         names = [f"model:{name}" for name in models] + [f"key:{name}" for name in keys]
         (reply,) = await self._store.run(_step("show", *names))
-        rows = [reply[place : place + 9] for place in range(0, len(reply), 9)]
+        rows = [reply[place : place + 11] for place in range(0, len(reply), 11)]
         return {
             name: Gate(
                 running=int(running),
@@ -192,8 +213,10 @@ class Limits:
                 requests=int(requests),
                 tokens=int(tokens),
                 spent_usd=float(usd) / 1e6,
+                rpm=int(rpm) if rpm != "" else None,
+                tpm=int(tpm) if tpm != "" else None,
             )
-            for name, (running, most, breaker, opens, why, held, requests, tokens, usd) in zip(
+            for name, (running, most, breaker, opens, why, held, requests, tokens, usd, rpm, tpm) in zip(
                 [*models, *keys], rows, strict=True
             )
         }
@@ -202,7 +225,7 @@ class Limits:
 def granted_of(ask: Ask, reply: Sequence[Any]) -> Grant | Refusal:
     if reply[0] == "no":
         return Refusal(str(reply[1]), int(reply[2]) / 1000, float(reply[3]))
-    _, wait, tokens, cost, day, probe, key, mean = reply
+    _, wait, tokens, cost, day, probe, key, mean, number, tokens_so_far = reply
     return Grant(
         id=ask.id,
         model=ask.model,
@@ -213,6 +236,8 @@ def granted_of(ask: Ask, reply: Sequence[Any]) -> Grant | Refusal:
         day=str(day),
         probe=bool(probe),
         mean_output=float(mean),
+        number=int(number),
+        tokens_so_far=float(tokens_so_far),
     )
 
 
@@ -236,6 +261,37 @@ def _until_one(limit: int | None, left: int | None, reset_s: float | None) -> fl
     if left is None or left > 0 or reset_s is None or not 0 < reset_s <= LONGEST_HOLD:
         return 0.0
     return reset_s / limit if limit else reset_s
+
+
+def minute_limit_of(limit: int | None, left: int | None, reset_s: float | None) -> int | None:
+    """`limit` where it is one of a minute; None where it isn't, or where that can't be told.
+
+    No header says how long the window of a limit is. A bucket that fills evenly is full again after the share of its
+    window that was used: a window of ``reset_s * limit / (limit - left)``. Providers round resets to seconds and counts
+    to thousands, so half a minute to one and a half pass for a minute. What is used too little to tell is told by a
+    later answer, before it matters.
+    """
+    if not limit or left is None or left >= limit or reset_s is None:
+        return None
+    return limit if 0.5 * MINUTE <= reset_s * limit / (limit - left) <= 1.5 * MINUTE else None
+
+
+def _heard(grant: Grant, told: RateLimits) -> tuple[int | float | str, ...]:
+    """The end of a report: what the provider said, for calls that are granted from now on."""
+    heard: list[int | float | str] = [grant.number, grant.tokens_so_far]
+    for limit, left, reset_s in (
+        (told.requests_limit, told.requests_left, told.requests_reset_s),
+        (told.tokens_limit, told.tokens_left, told.tokens_reset_s),
+    ):
+        most = minute_limit_of(limit, left, reset_s)
+        # A reset with a year in it must not cost the year; one that is no number says nothing.
+        known = left is not None and reset_s is not None and 0 < reset_s <= LONGEST_HOLD
+        heard += [
+            most or "",
+            left if known and left is not None else "",
+            int(reset_s * 1000) if known and reset_s else "",
+        ]
+    return tuple(heard)
 
 
 def _configuring(gate: str, options: Mapping[str, Any]) -> Command:

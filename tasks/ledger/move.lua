@@ -1,7 +1,8 @@
 -- The only thing that moves a job. One call, one step of the state machine in docs/reference/job.md.
 --
 --   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), spent and booked (USD), output, error
---         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record
+--         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record,
+--                        and USD spent by attempts before the last
 --         3 outputs  hash: <i> -> the text that the model wrote
 --         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead)
 --         5 ballots  hash: normalized answer (digest) -> votes
@@ -227,7 +228,10 @@ function step.retry(i, owner, problem, tried, counts, usd)
   set_part(i, 'problem', problem)
   set_part(i, 'tried', tried)
   if part(i, 'booked') then rebook(i, 0) end
-  if tonumber(usd) > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', usd) end
+  if tonumber(usd) > 0 then
+    redis.call('HINCRBYFLOAT', JOB, 'spent', usd)
+    redis.call('HINCRBYFLOAT', PARTS, i .. ':spent', usd)
+  end
   if counts == '0' and redis.call('HINCRBY', PARTS, i .. ':attempts', -1) == 0 then
     redis.call('HDEL', PARTS, i .. ':first_at')
   end

@@ -83,7 +83,7 @@ def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_stat
                     cached_tokens=record.get("cached", 0),
                     reasoning_tokens=record.get("reasoning", 0),
                 ),
-                cost_usd=record.get("usd", 0.0),
+                cost_usd=round(record.get("usd", 0.0) + float(fields.get(f"{index}:spent", 0)), 9),
                 queue_wait_s=record.get("wait_s"),
                 latency_s=record.get("latency_s"),
             )

@@ -8,32 +8,26 @@ from __future__ import annotations
 import re
 
 from tasks.ledger.store import Store
+from tasks.queue.messages import lists_of
 
 __all__ = ["depth", "waiting_ids"]
 
-#: kombu's names for the lists of a queue: ``q``, and ``q<separator><priority>``.
-_SEPARATOR = "\x06\x16"
-_PRIORITIES = (3, 6, 9)
 #: More messages than this are not read: the queue is long, and what is looked for is taken to stand in it.
 MOST_READ = 20_000
 
 _ID = re.compile(r'"id": ?"([^"]+)"')
 
 
-def _lists(queue: str) -> list[str]:
-    return [queue, *(f"{queue}{_SEPARATOR}{priority}" for priority in _PRIORITIES)]
-
-
 async def depth(store: Store, *queues: str) -> int:
     """Messages that wait in these queues, over all priorities; those that a worker has reserved are not among them."""
-    return sum(await store.run(*(("LLEN", name) for queue in queues for name in _lists(queue))))
+    return sum(await store.run(*(("LLEN", name) for queue in queues for name in lists_of(queue))))
 
 
 async def waiting_ids(store: Store, queue: str) -> frozenset[str] | None:
     """The task ids of all messages in a queue, or None if there are too many to read."""
     if await depth(store, queue) > MOST_READ:
         return None
-    replies = await store.run(*(("LRANGE", name, 0, -1) for name in _lists(queue)))
+    replies = await store.run(*(("LRANGE", name, 0, -1) for name in lists_of(queue)))
     found: set[str] = set()
     for messages in replies:
         for message in messages:

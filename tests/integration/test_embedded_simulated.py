@@ -31,6 +31,9 @@ MODELS: dict[str, Any] = {
     "slow": {"latency": 0.2},
     "endless": {"latency": 600},
     "two": {"latency": 0.3, "concurrency": 2},
+    "paced": {"rpm": 5},
+    "paced-broken": {"rpm": 5, "failure": "unauthorized"},
+    "paced-reset": {"rpm": 5, "failure": "reset"},
     "flaky": {"error_rate": 0.5, "error_status": 503},
     "limited": {"error_rate": 1, "error_status": 429},
     **{kind: {"failure": kind} for kind in ("bad_request", "unauthorized", "not_found", "html", "empty", "reset")},
@@ -116,6 +119,21 @@ def test_the_same_request_picks_the_same_answer_and_other_seeds_pick_others(clie
 
     assert len({answer(1) for _ in range(5)}) == 1
     assert {answer(seed) for seed in range(30)} == {"yes", "no", "maybe"}
+
+
+def test_a_limit_of_requests_is_told_in_headers_and_what_is_over_it_is_refused_until_the_next_one_may_come(url):
+    body = {"model": "paced", "messages": [{"role": "user", "content": "Hi"}]}
+    replies = [httpx.post(f"{url}/chat/completions", json={**body, "stream": bool(n % 2)}) for n in range(6)]
+    assert [reply.status_code for reply in replies] == [200] * 5 + [429]
+    assert [int(reply.headers["x-ratelimit-remaining-requests"]) for reply in replies] == [4, 3, 2, 1, 0, 0]
+    assert {reply.headers["x-ratelimit-limit-requests"] for reply in replies} == {"5"}
+    resets = [float(reply.headers["x-ratelimit-reset-requests"].removesuffix("s")) for reply in replies]
+    assert resets == pytest.approx([12, 24, 36, 48, 60, 60], abs=5)
+    assert 7 < int(replies[-1].headers["retry-after-ms"]) / 1000 <= 12
+    failed = httpx.post(f"{url}/chat/completions", json={**body, "model": "paced-broken"})
+    assert (failed.status_code, failed.headers["x-ratelimit-remaining-requests"]) == (401, "4")
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"{url}/chat/completions", json={**body, "model": "paced-reset"})
 
 
 def test_a_limit_of_tokens_cuts_the_answer(client):

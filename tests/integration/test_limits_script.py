@@ -16,7 +16,7 @@ from tasks.config import Config, Price
 from tasks.errors import QuotaExhausted, RateLimited
 from tasks.job import Decision, Tried, Usage, parse_job
 from tasks.ledger import Admitted, CallId, Ledger, PartPlan, PartRecord
-from tasks.ledger.limits import Ask, Grant, Refusal, granted_of, hold_of
+from tasks.ledger.limits import Ask, Grant, Refusal, granted_of, hold_of, minute_limit_of
 from tasks.ports import RateLimits
 from tasks.routing.snapshot import Preference
 
@@ -325,6 +325,178 @@ def test_what_headers_ask_for_is_read_as_an_even_refill(error, headers, seconds)
     assert hold_of(error, headers) == seconds
 
 
+@pytest.mark.parametrize(
+    ("limit", "left", "reset_s", "minute"),
+    [
+        (60, 59, 1.0, 60),  # as OpenAI documents it
+        (10_000, 9_999, 8.64, None),  # a limit of the day
+        (14_400, 14_370, 179.56, None),  # and one more
+        (60, 20, 40.0, 60),
+        (50, 49, 2.0, None),  # rounded up to seconds: told by a later answer
+        (50, 30, 25.0, 50),
+        (5, 4, 0.2, None),  # a limit of the second
+        (60, 60, 0.0, None),
+        (60, 0, 60.0, 60),
+        (None, 3, 60.0, None),
+        (60, None, 60.0, None),
+        (60, 30, None, None),
+        (60, 30, float("nan"), None),
+    ],
+)
+def test_a_limit_of_a_minute_is_told_from_one_of_a_day_by_how_long_its_refill_takes(limit, left, reset_s, minute):
+    assert minute_limit_of(limit, left, reset_s) == minute
+
+
+def evenly(limit, left):
+    """What a provider says whose bucket of a minute fills evenly."""
+    return RateLimits(requests_limit=limit, requests_left=left, requests_reset_s=60 * (limit - left) / limit)
+
+
+@pytest.mark.parametrize("configured", [{}, {"rpm": 6000}])
+def test_a_lower_limit_that_the_provider_tells_counts_for_the_whole_fleet(run, configured):
+    async def steps(ledger):
+        await configure(ledger, fast={**configured, "capacity": 1000})
+        await report(ledger, await taken(ledger), told=evenly(120, 119))
+        starts = await schedule(ledger, [1] * 400)
+        assert crowded([(at, 1) for at, _ in starts], 60.0) <= 120
+        assert starts[-1][0] - starts[0][0] <= 401 * 60 / 120 / 0.96
+        assert (await ledger.limits.gates(["fast"]))["fast"].rpm == 120
+        assert (await taken(ledger, "slow")).wait_s == 0
+
+    run(steps)
+
+
+def test_a_higher_limit_that_the_provider_tells_does_not_loosen_what_is_configured(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"rpm": 60, "tpm": 1000, "capacity": 1000})
+        told = RateLimits(600, 599, 0.1, 100_000, 99_000, 0.6)
+        await report(ledger, await taken(ledger), told=told)
+        starts = await schedule(ledger, [20] * 150)
+        assert crowded([(at, 1) for at, _ in starts], 60.0) <= 60
+        assert crowded(starts, 60.0) <= 1000
+
+    run(steps)
+
+
+def test_a_limit_that_was_told_is_forgotten_two_minutes_later_unless_it_is_told_again(run, store):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        await report(ledger, await taken(ledger), told=evenly(60, 59))
+        assert float(store.hget(GATE, "said_r_until")) == pytest.approx(time.time() * 1000 + 120_000, abs=5000)
+        while isinstance(await ledger.limits.take(ask()), Grant):
+            pass
+        assert (await refused(ledger)).what == "rpm"
+        store.hset(GATE, "said_r_until", 1)
+        assert [(await taken(ledger)).wait_s for _ in range(20)] == [0] * 20
+
+    run(steps)
+
+
+def test_tokens_a_minute_that_the_provider_tells_are_paced_and_settled(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        told = RateLimits(tokens_limit=6000, tokens_left=5990, tokens_reset_s=0.1)
+        await report(ledger, await taken(ledger), told=told)
+        starts = await schedule(ledger, [100] * 150)
+        assert crowded(starts, 60.0) <= 6000
+        assert starts[-1][0] - starts[0][0] <= 151 * 100 * 60 / 6000 / 0.9
+
+    run(steps)
+
+
+def test_a_bucket_holds_no_more_than_the_provider_says_is_left_in_its_own(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"rpm": 600, "capacity": 1000})  # 24 at once
+        # Somebody else has used the same key: three are left, the 597 others come back within a minute.
+        await report(ledger, await taken(ledger), told=evenly(600, 3))
+        starts = [at for at, _ in await schedule(ledger, [1] * 30)]
+        assert sum(1 for at in starts if at < starts[0] + 0.01) == 3
+        assert starts[-1] - starts[0] == pytest.approx(27 * 60 / 577, abs=0.1)
+
+    run(steps)
+
+
+def test_what_was_granted_after_the_call_is_not_among_what_its_answer_says_is_left(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        first = await taken(ledger)
+        for _ in range(4):
+            await taken(ledger)
+        # A window that does not fill evenly: ten are left for an hour, and four of them are on their way.
+        await report(ledger, first, told=RateLimits(requests_left=10, requests_reset_s=3600))
+        for _ in range(6):
+            await taken(ledger)
+        refusal = await refused(ledger)
+        assert (refusal.what, refusal.wait_s) == ("rpm", pytest.approx(120, abs=5))
+
+    run(steps)
+
+
+def test_an_answer_that_comes_late_does_not_tell_what_is_left_now(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        slow, quick = await taken(ledger), await taken(ledger)
+        await report(ledger, quick, told=RateLimits(requests_left=1, requests_reset_s=30))
+        await report(ledger, slow, told=RateLimits(requests_left=50, requests_reset_s=30))
+        await taken(ledger)
+        assert (await refused(ledger)).what == "rpm"
+
+    run(steps)
+
+
+def test_an_answer_from_before_the_server_lost_its_memory_does_not_silence_those_that_come(run, store):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        for _ in range(20):
+            old = await taken(ledger)
+        await ledger.store.run(("FLUSHALL",))
+        await configure(ledger, fast={"capacity": 1000})
+        await ledger.store.run(*ledger.limits.keeping([old]))
+        new = await taken(ledger)
+        assert await report(ledger, old, told=RateLimits(requests_left=0, requests_reset_s=30)) == "ok"
+        await taken(ledger)
+        await report(ledger, new, told=RateLimits(requests_left=1, requests_reset_s=30))
+        assert (await refused(ledger)).what == "rpm"
+
+    run(steps)
+
+
+def test_what_is_left_of_a_limit_of_the_day_is_not_overrun_and_its_limit_is_none_of_a_minute(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        await report(ledger, await taken(ledger), told=RateLimits(200, 40, 69_120))
+        assert [(await taken(ledger)).wait_s for _ in range(40)] == [0] * 40
+        assert (await refused(ledger)).what == "rpm"
+
+    run(steps)
+
+
+def test_tokens_that_are_left_come_back_when_less_was_used_and_all_of_them_at_the_reset(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        told = RateLimits(tokens_left=1000, tokens_reset_s=2.4)
+        await report(ledger, await taken(ledger), told=told)
+        grant = await taken(ledger, tokens=900)
+        assert isinstance(await ledger.limits.take(ask(tokens=500), horizon=0.1), Refusal)
+        await report(ledger, grant, usage=Usage(input_tokens=300))
+        assert (await taken(ledger, tokens=500)).wait_s == 0
+        waits = await ledger.limits.take(ask(tokens=900), horizon=5)
+        assert isinstance(waits, Grant)
+        assert 0.5 < waits.wait_s <= 2.4
+
+    run(steps)
+
+
+@pytest.mark.parametrize("told", [RateLimits(), RateLimits(60, 30, float("nan"), 60, 30, float("inf"))])
+def test_headers_that_say_nothing_change_nothing(run, told):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 1000})
+        await report(ledger, await taken(ledger), told=told)
+        assert [(await taken(ledger)).wait_s for _ in range(100)] == [0] * 100
+
+    run(steps)
+
+
 # -- breakers ------------------------------------------------------------------------------------
 
 
@@ -538,6 +710,17 @@ def test_no_more_is_admitted_than_may_start_soon(run):
             await taken(ledger)
         # Those run, and are not in the queue any more: the rate of the next two seconds is what is left.
         assert len(await ledger.fleet.tick()) <= 1
+
+    run(steps)
+
+
+def test_no_more_is_admitted_than_the_provider_says_may_start(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"capacity": 100}, slow={"capacity": 100})
+        await report(ledger, await taken(ledger), told=evenly(120, 119))
+        assert 6 <= len(await backlog(ledger, 50, models=["fast"])) <= 9
+        await report(ledger, await taken(ledger, "slow"), told=RateLimits(requests_left=5, requests_reset_s=30))
+        assert len(await backlog(ledger, 50, models=["slow"])) == 5
 
     run(steps)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.errors import SchemaMismatch, TimedOut
+from tasks.errors import Overloaded, SchemaMismatch, TimedOut
 from tests.providers.asking import SCHEMA, ask, follow
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serve
@@ -54,6 +54,8 @@ def test_what_is_still_wrong_after_the_repair_is_a_mismatch_that_quotes_nothing(
         ask(url, "openai", "json-never", response_schema=SCHEMA)
     assert len(app.requests) - before == 2
     assert "secret" not in str(told.value)
+    assert told.value.usage is not None
+    assert (told.value.usage.input_tokens, told.value.usage.output_tokens) == (44, 24)
 
 
 def test_what_was_cut_off_is_not_asked_for_again(server):
@@ -62,6 +64,16 @@ def test_what_was_cut_off_is_not_asked_for_again(server):
     with pytest.raises(SchemaMismatch, match="raise max_tokens"):
         ask(url, "openai", "long", response_schema=SCHEMA)
     assert len(app.requests) - before == 1
+
+
+def test_an_answer_whose_repair_failed_is_counted_too(server):
+    app, url = server
+    before = len(app.requests)
+    with pytest.raises(Overloaded) as told:
+        ask(url, "openai", "json-breaks", response_schema=SCHEMA)
+    assert len(app.requests) - before == 2
+    assert told.value.usage is not None
+    assert (told.value.usage.input_tokens, told.value.usage.output_tokens) == (22, 12)
 
 
 def test_a_stream_with_a_schema_brings_the_checked_answer_in_one_piece(server):

@@ -1,8 +1,184 @@
-"""The transport under a real Celery worker."""
+"""The transport under real Celery workers, and under the stock commands that look at them."""
 
 from __future__ import annotations
 
-from tests.harness import fleet, wait_for
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.embedded.server import ValkeyServer
+from producer import Producer
+from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet, wait_for
+
+#: What the user of the reference may do, as an operator copies it.
+RULES = re.search(
+    r"^ACL SETUSER pointsman on >PASSWORD (.*)$", (REPOSITORY / "docs/reference/queues.md").read_text(), re.MULTILINE
+)
+CAPACITY, SLOTS, JOBS = 20, 10, 30
+
+
+class Guarded(Fleet):
+    """A fleet whose processes log in at a port of a Valkey as the user of the reference."""
+
+    def __init__(self, folder: Path) -> None:
+        models = {"fast": {"capacity": 4}, "slow": {"capacity": CAPACITY}}
+        routes = {"only": {"models": ["fast"]}}
+        config = {"models": models, "routes": routes, "default_route": "only"}
+        super().__init__(folder, config, {"fast": {}, "slow": {"latency": 600}})
+        self.valkey = ValkeyServer(folder / "state", port=free_port())
+
+    @property
+    def url(self) -> str:
+        return f"redis://pointsman:some-password@127.0.0.1:{self.valkey.port}/0"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**super().env, "POINTSMAN_REDIS_URL": self.url}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    assert RULES is not None
+    with Guarded(tmp_path_factory.mktemp("guarded")) as running:
+        running.redis.execute_command("ACL", "SETUSER", "pointsman", "on", ">some-password", *RULES[1].split())
+        running.start("route,join", 4, wait=False)
+        running.start("model.fast", 4, wait=False)
+        for worker in running.workers:
+            worker.wait_until_ready()
+        yield running
+        # What was refused in all these tests: nothing but what the doctor can do without.
+        refused = running.redis.execute_command("ACL", "LOG", 100)
+        assert {entry["object"] for entry in map(_as_dict, refused)} <= {"config|get"}
+        assert not any("NOPERM" in worker.log for worker in running.workers)
+
+
+@pytest.fixture(scope="module")
+def waiting(guarded):
+    """A worker without prefetching whose slots are full, and the jobs that it has and has not."""
+    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", "model.slow", "-c", str(SLOTS)]
+    command += ["--disable-prefetch", "-n", "slow@test", "-l", "INFO", "--without-gossip", "--without-mingle"]
+    log = guarded.folder / "slow.log"
+    with log.open("wb") as file:
+        worker = subprocess.Popen(
+            command, env={**os.environ, **guarded.env}, stdout=file, stderr=subprocess.STDOUT, cwd=REPOSITORY
+        )
+    try:
+        jobs = guarded.producer.submit_many([{"text": f"{number}", "model": "slow"} for number in range(JOBS)])
+        wait_for(lambda: guarded.stats("slow")["in_flight"] == SLOTS, "the calls")
+        wait_for(lambda: guarded.redis.llen("model.slow") + guarded.redis.hlen("unacked") == JOBS, "all messages")
+        yield jobs
+    finally:
+        for job in jobs:
+            guarded.producer.cancel(job.id)
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(PATIENCE)
+
+
+def test_a_user_of_its_own_may_do_all_that_workers_and_producers_do(guarded):
+    with Producer(guarded.config_path, redis=guarded.url) as producer:
+        requests = [
+            {"text": "one", "budget_usd": 1},
+            {"kind": "vote", "text": "two", "n": 3},
+            {"kind": "sections", "items": ["a", "b", "c"]},
+        ]
+        jobs = [producer.submit(request) for request in requests]
+        assert {producer.wait(job.id, timeout=60).state for job in jobs} == {"succeeded"}
+        assert not producer.cancel(jobs[0].id)
+    for words in (["models"], ["doctor"], ["result", jobs[0].id]):
+        command = [sys.executable, "-m", "ops", *words]
+        environment = {**os.environ, **guarded.env}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=REPOSITORY
+        )
+        assert "NOPERM" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def _as_dict(entry):
+    return entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True))
+
+
+def test_a_worker_without_prefetching_reserves_as_many_messages_as_it_has_slots(guarded, waiting):
+    assert guarded.redis.hlen("unacked") == SLOTS
+    assert guarded.redis.llen("model.slow") == JOBS - SLOTS
+
+
+def test_stock_commands_tell_the_queues_of_each_worker(guarded, waiting):
+    told = json.loads(guarded.celery("inspect", "active_queues", "--json").stdout)
+    queues = {name: {queue["name"] for queue in of} for name, of in told.items()}
+    assert queues == {
+        "worker0@test": {"route", "join"},
+        "worker1@test": {"model.fast"},
+        "slow@test": {"model.slow"},
+    }
+
+
+def test_flower_shows_how_long_the_queues_are(guarded, waiting):
+    port = free_port()
+    command = [sys.executable, "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
+    environment = {**os.environ, **guarded.env, "FLOWER_UNAUTHENTICATED_API": "true"}
+    with (guarded.folder / "flower.log").open("wb") as file:
+        flower = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, cwd=REPOSITORY)
+
+    def lengths():
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/queues/length", timeout=PATIENCE)
+        except httpx.TransportError:
+            return None
+        found = {queue["name"]: queue["messages"] for queue in answer.json()["active_queues"]}
+        return found if "model.slow" in found else None
+
+    try:
+        assert wait_for(lengths, "the queues in Flower")["model.slow"] == JOBS - SLOTS
+        page = httpx.get(f"http://127.0.0.1:{port}/broker", timeout=PATIENCE)
+        assert page.status_code == 200
+        assert "some-password" not in page.text
+    finally:
+        flower.terminate()
+        flower.wait(PATIENCE)
+
+
+def test_purging_a_queue_takes_what_waits_and_leaves_what_runs(guarded, waiting):
+    waits = guarded.redis.llen("model.slow")
+    assert waits > 0
+    done = guarded.celery("purge", "-f", "-Q", "model.slow")
+    assert f"Purged {waits} messages" in done.stdout
+    assert guarded.redis.llen("model.slow") == 0
+    assert guarded.redis.hlen("unacked") == SLOTS
+
+
+def test_workers_consume_again_after_their_broker_was_killed_while_they_had_nothing_to_do(tmp_path):
+    with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
+        workers = running.start_all([("route,join", 2), ("model.fast", 4)])
+        first = running.producer.submit({"text": "before"})
+        assert running.producer.wait(first.id, timeout=60).state == "succeeded"
+        running.redis.execute_command("WAITAOF", 1, 0, 5000)
+
+        os.kill(running.valkey.pid, signal.SIGKILL)
+        running.valkey.wait(10)
+        running.valkey.start()
+
+        jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(20)])
+        results = [running.producer.wait(job.id, timeout=90) for job in jobs]
+        assert {result.state for result in results} == {"succeeded"}
+        assert running.stats("fast")["requests"] == 21
+        assert running.producer.result(first.id).state == "succeeded"
+        assert [worker.process.poll() for worker in workers] == [None, None]
+        store = running.redis
+        wait_for(lambda: (store.hlen("unacked"), store.zcard("unacked_index")) == (0, 0), "all acknowledgements")
 
 
 def test_a_warm_shutdown_leaves_nothing_reserved_and_stock_commands_reach_the_worker(tmp_path):

@@ -76,6 +76,10 @@ _ODD = {
 }
 
 
+def _is_repair(body: dict[str, Any]) -> bool:
+    return any("does not satisfy" in message["content"] for message in body["messages"])
+
+
 class OpenAI(Provider):
     def answer(self, request: Request) -> Answer:
         if request.path == "/v1/embeddings":
@@ -90,6 +94,8 @@ class OpenAI(Provider):
         case = body["model"]
         if case in ERRORS:
             return ERRORS[case]
+        if case == "json-breaks" and _is_repair(body):
+            return ERRORS["overloaded"]
         return self._stream(case, body) if body.get("stream") else self._whole(case, body)
 
     def _whole(self, case: str, body: dict[str, Any]) -> Answer:
@@ -116,11 +122,11 @@ class OpenAI(Provider):
 
     def _json(self, case: str, body: dict[str, Any]) -> str:
         assert body["response_format"]["type"] == "json_schema"
-        repaired = any("does not satisfy" in message["content"] for message in body["messages"])
+        repaired = _is_repair(body)
         match case:
             case "json-fenced":
                 return '```json\n{"name": "Ada", "age": 36}\n```'
-            case "json-never":
+            case "json-never" | "json-breaks":
                 return '{"name": "my secret text"}'
             case "json-repaired" if not repaired:
                 return '{"name": "Ada", "age": "thirty"}'

@@ -73,6 +73,22 @@ def test_what_was_never_sent_costs_nothing_and_what_was_broken_off_what_was_book
     assert attempt(error=Overloaded("a", "503")).cost_usd == 0.0
 
 
+def test_answers_that_could_not_be_used_are_paid_for_all_the_same():
+    failed = attempt(error=SchemaMismatch("a", "no", usage=Usage(input_tokens=9, output_tokens=500_000)))
+    assert failed.cost_usd == 1.0
+    event = failed.event(CallId(JOB.id, 0), CLAIM)
+    assert (event.outcome, event.error, event.cost_usd, event.usage.output_tokens) == (
+        "failed",
+        "schema_mismatch",
+        1.0,
+        500_000,
+    )
+    # A repair that another error ended, cut short by the job's deadline: what was booked may be more.
+    late = TimedOut("a", "no")
+    late.usage = Usage(output_tokens=1000)
+    assert attempt(error=late, timeout=0.5).cost_usd == 0.25
+
+
 def test_telemetry_is_told_of_an_answer_with_its_hedge_and_probe_and_without_any_text():
     reply = ModelReply("my secret answer", Usage(output_tokens=500_000), finish_reason="length", first_byte_s=0.2)
     event = attempt(reply=reply, hedge=True, probe=True).event(CallId(JOB.id, 3), CLAIM)

@@ -76,6 +76,19 @@ def test_a_key_that_is_not_set_fails_and_one_that_is_set_is_never_shown(monkeypa
     assert "secret-value" not in repr(found)
 
 
+@pytest.mark.parametrize(("provider", "variable"), [("anthropic", "ANTHROPIC_API_KEY"), ("gemini", "GEMINI_API_KEY")])
+def test_a_provider_that_answers_nobody_without_a_key_is_told_of_with_the_remedy(monkeypatch, provider, variable):
+    monkeypatch.delenv(variable, raising=False)
+    (found,) = check_keys(a_config(f"provider: {provider}, model: m"))
+    assert found.level == "fail"
+    assert found.remedy == f"add api_key_env: {variable} to models.fast, and set that variable"
+    (found,) = check_keys(a_config(f"provider: {provider}, model: m, api_key_env: {variable}"))
+    assert (found.level, found.text) == ("fail", f"{variable} is not set (for fast)")
+    assert f"set {variable}, or {variable}_FILE" in found.remedy
+    # A gateway may have the key itself.
+    assert check_keys(a_config(f"provider: {provider}, base_url: 'http://127.0.0.1:1'")) == []
+
+
 def test_a_key_file_that_is_missing_fails(monkeypatch, tmp_path):
     monkeypatch.setenv("SOME_KEY_FILE", str(tmp_path / "nothing"))
     config = a_config("provider: openai, base_url: 'http://127.0.0.1:1/v1', api_key_env: SOME_KEY")

@@ -112,6 +112,7 @@ def test_a_problem_is_told_with_file_line_field_and_what_is_allowed():
         (SMALL + "limits: {bytes: 1}", "p.yaml:6: limits.bytes: is not a field here; allowed: payload_bytes, parts,"),
         ("", "p.yaml:1: must be a mapping with models, routes and default_route"),
         ("- a", "p.yaml:1: must be a mapping"),
+        (SMALL.replace("[fast]", "fast"), "p.yaml:4: routes.a.models: must be a list"),
         ("a: [", "p.yaml:1: not YAML: "),
         (SMALL + "x: !!python/name:os.system", "p.yaml:6: not YAML: could not determine a constructor"),
         (SMALL + "? [a]\n: b", "p.yaml:6: not YAML: found unhashable key"),
@@ -200,6 +201,40 @@ def test_a_secret_comes_from_the_environment_or_from_a_file_that_it_names(monkey
 def test_absurd_limits_and_prices_are_refused_where_they_stand(model, problem):
     text = SMALL.replace("provider: simulated", f"provider: simulated, {model}")
     assert any(problem in line for line in problems_of(text)), problems_of(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ("provider: antropic", "models.fast.provider: Input should be 'openai', 'anthropic', 'gemini', 'simulated'"),
+        ("provider: anthropic, api_version: latest", "models.fast.api_version: must be a date, for example 2023-06-01"),
+        ("provider: gemini, api_version: 2023-06-01", "models.fast: api_version goes with provider anthropic alone"),
+        ("provider: gemini, base_url: generativelanguage", "models.fast: base_url must start with http:// or https://"),
+        ("provider: anthropic, simulation: {rpm: 5}", "models.fast: simulation goes with provider simulated alone"),
+        ("provider: simulated, simulation: {rpm: 0}", "models.fast.simulation.rpm: Input should be greater than"),
+        ("provider: anthropic, tpm: lots", "models.fast.tpm: Input should be a valid integer"),
+        ("provider: anthropic, connect_timeout: 0", "models.fast.connect_timeout: Input should be greater than 0"),
+        ("provider: anthropic, first_byte_timeout: 4000", "models.fast.first_byte_timeout: Input should be less than"),
+        (
+            "provider: anthropic, price: {cache: 1}",
+            "models.fast.price.cache: is not a field here; allowed: input, cached",
+        ),
+        ("provider: anthropic, hedge: yes", "models.fast.hedge: must be a mapping with some of after, budget"),
+        ("provider: anthropic, key: x", "models.fast.key: is not a field here; allowed: provider, model, base_url,"),
+    ],
+)
+def test_mistakes_in_a_model_are_told_with_their_line(model, problem):
+    told = problems_of(SMALL.replace("  fast: {provider: simulated}", f"  fast:\n    {{{model}}}"))
+    assert len(told) == 1
+    line, rest = told[0].removeprefix("p.yaml:").split(": ", 1)
+    assert line in {"2", "3"}
+    assert rest.startswith(problem)
+
+
+@pytest.mark.parametrize("written", ["2026-10-21", "'2026-10-21'"])
+def test_a_version_of_an_api_is_read_with_quotes_and_without(written):
+    config = parse(SMALL.replace("provider: simulated", f"provider: anthropic, api_version: {written}"))
+    assert config.models["fast"].api_version == "2026-10-21"
 
 
 def test_limits_of_a_key_that_no_model_uses_are_a_mistake():

@@ -21,7 +21,15 @@ from tasks.errors import (
     Unauthorized,
     UnusableModelError,
 )
+from tasks.ports import RateLimits
 from worker.models.faults import LONG_WAIT_S, fault, fault_in
+
+
+def test_a_refusal_tells_what_its_headers_say_of_the_limits():
+    raw = [(b"X-RateLimit-Limit-Requests", b"60"), (b"x-ratelimit-remaining-requests", b"0"), (b"retry-after", b"2")]
+    error = fault("m", 429, b"", {"retry-after": "2"}, raw)
+    assert error.rate_limits == RateLimits(requests_limit=60, requests_left=0)
+    assert fault("m", 503, b"", {}).rate_limits is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from tasks.errors import (
     Unauthorized,
     UnusableModelError,
 )
-from worker.models.limits import retry_after, seconds_of
+from worker.models.limits import rate_limits, retry_after, seconds_of
 
 __all__ = ["LONG_WAIT_S", "fault", "fault_in"]
 
@@ -84,13 +84,17 @@ class _Told:
     daily: bool = False
 
 
-def fault(model: str, status: int, content: bytes, headers: Mapping[str, str]) -> ModelError:
-    """The error of an answer that isn't 2xx; `model` is our name for it."""
+def fault(
+    model: str, status: int, content: bytes, headers: Mapping[str, str], raw: Iterable[tuple[bytes, bytes]] = ()
+) -> ModelError:
+    """The error of an answer that isn't 2xx; `model` is our name for it, `raw` are its headers as they came."""
     try:
         data = json.loads(content)
     except (ValueError, RecursionError):
         data = None
-    return _decide(model, status, _read(data), retry_after(headers))
+    error = _decide(model, status, _read(data), retry_after(headers))
+    error.rate_limits = rate_limits(raw)
+    return error
 
 
 def fault_in(model: str, data: Any) -> ModelError:

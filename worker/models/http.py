@@ -240,7 +240,7 @@ class Http:
         if content is None:
             raise BadReply(self._model, f"answered with more than {MOST_BYTES:,} bytes")
         if not response.is_success:
-            raise fault(self._model, response.status_code, content, response.headers)
+            raise fault(self._model, response.status_code, content, response.headers, response.headers.raw)
         return Reply(self._parse(response, content), rate_limits(response.headers.raw), clock.first_byte_s)
 
     async def stream(self, path: str, body: Mapping[str, Any], timing: Timing) -> Streamed:
@@ -266,7 +266,7 @@ class Http:
         finally:
             streamed.leave()
         if not response.is_success:
-            raise fault(self._model, response.status_code, content, response.headers)
+            raise fault(self._model, response.status_code, content, response.headers, response.headers.raw)
         self._parse(response, content)
         raise BadReply(self._model, f"answered with {kind} instead of a stream; does it stream?")
 
