@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from tasks.config import Model
     from tasks.ledger import Claim
     from tasks.ledger.store import Command
-    from tasks.ports import ModelClient, ModelReply, ModelRequest, Ports, RateLimits
+    from tasks.ports import ModelClient, ModelReply, ModelRequest, Ports
+    from tasks.rate_limits import RateLimits
 
 __all__ = ["Attempt", "Broke", "give_back", "take"]
 

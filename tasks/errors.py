@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tasks.job import Usage
-    from tasks.ports import RateLimits
+    from tasks.rate_limits import RateLimits
 
 __all__ = [
     "BadInput",

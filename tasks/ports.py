@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from tasks.hedge import Pace
 from tasks.job import Message, Usage
+from tasks.rate_limits import RateLimits
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,7 +33,6 @@ __all__ = [
     "ModelReply",
     "ModelRequest",
     "Ports",
-    "RateLimits",
     "ports_of",
 ]
 
@@ -53,18 +53,6 @@ class ModelRequest:
     stop: tuple[str, ...] | None = None
     #: JSON Schema that the answer must satisfy; the client asks for it in the provider's own way.
     response_schema: Mapping[str, JsonValue] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """What the provider's headers say is left of its limits; None where it doesn't say. Resets are in seconds."""
-
-    requests_limit: int | None = None
-    requests_left: int | None = None
-    requests_reset_s: float | None = None
-    tokens_limit: int | None = None
-    tokens_left: int | None = None
-    tokens_reset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tasks.ledger.store import Command, Script, Store
 if TYPE_CHECKING:
     from tasks.config import Config, Model, Price
     from tasks.errors import ModelError
-    from tasks.ports import RateLimits
+    from tasks.rate_limits import RateLimits
 
 __all__ = [
     "LIMITS",

@@ -17,7 +17,7 @@ from tasks.errors import QuotaExhausted, RateLimited
 from tasks.job import Decision, Tried, Usage, parse_job
 from tasks.ledger import Admitted, CallId, Ledger, PartPlan, PartRecord
 from tasks.ledger.limits import Ask, Grant, Refusal, granted_of, hold_of, minute_limit_of
-from tasks.ports import RateLimits
+from tasks.rate_limits import RateLimits
 from tasks.routing.snapshot import Preference
 
 MODELS = ("fast", "slow")

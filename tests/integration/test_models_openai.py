@@ -23,7 +23,7 @@ from tasks.errors import (
     Unauthorized,
 )
 from tasks.job import Message, Usage
-from tasks.ports import RateLimits
+from tasks.rate_limits import RateLimits
 from tests.harness import wait_for
 from tests.providers.asking import SCHEMA, ask, clients, follow, request_of
 from tests.providers.openai import ERRORS, TEXT, OpenAI

@@ -21,7 +21,7 @@ from tasks.errors import (
     Unauthorized,
     UnusableModelError,
 )
-from tasks.ports import RateLimits
+from tasks.rate_limits import RateLimits
 from worker.models.faults import LONG_WAIT_S, fault, fault_in
 
 

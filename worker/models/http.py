@@ -21,7 +21,7 @@ import httpx
 from yarl import URL
 
 from tasks.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
-from tasks.ports import RateLimits
+from tasks.rate_limits import RateLimits
 from worker.models.faults import fault
 from worker.models.limits import rate_limits
 from worker.models.sse import Event, Events, TooLong
