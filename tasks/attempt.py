@@ -123,11 +123,7 @@ class Attempt:
             await asyncio.sleep(self.grant.wait_s)
         self.sent, self._started = True, time.monotonic()
         try:
-            # Not `wait_for`, which makes a task of its own for it.
-            async with asyncio.timeout(self.request.timeout):
-                self.reply = await client.complete(self.request)
-        except TimeoutError:
-            self.error = TimedOut(name, f"did not answer within {self.request.timeout:g} s")
+            self.reply = await client.complete(self.request)
         except ModelError as failed:
             self.error = failed
         except Exception as failed:
@@ -196,13 +192,8 @@ async def _take_once(ports: Ports, name: CallId, owner: str, claim: Claim, ask: 
         output = ask.output_tokens if ask.output_tokens is not None else ports.pace.mean_output(ask.model)
         usd = cost_of(ask.price, Usage(input_tokens=ask.input_tokens, output_tokens=round(output)))
         commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=usd, budget=budget))
-    running = asyncio.ensure_future(ledger.store.run(*commands))
-    try:
-        replies = await asyncio.shield(running)
-    except asyncio.CancelledError:
-        # The server may have granted it all the same.
-        _soon(_return(ports, ask, running))
-        raise
+    # Where the call is cancelled meanwhile the server may have granted it all the same.
+    replies = await ledger.store.run(*commands, late=lambda late: _return(ports, ask, late[0]))
     granted = granted_of(ask, replies[0])
     ports.pace.learn(ask.model, granted.mean_output)
     if budget is not None and replies[-1][0] == "broke":
@@ -212,11 +203,12 @@ async def _take_once(ports: Ports, name: CallId, owner: str, claim: Claim, ask: 
     return granted
 
 
-async def _return(ports: Ports, ask: Ask, running: asyncio.Future[list[Any]]) -> None:
-    with contextlib.suppress(PointsmanError):
-        granted = granted_of(ask, (await running)[0])
-        if isinstance(granted, Grant):
-            await give_back(ports, [ports.ledger.limits.reporting(granted, "unasked")])
+def _return(ports: Ports, ask: Ask, reply: Any) -> None:
+    if isinstance(reply, Exception):
+        return
+    granted = granted_of(ask, reply)
+    if isinstance(granted, Grant):
+        _soon(give_back(ports, [ports.ledger.limits.reporting(granted, "unasked")]))
 
 
 async def give_back(ports: Ports, reports: Sequence[Command]) -> None:

@@ -72,10 +72,10 @@ class ModelClient(Protocol):
     """One provider's API."""
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The model's whole answer.
+        """The model's whole answer, within the request's timeouts: nobody else watches the clock.
 
         Raises:
-            ModelError: of the type that says whether the call may be tried again.
+            ModelError: of the type that says whether the call may be tried again; no other error.
         """
         ...
 

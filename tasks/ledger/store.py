@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -34,6 +34,7 @@ BACKOFF = 0.05
 BULK = 2_000
 
 Command = tuple[Any, ...]
+Late = Callable[[list[Any]], None]
 
 
 class Script:
@@ -79,15 +80,18 @@ class Store:
         self._gathering: list[_Asked] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def run(self, *commands: Command) -> list[Any]:
+    async def run(self, *commands: Command, late: Late | None = None) -> list[Any]:
         """The replies, in order.
+
+        A caller that is cancelled meanwhile does not take its commands back. `late` is then handed the replies, any of
+        which may be an error.
 
         Raises:
             Unreachable: if Redis does not answer within the bound.
             PointsmanError: if a command failed on the server, for example for want of memory.
         """
         try:
-            replies = await self._ask(commands)
+            replies = await self._ask(commands, late)
             unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 digests = {commands[place][1] for place in unknown}
@@ -102,11 +106,11 @@ class Store:
                 raise _told(reply) from reply
         return replies
 
-    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def _ask(self, commands: Sequence[Command], late: Late | None = None) -> list[Any]:
         if sum(map(len, commands)) > BULK:
             # It would keep the others waiting, heartbeats among them.
             return await self._exchange(commands)
-        asked = _Asked(commands, asyncio.get_running_loop().create_future())
+        asked = _Asked(commands, asyncio.get_running_loop().create_future(), late)
         self._gathering.append(asked)
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_gathered())
@@ -140,8 +144,10 @@ class Store:
         first = 0
         for asked in group:
             end = first + len(asked.commands)
-            if not asked.replies.done():  # done: its caller was cancelled meanwhile
+            if not asked.replies.done():
                 asked.replies.set_result(replies[first:end])
+            elif asked.late is not None:  # its caller was cancelled meanwhile
+                asked.late(replies[first:end])
             first = end
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
@@ -197,6 +203,7 @@ def _packed(connection: Any, command: Command) -> bytes:
 class _Asked:
     commands: Sequence[Command]
     replies: asyncio.Future[list[Any]]
+    late: Late | None
 
 
 @asynccontextmanager

@@ -112,3 +112,16 @@ def test_a_server_that_restarts_is_found_again_and_one_that_is_gone_is_told(valk
     gone, back = on_store(valkey.url, use)
     assert {type(error) for error in gone} == {Unreachable}
     assert back in (["PONG"], [True])
+
+
+def test_a_caller_that_was_cancelled_may_still_learn_what_its_commands_did(valkey):
+    async def use(store, _):
+        told = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(store.run(("INCR", "n"), ("GET", "n"), late=told.set_result))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await asyncio.wait_for(told, 10)
+
+    assert on_store(valkey.url, use) == [1, "1"]

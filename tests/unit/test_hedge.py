@@ -8,7 +8,7 @@ import pytest
 
 from tasks.attempt import Attempt
 from tasks.config import Hedge, Model
-from tasks.errors import BadRequest, Overloaded
+from tasks.errors import BadRequest, Overloaded, TimedOut
 from tasks.hedge import FEWEST, Pace, race
 from tasks.job import Message, Usage
 from tasks.ledger.limits import Grant
@@ -133,7 +133,8 @@ def test_a_race_that_is_cancelled_closes_both_calls():
 
 def test_a_call_that_lasts_too_long_is_a_fault_of_the_model_and_a_mistake_of_ours_is_not():
     async def steps():
-        running, _, first, _ = await start(after=None, timeout=0.01, model=Model(provider="simulated", timeout=0.01))
+        running, clients, first, _ = await start(after=None, timeout=9, model=Model(provider="simulated", timeout=9))
+        clients.of("a").answer.set_exception(TimedOut("a", "did not answer within 9 s"))
         assert await running is first
         assert (first.outcome, first.error.code) == ("fault", "timed_out")
         running, clients, first, _ = await start(after=None)
