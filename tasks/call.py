@@ -20,14 +20,14 @@ from celery.exceptions import Ignore
 from celery.utils.log import get_task_logger
 
 from tasks import votes
-from tasks.attempt import Attempt, Broke, give_back
+from tasks.calling.attempt import Attempt, Broke, give_back
+from tasks.calling.request import bounds_of
+from tasks.calling.retry import Retry, decide, unspent
+from tasks.calling.turn import Turn
 from tasks.errors import ConfigError, PermanentModelError, Unreachable
 from tasks.ledger import QUEUED_LEASE, Admitted, CallId, Claim, digest
 from tasks.ledger.limits import Refusal
 from tasks.ports import Ports, ports_of
-from tasks.request import bounds_of
-from tasks.retry import Retry, decide, unspent
-from tasks.turn import Turn
 
 __all__ = ["call", "run_call"]
 

@@ -8,6 +8,7 @@ from typing import Any
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
+from tasks.calling.tokens import estimate
 from tasks.classify.decision import Verdict
 from tasks.errors import BadInput, PointsmanError, Unreachable
 from tasks.job import Decision, Job
@@ -15,7 +16,6 @@ from tasks.ledger import WAVE, PartPlan
 from tasks.ports import Ports, ports_of
 from tasks.routing.choose import spread
 from tasks.split import Section, split
-from tasks.tokens import estimate
 
 __all__ = ["cut", "fanout"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import JsonValue
 
-from tasks.hedge import Pace
+from tasks.calling.hedge import Pace
 from tasks.job import Message, Usage
 from tasks.rate_limits import RateLimits
 

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
+from tasks.calling.tokens import estimate, estimate_messages
 from tasks.errors import BadInput
 from tasks.job import Candidate, Decision, Job
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot, Strategy
-from tasks.tokens import estimate, estimate_messages
 
 if TYPE_CHECKING:
     from tasks.classify.decision import Verdict
@@ -36,7 +36,7 @@ def strategy_named(name: str) -> Strategy:
 def candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
     """The route's models, or the one the producer named; what can't do the job has a reason, and is out.
 
-    `longest` are the tokens of the longest section, by default those of the text or all messages; see `tasks.tokens`.
+    `longest` are the tokens (`tasks.calling.tokens`) of the longest section, by default of the text or all messages.
     """
     named = (job.fixed_model,) if job.fixed_model else config.routes[route].models
     prompt = job.prompt if job.prompt is not None or not route else config.routes[route].prompt

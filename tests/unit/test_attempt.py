@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.attempt import Attempt
+from tasks.calling.attempt import Attempt
 from tasks.config import Model
 from tasks.errors import (
     BadReply,

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.calling.cost import cost_of
 from tasks.config import Price
-from tasks.cost import cost_of
 from tasks.job import Usage
 
 

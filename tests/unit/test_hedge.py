@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from tasks.attempt import Attempt
+from tasks.calling.attempt import Attempt
+from tasks.calling.hedge import FEWEST, Pace, race
 from tasks.config import Hedge, Model
 from tasks.errors import BadRequest, Overloaded, TimedOut
-from tasks.hedge import FEWEST, Pace, race
 from tasks.job import Message, Usage
 from tasks.ledger.limits import Grant
 from tasks.ports import ModelReply, ModelRequest

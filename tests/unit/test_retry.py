@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.calling.retry import MOST_THROTTLED, Bounds, Fail, Retry, decide, note, unspent
 from tasks.errors import (
     BadRequest,
     ConnectionFailed,
@@ -17,7 +18,6 @@ from tasks.errors import (
     Unauthorized,
 )
 from tasks.job import Tried
-from tasks.retry import MOST_THROTTLED, Bounds, Fail, Retry, decide, note, unspent
 
 ONE = Bounds({"fast": 3})
 TWO = Bounds({"fast": 3, "slow": 3})

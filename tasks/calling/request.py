@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tasks.calling.retry import Bounds
+from tasks.calling.tokens import estimate_messages
 from tasks.job import Message
 from tasks.ledger.limits import Ask
 from tasks.ports import ModelRequest
-from tasks.retry import Bounds
-from tasks.tokens import estimate_messages
 
 if TYPE_CHECKING:
     from tasks.config import Model

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celery.utils.log import get_task_logger
 
-from tasks.cost import cost_of
+from tasks.calling.cost import cost_of
 from tasks.errors import (
     ModelError,
     PermanentModelError,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from celery.utils.log import get_task_logger
 
-from tasks.attempt import Attempt, Broke, take
+from tasks.calling.attempt import Attempt, Broke, take
+from tasks.calling.hedge import race
+from tasks.calling.request import ask_of, bounds_of, request_of
+from tasks.calling.retry import note, unspent
 from tasks.errors import PointsmanError
-from tasks.hedge import race
 from tasks.job import Tried, Usage
 from tasks.ledger import CallId, Claim, PartRecord
 from tasks.ledger.limits import Grant, Refusal
-from tasks.request import ask_of, bounds_of, request_of
-from tasks.retry import note, unspent
 
 if TYPE_CHECKING:
     from tasks.ledger.store import Command

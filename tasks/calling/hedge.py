@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.attempt import Attempt
+    from tasks.calling.attempt import Attempt
     from tasks.config import Hedge
     from tasks.ports import ModelClients
 
