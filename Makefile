@@ -94,6 +94,10 @@ fault: setup ## Run the tests that kill things
 e2e: setup ## Run the tests of whole uses, from the command line and over HTTP
 	@$(PYTEST) tests/e2e
 
+.PHONY: soak
+soak: setup ## Run the tests that take minutes each; `make test` leaves them out
+	@$(BIN)/pytest tests/soak --timeout 900
+
 .PHONY: format
 format: setup ## Format the code
 	@$(BIN)/ruff check --fix-only .

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-#: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT); the others go back to the broker.
-GRACE = float(os.environ.get("POINTSMAN_GRACE_SECONDS", "10"))
+#: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT), unless the environment says otherwise; the
+#: others go back to the broker.
+GRACE = "10"
 
 
 def _config_path() -> Path:
@@ -48,7 +49,6 @@ app.conf.update(
     worker_pool="worker.pool:TaskPool",
     # Counts the parts of chords. Celery's word for a socket is another one than redis-py's.
     result_backend=f"worker.backend:AwaitingRedisBackend+{result_url(redis_url()).removeprefix('redis+')}",
-    worker_soft_shutdown_timeout=GRACE,
 )
 _runtime: Runtime | None = None
 
@@ -76,9 +76,17 @@ def _check(options: Any = None, **_: Any) -> None:
 
         metrics_address()
         logs_everything()
+        app.conf.worker_soft_shutdown_timeout = _grace()
     except PointsmanError as error:
         print(f"pointsman worker: {error}", file=sys.stderr)  # noqa: T201 - nothing is set up yet to log
         raise SystemExit(2) from None
+
+
+def _grace() -> float:
+    text = os.environ.get("POINTSMAN_GRACE_SECONDS") or GRACE
+    if not text.replace(".", "", 1).isdecimal():
+        raise ConfigError(f"POINTSMAN_GRACE_SECONDS: {text!r} is no number of seconds; for example 10")
+    return float(text)
 
 
 def _check_queues(queues: Any, config: Config) -> None:
