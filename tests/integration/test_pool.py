@@ -15,7 +15,7 @@ import redis
 from celery.result import AsyncResult, allow_join_result
 
 from ops.embedded.server import ValkeyServer
-from tests.harness import PATIENCE, REPOSITORY, wait_for
+from tests.harness import PATIENCE, REPOSITORY, close_app, wait_for
 
 
 class PoolWorker:
@@ -72,7 +72,7 @@ def app(valkey):
     from tests.pools import app as module  # noqa: PLC0415 - reads its address when it is imported
 
     yield module
-    module.app.close()
+    close_app(module.app)
     if before is None:
         del os.environ["POINTSMAN_REDIS_URL"]
     else:

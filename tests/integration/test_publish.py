@@ -13,7 +13,7 @@ from celery import chord, group
 from ops.embedded.server import ValkeyServer
 from tasks.ledger import WAVE, Admitted, CallId
 from tasks.queue.app import make_app
-from tests.harness import publish
+from tests.harness import close_app, publish
 
 JOB = "0" * 26
 ROOT = f"{JOB}.route"
@@ -36,7 +36,7 @@ def store(server):
 def app(server):
     made = make_app("celery-itself", server.url)
     yield made
-    made.close()
+    close_app(made)
 
 
 def taken(store):
