@@ -24,7 +24,8 @@ MODELS = {
         for name in FAILURES
     },
     "closed": {"capacity": 2, "attempts": 2, "base_url": "http://127.0.0.1:9/v1"},
-    "shaky": {"capacity": 4, "attempts": 12},
+    # Its errors pass: by chance half of ten may fail, which shall not close it for a while.
+    "shaky": {"capacity": 4, "attempts": 12, "breaker": {"error_rate": 1.0}},
     "good": {"capacity": 4},
     # Served by `pointsman up`, which does not run here.
     "nowhere": {"capacity": 2, "provider": "simulated", "base_url": None},
