@@ -15,9 +15,12 @@ from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError
 
 from tasks import joins, split
+from tasks.classify.llm import LABEL
+from tasks.classify_config import context_rules
 from tasks.errors import BadInput, Unreachable
 from tasks.job import Job
-from tasks.routing.choose import strategy_named
+from tasks.routing.options import strategy_named
+from tasks.routing.traits import check_metrics
 
 if TYPE_CHECKING:
     from tasks.config import Config
@@ -63,16 +66,32 @@ def check(job: Job, config: Config, *, at: str = "") -> None:
         if job.join not in JOINS_OF.get(job.kind, ()):
             allowed = ", ".join(JOINS_OF.get(job.kind, ())) or "none: a single job has one part"
             raise BadInput(f"{dot}join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
-    if job.strategy is not None:
-        try:
-            strategy_named(job.strategy)
-        except BadInput as error:
-            raise BadInput(f"{dot}strategy", error.problem, error.remedy) from None
+    _routable(job, config, dot)
+    _classifiable(job, config, dot)
     for field in ("webhook", "confidence"):
         if getattr(job, field) is not None:
             raise BadInput(f"{dot}{field}", "is not supported by this version", "leave it out")
     _fits(job, config, dot)
     _checkable(job.response_schema, dot)
+
+
+def _routable(job: Job, config: Config, dot: str) -> None:
+    """What the job says of its routing can be done on its route, or on each that it may be classified into."""
+    try:
+        if job.strategy is not None:
+            strategy_named(job.strategy)
+        if (job.strategy is not None or job.priority_metric is not None) and job.fixed_model is None:
+            for route in (job.fixed_route,) if job.fixed_route is not None else config.routes:
+                check_metrics(config, route, job.strategy or config.routes[route].strategy, job.priority_metric)
+    except BadInput as error:
+        raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
+
+
+def _classifiable(job: Job, config: Config, dot: str) -> None:
+    if LABEL in job.labels:
+        raise BadInput(f"{dot}labels.{LABEL}", "marks jobs of Pointsman itself", "use another name")
+    if job.fixed_route is None and job.fixed_model is None:
+        context_rules(config).check(job.metadata, at=dot)
 
 
 def _checkable(schema: Mapping[str, JsonValue] | None, dot: str) -> None:

@@ -24,10 +24,14 @@ from tasks.calling.attempt import Attempt, Broke, give_back
 from tasks.calling.request import bounds_of
 from tasks.calling.retry import Retry, decide, unspent
 from tasks.calling.turn import Turn
+from tasks.classify.llm import asked_for
 from tasks.errors import ConfigError, PermanentModelError, Unreachable
 from tasks.ledger import QUEUED_LEASE, Admitted, CallId, Claim, digest
 from tasks.ledger.limits import Refusal
 from tasks.ports import Ports, ports_of
+from tasks.queue.app import model_of_queue
+from tasks.routing.choose import again
+from tasks.routing.options import is_loyal
 
 __all__ = ["call", "run_call"]
 
@@ -64,49 +68,60 @@ class Done:
     state: str | None
     admitted: Sequence[Admitted] = ()
     join: bool = False
+    #: The job that waits for the end of this one, which asks for its route.
+    asked_for: str | None = None
 
 
 @shared_task(name="tasks.call", bind=True)
 async def call(self: Any, job_id: str, index: int, wave: int | None = None) -> dict[str, Any]:
     """Run one part. Returns a summary for the chord, never a text."""
     ports = ports_of(self.app)
-    done = await _run_and_publish(ports, CallId(job_id, index, wave))
+    queue = (self.request.delivery_info or {}).get("routing_key") or ""
+    done = await _run_and_publish(ports, CallId(job_id, index, wave), at=model_of_queue(queue) or "")
     if done.state is None:
         raise Ignore
     return {"index": index, "state": done.state}
 
 
-async def _run_and_publish(ports: Ports, name: CallId) -> Done:
-    done = await run_call(ports, name)
+async def _run_and_publish(ports: Ports, name: CallId, *, at: str) -> Done:
+    done = await run_call(ports, name, at=at)
     try:
         if done.admitted:
             await ports.publisher.calls(done.admitted)
         if done.join:
             await ports.publisher.join(name.job)
+        if done.asked_for is not None:
+            await ports.publisher.route([(done.asked_for, "high")])
     except Unreachable as error:
         # The part itself has ended; the sweeper sends what could not be sent.
         log.warning("after call %s: %s", name, error)
     return done
 
 
-async def run_call(ports: Ports, name: CallId) -> Done:
+async def run_call(ports: Ports, name: CallId, *, at: str = "") -> Done:
+    """`at` is the model in whose queue the message stood, where that is known."""
     jobs, fleet = ports.ledger.jobs, ports.ledger.fleet
     owner = ports.leases.new_owner()
-    claim = await jobs.claim(name.job, name.index, owner)
+    claim = await jobs.claim(name.job, name.index, owner, at=at)
     if not isinstance(claim, Claim) and claim.word == "busy":
         model = (await jobs.models(name.job, name.index, name.index + 1))[0]
         if await fleet.lease_left(name, model) > 0:
             # It runs elsewhere, or its worker died a moment ago: then the sweeper sends it again, past the lease.
             return Done(None)
-        claim = await jobs.claim(name.job, name.index, owner, dead=claim.owner)
+        claim = await jobs.claim(name.job, name.index, owner, dead=claim.owner, at=at)
     if not isinstance(claim, Claim):
         if claim.word == "gone":
             log.warning("no such part: %s", name)
         admitted: Sequence[Admitted] = ()
+        if claim.word == "elsewhere":
+            # It moved, or waits again: another message counts. A call that waits may be admitted here this moment, and
+            # keeps the place that one that stands elsewhere has no use for.
+            return Done(None, await ports.ledger.free(name, at) if claim.model else ())
         if claim.word == "done":
             # Nobody else may come to give back the place that this message stood for.
             # A job that was cancelled while it was admitted never learned its model: that place's lease lapses.
-            places = [Admitted(name, model) for model in await jobs.models(name.job, name.index, name.index + 1)]
+            models = await jobs.models(name.job, name.index, name.index + 1)
+            places = [Admitted(name, model) for model in dict.fromkeys([*models, *([at] if at else [])])]
             admitted = await ports.ledger.free_all(places)
         return Done(None if claim.word == "busy" else claim.state or "gone", admitted)
     turn = Turn(name, owner, claim)
@@ -154,7 +169,7 @@ async def _failed(ports: Ports, turn: Turn, ended: Attempt) -> Done:
     error, claim = ended.error, turn.claim
     assert error is not None
     bounds = bounds_of(claim, ports.config.models)
-    verdict = decide(error, turn.tried, bounds, rng=_JITTER)
+    verdict = decide(error, turn.tried, bounds, rng=_JITTER, loyal=is_loyal(claim.decision.strategy))
     if not isinstance(verdict, Retry):
         turn.tell(ports)
         return await _settle(ports, turn, None, error=verdict.reason)
@@ -195,14 +210,13 @@ async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, cou
     )
     if reply[0] != "ok":
         return Done(None, await ports.ledger.free(name, claim.model))
-    admitted = await ports.ledger.delay(
-        name,
-        claim.model,
-        among=retry.among,
-        spare=retry.spare,
-        priority=claim.job.priority,
-        seconds=retry.delay_s,
+    # The attempt was reported in the step before: the strategy sees it.
+    wanted = [model for model in (*retry.among, *retry.spare) if model in ports.config.models]
+    snapshot = await ports.ledger.fleet.snapshot(wanted, turn=claim.decision.route)
+    ranking = again(
+        claim.job, claim.decision, ports.config, snapshot, among=retry.among, spare=retry.spare, text=claim.section
     )
+    admitted = await ports.ledger.delay(name, claim.model, ranking, priority=claim.job.priority, seconds=retry.delay_s)
     # The message that comes back is the one that counts.
     return Done(None, admitted)
 
@@ -233,7 +247,7 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
         state = None
     else:
         state = "failed" if output is None else "succeeded"
-    return Done(state, admitted, join=early)
+    return Done(state, admitted, join=early, asked_for=asked_for(claim.job) if outcome.word == "ended" else None)
 
 
 async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
@@ -241,7 +255,8 @@ async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
     await ports.ledger.jobs.stop(turn.name.job, "expired", why)
     await ports.ledger.fleet.cancel(turn.name.job)
     await give_back(ports, turn.reports(ports))
-    return Done("cancelled", await ports.ledger.free(turn.name, turn.claim.model))
+    admitted = await ports.ledger.free(turn.name, turn.claim.model)
+    return Done("cancelled", admitted, asked_for=asked_for(turn.claim.job))
 
 
 async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from tasks.errors import ConfigError
+from tasks.classify_config import Classification, ModelChoice, Thresholds, When, known_zone, problems_of
+from tasks.errors import BadInput, ConfigError
 from tasks.model_config import Breaker, Hedge, KeyLimits, Model, Price, Profile, Section
+from tasks.routing.options import options_problems, strategies
+from tasks.routing.traits import check_metrics, unmeasured
 from tasks.simulation import Simulation
 
 __all__ = [
@@ -39,8 +40,12 @@ __all__ = [
     "read_secret",
 ]
 
+Derived = TypeVar("Derived")
+
 #: A name becomes part of a queue's name and of Redis keys.
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+DEFAULT_STRATEGY = "least_connections"
 
 
 class Route(Section):
@@ -48,12 +53,16 @@ class Route(Section):
 
     description: str = ""
     keywords: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    when: When = ()
     examples: tuple[str, ...] = ()
     prompt: str | None = None
     models: tuple[str, ...] = Field(min_length=1)
-    strategy: str = "least_connections"
+    fallbacks: tuple[str, ...] = Field(default=(), description="models for when all others are closed, or failed")
+    strategy: str = DEFAULT_STRATEGY
+    options: Mapping[str, Any] = Field(default_factory=dict, description="what the strategy may be told")
 
-    @field_validator("keywords", "examples")
+    @field_validator("keywords", "patterns", "examples")
     @classmethod
     def _no_blank(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not item.strip() for item in value):
@@ -84,11 +93,7 @@ class Schedule(Section):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError("is not a time zone; use a name such as UTC or Europe/Berlin") from None
-        return value
+        return known_zone(value)
 
 
 class Limits(Section):
@@ -108,19 +113,35 @@ class Config(Section):
     schedules: Mapping[str, Schedule] = Field(default_factory=dict)
     #: By the name of an `api_key_env`.
     keys: Mapping[str, KeyLimits] = Field(default_factory=dict)
+    classifier: Classification = Classification()
     limits: Limits = Limits()
+    profiles: Path | None = Field(default=None, description="scores that `pointsman profile` has measured")
+    outcomes: Path | None = Field(default=None, description="which models answered well, for the strategy cost_quality")
     #: Where it was read, to resolve what is relative to it.
     folder: Path = Field(default=Path(), exclude=True)
+    #: What `tasks.routing.traits` derives from it, once.
+    _derived: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         problems = _disagreements(self.model_dump())
+        for name, route in () if problems or unmeasured(self) else self.routes.items():
+            try:
+                check_metrics(self, name, route.strategy, None)
+            except BadInput as error:
+                problems.append((("routes", name, "strategy"), f"{error.problem}; {error.remedy}"))
         if problems:
             raise _Located(problems)
         return self
 
+    def derived(self, name: str, make: Callable[[], Derived]) -> Derived:
+        """What `make` returned for `name` at the first time: for what follows from the configuration alone."""
+        if name not in self._derived:
+            self._derived[name] = make()
+        return cast("Derived", self._derived[name])
+
     def candidates(self, route: str) -> tuple[str, ...]:
-        return self.routes[route].models
+        return tuple(dict.fromkeys((*self.routes[route].models, *self.routes[route].fallbacks)))
 
 
 #: Where a problem stands in the file, and what it is.
@@ -151,12 +172,17 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
     if "auto" in models:
         problems.append((("models", "auto"), "auto is the word for a model that routing chooses; use another name"))
     for name, route in routes.items():
-        wanted, strategy = _mapping(route).get("models"), _mapping(route).get("strategy", next(iter(strategies())))
-        for index, model in enumerate(wanted if isinstance(wanted, list | tuple) else ()):
-            if isinstance(model, str) and model not in models:
-                problems.append((("routes", name, "models", index), _not_one_of(model, "model", models)))
+        wanted, strategy = _mapping(route).get("models"), _mapping(route).get("strategy", DEFAULT_STRATEGY)
+        for field in ("models", "fallbacks"):
+            named = _mapping(route).get(field)
+            for index, model in enumerate(named if isinstance(named, list | tuple) else ()):
+                if isinstance(model, str) and model not in models:
+                    problems.append((("routes", name, field, index), _not_one_of(model, "model", models)))
         if isinstance(strategy, str) and strategy not in strategies():
             problems.append((("routes", name, "strategy"), _not_one_of(strategy, "strategy", strategies())))
+        elif isinstance(strategy, str) and isinstance(wanted, list | tuple):
+            given = _mapping(route).get("options")
+            problems += [(("routes", name, *loc), said) for loc, said in options_problems(strategy, given, wanted)]
     envs = (_mapping(model).get("api_key_env") for model in models.values())
     named = {env for env in envs if isinstance(env, str)}
     problems += [
@@ -164,6 +190,7 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
         for key in _mapping(data.get("keys"))
         if key not in named
     ]
+    problems += problems_of(data)
     default = data.get("default_route")
     if isinstance(default, str) and default not in routes:
         problems.append((("default_route",), _not_one_of(default, "route", routes)))
@@ -172,11 +199,6 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def strategies() -> frozenset[str]:
-    """The names of all strategies that are installed, ours and those of other distributions."""
-    return frozenset(point.name for point in entry_points(group="pointsman.strategies"))
 
 
 def _not_one_of(name: str, what: str, known: Any) -> str:
@@ -268,6 +290,8 @@ def _problems(error: ValidationError) -> list[Problem]:
             text = "is missing"
         elif item["type"] == "model_type":
             text = f"must be a mapping with some of {_fields(loc)}"
+        elif item["type"] in {"dict_type", "mapping_type"}:
+            text = "must be a mapping"
         elif item["type"] == "tuple_type":
             text = "must be a list"
         elif item["type"] == "string_pattern_mismatch" and loc[-1] == "api_version":
@@ -286,10 +310,10 @@ def _fields(loc: tuple[str | int, ...]) -> str:
     table: Mapping[str, type[BaseModel]] = {
         "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
         "price": Price, "profile": Profile, "simulation": Simulation, "breaker": Breaker, "hedge": Hedge,
-        "keys": KeyLimits,
+        "keys": KeyLimits, "classifier": Classification, "thresholds": Thresholds, "llm": ModelChoice,
     }  # fmt: skip
     # The second step is a name that somebody chose, such as a route called "price".
-    steps = [str(step) for place, step in enumerate(loc) if place != 1]
+    steps = [str(step) for place, step in enumerate(loc) if place != 1 or loc[0] == "classifier"]
     named = next((table[step] for step in reversed(steps) if step in table), Config)
     return ", ".join(name for name in named.model_fields if name != "folder")
 

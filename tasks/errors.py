@@ -6,6 +6,7 @@
     ├── BadInput               the producer's mistake: names the field and the remedy, nothing was accepted
     ├── ConfigError            the operator's mistake: names file, line, field and the allowed values
     ├── Unreachable            Redis did not answer within the bound
+    ├── EncoderFailed          no vectors came from the classifier's encoder: it abstains
     ├── JoinError              the parts are there, but they make no answer
     └── ModelError             one attempt at a model failed; whether to try again is its type
         ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, SchemaMismatch
@@ -31,6 +32,7 @@ __all__ = [
     "ConnectionFailed",
     "ContentRefused",
     "ContextTooLong",
+    "EncoderFailed",
     "JoinError",
     "ModelError",
     "ModelNotFound",
@@ -79,6 +81,12 @@ class Unreachable(PointsmanError):
     """Redis did not answer in time. Nothing was accepted; what was accepted before is kept."""
 
     code = "unreachable"
+
+
+class EncoderFailed(PointsmanError):
+    """No vectors came: the endpoint is away, refuses, or answers with something else. Trying later may help."""
+
+    code = "encoder_failed"
 
 
 class JoinError(PointsmanError):

@@ -14,6 +14,7 @@ from tasks.errors import BadInput, PointsmanError, Unreachable
 from tasks.job import Decision, Job
 from tasks.ledger import WAVE, PartPlan
 from tasks.ports import Ports, ports_of
+from tasks.prediction import predicted
 from tasks.routing.choose import spread
 from tasks.split import Section, split
 
@@ -61,10 +62,23 @@ async def plan_job(ports: Ports, job_id: str) -> Sequence[str]:
 async def _plan(ports: Ports, job: Job, decided: Decision) -> tuple[list[PartPlan], Decision]:
     sections = cut(job, most=ports.config.limits.parts)
     snapshot = await ports.ledger.fleet.snapshot(turn=decided.route)
-    verdict = Verdict(decided.route, decided.classifier, decided.confidence, decided.reason)
+    verdict = Verdict(
+        decided.route, decided.classifier, decided.confidence, decided.reason, decided.asked, decided.asked_usd
+    )
     # The longest by its letters: what has most of them has most tokens, or nearly.
     longest = estimate(max((section.text for section in sections), key=len) if job.kind == "sections" else job.question)
-    decision, models = spread(job, verdict, ports.config, snapshot, parts=len(sections), longest=longest)
+    texts = [section.text for section in sections] if job.kind == "sections" else None
+    qualities = await predicted(ports, job, decided.route, texts or [job.question])
+    decision, models = spread(
+        job,
+        verdict,
+        ports.config,
+        snapshot,
+        parts=len(sections),
+        longest=longest,
+        texts=texts,
+        qualities=qualities,
+    )
     if len(set(models)) == 1:
         decision = decision.model_copy(update={"model": models[0]})
     parts = [

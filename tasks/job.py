@@ -207,6 +207,14 @@ class Candidate(_Value):
     model: str
     score: float | None = None
     load: float | None = None
+    #: Seconds that its calls took, peak-sensitive, and the share of its latest attempts that failed.
+    latency_s: float | None = None
+    errors: float = 0.0
+    #: Why nobody was sent there: breaker, budget, held, drained, dead.
+    closed: str = ""
+    #: It is asked only while all others are closed, or failed.
+    fallback: bool = False
+    #: Why it can't do the job: it was left out.
     reason: str = ""
 
 
@@ -219,6 +227,9 @@ class Decision(_Value):
     strategy: str
     model: str | None = None
     reason: str = ""
+    #: The job that asked a model for the route, and what that cost in USD: part of what this job costs.
+    asked: str | None = None
+    asked_usd: float = 0.0
     candidates: tuple[Candidate, ...] = ()
 
 
@@ -230,6 +241,13 @@ class Tried(_Value):
     attempts: int = 0
     throttled: int = 0
     error: str | None = None
+
+
+class Move(_Value):
+    """A model that a part stood at in vain. `why`: what closed it, or ``deadline`` where its queue was too long."""
+
+    model: str
+    why: str
 
 
 class Part(_Value):
@@ -245,6 +263,8 @@ class Part(_Value):
     attempts: int = 0
     #: Each model that was asked, in order.
     tried: tuple[Tried, ...] = ()
+    #: Each model whose queue it left for another one's, in order.
+    moved: tuple[Move, ...] = ()
     usage: Usage = Usage()
     cost_usd: float = 0.0
     queue_wait_s: float | None = None

@@ -64,6 +64,9 @@ class Profile(Section):
     accuracy: float | None = Field(default=None, ge=0, le=100)
     creativity: float | None = Field(default=None, ge=0, le=100)
     ethics: float | None = Field(default=None, ge=0, le=100)
+    cost: float | None = Field(
+        default=None, ge=0, le=100, description="by default from the price: the cheapest has 100"
+    )
 
 
 class Model(Section):
@@ -85,8 +88,17 @@ class Model(Section):
     attempts: int = Field(default=3, ge=1, le=20, description="times a call is tried before its part fails")
     max_tokens: int | None = Field(default=None, ge=1, description="sent where a job names none")
     context_window: int | None = Field(default=None, ge=1, description="tokens, input and output together")
+    region: str | None = Field(
+        default=None, min_length=1, description="where it runs; jobs whose metadata name another go elsewhere"
+    )
+    features: tuple[str, ...] | None = Field(
+        default=None, description="what it can do; a job whose metadata list features that it lacks goes elsewhere"
+    )
     price: Price = Price()
     profile: Profile = Profile()
+    weight: float = Field(
+        default=1.0, gt=0, le=1_000_000, allow_inf_nan=False, description="share of the calls that it is meant to get"
+    )
     rpm: int | None = Field(default=None, ge=1, le=100_000_000, description="requests a minute, over the fleet")
     tpm: int | None = Field(default=None, ge=1, le=100_000_000_000, description="tokens a minute, over the fleet")
     budget_usd_per_day: float | None = Field(

@@ -132,8 +132,8 @@ class Attempt:
         finally:
             self.latency_s = round(time.monotonic() - self._started, 4)
 
-    def report(self, ports: Ports) -> Command:
-        """What the limits are told of it."""
+    def report(self, ports: Ports, *, waited_s: float | None = None) -> Command:
+        """What the limits are told of it, and of the seconds that its call stood in the queue."""
         return ports.ledger.limits.reporting(
             self.grant,
             self.outcome,
@@ -142,6 +142,8 @@ class Attempt:
             # How soon a bucket refills says nothing about a key that is refused.
             hold_s=hold_of(self.error, None if self.outcome == "unusable" else self.rate_limits),
             why=self.error.code if self.error is not None else "",
+            took_s=self.latency_s if self.sent else None,
+            waited_s=waited_s,
             told=self.rate_limits,
         )
 

@@ -87,14 +87,17 @@ def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:
     return tuple(model for model in bounds.attempts if model not in spent)
 
 
-def decide(error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random) -> Retry | Fail:
+def decide(
+    error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random, loyal: bool = True
+) -> Retry | Fail:
     """Decide what follows `error`; `tried` (see `note`) holds the attempt that it ended.
 
-    A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. The
-    delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker, "Exponential Backoff And
-    Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the provider asked for
-    `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it are obeyed. Another
-    model knows nothing of that: it is asked at once.
+    A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. A
+    call that is not `loyal` goes at once to those that were asked less often than the one that failed, and waits when
+    all were asked as often. The delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker,
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the
+    provider asked for `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it
+    are obeyed. Another model knows nothing of that: it is asked at once.
 
     A 429 costs time, no attempt: other candidates are asked first, then the same model again. So does a spent quota.
     An `UnusableModelError` and a `ContextTooLong` lead to the next candidate (the latter to one with a larger window);
@@ -115,13 +118,22 @@ def decide(error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: ra
         others = tuple(model for model in others if _larger(model, error.model, bounds.windows))
         left = others
     same = error.model in left
-    moves = bool(others) and (not same or isinstance(error, RateLimited | QuotaExhausted))
+    if loyal:
+        moves = others if not same or isinstance(error, RateLimited | QuotaExhausted) else ()
+    else:
+        moves = tuple(model for model in others if not same or _times(tried, model) < _times(tried, error.model))
     if not same and not moves:
         return Fail(f"{error}; {_told(tried, bounds)}")
     delay = 0.0 if moves else _delay(error, tried, rng)
     if bounds.seconds is not None and delay >= bounds.seconds:
         return Fail(f"{error}; its time for retries is over ({_told(tried, bounds)})")
-    return Retry(0.0, others) if moves else Retry(delay, (error.model,), others)
+    if moves:
+        return Retry(0.0, moves)
+    return Retry(delay, (error.model,), others) if loyal else Retry(delay, left)
+
+
+def _times(tried: Sequence[Tried], model: str) -> int:
+    return next((item.attempts + item.throttled for item in tried if item.model == model), 0)
 
 
 #: A model that ended an attempt in one of these ways is not asked again for the same part.
@@ -134,7 +146,7 @@ def _larger(model: str, than: str, windows: Mapping[str, int]) -> bool:
 
 
 def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> float:
-    times = next(item.attempts + item.throttled for item in tried if item.model == error.model)
+    times = _times(tried, error.model)
     # The exponent is bounded before the power: attempt 2,000 is a large number, not an overflow.
     ceiling = min(CAP_S, BASE_S * 2.0 ** min(max(times, 1) - 1, 16))
     asked = error.retry_after if isinstance(error, RetryableModelError | UnusableModelError) else None

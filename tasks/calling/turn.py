@@ -58,7 +58,10 @@ class Turn:
 
     def reports(self, ports: Ports) -> list[Command]:
         """What the limits shall be told."""
-        return [attempt.report(ports) for attempt in self.attempts]
+        return [
+            attempt.report(ports, waited_s=None if attempt.hedge else self.claim.queue_wait_s)
+            for attempt in self.attempts
+        ]
 
     def tell(self, ports: Ports, *, retry_in_s: float | None = None) -> None:
         """Tell telemetry of every attempt that was sent."""

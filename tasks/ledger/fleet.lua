@@ -6,9 +6,14 @@
 --   ARGV  1 prefix of the fleet's other keys ("pm:{fleet}:"), 2 the step, then its arguments
 --
 --   <prefix>lane:<model>[,<model>…]  sorted set: calls that any of these models may take; score = priority, time
---   <prefix>lane:<model>><model>,…   the same for calls that wait for the first; the rest may, while it is closed
+--   <prefix>lane:<model>,…><model>,… the same for calls that wait for the first; the rest may, while these are closed
 --   <prefix>single:<model>           sorted set: single calls queued or running there; score = lease's end (ms)
 --   <prefix>part:<model>             the same for the parts of fan-outs
+--   <prefix>wishes                   hash: call that waits -> "<model> <base> <slope> …", how much it wants each model
+--   <prefix>drained                  hash: model -> 1, or "move": an operator has it take no new calls
+--   <prefix>served                   hash: model -> when a worker last said that it serves it (ms)
+--   <prefix>serving                  sorted set: "<process>|<model>"; score = until when that holds (ms)
+--   <prefix>deadlines                sorted set: jobs that have a deadline and may not have ended; score = it (s)
 --   <prefix>delayed                  sorted set: calls that come back later; score = due (ms)
 --   <prefix>delayed-to               hash: call -> "<lane>|<priority>", where it comes back to
 --   <prefix>active                   sorted set: jobs that have not ended; score = next look of the sweeper (s)
@@ -23,6 +28,9 @@
 local LANES, CONFIGURED, SCALED, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 -- A model's queue holds this many times its capacity of single calls, so that no worker ever runs dry.
 local AHEAD = 2
+-- A model that was served and of which no worker has said so for this long (ms) is dead. Longer than a worker's restart,
+-- than a running call's lease, and than ten of the beats by which workers say so may be missed.
+local SILENT = 10000
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -65,18 +73,24 @@ local function spare(left, till, size)
   return math.max(0, math.floor(left / size))
 end
 
--- A model's gate: `closed` (its breaker, its budget or its provider lets nobody through), and how many calls may stand
--- in its queue beside those that run. No more than its rate allows: who is refused at the door would come and go.
+-- A model's gate: `closed` (why nobody is sent there, false where it is open), and how many calls may stand in its queue
+-- beside those that run. No more than its rate allows: who is refused at the door would come and go.
 local gates = {}
 local function gate(model)
   if gates[model] then return gates[model] end
   local name = prefix .. 'gate:model:' .. model
   local open_until, probe_until, held, rpm, tpm, window, r, t, size, day, key = unpack(redis.call('HMGET', name,
     'open_until', 'probe_until', 'held_until', 'rpm', 'tpm', 'window', 'r', 't', 'mean_tok', 'spent_day', 'key'))
-  local found = { closed = false, ahead = math.huge }
+  local found = { ahead = math.huge }
   open_until, held, size = tonumber(open_until), (tonumber(held) or 0) - now, math.max(1, tonumber(size) or 1)
-  if open_until and now < open_until or tonumber(day) == math.floor(now / 86400000) or held > 5000 then
-    found.closed, found.ahead = true, 0
+  local served = tonumber(redis.call('HGET', prefix .. 'served', model))
+  found.closed = served and now - served > SILENT and 'dead'
+    or redis.call('HEXISTS', prefix .. 'drained', model) == 1 and 'drained'
+    or open_until and now < open_until and 'breaker'
+    or tonumber(day) == math.floor(now / 86400000) and 'budget'
+    or held > 5000 and 'held'
+  if found.closed then
+    found.ahead = 0
   elseif held > 500 then
     found.ahead = 0
   else
@@ -102,14 +116,20 @@ end
 
 local function has_room(model)
   local count, door = singles(model), gate(model)
+  if door.closed then return false end
   return count < AHEAD * capacity(model) and (door.ahead == math.huge or count - door.running < door.ahead)
 end
 
--- The models that may take a call of this lane now.
+-- The models that may take a call of this lane now: the rest of them while all of the first are closed.
 local function models_of(lane)
-  local models, first, rest = {}, string.match(lane, '^([^>]+)>(.*)$')
-  if first and not gate(first).closed then return { first } end
-  for model in string.gmatch(rest or lane, '[^,]+') do models[#models + 1] = model end
+  local stem, rest = string.match(lane, '^([^>]+)>(.*)$')
+  local models, open = {}, false
+  for model in string.gmatch(stem or lane, '[^,]+') do
+    models[#models + 1], open = model, open or not gate(model).closed
+  end
+  if not rest or open then return models end
+  models = {}
+  for model in string.gmatch(rest, '[^,]+') do models[#models + 1] = model end
   return models
 end
 
@@ -126,9 +146,81 @@ local function choose(lane, preference)
   return best
 end
 
+-- A lane's name: the models that its calls wait for, the first `stem` or all (0), and those for while these are closed.
+local function lane_of(models, stem)
+  stem = tonumber(stem)
+  local first, rest = {}, {}
+  for k, model in ipairs(models) do
+    if stem == 0 or k <= stem then first[#first + 1] = model else rest[#rest + 1] = model end
+  end
+  table.sort(first)
+  table.sort(rest)
+  return table.concat(first, ',') .. (#rest > 0 and '>' .. table.concat(rest, ',') or '')
+end
+
+-- How much a call wants its models: from pairs of three as they were sent, or as they were kept while it waits.
+-- What chooses the least loaded needs no record: that is what calls without preference do. Only whose turn it is among
+-- equals is lost with it, which tells where all have room: there the call does not wait, and what it was sent with counts.
+local wishes, plain = {}, {}
+local function wish(call, flat, first)
+  local models, preference = {}, {}
+  plain[call] = true
+  for k = first, #flat - 2, 3 do
+    local base, slope = tonumber(flat[k + 1]), tonumber(flat[k + 2])
+    models[#models + 1], preference[flat[k]] = flat[k], { base, slope }
+    plain[call] = plain[call] and slope == 1 and math.abs(base) < 1e-6
+  end
+  plain[call] = plain[call] or #models < 2
+  wishes[call] = #models > 1 and preference or false
+  return models, preference
+end
+local function keep_wish(call, flat, first)
+  if not plain[call] then redis.call('HSET', prefix .. 'wishes', call, table.concat(flat, ' ', first)) end
+end
+local kept_any
+local function wish_of(call)
+  if wishes[call] == nil then
+    if kept_any == nil then kept_any = redis.call('EXISTS', prefix .. 'wishes') == 1 end
+    local kept, flat = kept_any and redis.call('HGET', prefix .. 'wishes', call), {}
+    for word in string.gmatch(kept or '', '[^ ]+') do flat[#flat + 1] = word end
+    wish(call, flat, 1)
+  end
+  return wishes[call] or nil
+end
+
+-- Calls in a model's queue, running, or waiting for this one.
+local function pending(model)
+  local count = singles(model) + redis.call('ZCARD', prefix .. 'part:' .. model)
+  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
+    if lane == model or string.sub(lane, 1, #model + 1) == model .. '>' then
+      count = count + redis.call('ZCARD', prefix .. 'lane:' .. lane)
+    end
+  end
+  return count
+end
+
+-- Bounded load (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016): put the first of
+-- the first `own` models to the front that has less than `balance` times its share, by capacity, of all their calls and
+-- this one.
+local function level(models, balance, own)
+  local all, room, counts = 1, 0, {}
+  for k = 1, own do
+    local model = models[k]
+    counts[k] = pending(model)
+    all, room = all + counts[k], room + (gate(model).closed and 0 or capacity(model))
+  end
+  for k = 1, own do
+    local model = models[k]
+    if not gate(model).closed and room > 0 and counts[k] < math.ceil(balance * all * capacity(model) / room) then
+      table.insert(models, 1, table.remove(models, k))
+      return
+    end
+  end
+end
+
 -- Admit in order of priority and time, over all lanes, until nobody who waits finds room.
 -- Returns call, model, call, model, …
-local function feed(most, lease_ms, mine, preference)
+local function feed(most, lease_ms)
   local admitted = {}
   while #admitted < 2 * most do
     local first, first_score, first_lane, first_model
@@ -137,12 +229,13 @@ local function feed(most, lease_ms, mine, preference)
       if not head[1] then
         redis.call('SREM', LANES, lane)
       elseif not first or tonumber(head[2]) < first_score then
-        local model = choose(lane, head[1] == mine and preference or nil)
+        local model = choose(lane, wish_of(head[1]))
         if model then first, first_score, first_lane, first_model = head[1], tonumber(head[2]), lane, model end
       end
     end
     if not first then break end
     redis.call('ZREM', prefix .. 'lane:' .. first_lane, first)
+    if wishes[first] and not plain[first] then redis.call('HDEL', prefix .. 'wishes', first) end
     redis.call('ZADD', prefix .. 'single:' .. first_model, now + lease_ms, first)
     admitted[#admitted + 1] = first
     admitted[#admitted + 1] = first_model
@@ -150,8 +243,9 @@ local function feed(most, lease_ms, mine, preference)
   return admitted
 end
 
-local function wait(lane, priority, call)
-  redis.call('ZADD', prefix .. 'lane:' .. lane, 'NX', tonumber(priority) * 1e13 + now, call)
+-- A call waits from now, or has waited for `age` ms.
+local function wait(lane, priority, call, age)
+  redis.call('ZADD', prefix .. 'lane:' .. lane, 'NX', tonumber(priority) * 1e13 + now - (age or 0), call)
   redis.call('SADD', LANES, lane)
 end
 
@@ -173,18 +267,25 @@ local function listed_from(first) return listed(first, #ARGV - first + 1) end
 
 local step = {}
 
--- Put a call in its lane and admit whom there is room for, perhaps itself.
--- call, lane, priority, lease_ms, most, number of models, all models, then per candidate: model, base, slope.
+-- Let a call wait and admit whom there is room for, perhaps itself.
+-- call, stem (how many of its candidates it waits for, from the first; the rest may take it while these are closed; 0:
+-- all), "<balance>:<how many it holds for>" ("" = none), priority, lease_ms, most, number of models, all models, then
+-- per candidate: model, base, slope.
 -- A call that is in flight or waits already stays where it is; of one in flight the model is told again.
-function step.admit(call, lane, priority, lease_ms, most, models)
-  for _, model in ipairs(listed(9, tonumber(models))) do
+function step.admit(call, stem, balance, priority, lease_ms, most, models)
+  for _, model in ipairs(listed(10, tonumber(models))) do
     if redis.call('ZSCORE', prefix .. 'single:' .. model, call) then return { call, model } end
   end
   if waits(call) then return {} end
-  local preference = {}
-  for k = 9 + tonumber(models), #ARGV, 3 do preference[ARGV[k]] = { tonumber(ARGV[k + 1]), tonumber(ARGV[k + 2]) } end
-  wait(lane, priority, call)
-  return feed(tonumber(most), tonumber(lease_ms), call, preference)
+  local flat = listed_from(10 + tonumber(models))
+  local wanted = wish(call, flat, 1)
+  if balance ~= '' then
+    local factor, own = string.match(balance, '^(.-):(.*)$')
+    level(wanted, tonumber(factor), tonumber(own))
+  end
+  wait(lane_of(wanted, stem), priority, call)
+  keep_wish(call, flat, 1)
+  return feed(tonumber(most), tonumber(lease_ms))
 end
 
 -- lease_ms, most
@@ -221,6 +322,7 @@ function step.withdraw(models)
   for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do redis.call('ZREM', prefix .. 'lane:' .. lane, unpack(calls)) end
   redis.call('ZREM', prefix .. 'delayed', unpack(calls))
   redis.call('HDEL', prefix .. 'delayed-to', unpack(calls))
+  redis.call('HDEL', prefix .. 'wishes', unpack(calls))
   for _, model in ipairs(listed(4, tonumber(models))) do
     redis.call('ZREM', prefix .. 'single:' .. model, unpack(calls))
     redis.call('ZREM', prefix .. 'part:' .. model, unpack(calls))
@@ -229,8 +331,11 @@ function step.withdraw(models)
 end
 
 -- A call leaves its slot and comes back when it is due, at once to its lane where that is now.
--- call, model, lane, priority, delay_ms, lease_ms, most
-function step.delay(call, model, lane, priority, delay_ms, lease_ms, most)
+-- call, model, stem, priority, delay_ms, lease_ms, most, then per candidate as for `admit`.
+function step.delay(call, model, stem, priority, delay_ms, lease_ms, most)
+  local flat = listed_from(10)
+  local lane = lane_of(wish(call, flat, 1), stem)
+  keep_wish(call, flat, 1)
   if tonumber(delay_ms) <= 0 then
     wait(lane, priority, call)
     return step.release(call, model, lease_ms, most)
@@ -238,6 +343,46 @@ function step.delay(call, model, lane, priority, delay_ms, lease_ms, most)
   redis.call('ZADD', prefix .. 'delayed', now + tonumber(delay_ms), call)
   redis.call('HSET', prefix .. 'delayed-to', call, lane .. '|' .. priority)
   return step.release(call, model, lease_ms, most)
+end
+
+-- A call that stands queued at a model, or waits in a lane, shall wait in another lane: for who is left of its models.
+-- It stands there as if it had come `age_ms` ago.
+-- call, model, stem, priority, age_ms, lease_ms, most, then per candidate as for `admit`.
+function step.move(call, model, stem, priority, age_ms, lease_ms, most)
+  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do redis.call('ZREM', prefix .. 'lane:' .. lane, call) end
+  redis.call('HDEL', prefix .. 'wishes', call)
+  local flat = listed_from(10)
+  local lane = lane_of(wish(call, flat, 1), stem)
+  keep_wish(call, flat, 1)
+  wait(lane, priority, call, tonumber(age_ms))
+  return step.release(call, model, lease_ms, most)
+end
+
+-- Calls that wait in lanes none of whose models is open, at most so many a lane, any of them: lane, call, … most
+function step.shut(most)
+  local found = {}
+  for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
+    local open = false
+    for model in string.gmatch(lane, '[^,>]+') do open = open or not gate(model).closed end
+    for _, call in ipairs(open and {} or redis.call('ZRANDMEMBER', prefix .. 'lane:' .. lane, most)) do
+      found[#found + 1], found[#found + 2] = lane, call
+    end
+  end
+  return found
+end
+
+-- Which lane each call waits in, and how many wait before it there: lane, number, …; "" and 0 for one that waits in none
+function step.places()
+  local found = {}
+  for _, call in ipairs(listed_from(3)) do
+    local at, before = '', 0
+    for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
+      local rank = redis.call('ZRANK', prefix .. 'lane:' .. lane, call)
+      if rank then at, before = lane, rank end
+    end
+    found[#found + 1], found[#found + 2] = at, before
+  end
+  return found
 end
 
 -- Bring back what is due, then admit. lease_ms, most
@@ -284,24 +429,80 @@ function step.find(models)
 end
 
 -- The state that a decision needs, in one read: turn key ("" = none), then models.
--- Returns turn, then per model: capacity, singles, parts, waiting for it (alone or shared).
+-- Returns turn, then fifteen values a model: capacity, singles, parts, waiting for it (alone or shared), of these bound
+-- to it, why it is closed ("" = open), and of how it did (limits.lua; "" = unknown): ms a call, ms since that was seen,
+-- faults in a row, ms since the last, share of failures, ms in the queue, ms a token, requests and tokens lately.
 function step.snapshot(turn)
   local seen = { turn ~= '' and redis.call('INCR', prefix .. 'turn:' .. turn) or 0 }
   local lanes = {}
   for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
-    lanes[#lanes + 1] = { ',' .. string.gsub(lane, '>.*$', '') .. ',', redis.call('ZCARD', prefix .. 'lane:' .. lane) }
+    local stem = string.gsub(lane, '>.*$', '')
+    lanes[#lanes + 1] = { ',' .. stem .. ',', redis.call('ZCARD', prefix .. 'lane:' .. lane),
+      not string.find(stem, ',', 1, true) }
   end
+  local minute, part = math.floor(now / 60000), 1 - (now % 60000) / 60000
   for _, model in ipairs(listed_from(4)) do
-    local waiting = 0
+    local waiting, bound = 0, 0
     for _, lane in ipairs(lanes) do
-      if string.find(lane[1], ',' .. model .. ',', 1, true) then waiting = waiting + lane[2] end
+      if string.find(lane[1], ',' .. model .. ',', 1, true) then
+        waiting, bound = waiting + lane[2], bound + (lane[3] and lane[2] or 0)
+      end
     end
-    seen[#seen + 1] = capacity(model)
-    seen[#seen + 1] = singles(model)
-    seen[#seen + 1] = redis.call('ZCARD', prefix .. 'part:' .. model)
-    seen[#seen + 1] = waiting
+    local did = redis.call('HMGET', prefix .. 'gate:model:' .. model, 'lat', 'lat_at', 'faults', 'fault_at', 'err', 'qw',
+      'tok_ms', 'minute', 'requests', 'tokens', 'requests_before', 'tokens_before')
+    local age = minute - (tonumber(did[8]) or 0)
+    local function lately(current, before)
+      if age == 0 then return math.floor((tonumber(current) or 0) + (tonumber(before) or 0) * part + 0.5) end
+      return age == 1 and math.floor((tonumber(current) or 0) * part + 0.5) or 0
+    end
+    for _, value in ipairs({
+      capacity(model), singles(model), redis.call('ZCARD', prefix .. 'part:' .. model), waiting, bound,
+      gate(model).closed or '',
+      did[1] or '', did[2] and now - did[2] or '', did[3] or '', did[4] and now - did[4] or '', did[5] or '',
+      did[6] or '', did[7] or '', lately(did[9], did[11]), lately(did[10], did[12]),
+    }) do seen[#seen + 1] = value end
   end
   return seen
+end
+
+-- An operator has a model take no new calls, or takes that back. model, 1, "move" (what is queued shall go) or 0
+function step.drain(model, on)
+  if on ~= '0' then return redis.call('HSET', prefix .. 'drained', model, on) end
+  return redis.call('HDEL', prefix .. 'drained', model)
+end
+
+-- A worker process says which models it serves. process, their number, the models, then those that it left
+function step.serve(process, count)
+  local serving = prefix .. 'serving'
+  redis.call('ZREMRANGEBYSCORE', serving, '-inf', now)
+  for k, model in ipairs(listed_from(5)) do
+    if k <= tonumber(count) then
+      redis.call('ZADD', serving, now + SILENT, process .. '|' .. model)
+      redis.call('HSET', prefix .. 'served', model, now)
+    else
+      redis.call('ZREM', serving, process .. '|' .. model)
+    end
+  end
+  return {}
+end
+
+-- Of every process and model that it serves: "<process>|<model>", …
+function step.serving() return redis.call('ZRANGE', prefix .. 'serving', now, '+inf', 'BYSCORE') end
+
+-- These jobs shall have ended: pairs of seconds from now, job
+function step.date()
+  for k = 3, #ARGV, 2 do redis.call('ZADD', prefix .. 'deadlines', now / 1000 + tonumber(ARGV[k]), ARGV[k + 1]) end
+  return {}
+end
+
+-- Jobs whose deadline comes within so many seconds, the first to come first: job, seconds left, … seconds, most
+function step.pressed(seconds, most)
+  local flat, found = redis.call('ZRANGE', prefix .. 'deadlines', '-inf', now / 1000 + tonumber(seconds), 'BYSCORE',
+    'LIMIT', 0, most, 'WITHSCORES'), {}
+  for k = 1, #flat, 2 do
+    found[k], found[k + 1] = flat[k], string.format('%.3f', tonumber(flat[k + 1]) - now / 1000)
+  end
+  return found
 end
 
 -- Have the sweeper look at jobs: pairs of seconds from now, job

@@ -5,13 +5,14 @@ Everything that runs is a lease that lapses when its worker dies; nothing is a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tasks.job import PRIORITIES
 from tasks.ledger.store import Command, Script, Store
-from tasks.routing.snapshot import ModelLoad, Preference, Snapshot
+from tasks.routing.snapshot import INFINITE, ModelLoad, Preference, Ranking, Snapshot
 
 __all__ = ["FLEET", "LEASE", "QUEUED_LEASE", "WAVE", "Admitted", "CallId", "Fleet", "admitted_of"]
 
@@ -23,6 +24,8 @@ LEASE = 6.0
 QUEUED_LEASE = 10.0
 #: Calls that one step of the feeder admits at most: bounds the time the server spends in it.
 MOST_ADMITTED = 200
+#: Values that `fleet.lua` tells of a model in a snapshot.
+FIGURES = 15
 #: Calls that one script is told at most, for the same reason.
 MOST_NAMED = 1000
 #: Parts of a fan-out that are sent at once.
@@ -92,33 +95,67 @@ class Fleet:
         """The load of each model (by default all), and a number that counts up for each key `turn` (0 without)."""
         names = self._models if models is None else tuple(models)
         (reply,) = await self._store.run(_step("snapshot", turn, *names))
-        figures = [int(figure) for figure in reply[1:]]
-        loads = {name: ModelLoad(*figures[4 * place : 4 * place + 4]) for place, name in enumerate(names)}
+        loads = {name: _load(reply[1 + FIGURES * place :]) for place, name in enumerate(names)}
         return Snapshot(int(reply[0]), loads)
+
+    async def drain(self, model: str, *, on: bool, move: bool = False) -> None:
+        """Have `model` take no new calls, or take that back.
+
+        What stands in its queue is worked off there; with `move` it goes to other candidates where there are some.
+        """
+        await self._store.run(_step("drain", model, "move" if on and move else int(on)))
+
+    async def drained(self) -> dict[str, bool]:
+        """The models that are drained, and whether what is queued there shall move."""
+        (marks,) = await self._store.run(("HGETALL", f"{_PREFIX}drained"))
+        return {model: mark == "move" for model, mark in marks.items()}
+
+    # -- presence --------------------------------------------------------------------------------
+
+    def attending(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Command:
+        """The command by which a worker process says that it serves these models, and no longer those it `left`.
+
+        A model that was served, and of which nobody has said so for ten seconds, is dead: nobody is sent there.
+        """
+        return _step("serve", process, len(models), *models, *left)
+
+    async def serving(self) -> dict[str, int]:
+        """How many worker processes serve each model; one that nobody serves is not among them."""
+        (marks,) = await self._store.run(_step("serving"))
+        return dict(Counter(mark.partition("|")[2] for mark in marks))
 
     # -- admission -------------------------------------------------------------------------------
 
     async def admit(
-        self, call: CallId, preferences: Sequence[Preference], *, bound: bool, priority: str
+        self,
+        call: CallId,
+        preferences: Sequence[Preference],
+        *,
+        bound: bool,
+        priority: str,
+        balance: float | None = None,
+        spare: int = 0,
     ) -> list[Admitted]:
         """Put a call into the backlog and admit whom there is room for: perhaps this one, perhaps others."""
-        (reply,) = await self._store.run(self.admitting(call, preferences, bound=bound, priority=priority))
+        command = self.admitting(call, preferences, bound=bound, priority=priority, balance=balance, spare=spare)
+        (reply,) = await self._store.run(command)
         return admitted_of(reply)
 
-    def admitting(self, call: CallId, preferences: Sequence[Preference], *, bound: bool, priority: str) -> Command:
-        """The command of `admit`.
-
-        A `bound` call waits for the first of its preferences, and the rest may take it only while that model is closed;
-        another takes whichever model has room first.
-        """
-        wanted = preferences[:1] if bound else preferences
-        lane = _lane(preference.model for preference in wanted)
-        if bound:
-            lane += _spare(preference.model for preference in preferences[1:])
-        flat = [item for wish in wanted for item in (wish.model, wish.base, wish.slope)]
+    def admitting(
+        self,
+        call: CallId,
+        preferences: Sequence[Preference],
+        *,
+        bound: bool,
+        priority: str,
+        balance: float | None = None,
+        spare: int = 0,
+    ) -> Command:
+        """The command of `admit`. `bound`, `balance` and `spare` as in a `Ranking`."""
+        bounds = "" if balance is None else f"{balance}:{len(preferences) - spare}"
         return _step(
-            "admit", str(call), lane, PRIORITIES[priority], _ms(QUEUED_LEASE), MOST_ADMITTED,
-            len(self._models), *self._models, *flat,
+            "admit", str(call), _stem(preferences, bound=bound, spare=spare), bounds, PRIORITIES[priority],
+            _ms(QUEUED_LEASE), MOST_ADMITTED, len(self._models), *self._models, *_flat(preferences),
         )  # fmt: skip
 
     async def release(self, call: CallId, model: str) -> list[Admitted]:
@@ -133,28 +170,52 @@ class Fleet:
         self,
         call: CallId,
         model: str,
+        preferences: Sequence[Preference],
         *,
-        among: Sequence[str],
+        bound: bool,
         priority: str,
         seconds: float,
-        spare: Sequence[str] = (),
+        spare: int = 0,
     ) -> list[Admitted]:
-        """A call leaves its slot and waits anew after `seconds`, for whichever of `among` has room.
-
-        Where `among` is one model, those of `spare` may take the call while it is closed.
-        """
+        """A call leaves its slot at `model` and waits anew after `seconds`, as `admit` has calls wait."""
         command = _step(
-            "delay",
-            str(call),
-            model,
-            _lane(among) + (_spare(spare) if len(among) == 1 else ""),
-            PRIORITIES[priority],
-            _ms(seconds),
-            _ms(QUEUED_LEASE),
-            MOST_ADMITTED,
-        )
+            "delay", str(call), model, _stem(preferences, bound=bound, spare=spare), PRIORITIES[priority],
+            _ms(seconds), _ms(QUEUED_LEASE), MOST_ADMITTED, *_flat(preferences),
+        )  # fmt: skip
         (reply,) = await self._store.run(command)
         return admitted_of(reply)
+
+    def moving(
+        self,
+        call: CallId,
+        model: str,
+        preferences: Sequence[Preference],
+        *,
+        bound: bool,
+        priority: str,
+        waited_s: float,
+        spare: int = 0,
+    ) -> Command:
+        """The command that has a call leave `model`, or its lane, and wait anew, as if it had come `waited_s` ago.
+
+        Its reply, read by `admitted_of`, are the calls that were admitted: perhaps this one, perhaps others.
+        """
+        return _step(
+            "move", str(call), model, _stem(preferences, bound=bound, spare=spare), PRIORITIES[priority],
+            _ms(waited_s), _ms(QUEUED_LEASE), MOST_ADMITTED, *_flat(preferences),
+        )  # fmt: skip
+
+    async def shut(self, most: int = 200) -> list[tuple[str, CallId]]:
+        """Calls that wait for models of which none is open, at most so many a lane, and their lanes: any of them."""
+        (flat,) = await self._store.run(_step("shut", most))
+        return [(lane, CallId.parse(call)) for lane, call in zip(flat[::2], flat[1::2], strict=True)]
+
+    async def lanes(self, calls: Sequence[CallId]) -> list[tuple[str, int]]:
+        """The lane that each call waits in ("" for none, see `fleet.lua`), and how many wait before it there."""
+        if not calls:
+            return []
+        (flat,) = await self._store.run(_step("places", *map(str, calls)))
+        return [(lane, int(before)) for lane, before in zip(flat[::2], flat[1::2], strict=True)]
 
     async def tick(self) -> list[Admitted]:
         """Bring back what was delayed until now, and admit."""
@@ -230,7 +291,16 @@ class Fleet:
 
     async def unwatch(self, job_ids: Sequence[str]) -> None:
         if job_ids:
-            await self._store.run(("ZREM", f"{_PREFIX}active", *job_ids))
+            await self._store.run(*(("ZREM", f"{_PREFIX}{key}", *job_ids) for key in ("active", "deadlines")))
+
+    def dating(self, jobs: Mapping[str, float]) -> Command:
+        """The command that notes when each job must have ended, in seconds from now."""
+        return _step("date", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
+
+    async def pressed(self, *, within: float, most: int = 200) -> dict[str, float]:
+        """Jobs whose deadline comes `within` so many seconds, and the seconds until then: the first ones first."""
+        (flat,) = await self._store.run(_step("pressed", within, most))
+        return {job_id: float(left) for job_id, left in zip(flat[::2], flat[1::2], strict=True)}
 
     async def due(self, most: int = 500) -> list[str]:
         """Jobs whose time for a look has come, the longest due first."""
@@ -266,13 +336,38 @@ def _step(step: str, *args: Any) -> Command:
     return FLEET.command(keys, _PREFIX, step, *args)
 
 
-def _lane(models: Iterable[str]) -> str:
-    return ",".join(sorted(set(models)))
+def _stem(preferences: Sequence[Preference], *, bound: bool, spare: int) -> int:
+    return Ranking(tuple(preferences), bound=bound, reason="", spare=spare).stem
 
 
-def _spare(models: Iterable[str]) -> str:
-    rest = _lane(models)
-    return f">{rest}" if rest else ""
+def _flat(preferences: Sequence[Preference]) -> list[str | float]:
+    return [item for wish in preferences for item in wish]
+
+
+def _load(figures: Sequence[Any]) -> ModelLoad:
+    """One model of a snapshot, from what stands first in `figures`."""
+    capacity, singles, parts, waiting, bound, closed, *did, calls, tokens = figures[:FIGURES]
+    latency, latency_age, faults, fault_age, errors, queue_wait, token = (
+        float(figure) if figure != "" else None for figure in did
+    )
+    ages = [age / 1000 for age in (latency_age, fault_age) if age is not None]
+    return ModelLoad(
+        capacity=int(capacity),
+        singles=int(singles),
+        parts=int(parts),
+        waiting=int(waiting),
+        bound=int(bound),
+        closed=closed,
+        latency_s=None if latency is None else latency / 1000,
+        seen_s=min(ages, default=INFINITE),
+        faults=int(faults or 0),
+        fault_s=INFINITE if fault_age is None else fault_age / 1000,
+        errors=errors or 0.0,
+        queue_wait_s=(queue_wait or 0.0) / 1000,
+        token_s=None if token is None else token / 1000,
+        calls_per_s=int(calls) / 60,
+        tokens_per_s=int(tokens) / 60,
+    )
 
 
 def _ms(seconds: float) -> int:

@@ -13,10 +13,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tasks.job import Decision, Job, Result, Tried
+from tasks.job import FINAL, Decision, Job, Result, Tried
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.reading import RESULT_FIELDS, read_result
-from tasks.ledger.records import Claim, Holder, Holding, Outcome, PartPlan, PartRecord, Standing
+from tasks.ledger.records import Claim, Holder, Holding, Outcome, Parked, PartPlan, PartRecord, Standing
 from tasks.ledger.store import Command, Script, Store
 
 __all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
@@ -28,6 +28,8 @@ BULK = frozenset({"text", "messages", "items"})
 
 #: A part that lost its worker this often is failed: what kills five workers will kill the sixth.
 MOST_LOST = 5
+#: A part that moved this often stays where it is: models that open and close by turns must not toss it about.
+MOST_MOVES = 3
 #: A join that was started this often without an end is failed.
 MOST_JOINS = 5
 #: Seconds that a join has to conclude before another may start it.
@@ -71,7 +73,7 @@ class Jobs:
 
     def routing(self, job_id: str, decision: Decision, *, placed: str = "", model: str = "") -> Command:
         """The command of `route`."""
-        return _step(job_id, "route", decision.model_dump_json(), placed, model)
+        return _step(job_id, "route", decision.model_dump_json(exclude_defaults=True), placed, model)
 
     def planning(self, job_id: str, decision_json: str, parts: Sequence[PartPlan], *, wave: int) -> Command:
         """The command that writes the parts of a fan-out, of which the first `wave` are queued."""
@@ -96,10 +98,15 @@ class Jobs:
         replies = await self._store.run(*(_step(job_id, "queue", *pairs) for job_id, pairs in by_job.items()))
         return [str(reply[0]) for reply in replies]
 
-    async def claim(self, job_id: str, index: int, owner: str, *, dead: str = "") -> Claim | Holding:
-        """Take a part to run it. `dead` is an owner whose lease has lapsed: the part may be taken from it."""
-        (reply,) = await self._store.run(_step(job_id, "claim", index, owner, dead, int(LEASE * 1000)))
+    async def claim(self, job_id: str, index: int, owner: str, *, dead: str = "", at: str = "") -> Claim | Holding:
+        """Take a part to run it. `dead` is an owner whose lease has lapsed: the part may be taken from it.
+
+        `at` is the model in whose queue the message stood: a part that stands elsewhere by now is not for it.
+        """
+        (reply,) = await self._store.run(_step(job_id, "claim", index, owner, dead, int(LEASE * 1000), at))
         word = reply[0]
+        if word == "elsewhere":
+            return Holding("elsewhere", model=reply[1])
         if word == "busy":
             return Holding("busy", owner=reply[1])
         if word == "done":
@@ -210,6 +217,64 @@ class Jobs:
             *(_step(job_id, "requeue", index, owner, MOST_LOST, lease) for job_id, index, owner in calls)
         )
         return [str(reply[0]) for reply in replies]
+
+    def moving(self, job_id: str, index: int, state: str, model: str, why: str) -> Command:
+        """The command that has a part wait for another model, that is `queued` at `model` or `waiting` for it.
+
+        Its reply is ``ok``, ``final``, ``gone``, ``stale`` (it runs, or stands elsewhere) or ``spent`` (it moved often
+        enough).
+        """
+        return _step(job_id, "move", index, state, model, why, MOST_MOVES)
+
+    async def parked(self, calls: Sequence[tuple[str, int]]) -> list[Parked | None]:
+        """Of each part (job, index) what it takes to find another model for it; None where nothing may move."""
+        if not calls:
+            return []
+        fields = ("state", "model", "tried", "moved", "queued_at")
+        commands: list[Command] = [("TIME",)]
+        for job_id, index in calls:
+            commands += [
+                ("HMGET", f"{_key(job_id)}:parts", *(f"{index}:{field}" for field in fields)),
+                ("HMGET", _key(job_id), "state", "decision"),
+            ]
+        clock, *replies = await self._store.run(*commands)
+        now = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        found: list[Parked | None] = []
+        for (state, model, tried, moved, queued_at), (job_state, decision) in zip(
+            replies[::2], replies[1::2], strict=True
+        ):
+            moves = len((moved or "").split())
+            parked = state in {"queued", "waiting"} and job_state not in FINAL and decision and moves < MOST_MOVES
+            found.append(
+                Parked(
+                    state=state,
+                    model=model or None,
+                    decision=Decision.model_validate_json(decision),
+                    tried=tuple(Tried.model_validate(item) for item in json.loads(tried or "[]")),
+                    moves=moves,
+                    waited_s=max(0.0, (now - int(queued_at or now)) / 1000),
+                )
+                if parked
+                else None
+            )
+        return found
+
+    async def inputs(self, calls: Sequence[tuple[str, int]]) -> list[tuple[Job, str | None] | None]:
+        """The job of each part (job, index), and the section that the part is; None where the job is gone."""
+        if not calls:
+            return []
+        commands: list[Command] = []
+        for job_id, index in calls:
+            commands += [("HMGET", _key(job_id), "spec", "input"), ("HGET", f"{_key(job_id)}:inputs", index)]
+        replies = await self._store.run(*commands)
+        found: list[tuple[Job, str | None] | None] = []
+        for (spec, bulk), text in zip(replies[::2], replies[1::2], strict=True):
+            if spec is None:
+                found.append(None)
+                continue
+            section = json.loads(text)["section"] if text is not None else None
+            found.append((_job(spec, None if section is not None else bulk), section))
+        return found
 
     async def holders(self, calls: Sequence[tuple[str, int]]) -> list[Holder]:
         """Where each part stands, and who runs it."""

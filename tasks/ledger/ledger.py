@@ -45,17 +45,26 @@ class Ledger:
         """
         looks = {job.id: min(FIRST_LOOK, job.deadline or FIRST_LOOK) for job in jobs}
         accepting = [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
-        _, *replies = await self.store.run(self.fleet.watching(looks), *accepting)
-        return [str(reply[0]) for reply in replies]
+        dates = {job.id: job.deadline for job in jobs if job.deadline is not None}
+        notes = [self.fleet.watching(looks), *([self.fleet.dating(dates)] if dates else [])]
+        replies = await self.store.run(*notes, *accepting)
+        return [str(reply[0]) for reply in replies[len(notes) :]]
 
     async def place(self, job: Job, decision: Decision, ranking: Ranking) -> list[Admitted]:
         """Route a single job: write the decision down, put its call into the backlog, admit whom there is room for."""
         call = CallId(job.id, 0)
-        waits_for = ranking.preferences[0].model if ranking.bound else ""
+        waits_for = ranking.preferences[0].model if ranking.bound and ranking.balance is None else ""
         routed, reply = await self.store.run(
             # First: whoever admits the call finds the job ready for it.
             self.jobs.routing(job.id, decision, placed="waiting", model=waits_for),
-            self.fleet.admitting(call, ranking.preferences, bound=ranking.bound, priority=job.priority),
+            self.fleet.admitting(
+                call,
+                ranking.preferences,
+                bound=ranking.bound,
+                priority=job.priority,
+                balance=ranking.balance,
+                spare=ranking.spare,
+            ),
         )
         admitted = admitted_of(reply)
         if routed[0] != "routed":  # it was cancelled meanwhile
@@ -122,17 +131,18 @@ class Ledger:
         return admitted
 
     async def delay(
-        self,
-        call: CallId,
-        model: str,
-        *,
-        among: Sequence[str],
-        priority: str,
-        seconds: float,
-        spare: Sequence[str] = (),
+        self, call: CallId, model: str, ranking: Ranking, *, priority: str, seconds: float
     ) -> list[Admitted]:
         """A call gives up its place and waits anew after `seconds`, see `Fleet.delay`; the next is admitted."""
-        admitted = await self.fleet.delay(call, model, among=among, priority=priority, seconds=seconds, spare=spare)
+        admitted = await self.fleet.delay(
+            call,
+            model,
+            ranking.preferences,
+            bound=ranking.bound,
+            priority=priority,
+            seconds=seconds,
+            spare=ranking.spare,
+        )
         await self.mark_queued(admitted)
         return admitted
 

@@ -21,6 +21,9 @@
 --   budget:     day, usd       what was booked and spent on that day (UTC), µ$; spent_day: a call was refused for it
 --   means:      mean_out, mean_tok    tokens of an answer, of a whole call
 --   hedging:    saved          hedges that this model's calls have earned
+--   live:       lat, lat_at    peak EWMA of a call's time (ms), and when it was last told
+--               faults, fault_at   failures since the last answer, and the last of them; err: their share, smoothed
+--               qw, tok_ms     ms in the model's queue, ms a token of the answer, smoothed (tasks/routing/live.py)
 --   shown:      minute, requests, tokens, requests_before, tokens_before
 --
 -- An attempt in flight is a lease: a dead worker's are gone once they lapse. Time is the server's.
@@ -290,13 +293,53 @@ local function heed(facts, gate, kind, most, left, reset_ms, later)
   end
 end
 
+-- What an attempt tells of its model; `tasks.routing.live` is the same in Python, and says where it comes from.
+local DECAY, SMOOTH, PREFILL = 10000, 0.1, 50
+local function learn(gate, outcome, took, waited, output)
+  took, waited, output = tonumber(took), tonumber(waited), tonumber(output)
+  if not took or outcome == 'unasked' then return end
+  local facts = {}
+  local function note(field, value) facts[#facts + 1], facts[#facts + 2] = field, text(value) end
+  local lat = tonumber(gate.lat)
+  local bad = outcome == 'fault' or outcome == 'throttled' or outcome == 'unusable'
+  if outcome == 'ok' then
+    local usual = tonumber(gate.mean_out) or output
+    local sample = output and took * (usual + PREFILL) / (output + PREFILL) or took
+    if lat and sample < lat then
+      local w = math.exp(-(now - gate.lat_at) / DECAY)
+      sample = lat * w + sample * (1 - w)
+    end
+    note('lat', sample)
+    note('lat_at', now)
+    if output and output > 0 then
+      local each = took / (output + PREFILL)
+      note('tok_ms', (tonumber(gate.tok_ms) or each) * (1 - SMOOTH) + each * SMOOTH)
+    end
+  elseif lat and took > lat and (bad or outcome == 'cancelled') then
+    -- It had not answered by then: that much is known.
+    note('lat', took)
+    note('lat_at', now)
+  end
+  if outcome == 'ok' or outcome == 'neutral' then
+    if gate.faults then redis.call('HDEL', key_of(gate.name), 'faults', 'fault_at') end
+    note('err', (tonumber(gate.err) or 0) * (1 - SMOOTH))
+  elseif bad then
+    note('faults', (tonumber(gate.faults) or 0) + 1)
+    note('fault_at', now)
+    note('err', (tonumber(gate.err) or 0) * (1 - SMOOTH) + SMOOTH)
+  end
+  if waited then note('qw', (tonumber(gate.qw) or waited) * (1 - SMOOTH) + waited * SMOOTH) end
+  if #facts > 0 then redis.call('HSET', key_of(gate.name), unpack(facts)) end
+end
+
 -- An attempt has ended. Its id, model, key, outcome ("ok", "fault", "unusable", "throttled", "neutral", "cancelled",
 -- or "unasked": granted, and then not needed), tokens booked and used, µ$ booked and spent, day of the booking, ms for
--- which the model shall be left alone (0 = nobody said), tokens of the answer ("" = none), error's code. Then, where the
--- provider told its limits: requests and tokens granted when it was, and limit, left and reset of requests, of tokens.
+-- which the model shall be left alone (0 = nobody said), tokens of the answer ("" = none), error's code, ms that it took
+-- ("" = it tells nothing), ms that it stood in the queue ("" = unknown). Then, where the provider told its limits:
+-- requests and tokens granted when it was, and limit, left and reset of requests, of tokens.
 -- Only the holder of a lease reports: a report that arrives twice counts once.
-function step.report(id, model, key, outcome, tokens, used, cost, spent, day, hold_ms, output, why, number, sum,
-    most_r, left_r, reset_r, most_t, left_t, reset_t)
+function step.report(id, model, key, outcome, tokens, used, cost, spent, day, hold_ms, output, why, took, waited,
+    number, sum, most_r, left_r, reset_r, most_t, left_t, reset_t)
   local gate = read('model:' .. model)
   local mine = redis.call('ZREM', running_of(gate.name), id) == 1
   if key ~= '' then redis.call('ZREM', running_of('key:' .. key), id) end
@@ -325,6 +368,8 @@ function step.report(id, model, key, outcome, tokens, used, cost, spent, day, ho
     redis.call('HSET', key_of(gate.name), 'mean_out', old + WEIGHT * (output - old),
       'mean_tok', all + WEIGHT * (used - all))
   end
+
+  learn(gate, outcome, took, waited, output)
 
   local probe = gate.probe == id
   if outcome == 'unusable' then
@@ -395,4 +440,4 @@ function step.show()
   return seen
 end
 
-return step[ARGV[2]](unpack(ARGV, 3, 22))
+return step[ARGV[2]](unpack(ARGV, 3, 24))

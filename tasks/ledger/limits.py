@@ -157,11 +157,15 @@ class Limits:
         cost_usd: float = 0.0,
         hold_s: float = 0.0,
         why: str = "",
+        took_s: float | None = None,
+        waited_s: float | None = None,
         told: RateLimits | None = None,
     ) -> Command:
         """The command that frees what `grant` took and tells how it went; sent twice it counts once.
 
         `told` is what the provider's headers say: it tightens the limits of the fleet, and never loosens them.
+        `took_s` is how long the attempt lasted, `waited_s` how long its call stood in the model's queue: what routing
+        knows of a model's latency (`tasks.routing.live`) comes from there.
 
         Without `usage`, a failed attempt has used nothing, and one that was broken off all that was booked.
         """
@@ -184,6 +188,8 @@ class Limits:
             int(min(max(hold_s, 0.0), LONGEST_HOLD) * 1000),
             usage.output_tokens if usage is not None and outcome == "ok" and usage.output_tokens else "",
             why,
+            "" if took_s is None else round(took_s * 1000, 1),
+            "" if waited_s is None else round(waited_s * 1000, 1),
             *(_heard(grant, told) if told is not None else ()),
         )
 

@@ -2,7 +2,7 @@
 --
 --   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), spent and booked (USD), output, error
 --         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record,
---                        and USD spent by attempts before the last
+--                        moved ("<model>:<why> …": where it stood in vain), and USD spent by attempts before the last
 --         3 outputs  hash: <i> -> the text that the model wrote
 --         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead)
 --         5 ballots  hash: normalized answer (digest) -> votes
@@ -117,8 +117,9 @@ end
 -- A call that just started may not have shown up among the leases yet: its owner counts as alive for a lease's time.
 local function just_started(i, lease_ms) return now - tonumber(part(i, 'started_at')) < tonumber(lease_ms) end
 
--- index, owner, the dead owner from whom the part may be taken ("" = none), lease_ms
-function step.claim(i, owner, from, lease_ms)
+-- index, owner, the dead owner from whom the part may be taken ("" = none), lease_ms, the model at whose queue the message
+-- was delivered ("" = unknown)
+function step.claim(i, owner, from, lease_ms, at)
   local state, stood, decision = job('state'), part(i, 'state'), job('decision')
   -- Without a decision the call was admitted by another before its router came to write: the sweeper sends it again.
   if not state or not stood or not decision then return { 'gone' } end
@@ -126,6 +127,10 @@ function step.claim(i, owner, from, lease_ms)
   if not OPEN[state] then
     set_part(i, 'state', 'skipped')
     return { 'done', 'skipped' }
+  end
+  -- A message that is out of date: the call went elsewhere, and has another there, or will have when it is admitted.
+  if at ~= '' and (stood == 'waiting' or part(i, 'model') ~= at) then
+    return { 'elsewhere', stood == 'waiting' and '' or part(i, 'model') or '' }
   end
   local holder = part(i, 'owner') or ''
   if stood == 'running' and holder ~= owner and (holder ~= from or just_started(i, lease_ms)) then
@@ -237,6 +242,26 @@ function step.retry(i, owner, problem, tried, counts, usd)
   end
   set_part(i, 'queued_at', now)
   if job('kind') == 'single' then enter('waiting') else announce('part ' .. i .. ' waiting') end
+  return { 'ok' }
+end
+
+-- index, its state ("queued" or "waiting"), the model that it stands at, why, how often a part may move: it shall wait for
+-- another model
+function step.move(i, where, from, why, most)
+  local state, stood, moved = job('state'), part(i, 'state'), part(i, 'moved')
+  if not state or not stood then return { 'gone' } end
+  if PART_FINAL[stood] or not OPEN[state] then return { 'final' } end
+  if stood ~= where or (stood == 'queued' and part(i, 'model') ~= from) then return { 'stale' } end
+  local _, times = string.gsub(moved or '', '[^ ]+', '')
+  if times >= tonumber(most) then return { 'spent' } end
+  set_part(i, 'moved', (moved and moved .. ' ' or '') .. from .. ':' .. why)
+  set_part(i, 'state', 'waiting')
+  set_part(i, 'queued_at', now)
+  if job('kind') == 'single' then
+    if state ~= 'waiting' then enter('waiting') end
+  else
+    announce('part ' .. i .. ' waiting')
+  end
   return { 'ok' }
 end
 

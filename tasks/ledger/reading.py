@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tasks.job import FINAL, Decision, Part, Result, Tried, Usage
+from tasks.job import FINAL, Decision, Move, Part, Result, Tried, Usage
 
 __all__ = ["RESULT_FIELDS", "read_result"]
 
@@ -22,6 +22,7 @@ def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = (
     read = _parts(_as_dict(parts), _as_dict(outputs), int(n or 0), state)
     if kind == "single" and read:
         output = read[0].output
+    routing = _routing(decision, read)
     return Result(
         id=job_id,
         state=state,
@@ -29,9 +30,9 @@ def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = (
         output=output,
         error=error,
         simulated=any(part.simulated for part in read),
-        cost_usd=round(sum(part.cost_usd for part in read), 9),
+        cost_usd=round(sum(part.cost_usd for part in read) + (routing.asked_usd if routing else 0.0), 9),
         usage=sum((part.usage for part in read), Usage()),
-        routing=_routing(decision, read),
+        routing=routing,
         details=json.loads(details) if details else {},
         labels=json.loads(spec).get("labels", {}),
         accepted_at=int(accepted_at) / 1000,
@@ -57,6 +58,11 @@ def _as_dict(reply: Any) -> dict[str, str]:
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
+def _move(word: str) -> Move:
+    model, _, why = word.rpartition(":")
+    return Move(model=model, why=why)
+
+
 def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_state: str) -> tuple[Part, ...]:
     parts: list[Part] = []
     for index in range(n):
@@ -77,6 +83,7 @@ def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_stat
                 error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),
                 attempts=int(fields.get(f"{index}:attempts", 0)) + record.get("hedges", 0),
                 tried=tuple(Tried.model_validate(item) for item in tried),
+                moved=tuple(_move(word) for word in fields.get(f"{index}:moved", "").split()),
                 usage=Usage(
                     input_tokens=record.get("in", 0),
                     output_tokens=record.get("out", 0),

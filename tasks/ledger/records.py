@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from tasks.job import Decision, Job, Tried, Usage
 
-__all__ = ["Claim", "Holder", "Holding", "Outcome", "PartPlan", "PartRecord", "Standing"]
+__all__ = ["Claim", "Holder", "Holding", "Outcome", "Parked", "PartPlan", "PartRecord", "Standing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """No claim. `busy`: runs elsewhere (`owner`); `done`: `state` is final; `gone`: no such job or part."""
+    """No claim.
 
-    word: Literal["busy", "done", "gone"]
+    `busy`: it runs (`owner`); `done`: `state` is final; `gone`: no such job or part; `elsewhere`: this message is out
+    of date, the part stands at another `model`, or waits ("").
+    """
+
+    word: Literal["busy", "done", "gone", "elsewhere"]
     owner: str = ""
     state: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,21 @@ class Standing:
     priority: str
     #: Unix seconds, or None.
     deadline_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A part that is not running, for who would have it go elsewhere."""
+
+    state: str
+    #: The model it stands at, or waits for; None where it is bound to none.
+    model: str | None
+    decision: Decision
+    tried: tuple[Tried, ...]
+    #: How often it moved.
+    moves: int
+    #: Seconds since it was queued, or began to wait.
+    waited_s: float
 
 
 class Holder(NamedTuple):

@@ -10,8 +10,9 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.queue.address import broker_url, result_url
 
-__all__ = ["JOIN", "ROUTE", "VISIBILITY_TIMEOUT", "make_app", "model_queue"]
+__all__ = ["JOIN", "ROUTE", "VISIBILITY_TIMEOUT", "make_app", "model_of_queue", "model_queue"]
 
+_MODEL = "model."
 ROUTE = "route"
 JOIN = "join"
 
@@ -33,7 +34,12 @@ for _alias, (_place, _told) in _TRANSPORTS.items():
 
 
 def model_queue(model: str) -> str:
-    return f"model.{model}"
+    return f"{_MODEL}{model}"
+
+
+def model_of_queue(queue: str) -> str | None:
+    """The model whose calls stand in this queue; None where it is no model's."""
+    return queue.removeprefix(_MODEL) if queue.startswith(_MODEL) else None
 
 
 def make_app(name: str, redis: str, *, models: tuple[str, ...] = (), kind: type[Celery] = Celery) -> Celery:

@@ -1,111 +1,244 @@
-"""The second and third decision of routing: which models may do it, which one now. The first is `tasks.classify`."""
+"""The third decision of routing: which model now. The first is `tasks.classify`, the second `candidates`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, cast
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
-from tasks.calling.tokens import estimate, estimate_messages
-from tasks.errors import BadInput
+from celery.utils.log import get_task_logger
+
+from tasks.calling.tokens import estimate
 from tasks.job import Candidate, Decision, Job
-from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot, Strategy
+from tasks.routing.candidates import able_of, candidates, in_time
+from tasks.routing.options import is_loyal, strategy_named
+from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
+from tasks.routing.strategies.specialists import Contextual
+from tasks.routing.traits import options_for, traits_of
 
 if TYPE_CHECKING:
     from tasks.classify.decision import Verdict
     from tasks.config import Config
 
-__all__ = ["candidates", "choose", "request_of", "spread", "strategy_named"]
+__all__ = ["again", "choose", "pick", "request_of", "spread"]
+
+log = get_task_logger(__name__)
+
+#: The word for no strategy: the producer named the model.
+EXPLICIT = "explicit"
+
+#: What chooses where a strategy fails.
+INSTEAD = "least_connections"
+
+#: Chance of strategies: needs no secrecy, only that routers differ.
+_CHANCE = Random()  # noqa: S311
 
 
-@cache
-def strategy_named(name: str) -> Strategy:
-    """The strategy that is installed under this name.
-
-    Raises:
-        BadInput: if there is none.
-    """
-    points = entry_points(group="pointsman.strategies")
-    if name not in points.names:
-        raise BadInput("strategy", f"{name!r} is not a strategy", f"allowed: {', '.join(sorted(points.names))}")
-    return cast(Strategy, points[name].load())
-
-
-def candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
-    """The route's models, or the one the producer named; what can't do the job has a reason, and is out.
-
-    `longest` are the tokens (`tasks.calling.tokens`) of the longest section, by default of the text or all messages.
-    """
-    named = (job.fixed_model,) if job.fixed_model else config.routes[route].models
-    prompt = job.prompt if job.prompt is not None or not route else config.routes[route].prompt
-    windowed = any(config.models[name].context_window for name in named)
-    given = 0
-    if windowed:  # a large text takes milliseconds to count
-        given = estimate(prompt or "") + (_tokens(job) if longest is None else longest)
-    tokens = given + (job.max_tokens or 0)
-    found: list[Candidate] = []
-    for name in named:
-        window = config.models[name].context_window
-        reason = f"needs about {tokens} tokens, its window has {window}" if window and tokens > window else ""
-        found.append(Candidate(model=name, reason=reason))
-    return tuple(found)
-
-
-def _tokens(job: Job) -> int:
-    return estimate_messages(message.content for message in job.messages) if job.messages else estimate(job.question)
+def request_of(
+    job: Job,
+    route: str,
+    *,
+    config: Config | None = None,
+    strategy: str = "",
+    models: Sequence[str] = (),
+    seed: int | None = None,
+    quality: Mapping[str, float] | None = None,
+    text: str | None = None,
+) -> Request:
+    """What strategies may know of a job; `text` is the section that is meant, by default the job's question."""
+    asked = job.question if text is None else text
+    key = job.key if job.key is not None else _hash(asked)
+    options = options_for(config, route, strategy) if config is not None else None
+    length, at = None, None
+    if config is not None and isinstance(options, Contextual):
+        length = estimate(asked) if options.needs("length") else None
+        at = datetime.now(ZoneInfo(config.classifier.timezone))
+    return Request(
+        route=route,
+        key=key,
+        key_given=job.key is not None,
+        metadata=job.metadata,
+        length=length,
+        at=at,
+        priority_metric=job.priority_metric,
+        seed=_CHANCE.getrandbits(64) if seed is None else seed,
+        options=options,
+        traits=traits_of(config, route, models) if config is not None and models else {},
+        quality=quality or {},
+    )
 
 
-def request_of(job: Job, route: str) -> Request:
-    """What strategies may know of a job."""
-    key = job.key if job.key is not None else hashlib.sha256(job.question.encode()).hexdigest()
-    return Request(route=route, key=key, metadata=job.metadata, priority_metric=job.priority_metric)
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def choose(job: Job, verdict: Verdict, config: Config, snapshot: Snapshot) -> tuple[Decision, Ranking]:
+def choose(
+    job: Job,
+    verdict: Verdict,
+    config: Config,
+    snapshot: Snapshot,
+    *,
+    possible: Sequence[Candidate] | None = None,
+    seed: int | None = None,
+    quality: Mapping[str, float] | None = None,
+) -> tuple[Decision, Ranking]:
     """The decision for one call, with its reasons; the feeder has the last word on the model.
+
+    `possible` are the `candidates`, where they are known already; the snapshot must have those that are able. `seed` is
+    the chance of strategies that need some, by default drawn anew; `quality` is what was predicted of the models.
 
     Raises:
         BadInput: if no candidate can do the job.
     """
-    possible = candidates(job, verdict.route, config)
-    able = _able(possible)
-    name = "explicit" if job.fixed_model else job.strategy or config.routes[verdict.route].strategy
-    ranking = _rank(name, request_of(job, verdict.route), able, snapshot)
+    possible = possible if possible is not None else candidates(job, verdict.route, config)
+    if job.deadline is not None:
+        possible = in_time(job, possible, snapshot)
+    able, fallbacks = _split(possible)
+    name = _strategy(job, verdict.route, config)
+    request = request_of(job, verdict.route, config=config, strategy=name, models=able, seed=seed, quality=quality)
+    ranking = with_spare(_rank(name, request, able, snapshot), fallbacks)
     return _decision(verdict, name, ranking, possible, snapshot), ranking
 
 
+def again(
+    job: Job,
+    decision: Decision,
+    config: Config,
+    snapshot: Snapshot,
+    *,
+    among: Sequence[str],
+    spare: Sequence[str],
+    text: str | None,
+) -> Ranking:
+    """The ranking for a call that is to be made again, with one of `among`, or of `spare` while these are closed.
+
+    A strategy that is loyal is not asked again: its scores of the first time hold. Nor is one that is gone since.
+    """
+    fallbacks = {candidate.model for candidate in decision.candidates if candidate.fallback}
+    first = tuple([model for model in among if model not in fallbacks]) or tuple(among)
+    rest = [model for model in (*among, *spare) if model not in first]
+    if len(first) == 1:
+        ranking = Ranking((Preference(first[0], 0.0),), bound=True, reason="")
+    elif decision.strategy == EXPLICIT or is_loyal(decision.strategy) or not set(first) <= set(snapshot.models):
+        known = {candidate.model: candidate.score for candidate in decision.candidates}
+        scores = [known.get(model) for model in first]
+        wishes = [
+            Preference(model, 0.0 if score is None else score, 1e-6) for model, score in zip(first, scores, strict=True)
+        ]
+        ranking = Ranking(tuple(wishes), bound=False, reason="")
+    else:
+        request = request_of(job, decision.route, config=config, strategy=decision.strategy, models=first, text=text)
+        ranking = _rank(decision.strategy, request, first, snapshot)
+    return with_spare(ranking, rest)
+
+
+def with_spare(ranking: Ranking, models: Sequence[str]) -> Ranking:
+    """A ranking that falls back, in order, to `models` while all of its own are closed."""
+    if not models:
+        return ranking
+    last = max([wish.base for wish in ranking.preferences])
+    spare = tuple([Preference(model, last + 1 + place) for place, model in enumerate(models)])
+    return replace(ranking, preferences=ranking.preferences + spare, spare=len(spare))
+
+
 def spread(
-    job: Job, verdict: Verdict, config: Config, snapshot: Snapshot, *, parts: int, longest: int
+    job: Job,
+    verdict: Verdict,
+    config: Config,
+    snapshot: Snapshot,
+    *,
+    parts: int,
+    longest: int,
+    texts: Sequence[str] | None = None,
+    qualities: Sequence[Mapping[str, float]] = ({},),
 ) -> tuple[Decision, list[str]]:
-    """The model of each of `parts` calls, as if they were sent one after the other."""
+    """The model of each of `parts` calls, as if they were sent one after the other.
+
+    `texts` are those of sections, which have a hash and a prediction each; votes share the job's.
+    """
     possible = candidates(job, verdict.route, config, longest=longest)
-    able = _able(possible)
-    name = "explicit" if job.fixed_model else job.strategy or config.routes[verdict.route].strategy
-    request = request_of(job, verdict.route)
+    able, fallbacks = _split(possible)
+    name = _strategy(job, verdict.route, config)
+    first = texts[0] if texts else None
+    request = request_of(
+        job, verdict.route, config=config, strategy=name, models=able, quality=qualities[0], text=first
+    )
     chosen: list[str] = []
     now = snapshot
-    for _ in range(parts):
-        ranking = _rank(name, request, able, now)
-        best = min(ranking.preferences, key=lambda wish: wish.score(now.models[wish.model].load))
-        chosen.append(best.model)
-        now = now.after(best.model)
+    for index in range(parts):
+        own = request
+        if index:
+            key = request.key if texts is None or job.key is not None else _hash(texts[index])
+            own = replace(
+                request,
+                seed=_CHANCE.getrandbits(64),
+                key=key,
+                quality=qualities[index if len(qualities) > 1 else 0],
+            )
+        best = pick(with_spare(_rank(name, own, able, now), fallbacks), now)
+        chosen.append(best)
+        now = now.after(best)
     return _decision(verdict, name, _rank(name, request, able, snapshot), possible, snapshot), chosen
 
 
-def _able(possible: Sequence[Candidate]) -> tuple[str, ...]:
-    able = tuple(candidate.model for candidate in possible if not candidate.reason)
-    if not able:
-        why = "; ".join(f"{candidate.model} {candidate.reason}" for candidate in possible)
-        raise BadInput("text", f"no model can take it: {why}", "cut it into sections, or name another model")
-    return able
+def pick(ranking: Ranking, snapshot: Snapshot) -> str:
+    """The model that a call takes which waits for no room: what `fleet.lua` does, as values."""
+    models = snapshot.models
+    own = ranking.preferences[: len(ranking.preferences) - ranking.spare]
+    open_ = (
+        [wish for wish in own if not models[wish.model].closed]
+        or [wish for wish in ranking.preferences if not models[wish.model].closed]
+        or list(own)
+    )
+    if not ranking.bound:
+        return min(open_, key=lambda wish: wish.score(models[wish.model].load)).model
+    if ranking.balance is not None:
+        taken = sum([models[wish.model].pending + models[wish.model].bound for wish in own]) + 1
+        room = sum([models[wish.model].capacity for wish in open_])
+        for wish in open_:
+            load = models[wish.model]
+            if room and load.pending + load.bound < math.ceil(ranking.balance * taken * load.capacity / room):
+                return wish.model
+    return open_[0].model
+
+
+def _strategy(job: Job, route: str, config: Config) -> str:
+    return EXPLICIT if job.fixed_model else job.strategy or config.routes[route].strategy
+
+
+def _split(possible: Sequence[Candidate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models that can do it, and their fallbacks: where no other can, the fallbacks themselves."""
+    able = able_of(possible)
+    spare = {candidate.model for candidate in possible if candidate.fallback}
+    first = tuple([model for model in able if model not in spare])
+    return (first, tuple([model for model in able if model in spare])) if first else (able, ())
 
 
 def _rank(name: str, request: Request, able: tuple[str, ...], snapshot: Snapshot) -> Ranking:
-    if name == "explicit":
+    if name == EXPLICIT:
         return Ranking((Preference(able[0], 0.0),), bound=True, reason="the producer named the model")
-    return strategy_named(name)(request, able, snapshot)
+    try:
+        ranking = strategy_named(name)(request, able, snapshot)
+        _check(ranking, able)
+    except Exception as error:
+        # A strategy may be anybody's: its mistake must not cost a job.
+        log.exception("strategy %s failed", name)
+        ranking = strategy_named(INSTEAD)(request, able, snapshot)
+        return replace(ranking, reason=f"strategy {name} failed ({type(error).__name__}): {INSTEAD} instead")
+    return ranking
+
+
+def _check(ranking: Ranking, able: Sequence[str]) -> None:
+    named = [wish.model for wish in ranking.preferences]
+    if not named or not set(named) <= set(able) or len(set(named)) < len(named):
+        raise ValueError("a ranking must name candidates, each once, and at least one")
+    if any(math.isnan(wish.base) or math.isnan(wish.slope) for wish in ranking.preferences):
+        raise ValueError("a preference is not a number")
 
 
 def _decision(
@@ -118,20 +251,30 @@ def _decision(
         confidence=verdict.confidence,
         strategy=strategy,
         reason="; ".join(dict.fromkeys(filter(None, (verdict.reason, ranking.reason)))),
+        asked=verdict.asked,
+        asked_usd=verdict.asked_usd,
         candidates=tuple(
-            candidate
-            if candidate.reason
-            else candidate.model_copy(
-                update={
-                    "score": _finite(scores.get(candidate.model)),
-                    "load": _finite(snapshot.models[candidate.model].load),
-                }
-            )
-            for candidate in possible
+            [
+                candidate if candidate.reason else _seen(candidate, scores, snapshot.models[candidate.model])
+                for candidate in possible
+            ]
         ),
+    )
+
+
+def _seen(candidate: Candidate, scores: Mapping[str, float], load: ModelLoad) -> Candidate:
+    """A candidate as it was found at the moment of the decision."""
+    return Candidate.model_construct(
+        model=candidate.model,
+        score=_finite(scores.get(candidate.model)),
+        load=_finite(load.load),
+        latency_s=None if load.latency_s is None else round(load.latency_s, 4),
+        errors=round(load.errors, 3),
+        closed=load.closed,
+        fallback=candidate.fallback,
     )
 
 
 def _finite(number: float | None) -> float | None:
     """JSON has no infinity: a model without capacity has no load to tell."""
-    return None if number is None or number == float("inf") else round(number, 9)
+    return None if number is None or math.isinf(number) else round(number, 9)

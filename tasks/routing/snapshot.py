@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
-__all__ = ["ModelLoad", "Preference", "Ranking", "Request", "Snapshot", "Strategy"]
+__all__ = ["ModelLoad", "Preference", "Ranking", "Request", "Snapshot", "Strategy", "Traits", "options_of"]
+
+#: A load without capacity, and the age of what was never seen.
+INFINITE = float("inf")
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
-    """One model at one moment. Counts are calls, over the whole fleet."""
+    """One model at one moment, over the whole fleet. Counts are calls; how it did is learned from every attempt.
+
+    `tasks.routing.live` has the formulas of what is learned.
+    """
 
     capacity: int
     #: Single calls queued or running.
@@ -22,11 +32,36 @@ class ModelLoad:
     parts: int = 0
     #: Calls in the backlog that this model may take, alone or among others.
     waiting: int = 0
+    #: Of these, calls that wait for this model: its turn, or its share of the keys.
+    bound: int = 0
+    #: Why nobody is sent there now: ``breaker``, ``budget``, ``held``, ``drained`` or ``dead``; "" where it is open.
+    closed: str = ""
+    #: Seconds that a call takes, peak-sensitive; None where none has answered yet.
+    latency_s: float | None = None
+    #: Seconds since the last attempt that told something of it.
+    seen_s: float = INFINITE
+    #: Failures since the last answer, and seconds since the last of them.
+    faults: int = 0
+    fault_s: float = INFINITE
+    #: Share of the latest attempts that failed.
+    errors: float = 0.0
+    #: Seconds that calls lately stood in its queue.
+    queue_wait_s: float = 0.0
+    #: Seconds for each token of the answer, without what a call costs before its first token.
+    token_s: float | None = None
+    #: Attempts and tokens in a second, over the last minute.
+    calls_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+
+    @property
+    def pending(self) -> int:
+        """Calls in the model's queue or running."""
+        return self.singles + self.parts
 
     @property
     def load(self) -> float:
-        """Calls in the model's queue or running, over capacity; infinite where there is no capacity."""
-        return (self.singles + self.parts) / self.capacity if self.capacity else float("inf")
+        """`pending` over capacity; infinite where there is no capacity."""
+        return (self.singles + self.parts) / self.capacity if self.capacity else INFINITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +78,56 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What the configuration, or a measured profile, says of a model."""
+
+    #: Share of the calls that it is meant to get, beside others' weights.
+    weight: float = 1.0
+    #: USD of a typical call: 1,000 tokens in, 250 out.
+    cost_usd: float = 0.0
+    #: Scores from 0 to 100, higher is better: speed, accuracy, creativity, ethics, cost. What is unknown is missing.
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a strategy may know of a job: never its text."""
 
     route: str
     key: str
+    #: Whether the producer named the key; else it is the hash of the input.
+    key_given: bool = False
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    #: Tokens of the input, and the time in the configuration's zone, where the strategy's options ask for them.
+    length: int | None = None
+    at: datetime | None = None
     priority_metric: str | None = None
+    #: A random number of 64 bits, drawn for this decision: strategies that need chance take it from here.
+    seed: int = 0
+    #: What the route says about its strategy; None where it says nothing, or the job names another strategy.
+    options: BaseModel | None = None
+    #: Of each candidate.
+    traits: Mapping[str, Traits] = field(default_factory=dict)
+    #: How likely each candidate answers this very text well, 0 to 1, where a predictor was fitted.
+    quality: Mapping[str, float] = field(default_factory=dict)
+
+    def traits_of(self, model: str) -> Traits:
+        return self.traits.get(model, _UNKNOWN)
+
+    def options_as(self, kind: type[Options]) -> Options:
+        """The options of a strategy whose options are of this kind; its defaults where none are given."""
+        return self.options if isinstance(self.options, kind) else cast("Options", _defaults(kind))
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+@cache
+def _defaults(kind: type[BaseModel]) -> BaseModel:
+    return kind()
+
+
+_UNKNOWN = Traits()
+
+
+class Preference(NamedTuple):
     """How much a call wants a model: the least ``base + slope * load`` is taken, with the load at that moment."""
 
     model: str
@@ -67,11 +141,33 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A strategy's word. `bound`: the call waits for its first preference; else it takes whichever has room."""
+    """A strategy's word.
+
+    `bound`: the call waits for its first preference, and the rest may take it only while that model is closed; else it
+    takes whichever has room. `balance`, with a bound call: a model that has more than `balance` times its even share of
+    the calls is passed over for the next preference (bounded load). The last `spare` preferences may take the call only
+    while all the others are closed.
+    """
 
     preferences: tuple[Preference, ...]
     bound: bool
     reason: str
+    balance: float | None = None
+    spare: int = 0
+
+    @property
+    def stem(self) -> int:
+        """How many of the preferences, from the first, the call waits for; 0: for all of them."""
+        if self.bound:
+            return 1
+        return len(self.preferences) - self.spare if self.spare else 0
 
 
 Strategy: TypeAlias = Callable[[Request, tuple[str, ...], Snapshot], Ranking]
+"""A strategy may have an attribute `options`: the pydantic model of what ``routes.NAME.options`` may say to it."""
+
+
+def options_of(strategy: Any) -> type[BaseModel] | None:
+    """The kind of options that a strategy takes; None where it takes none."""
+    kind = getattr(strategy, "options", None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

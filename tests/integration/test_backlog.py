@@ -126,7 +126,7 @@ def test_no_model_is_ever_given_more_than_twice_its_capacity_and_nobody_stands_t
             elif word == "release" and call in where:
                 admitted = await fleet.release(call, where.pop(call))
             elif word == "delay" and call in where:
-                admitted = await fleet.delay(call, where.pop(call), among=MODELS, priority="normal", seconds=0)
+                admitted = await fleet.delay(call, where.pop(call), EITHER, bound=False, priority="normal", seconds=0)
             elif word == "tick":
                 admitted = await fleet.tick()
             else:
@@ -256,7 +256,7 @@ def test_a_call_that_is_admitted_twice_stays_in_its_one_place(run, store):
         assert await admit(fleet, two, *EITHER) == []
         assert await fleet.find([one, two, call_of(3)]) == ["single", "lane", "nowhere"]
         # Delayed: not before its time.
-        await fleet.delay(one, FAST, among=[FAST], priority="normal", seconds=60)
+        await fleet.delay(one, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=60)
         assert await admit(fleet, one) == []
         assert await fleet.find([one]) == ["delayed"]
 
@@ -273,12 +273,14 @@ def test_a_delayed_call_gives_up_its_place_and_comes_back_when_it_is_due(run):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
         assert await admit(fleet, call_of(1)) == []
-        assert await fleet.delay(held[0], FAST, among=MODELS, priority="normal", seconds=60) == [
+        assert await fleet.delay(held[0], FAST, EITHER, bound=False, priority="normal", seconds=60) == [
             Admitted(call_of(1), FAST)
         ]
         assert await fleet.tick() == []
         # What is due now comes back at once: to the end of the backlog, where nobody else waits.
-        assert await fleet.delay(held[1], FAST, among=[FAST], priority="normal", seconds=0) == [Admitted(held[1], FAST)]
+        assert await fleet.delay(held[1], FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=0) == [
+            Admitted(held[1], FAST)
+        ]
 
     run(steps)
 
@@ -290,7 +292,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
         parts = [CallId.part("many", index) for index in range(2500)]
         await fleet.hold({SLOW: parts})
         await admit(fleet, call_of(1), *EITHER[:1])
-        await fleet.delay(delayed, FAST, among=[FAST], priority="normal", seconds=0)
+        await fleet.delay(delayed, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=0)
         await fleet.withdraw([in_flight, delayed, call_of(1), *parts])
         assert await fleet.tick() == []
         assert set(await fleet.find([in_flight, delayed, call_of(1), *parts])) == {"nowhere"}

@@ -804,7 +804,7 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
         await fleet.admit(call, [Preference("fast", 0.0)], bound=False, priority="normal")
         await fleet.hold({"fast": [call, part]})
         await fleet.lease_left(call, "fast")
-        await fleet.delay(call, "fast", among=["fast"], priority="low", seconds=0)
+        await fleet.delay(call, "fast", [Preference("fast", 0.0)], bound=False, priority="low", seconds=0)
         await fleet.tick()
         await fleet.find([call, part])
         await fleet.lapsed()

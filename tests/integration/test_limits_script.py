@@ -741,9 +741,14 @@ def test_a_call_that_waits_anew_at_once_does_so_in_its_lane(run):
         await configure(ledger, fast={"capacity": 1})
         (place,) = await backlog(ledger, 1, models=["fast"])
         await report(ledger, await taken(ledger), "unusable")
-        assert await ledger.fleet.delay(place.call, "fast", among=MODELS, priority="normal", seconds=0) == [
-            Admitted(place.call, "slow")
-        ]
+        assert await ledger.fleet.delay(
+            place.call,
+            "fast",
+            [Preference(model, 0.0, 1.0) for model in MODELS],
+            bound=False,
+            priority="normal",
+            seconds=0,
+        ) == [Admitted(place.call, "slow")]
 
     run(steps)
 

@@ -12,8 +12,10 @@ from tasks.classify.decision import Verdict
 from tasks.config import Config
 from tasks.errors import BadInput
 from tasks.job import Job, parse_job
-from tasks.routing.choose import candidates, choose, request_of, spread, strategy_named
-from tasks.routing.snapshot import ModelLoad, Preference, Request, Snapshot
+from tasks.routing.candidates import candidates
+from tasks.routing.choose import choose, pick, request_of, spread
+from tasks.routing.options import strategy_named
+from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies import least_connections, round_robin
 
 NAMES = ("a", "b", "c", "d")
@@ -180,7 +182,7 @@ def test_the_reasons_of_classifier_and_strategy_stand_in_the_decision():
 
 
 def test_an_unknown_strategy_is_told_with_those_that_are_installed():
-    with pytest.raises(BadInput, match="strategy: 'best' is not a strategy; allowed: least_connections, round_robin"):
+    with pytest.raises(BadInput, match="strategy: 'best' is not a strategy; allowed: adaptive, consistent_hash"):
         strategy_named("best")
 
 
@@ -199,3 +201,71 @@ def test_a_preference_is_affine_in_the_load(base, slope, load):
 def test_a_preference_that_ignores_the_load_is_not_spoilt_by_an_infinite_one():
     assert Preference("a", 1.0).score(float("inf")) == 1.0
     assert Preference("a", 1.0, 1.0).score(float("inf")) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("model", "job", "reason"),
+    [
+        ({"region": "us"}, {"metadata": {"region": "eu"}}, "is in region us, the job's metadata ask for eu"),
+        ({"features": ["json"]}, {"metadata": {"features": ["json", "vision"]}}, "lacks vision"),
+        ({"price": {"input": 10.0}}, {"budget_usd": 1e-6}, "its input alone would cost"),
+        ({"region": "eu"}, {"metadata": {"region": "eu"}}, ""),
+        ({"features": ["json"]}, {"metadata": {"features": "json"}}, ""),
+        ({}, {"metadata": {"region": "eu", "features": ["vision"]}}, ""),
+        ({"price": {"input": 10.0}}, {"budget_usd": 1.0}, ""),
+    ],
+)
+def test_a_model_that_can_not_do_the_job_is_left_out_with_the_reason(model, job, reason):
+    configured = {"a": {"provider": "simulated"} | model}
+    config = Config.model_validate({"models": configured, "routes": {"r": {"models": ["a"]}}, "default_route": "r"})
+    (candidate,) = candidates(parse_job({"text": "some text to be read"} | job), "r", config)
+    assert candidate.reason.startswith(reason)
+    assert bool(candidate.reason) == bool(reason)
+
+
+def test_fallbacks_are_candidates_of_the_last_resort():
+    models = {name: {"provider": "simulated"} for name in NAMES}
+    route = {"models": ["a", "b"], "fallbacks": ["c"], "strategy": "least_connections"}
+    config = Config.model_validate({"models": models, "routes": {"r": route}, "default_route": "r"})
+    busy = {name: ModelLoad(capacity=1, parts=9) for name in ("a", "b")} | {"c": ModelLoad(capacity=9)}
+    decision, ranking = choose(Job(text="x"), VERDICT, config, Snapshot(1, busy))
+    assert [(candidate.model, candidate.fallback) for candidate in decision.candidates] == [
+        ("a", False), ("b", False), ("c", True),
+    ]  # fmt: skip
+    assert (ranking.spare, ranking.preferences[-1].model) == (1, "c")
+    assert pick(ranking, Snapshot(1, busy)) in {"a", "b"}
+    shut = {name: ModelLoad(capacity=1, closed="breaker") for name in ("a", "b")} | {"c": ModelLoad(capacity=9)}
+    assert pick(ranking, Snapshot(1, shut)) == "c"
+
+
+def test_a_candidate_that_would_be_late_is_left_out_unless_all_would():
+    config = config_of(["a", "b"])
+    late, soon = ModelLoad(capacity=1, singles=50, latency_s=2.0), ModelLoad(capacity=1, latency_s=2.0)
+    decision, _ = choose(Job(text="x", deadline=10.0), VERDICT, config, Snapshot(1, {"a": late, "b": soon}))
+    assert [bool(candidate.reason) for candidate in decision.candidates] == [True, False]
+    assert "past the deadline" in decision.candidates[0].reason
+    decision, _ = choose(Job(text="x", deadline=10.0), VERDICT, config, Snapshot(1, {"a": late, "b": late}))
+    assert not any(candidate.reason for candidate in decision.candidates)
+
+
+@pytest.mark.parametrize("wrong", ["raises", "nobody", "stranger", "twice", "nan"])
+def test_a_strategy_that_goes_wrong_costs_no_job(wrong, monkeypatch):
+    def strange(request, candidates, snapshot):
+        if wrong == "raises":
+            raise RuntimeError("a secret of the text")
+        wishes = {
+            "nobody": (),
+            "stranger": (Preference("z", 0.0),),
+            "twice": (Preference("a", 0.0), Preference("a", 1.0)),
+            "nan": (Preference("a", float("nan")), Preference("b", 0.0)),
+        }[wrong]
+        return Ranking(wishes, bound=False, reason="")
+
+    real = strategy_named
+    monkeypatch.setattr("tasks.routing.choose.strategy_named", lambda name: strange if name == "odd" else real(name))
+    config = config_of(["a", "b"])
+    snapshot = Snapshot(1, {"a": ModelLoad(1), "b": ModelLoad(1)})
+    decision, ranking = choose(Job(text="x", strategy="odd"), VERDICT, config, snapshot)
+    assert {wish.model for wish in ranking.preferences} == {"a", "b"}
+    assert "strategy odd failed" in decision.reason
+    assert "secret" not in decision.reason

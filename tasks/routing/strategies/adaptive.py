@@ -1,0 +1,66 @@
+"""Weights that follow how each model does."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
+from tasks.routing.strategies.chance import shares
+from tasks.routing.strategies.declare import strategy
+
+__all__ = ["Adaptive", "adaptive", "adapted"]
+
+#: Every model that is open gets at least this share of the calls: what is never asked can't show that it is well again.
+FLOOR = 0.01
+#: Seconds that count for a model of which nobody knows how long it takes, where nobody knows of any.
+FIRST_GUESS_S = 1.0
+
+
+class Adaptive(BaseModel):
+    """Options of `adaptive`: how strongly each figure counts; 0 leaves it out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latency: float = Field(default=2.0, ge=0, le=10)
+    errors: float = Field(default=4.0, ge=0, le=100)
+    queue_wait: float = Field(default=1.0, ge=0, le=10)
+
+
+@strategy(options=Adaptive)
+def adaptive(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:
+    """Drawn by weights that follow latency, failures and queue wait (`adapted`)."""
+    weights = adapted(request, candidates, snapshot)
+    keys = zip(candidates, shares(request.seed, len(candidates)), strict=True)
+    preferences = tuple([Preference(model, -math.log(u) / weights[model]) for model, u in keys])
+    leader = max(weights, key=weights.__getitem__)
+    return Ranking(
+        preferences, bound=False, reason=f"drawn by weights of this moment, {leader} leads with {weights[leader]:.0%}"
+    )
+
+
+def adapted(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> dict[str, float]:
+    """The share of the calls that each model is meant to get now; they sum to 1.
+
+    ``weight · capacity · (1 − errors)^e · 2^−faults / (latency + w · queue wait)^a`` with the exponents of the options,
+    and at least `FLOOR`. Weights move as the averages they are made of do: none jumps on one sample.
+    """
+    options = request.options_as(Adaptive)
+    models = snapshot.models
+    seen = [seconds for model in candidates if (seconds := models[model].latency_s) is not None]
+    usual = median(seen) if seen else FIRST_GUESS_S
+    raw = {}
+    for model in candidates:
+        load = models[model]
+        seconds = (load.latency_s if load.latency_s is not None else usual) + options.queue_wait * load.queue_wait_s
+        well = (1 - load.errors) ** options.errors * 0.5 ** min(load.faults, 20)
+        raw[model] = (
+            request.traits_of(model).weight * (load.capacity or 1) * well / max(seconds, 1e-6) ** options.latency
+        )
+    total = sum(raw.values())
+    spare = 1 - FLOOR * len(candidates)
+    if total <= 0 or spare <= 0:
+        return dict.fromkeys(candidates, 1 / len(candidates))
+    return {model: FLOOR + spare * weight / total for model, weight in raw.items()}

@@ -1,0 +1,32 @@
+"""How a function says that it is a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from tasks.routing.snapshot import Strategy
+
+__all__ = ["strategy"]
+
+
+def strategy(
+    *, options: type[BaseModel] | None = None, loyal: bool = False, predicts: bool = False
+) -> Callable[[Strategy], Strategy]:
+    """Mark a strategy.
+
+    `options` is what ``routes.NAME.options`` may say to it. `loyal`: it chooses a model for what that model is, so a
+    call that failed there is tried there again before another is asked; else models are as good as one another, and
+    the next is asked at once. `predicts`: it reads `Request.quality`, which costs time to make.
+    """
+
+    def mark(function: Strategy) -> Strategy:
+        function.options = options  # type: ignore[attr-defined]
+        function.loyal = loyal  # type: ignore[attr-defined]
+        function.predicts = predicts  # type: ignore[attr-defined]
+        return function
+
+    return mark

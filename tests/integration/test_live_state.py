@@ -1,0 +1,255 @@
+"""What routing knows of the fleet, on a real Valkey: what attempts tell, and what is done with it at admission."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from dataclasses import replace
+
+import pytest
+import redis
+
+from ops.embedded.server import ValkeyServer
+from tasks.config import Config, Price
+from tasks.job import Usage
+from tasks.ledger import Admitted, CallId, Ledger
+from tasks.ledger.limits import Ask, Grant
+from tasks.routing.choose import pick
+from tasks.routing.live import Live, Told, observe
+from tasks.routing.snapshot import Preference, Ranking
+
+MODELS = ("fast", "mid", "slow")
+#: A breaker that stays closed, whatever is reported here.
+NEVER = {"attempts": 10_000}
+GATE = "pm:{fleet}:gate:model:fast"
+calls = (CallId(f"{number:026d}", 0) for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server):
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def run(server, store):
+    """Run a coroutine function with a ledger whose models have a capacity of 4 each."""
+    with asyncio.Runner() as runner:
+
+        async def call(function):
+            ledger = Ledger(server.url, MODELS)
+            route = {"models": list(MODELS)}
+            models = {name: {"provider": "simulated", "capacity": 4, "breaker": NEVER} for name in MODELS}
+            config = Config.model_validate({"models": models, "routes": {"r": route}, "default_route": "r"})
+            try:
+                await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
+                await ledger.limits.configure(config)
+                return await function(ledger)
+            finally:
+                await ledger.close()
+
+        yield lambda function: runner.run(call(function))
+
+
+async def attempt(ledger, outcome="ok", *, model="fast", took_s=1.0, waited_s=None, tokens=None):
+    grant = await ledger.limits.take(Ask(str(next(calls)), model, 10, None, Price()))
+    assert isinstance(grant, Grant), grant
+    usage = Usage(input_tokens=10, output_tokens=tokens) if tokens is not None else None
+    command = ledger.limits.reporting(grant, outcome, usage=usage, took_s=took_s, waited_s=waited_s)
+    (reply,) = await ledger.store.run(command)
+    assert reply[0] == "ok"
+
+
+async def seen(ledger, model="fast"):
+    return (await ledger.fleet.snapshot([model])).models[model]
+
+
+async def admit(ledger, *wishes, bound=False, balance=None, call=None):
+    wanted = [Preference(*wish) for wish in wishes]
+    return await ledger.fleet.admit(call or next(calls), wanted, bound=bound, balance=balance, priority="normal")
+
+
+# -- what attempts tell ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_script_learns_what_the_formulas_say_sample_by_sample(run, store, seed):
+    rng = random.Random(seed)
+
+    async def steps(ledger):
+        live = Live()
+        for _ in range(60):
+            outcome = rng.choice(["ok", "ok", "ok", "fault", "throttled", "neutral", "cancelled", "unasked"])
+            told = Told(
+                outcome,
+                took_s=round(rng.expovariate(1.0) + 0.01, 4),
+                waited_s=rng.choice([None, round(rng.random(), 4)]),
+                output_tokens=rng.randrange(1, 900) if outcome == "ok" and rng.random() < 0.8 else None,
+            )
+            now = await ledger.fleet.now()
+            if live.latency_s is not None:
+                # Time passes: the last sample becomes so much older.
+                age = rng.choice([0.0, 0.5, 5.0, 60.0])
+                store.hset(GATE, "lat_at", int((now - age) * 1000))
+                live = replace(live, latency_at=now - age)
+            await attempt(ledger, outcome, took_s=told.took_s, waited_s=told.waited_s, tokens=told.output_tokens)
+            live = observe(live, told, now)
+            load = await seen(ledger)
+            assert load.latency_s == (None if live.latency_s is None else pytest.approx(live.latency_s, rel=0.01))
+            assert load.token_s == (None if live.token_s is None else pytest.approx(live.token_s, rel=0.01))
+            assert load.errors == pytest.approx(live.errors, rel=1e-6)
+            assert load.faults == live.faults
+            assert load.queue_wait_s == pytest.approx(live.queue_wait_s or 0.0, rel=0.01, abs=1e-4)
+
+    run(steps)
+
+
+def test_a_model_that_nobody_asked_is_unknown_and_not_quick(run):
+    async def steps(ledger):
+        load = await seen(ledger)
+        assert (load.latency_s, load.token_s, load.faults, load.errors) == (None, None, 0, 0.0)
+        assert load.seen_s == load.fault_s == float("inf")
+
+    run(steps)
+
+
+def test_a_fast_failure_is_not_fast(run):
+    async def steps(ledger):
+        await attempt(ledger, took_s=1.0)
+        for _ in range(3):
+            await attempt(ledger, "fault", took_s=0.005)
+        load = await seen(ledger)
+        assert load.latency_s == pytest.approx(1.0)
+        assert load.faults == 3
+        assert load.fault_s < 5
+        await attempt(ledger, took_s=1.0)
+        assert (await seen(ledger)).faults == 0
+
+    run(steps)
+
+
+def test_attempts_and_tokens_of_the_last_minute_are_told_as_rates(run):
+    async def steps(ledger):
+        for _ in range(6):
+            await attempt(ledger, tokens=110)
+        load = await seen(ledger)
+        # A minute that began between two attempts counts in part.
+        assert 0 < load.calls_per_s <= 6 / 60
+        assert 0 < load.tokens_per_s <= 6 * 120 / 60 + 1
+
+    run(steps)
+
+
+# -- what is done with it at admission ---------------------------------------------------------------
+
+
+def test_a_call_that_waits_keeps_how_much_it_wants_each_model(run, store):
+    async def steps(ledger):
+        for _ in range(8):
+            for model in MODELS:
+                assert await admit(ledger, (model, 0.0))
+        first, second = next(calls), next(calls)
+        # Both models are full; the call wants "mid" whatever its load, and would not be told so by that load.
+        assert await admit(ledger, ("mid", 0.0, 0.0), ("slow", 5.0, 0.0), call=first) == []
+        assert await admit(ledger, ("mid", 5.0, 0.0), ("slow", 0.0, 0.0), call=second) == []
+        held = [CallId.parse(name) for name in store.zrange("pm:{fleet}:single:mid", 0, -1)]
+        other = [CallId.parse(name) for name in store.zrange("pm:{fleet}:single:slow", 0, -1)]
+        await ledger.fleet.drop([Admitted(held[0], "mid"), Admitted(other[0], "slow")])
+        assert await ledger.fleet.tick() == [Admitted(first, "mid"), Admitted(second, "slow")]
+        assert store.hlen("pm:{fleet}:wishes") == 0
+
+    run(steps)
+
+
+def test_a_wish_is_forgotten_with_its_call(run, store):
+    async def steps(ledger):
+        for _ in range(8):
+            for model in MODELS:
+                await admit(ledger, (model, 0.0))
+        call = next(calls)
+        await admit(ledger, ("mid", 0.0), ("slow", 1.0), call=call)
+        assert store.hlen("pm:{fleet}:wishes") == 1
+        await ledger.fleet.withdraw([call])
+        assert store.hlen("pm:{fleet}:wishes") == 0
+
+    run(steps)
+
+
+def test_a_bound_call_whose_model_is_closed_goes_to_the_next_that_it_wants_not_to_the_least_loaded(run):
+    async def steps(ledger):
+        await admit(ledger, ("slow", 0.0))
+        await ledger.fleet.drain("fast", on=True)
+        (place,) = await admit(ledger, ("fast", 0.0), ("slow", 1.0), ("mid", 2.0), bound=True)
+        assert place.model == "slow"
+
+    run(steps)
+
+
+def test_a_drained_model_gets_nothing_until_it_is_taken_back(run):
+    async def steps(ledger):
+        await ledger.fleet.drain("fast", on=True)
+        assert (await seen(ledger)).closed == "drained"
+        waits = next(calls)
+        assert await admit(ledger, ("fast", 0.0), call=waits) == []
+        (place,) = await admit(ledger, ("fast", 0.0, 1.0), ("mid", 9.0, 1.0))
+        assert place.model == "mid"
+        await ledger.fleet.drain("fast", on=False)
+        assert (await seen(ledger)).closed == ""
+        assert await ledger.fleet.tick() == [Admitted(waits, "fast")]
+
+    run(steps)
+
+
+def test_a_fallback_is_asked_while_all_others_are_closed_and_not_while_they_are_only_full(run):
+    async def steps(ledger):
+        wishes = [Preference("fast", 0.0, 1.0), Preference("mid", 0.0, 1.0), Preference("slow", 9.0)]
+
+        async def go(call):
+            return await ledger.fleet.admit(call, wishes, bound=False, spare=1, priority="normal")
+
+        taken = [place.model for _ in range(16) for place in await go(next(calls))]
+        assert sorted(taken) == ["fast"] * 8 + ["mid"] * 8
+        waits = next(calls)
+        assert await go(waits) == []
+        await ledger.fleet.drain("fast", on=True)
+        assert await ledger.fleet.tick() == []
+        await ledger.fleet.drain("mid", on=True)
+        assert await ledger.fleet.tick() == [Admitted(waits, "slow")]
+
+    run(steps)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bounded_load_is_decided_in_the_script_as_it_is_in_values(run, seed):
+    rng = random.Random(seed)
+
+    async def steps(ledger):
+        for _ in range(40):
+            order = rng.sample(MODELS, 3)
+            if rng.random() < 0.7:  # a popular key
+                order = list(MODELS)
+            wishes = [Preference(model, float(place)) for place, model in enumerate(order)]
+            ranking = Ranking(tuple(wishes), bound=True, reason="", balance=1.25)
+            before = await ledger.fleet.snapshot()
+            expected = pick(ranking, before)
+            await admit(ledger, *wishes, bound=True, balance=1.25)
+            after = await ledger.fleet.snapshot()
+            taken = [
+                model
+                for model in MODELS
+                if after.models[model].pending + after.models[model].bound
+                > before.models[model].pending + before.models[model].bound
+            ]
+            assert taken == [expected]
+            loads = [load.pending + load.bound for load in after.models.values()]
+            assert max(loads) <= -(-1.25 * sum(loads) // 3)
+
+    run(steps)

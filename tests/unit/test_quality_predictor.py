@@ -1,0 +1,232 @@
+"""What is learned from graded texts: who answers which texts well; the same on every run, and after a restart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.routing.quality import cache
+from tasks.routing.quality.build import build_predictor
+from tasks.routing.quality.features import LOOKS, describe, looks
+from tasks.routing.quality.linear import Ridge, folds_of
+from tasks.routing.quality.outcomes import Outcomes
+from tasks.routing.quality.predictor import QualityPredictor
+from tasks.routing.quality.terms import TermSpace
+from tasks.routing.quality.trees import Growth, Trees
+
+STRANGE = [
+    "",
+    " ",
+    "\x00\x01",
+    "🦊" * 50,
+    "日本語のテキスト",
+    "a" * 1_000_000,
+    "\ud800",
+    "A. B. C.\nA. x\n(",
+    "１２３ ²",
+]
+
+
+def outcomes(count=300, *, seed=0, source="made up"):
+    """Two kinds of prompts: the small model does the sums, the large one the letters; both miss some."""
+    chance = np.random.default_rng(seed)
+    prompts, grades = [], []
+    for at in range(count):
+        sums = at % 2 == 0
+        if sums:
+            prompts.append(f"How much is {chance.integers(1000)} + {chance.integers(1000)}?")
+        else:
+            whom = chance.choice(["aunt", "teacher", "landlord", "neighbour"])
+            prompts.append(f"Write a friendly letter to my {whom} about item {at}, and thank for the flowers.")
+        right = chance.random(2) < ((0.95, 0.6) if sums else (0.1, 0.9))
+        grades.append(right.astype(float))
+    return Outcomes(source, tuple(prompts), ("small", "large"), np.array(grades))
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return QualityPredictor.fit(outcomes())
+
+
+def test_it_learns_who_is_good_at_what(predictor):
+    sums = predictor.predict("How much is 17 + 4?")
+    letter = predictor.predict("Write a friendly letter to my uncle, and thank for the cake.")
+    assert list(sums) == ["small", "large"]
+    assert sums["small"] > 0.75 > sums["large"]
+    assert letter["large"] > 0.7 > letter["small"] + 0.1
+
+
+def test_the_mean_prediction_is_about_the_mean_grade_of_texts_that_it_has_not_seen(predictor):
+    unseen = outcomes(400, seed=1)
+    predicted = predictor.predict_all(unseen.prompts)
+    assert predicted.mean(axis=0) == pytest.approx(unseen.correct.mean(axis=0), abs=0.06)
+
+
+def test_the_same_outcomes_give_the_same_predictor(predictor):
+    again = QualityPredictor.fit(outcomes())
+    texts = outcomes(20, seed=2).prompts
+    assert np.array_equal(again.predict_all(texts), predictor.predict_all(texts))
+
+
+def test_one_text_is_predicted_as_among_many(predictor):
+    texts = outcomes(10, seed=3).prompts
+    many = predictor.predict_all(texts)
+    for text, row in zip(texts, many, strict=True):
+        assert list(predictor.predict(text).values()) == pytest.approx(list(row), abs=1e-9)
+
+
+@pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
+def test_any_text_has_probabilities(predictor, text):
+    assert all(0 <= value <= 1 for value in predictor.predict(text).values())
+
+
+def test_it_is_fitted_to_any_text():
+    strange = tuple(f"{text}{at}" for at in range(3) for text in STRANGE)
+    found = QualityPredictor.fit(Outcomes("x", strange, ("a", "b"), np.full((len(strange), 2), 0.5)))
+    assert found.predict("anything") == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+def test_many_models_are_predicted_together():
+    two = outcomes()
+    three = Outcomes("x", two.prompts, ("a", "b", "c"), np.hstack([two.correct, 1 - two.correct[:, :1]]))
+    said = QualityPredictor.fit(three).predict("How much is 17 + 4?")
+    assert said["a"] > said["b"] > said["c"]
+
+
+@pytest.mark.parametrize(
+    ("few", "said"),
+    [
+        (Outcomes("f.csv", ("x",) * 30, ("a",), np.ones((30, 1))), "f.csv: has one model"),
+        (Outcomes("f.csv", ("x",) * 19, ("a", "b"), np.ones((19, 2))), "f.csv: has 19 graded prompts; at least 20"),
+    ],
+)
+def test_too_little_to_learn_from_is_told(few, said):
+    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+        QualityPredictor.fit(few)
+
+
+class Letters:
+    """An encoder: how often the letters stand in a text."""
+
+    fingerprint = "letters"
+
+    def __init__(self):
+        self.asked = 0
+
+    def encode(self, texts):
+        self.asked += len(texts)
+        rows = np.array([[text.lower().count(letter) for letter in "aeiou"] for text in texts], np.float32)
+        return rows / np.maximum(1, np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def test_an_encoder_takes_part_and_is_asked_once_a_text():
+    letters, some = Letters(), outcomes(60)
+    with_letters = QualityPredictor.fit(some, encoder=letters)
+    assert letters.asked == 60
+    assert with_letters.predict("How much is 3 + 4?") != QualityPredictor.fit(some).predict("How much is 3 + 4?")
+
+
+def test_a_cached_predictor_says_the_same_and_is_not_fitted_again(tmp_path, monkeypatch):
+    first = cache.fitted(outcomes(40), folder=tmp_path)
+    monkeypatch.setattr(QualityPredictor, "fit", None)
+    second = cache.fitted(outcomes(40, source="another path"), folder=tmp_path)
+    texts = [*outcomes(10, seed=5).prompts, *STRANGE]
+    assert np.array_equal(first.predict_all(texts), second.predict_all(texts))
+    assert second.models == first.models
+
+
+def test_the_cache_holds_one_file_for_each_table_and_encoder(tmp_path):
+    for some, encoder in ((outcomes(40), None), (outcomes(40, seed=9), None), (outcomes(40), Letters())):
+        cache.fitted(some, encoder=encoder, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_broken_cache_is_made_anew(tmp_path, damage):
+    cache.fitted(outcomes(40), folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    cache.fitted(outcomes(40), folder=tmp_path)
+    assert file.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_none_costs_a_fit_only(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert cache.fitted(outcomes(40), folder=file / "below").models == ("small", "large")
+
+
+def test_the_cache_holds_no_prompt_in_plain_words(tmp_path):
+    cache.fitted(outcomes(40), folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert b"How much is" not in file.read_bytes()
+
+
+def test_looks_are_the_same_columns_for_any_text():
+    assert looks(STRANGE).shape == (len(STRANGE), len(LOOKS))
+    assert np.isfinite(looks(STRANGE)).all()
+    assert looks([]).shape == (0, len(LOOKS))
+
+
+def test_looks_see_options_numbers_and_the_kind_of_a_question():
+    said = describe("Which of these is not a prime?\nA. 7\nB. 91\nC. all of these\nD. None")
+    assert (said["options"], said["options with a digit"], said["an option combines others"]) == (4, 0.5, True)
+    assert (said["negation"], said["which or what"], said["why or how"]) == (True, True, False)
+    assert describe("How many eggs?")["a calculation"]
+
+
+def test_terms_that_stand_together_lie_together():
+    texts = ["the cat and the dog", "a dog and a cat", "stocks and bonds", "bonds beat stocks"] * 3
+    space, places = TermSpace.fit(texts)
+    cats, stocks, more = space.transform(["cat dog", "stocks bonds", "dog"])
+    assert more @ cats > 10 * abs(more @ stocks)
+    assert places == pytest.approx(space.transform(texts), abs=1e-5)
+    assert not space.transform(["nothing known"]).any()
+
+
+def test_folds_keep_equal_texts_together_whatever_their_order():
+    texts = [f"t{at % 40}" for at in range(100)]
+    there = dict(zip(texts, folds_of(texts), strict=True))
+    assert dict(zip(texts[::-1], folds_of(texts[::-1]), strict=True)) == there
+    assert sorted(np.bincount(list(there.values()))) == [8] * 5
+
+
+def test_stacked_predictions_come_from_models_that_have_not_seen_the_row():
+    chance = np.random.default_rng(0)
+    rows, noise = chance.normal(size=(200, 150)), chance.normal(size=(200, 2))
+    folds = np.arange(200) % 5
+    model, unseen = Ridge.stacked(rows, noise, folds)
+    seen = model.predict(rows)
+    # Nothing can be learned: what was seen is remembered, what was not isn't even close.
+    assert np.corrcoef(seen[:, 0], noise[:, 0])[0, 1] > 0.5
+    assert abs(np.corrcoef(unseen[:, 0], noise[:, 0])[0, 1]) < 0.25
+
+
+def test_trees_learn_a_step_and_its_exception():
+    chance = np.random.default_rng(0)
+    rows = chance.uniform(size=(2_000, 6))
+    truth = ((rows[:, 2] > 0.5) & (rows[:, 4] < 0.5)).astype(float)[:, None]
+    targets = truth + chance.normal(scale=0.3, size=truth.shape)
+    said = Trees.fit(rows, targets, growth=Growth(columns=1.0)).predict(rows)
+    assert np.abs(said - truth).mean() < 0.1
+
+
+def test_trees_leave_noise_alone():
+    chance = np.random.default_rng(0)
+    rows, noise = chance.uniform(size=(300, 20)), chance.normal(size=(300, 1))
+    said = Trees.fit(rows[:200], noise[:200]).predict(rows[200:])
+    assert said.std() < 0.4
+
+
+def test_a_configuration_gets_predictions_for_the_models_that_it_has(tmp_path):
+    file = tmp_path / "outcomes.csv"
+    lines = [f"How much is {at} + 1?,1,0,1" for at in range(30)]
+    file.write_text("\n".join(["prompt,a_correct,b_correct,gone_correct", *lines]), encoding="utf-8")
+    found = build_predictor(file, models=["b", "a", "c"], folder=tmp_path / "cache")
+    assert found.predict("How much is 7 + 1?") == pytest.approx({"a": 1.0, "b": 0.0})
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    with pytest.raises(ConfigError, match="at least two must be in both"):
+        build_predictor(file, models=["a", "c"])
