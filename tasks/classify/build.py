@@ -1,27 +1,62 @@
-"""The cascade of a configuration: keywords, then what its examples teach, then the default route."""
+"""The cascade of a configuration: the classifiers that it has material for, in its order, then the default route."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.classify.cascade import Cascade
+from tasks.classify.context import ContextRules
+from tasks.classify.encoder import encoder_named
 from tasks.classify.examples import ExampleClassifier
-from tasks.classify.rules import KeywordRules
+from tasks.classify.llm import ModelClassifier
+from tasks.classify.rules import Rules
+from tasks.classify_config import context_rules
 
 if TYPE_CHECKING:
     from tasks.classify.decision import Classifier
     from tasks.config import Config
 
-__all__ = ["build_cascade"]
+__all__ = ["CACHE", "build_cascade"]
+
+#: Where in the state directory what was fitted is kept for the next start.
+CACHE = "classifiers"
 
 
-def build_cascade(config: Config) -> Cascade:
-    """Fit the classifiers that the configuration has material for. Takes up to a second for hundreds of examples."""
-    classifiers: list[Classifier] = []
+def build_cascade(config: Config, *, cache: Path | None = None) -> Cascade:
+    """Make the classifiers. What the examples teach is fitted here: a second for hundreds of them, or the network.
+
+    `cache` is a folder where what was fitted is kept for the next start; nothing is kept without.
+
+    Raises:
+        ConfigError: if the encoder of the configuration can't be used here, or gives no vectors.
+    """
+    found: list[Classifier | ContextRules | ModelClassifier] = []
+    for name in config.classifier.order:
+        if name == "context" and (rules := context_rules(config)).rules:
+            found.append(rules)
+        elif name == "rules" and (words := _rules(config)) is not None:
+            found.append(words)
+        elif name == "examples" and (fitted := _examples(config, cache)) is not None:
+            found.append(fitted)
+        elif name == "llm" and config.classifier.llm is not None:
+            found.append(ModelClassifier(config.classifier.llm, config.routes))
+    return Cascade(found, config.default_route, thresholds=_thresholds(config))
+
+
+def _rules(config: Config) -> Rules | None:
     keywords = {name: route.keywords for name, route in config.routes.items() if route.keywords}
-    if keywords:
-        classifiers.append(KeywordRules(keywords))
-    fitted = ExampleClassifier.fit({name: route.examples for name, route in config.routes.items() if route.examples})
-    if fitted is not None:
-        classifiers.append(fitted)
-    return Cascade(classifiers, config.default_route)
+    patterns = {name: route.patterns for name, route in config.routes.items() if route.patterns}
+    return Rules(keywords, patterns) if keywords or patterns else None
+
+
+def _examples(config: Config, cache: Path | None) -> ExampleClassifier | None:
+    examples = {name: route.examples for name, route in config.routes.items() if route.examples}
+    encoder = encoder_named(config.classifier.encoder) if len(examples) > 1 else None
+    return ExampleClassifier.fit(examples, encoder=encoder, cache=cache)
+
+
+def _thresholds(config: Config) -> dict[str, float]:
+    settings = config.classifier
+    least = {name: float(value) for name, value in settings.thresholds}
+    return least if settings.llm is None else {**least, ModelClassifier.name: settings.llm.min_confidence}

@@ -1,16 +1,26 @@
-"""What a classifier says about one text: a route with its confidence, or that it abstains and why."""
+"""What a classifier is asked and what it says: a route with its confidence, or that it abstains and why."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
-__all__ = ["Abstention", "Classifier", "Verdict", "excerpt"]
+__all__ = ["Abstention", "Classifier", "Facts", "Verdict", "excerpt"]
 
 #: Characters from the beginning of a text that a statistical classifier reads: requests open with what they want.
 HEAD_CHARACTERS = 6_000
 #: Characters from its end: "… and now summarise the above" stands there.
 TAIL_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a request besides its text: the producer's metadata, and when it is routed."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,9 @@ class Verdict:
     classifier: str
     confidence: float
     reason: str
+    #: The job that asked a model for the route, and what that cost in USD; whatever it answered.
+    asked: str | None = None
+    asked_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +49,16 @@ class Abstention:
 
 
 class Classifier(Protocol):
-    """What a cascade asks, in turn. Pure, deterministic, and quick for any text, however long or strange."""
+    """What a cascade asks, in turn. Deterministic, and safe to share between threads."""
 
     @property
     def name(self) -> str:
         """The word that stands for it in results and metrics, such as ``rules``."""
+        ...
+
+    @property
+    def slow(self) -> bool:
+        """Whether a judgement takes milliseconds or the network: it is then made in a thread, off the event loop."""
         ...
 
     def judge(self, text: str) -> Verdict | Abstention:

@@ -1,4 +1,4 @@
-"""Keywords to routes: the most distinct keywords found in a text win."""
+"""Keywords and regular expressions to routes: the most distinct ones found in a text win."""
 
 from __future__ import annotations
 
@@ -9,68 +9,105 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from tasks.classify.decision import Abstention, Verdict
+from tasks.classify.patterns import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["KeywordRules"]
+__all__ = ["Rules"]
 
-#: Keywords named in a reason; the rest is counted, so that the reason stays a sentence.
-NAMED_KEYWORDS = 5
+#: Keywords and patterns named in a reason; the rest is counted, so that the reason stays a sentence.
+NAMED = 5
+#: Characters of a pattern that are shown in a reason.
+SHOWN = 60
 
 #: Scripts that put no spaces between words (Thai … Khmer, kana, Han): there a keyword is a word wherever it stands.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
-class KeywordRules:
-    """Whole-word, case-insensitive keywords, one list a route; keywords may hold several words and any punctuation.
+class Rules:
+    """Keywords and patterns, lists of each by route.
 
-    Where two keywords begin at one place the longer one is meant ("refund policy" is not "refund"), and matches do not
-    overlap. One keyword may stand under several routes and then counts for each. Blank keywords are ignored.
+    Keywords are whole words, whatever their case; they may hold several words and any punctuation. Where two begin at
+    one place the longer one is meant ("refund policy" is not "refund"), and matches do not overlap. Blank keywords are
+    ignored. Patterns are those of `tasks.classify.patterns`. Either may stand under several routes and then counts for
+    each; a word that is found by a keyword and by a pattern counts twice.
     """
 
     name = "rules"
+    slow = False
 
-    def __init__(self, rules: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, keywords: Mapping[str, Sequence[str]], patterns: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """`keywords` and `patterns` by route.
+
+        Raises:
+            ValueError: if a pattern doesn't compile; the configuration has checked them.
+        """
         owners: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        for route, keywords in rules.items():
-            for keyword in keywords:
+        for route, own in keywords.items():
+            for keyword in own:
                 if folded := " ".join(_fold(keyword).split()):
                     owners[folded][route] = None
         self._routes = {keyword: tuple(routes) for keyword, routes in owners.items()}
         self._pattern = _alternation(self._routes)
+        self._patterns = Patterns(patterns or {})
 
     def classify(self, text: str) -> Verdict | None:
-        """Return the route with the most distinct keywords in `text`; None when nothing matches or routes tie."""
+        """Return the route with the most hits in `text`; None when nothing matches or routes tie."""
         said = self.judge(text)
         return said if isinstance(said, Verdict) else None
 
     def judge(self, text: str) -> Verdict | Abstention:
         """As `classify`, with the reason of an abstention.
 
-        Confidence is the rule of succession, (h + 1) / (h + r + 2), for h hits of the winner and r of all other routes
-        together: 2/3 for a single hit, 3/4 for two, towards 1 with more, and less the more others match.
-        One pass: time is linear in the text.
+        A hit is a keyword or a pattern that is found, however often. Confidence is the rule of succession,
+        (h + 1) / (h + r + 2), for h hits of the winner and r of all other routes together: 2/3 for a single hit, 3/4
+        for two, towards 1 with more, and less the more others match. Time is linear in the text.
         """
-        if self._pattern is None:
+        if self._pattern is None and not self._patterns:
             return Abstention(self.name, "no keyword is configured")
-        found = {" ".join(match[0].split()) for match in self._pattern.finditer(_fold(text))}
-        hits: defaultdict[str, list[str]] = defaultdict(list)
-        for keyword in sorted(found):
-            for route in self._routes[keyword]:
-                hits[route].append(keyword)
+        hits = self._hits(text)
         if not hits:
-            return Abstention(self.name, "no keyword found")
+            return Abstention(self.name, f"no keyword{' or pattern' if self._patterns else ''} found")
         most = max(map(len, hits.values()))
-        leaders = sorted(route for route, keywords in hits.items() if len(keywords) == most)
+        leaders = sorted(route for route, found in hits.items() if len(found) == most)
         if len(leaders) > 1:
-            plural = "s" if most > 1 else ""
-            return Abstention(self.name, f"tie between {' and '.join(leaders)}, {most} keyword{plural} each")
+            what = "hit" if self._patterns else "keyword"
+            return Abstention(self.name, f"tie between {' and '.join(leaders)}, {most} {what}{'s' * (most > 1)} each")
         others = sum(map(len, hits.values())) - most
-        named = ", ".join(map(repr, hits[leaders[0]][:NAMED_KEYWORDS]))
-        more = f" and {most - NAMED_KEYWORDS} more" if most > NAMED_KEYWORDS else ""
-        confidence = (most + 1) / (most + others + 2)
-        return Verdict(leaders[0], self.name, confidence, f"keyword{'s' if most > 1 else ''} {named}{more}")
+        return Verdict(leaders[0], self.name, (most + 1) / (most + others + 2), _reason(hits[leaders[0]]))
+
+    def _hits(self, text: str) -> dict[str, list[tuple[str, str]]]:
+        """By route what was found: keywords, then patterns."""
+        hits: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        if self._pattern is not None:
+            for keyword in sorted({" ".join(match[0].split()) for match in self._pattern.finditer(_fold(text))}):
+                for route in self._routes[keyword]:
+                    hits[route].append(("keyword", keyword))
+        for pattern, routes in self._patterns.found(text):
+            for route in routes:
+                hits[route].append(("pattern", pattern))
+        return hits
+
+
+def _reason(found: Sequence[tuple[str, str]]) -> str:
+    """Such as ``keywords 'invoice', 'refund', pattern 'INV-[0-9]+' and 2 more``."""
+    named = found[:NAMED]
+    told = []
+    for kind in ("keyword", "pattern"):
+        own = [what for of, what in named if of == kind]
+        if own:
+            several = "s" * (sum(of == kind for of, _ in found) > 1)
+            told.append(f"{kind}{several} {', '.join(map(repr if kind == 'keyword' else _shown, own))}")
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return ", ".join(told) + more
+
+
+def _shown(pattern: str) -> str:
+    """A pattern as it stands in the configuration, with its backslashes."""
+    return f"'{pattern[:SHOWN]}…'" if len(pattern) > SHOWN else f"'{pattern}'"
 
 
 def _fold(text: str) -> str:

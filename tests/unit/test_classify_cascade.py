@@ -1,22 +1,39 @@
-from dataclasses import dataclass
+"""Classifiers in turn: who is asked, who decides, and what is told of the rest."""
 
-from tasks.classify.cascade import Cascade
-from tasks.classify.decision import Abstention, Classifier, Verdict
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from tasks.classify.cascade import LONG, Cascade
+from tasks.classify.context import ContextRules, read_rule
+from tasks.classify.decision import Abstention, Classifier, Facts, Verdict
 from tasks.classify.examples import ExampleClassifier
-from tasks.classify.rules import KeywordRules
+from tasks.classify.llm import ModelClassifier, Referral
+from tasks.classify.rules import Rules
+from tasks.classify_config import ModelChoice
 
 
 @dataclass
 class Says:
-    """A classifier that always says the same, and counts how often it was asked."""
+    """A classifier that always says the same, and remembers the threads in which it was asked."""
 
     said: Verdict | Abstention
     name: str = "says"
-    asked: int = 0
+    slow: bool = False
+    asked: list[int] = field(default_factory=list)
 
     def judge(self, text: str) -> Verdict | Abstention:
-        self.asked += bool(text)
+        assert isinstance(text, str)
+        self.asked.append(threading.get_ident())
         return self.said
+
+
+MODEL = ModelClassifier(ModelChoice(model="judge"), {})
+SILENT = Abstention("one", "nothing to say")
 
 
 def test_the_first_that_is_sure_decides_and_the_rest_are_not_asked():
@@ -25,13 +42,26 @@ def test_the_first_that_is_sure_decides_and_the_rest_are_not_asked():
     verdict = Cascade([first, second], "z").classify("text")
 
     assert verdict.route == "a"
-    assert second.asked == 0
+    assert second.asked == []
 
 
 def test_one_that_is_not_sure_enough_is_passed_over():
     first, second = Says(Verdict("a", "one", 0.4, "")), Says(Verdict("b", "two", 0.6, ""))
 
     assert Cascade([first, second], "z", threshold=0.5).classify("text").route == "b"
+
+
+def test_each_classifier_may_have_a_threshold_of_its_own():
+    first, second = Says(Verdict("a", "one", 0.6, ""), "one"), Says(Verdict("b", "two", 0.6, ""), "two")
+
+    assert Cascade([first, second], "z", thresholds={"one": 0.7}).classify("text").route == "b"
+    assert Cascade([first, second], "z", threshold=0.7, thresholds={"one": 0.5}).classify("text").route == "a"
+
+
+def test_who_abstained_before_stands_in_the_reason_of_the_verdict():
+    cascade = Cascade([Says(SILENT), Says(Verdict("b", "two", 0.6, "because"))], "z")
+
+    assert cascade.classify("text").reason == "because; one abstained (nothing to say)"
 
 
 def test_when_all_abstain_the_default_route_says_who_and_why():
@@ -51,17 +81,70 @@ def test_without_classifiers_everything_takes_the_default_route():
     assert Cascade([], "z").classify("text").reason == "default route: no classifier is configured"
 
 
+def test_rules_of_context_are_given_the_facts():
+    cascade = Cascade([ContextRules([read_rule("a", {"topic": "x"})])], "z")
+
+    assert cascade.classify("text", Facts({"topic": "x"})).route == "a"
+    assert cascade.classify("text").route == "z"
+
+
+def test_where_it_is_a_model_s_turn_it_is_referred_to_it_and_nobody_after_it_is_asked():
+    after = Says(Verdict("b", "two", 1.0, ""))
+
+    said = Cascade([Says(SILENT), MODEL, after], "z").consider("text")
+
+    assert said == Referral(MODEL, "one abstained (nothing to say)")
+    assert after.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "route", "reason"),
+    [
+        (Verdict("a", "llm", 0.9, "it says so"), "a", "it says so; one abstained (nothing to say)"),
+        (Verdict("a", "llm", 0.2, "it says so"), "b",
+         "because; one abstained (nothing to say); llm said 'a' with confidence 0.20, below 0.50"),
+        (Abstention("llm", "no route fits"), "b",
+         "because; one abstained (nothing to say); llm abstained (no route fits)"),
+    ],
+)  # fmt: skip
+def test_with_the_model_s_answer_it_goes_on_from_there(answer, route, reason):
+    classifiers = [Says(SILENT), MODEL, Says(Verdict("b", "two", 1.0, "because"))]
+
+    said = Cascade(classifiers, "z", thresholds={"llm": 0.5}).consider("text", answer=answer)
+
+    assert (said.route, said.reason) == (route, reason)
+
+
+def test_whoever_can_t_wait_for_a_model_gets_the_word_of_the_others():
+    verdict = Cascade([Says(SILENT), MODEL], "z").classify("text")
+
+    assert verdict.reason == "default route: one abstained (nothing to say); llm abstained (no model was asked)"
+
+
+@pytest.mark.parametrize(
+    ("slow", "text", "apart"), [(False, "x", False), (True, "x", True), (False, "x" * (LONG + 1), True)]
+)
+def test_what_is_slow_or_reads_a_long_text_does_not_keep_the_loop(slow, text, apart):
+    one = Says(Verdict("a", "one", 0.9, ""), slow=slow)
+
+    said = asyncio.run(Cascade([one], "z").decide(text))
+
+    assert said == Cascade([one], "z").consider(text)
+    assert (one.asked[0] != threading.get_ident()) is apart
+
+
 def test_a_cascade_can_stand_inside_another():
-    inner = Cascade([KeywordRules({"a": ["x"]})], "never")
+    inner = Cascade([Rules({"a": ["x"]}), MODEL], "never")
     outer: Classifier = Cascade([inner], "z")
 
     assert isinstance(outer.judge("y"), Abstention)
-    assert outer.judge("x") == KeywordRules({"a": ["x"]}).judge("x")
+    assert outer.judge("x") == Rules({"a": ["x"]}).judge("x")
 
 
 def test_all_our_classifiers_are_classifiers():
     fitted = ExampleClassifier.fit({"a": ["red apples"], "b": ["blue skies"]})
     assert fitted is not None
-    classifiers: list[Classifier] = [KeywordRules({}), fitted]
+    classifiers = [ContextRules([]), Rules({}), fitted, MODEL]
 
     assert Cascade(classifiers, "z").classify("完全").route == "z"
+    assert len({classifier.name for classifier in classifiers}) == 4

@@ -1,5 +1,6 @@
 import json
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from tasks.classify.decision import Abstention, Verdict
 from tasks.classify.examples import ExampleClassifier
+from tasks.classify.network import Network
+from tasks.errors import ConfigError, EncoderFailed
 
 SUPPORT = {
     "billing": [
@@ -105,7 +108,7 @@ def test_the_same_examples_give_the_same_classifier(support):
     again = ExampleClassifier.fit(SUPPORT)
 
     assert again is not None
-    assert (again.temperature, again.threshold) == (support.temperature, support.threshold)
+    assert (again.threshold, again.held_out_accuracy) == (support.threshold, support.held_out_accuracy)
     assert again.judge("charged twice") == support.judge("charged twice")
 
 
@@ -123,7 +126,7 @@ def test_a_route_with_many_examples_does_not_swallow_one_with_few():
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.text(max_size=20), max_size=4), max_size=4), st.text())
 def test_no_examples_and_no_text_are_an_error(examples, text):
-    fitted = ExampleClassifier.fit(examples)
+    fitted = ExampleClassifier.fit(examples, contradictions=True)
 
     if fitted is not None:
         said = fitted.judge(text)
@@ -152,3 +155,198 @@ def test_thirty_intents_of_clinc150_are_told_apart_and_strangers_are_left_alone(
     assert right >= 0.7
     assert wrong <= 0.06
     assert refused >= 0.8
+
+
+class Stub:
+    """An encoder of words: texts with words in common have vectors with a common part. `away` makes it fail."""
+
+    fingerprint = "stub"
+
+    def __init__(self):
+        self.away = False
+        self.asked = 0
+
+    def prepare(self):
+        """There is nothing to load."""
+
+    def encode(self, texts):
+        self.asked += 1
+        if self.away:
+            raise EncoderFailed("stub did not answer")
+        vectors = np.zeros((len(texts), 32), np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in text.casefold().split():
+                vector[:] += np.random.default_rng(sum(map(ord, word))).normal(size=32)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def test_with_an_encoder_it_is_slow_and_still_right():
+    fitted = ExampleClassifier.fit(SUPPORT, encoder=Stub())
+
+    assert fitted is not None
+    assert fitted.slow
+    assert fitted.guess("please refund my last order").route == "refund"
+
+
+def test_an_encoder_that_fails_makes_it_abstain_and_say_why():
+    # given
+    encoder = Stub()
+    fitted = ExampleClassifier.fit(SUPPORT, encoder=encoder)
+    assert fitted is not None
+
+    # when
+    encoder.away = True
+
+    # then
+    assert fitted.judge("refund") == Abstention("examples", "its encoder failed: stub did not answer")
+
+
+def test_an_encoder_that_fails_when_it_is_fitted_is_an_error_of_the_configuration():
+    encoder = Stub()
+    encoder.away = True
+
+    with pytest.raises(
+        ConfigError, match=r"classifier.encoder: stub did not answer; start its server, .* encoder: none"
+    ):
+        ExampleClassifier.fit(SUPPORT, encoder=encoder)
+
+
+def test_many_examples_a_route_are_fitted_with_a_hidden_layer_whose_errors_are_few():
+    # given two routes of which no single direction tells which: their vectors lie around opposite corners of a square
+    random = np.random.default_rng(1)
+    corner = random.integers(0, 2, (3_000, 2))
+    vectors = (corner * 2 - 1 + random.normal(scale=0.2, size=corner.shape)).astype(np.float32)
+    labels = (corner[:, 0] ^ corner[:, 1]).astype(np.intp)
+
+    # when
+    network = Network.fit(vectors, labels, np.ones(3_000, np.float32), routes=2)
+
+    # then
+    assert (network.logits(vectors).argmax(1) == labels).mean() > 0.95
+
+
+def test_a_text_in_a_language_of_no_example_is_left_to_others(support):
+    # given words that an example has, in a sentence of another language
+    said = support.judge("der enterprise plan und demo product ist nicht das was ich will")
+
+    assert said == Abstention("examples", "written in German, which no example is")
+
+
+def test_one_text_under_two_routes_is_an_error_that_names_both_and_not_the_text():
+    with pytest.raises(ConfigError) as caught:
+        ExampleClassifier.fit({"a": ["red", "My  Secret text"], "b": ["blue", "green", "my secret TEXT"], "c": ["x"]})
+
+    assert str(caught.value).startswith("routes.a.examples[1] and routes.b.examples[2]: the same text under two routes")
+    assert "ecret" not in str(caught.value)
+
+
+def test_many_contradictions_are_counted():
+    texts = [f"text {n}" for n in range(8)]
+
+    with pytest.raises(ConfigError, match="and 3 more examples stand under two routes"):
+        ExampleClassifier.fit({"a": texts, "b": texts})
+
+
+def test_a_data_set_may_contradict_itself():
+    assert ExampleClassifier.fit({"a": ["red", "one"], "b": ["blue", "one"]}, contradictions=True) is not None
+
+
+def test_texts_outside_raise_the_threshold_where_they_look_like_examples():
+    # given strangers that have much in common with the examples
+    outside = [f"{text} for my dog number {n}" for texts in SUPPORT.values() for text in texts for n in range(2)]
+
+    without, with_them = ExampleClassifier.fit(SUPPORT), ExampleClassifier.fit(SUPPORT, outside=outside)
+
+    assert without is not None
+    assert with_them is not None
+    assert with_them.threshold > without.threshold
+
+
+def test_what_was_fitted_is_read_from_the_cache(tmp_path, monkeypatch):
+    # given
+    folder = tmp_path / "not" / "there"
+    first = ExampleClassifier.fit(SUPPORT, encoder=Stub(), cache=folder)
+    monkeypatch.setattr("tasks.classify.examples._fit", None)  # whoever calls it fails
+
+    # when
+    again = ExampleClassifier.fit(SUPPORT, encoder=Stub(), cache=folder)
+
+    # then
+    assert first is not None
+    assert again is not None
+    for text in ["please refund my order", "charged twice", "", "wo ist das und was ist es", "zebra"]:
+        assert again.judge(text) == first.judge(text)
+    assert again.held_out_accuracy == first.held_out_accuracy
+
+
+@pytest.mark.parametrize("change", ["text", "route", "order", "outside", "encoder"])
+def test_other_material_is_fitted_anew(tmp_path, change):
+    # given
+    ExampleClassifier.fit(SUPPORT, cache=tmp_path)
+    examples = {route: list(texts) for route, texts in SUPPORT.items()}
+    outside = ["nothing of the kind"] if change == "outside" else []
+
+    # when
+    if change == "text":
+        examples["sales"][0] += "!"
+    elif change == "route":
+        examples["sale"] = examples.pop("sales")
+    elif change == "order":
+        examples = dict(reversed(examples.items()))
+    ExampleClassifier.fit(examples, cache=tmp_path, outside=outside, encoder=Stub() if change == "encoder" else None)
+
+    # then
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "text"])
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+    # given
+    first = ExampleClassifier.fit(SUPPORT, cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+
+    # when
+    if damage == "foreign":
+        np.savez(path.with_suffix(""), other=np.zeros(3))
+    else:
+        middle = len(whole) // 2
+        broken = bytes([whole[middle] ^ 255]) * 64
+        path.write_bytes(
+            {
+                "empty": b"",
+                "cut": whole[:middle],
+                "flipped": whole[:middle] + broken + whole[middle + 64 :],
+                "text": b"not an archive at all",
+            }[damage]
+        )
+    again = ExampleClassifier.fit(SUPPORT, cache=tmp_path)
+
+    # then
+    assert first is not None
+    assert again is not None
+    assert again.judge("please refund my order") == first.judge("please refund my order")
+    with np.load(path) as arrays:
+        assert arrays["idf"].size
+
+
+def test_a_folder_that_can_not_be_written_costs_nothing_but_time(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+
+    assert ExampleClassifier.fit(SUPPORT, cache=file / "below") is not None
+
+
+def test_routers_that_fit_at_one_moment_leave_one_whole_file(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda _: ExampleClassifier.fit(SUPPORT, cache=tmp_path), range(4)))
+
+    assert len({one.judge("please refund my order") for one in fitted if one}) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+
+
+def test_a_folder_keeps_the_newest_eight(tmp_path):
+    for n in range(10):
+        ExampleClassifier.fit({"a": [f"red {n}"], "b": ["blue"]}, cache=tmp_path)
+
+    assert len(list(tmp_path.iterdir())) == 8

@@ -1,0 +1,153 @@
+"""The cascade that a configuration makes, and what it is told of material that is used in vain."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ops.cli.checks import check_config
+from tasks.classify.build import build_cascade
+from tasks.classify.decision import Facts, Verdict
+from tasks.classify.llm import Referral
+from tasks.classify_config import remarks
+from tasks.config import parse
+from tasks.errors import ConfigError
+
+FILE = """\
+models: {fast: {provider: simulated}}
+routes:
+  billing:
+    models: [fast]
+    when: {topic: money}
+    keywords: [invoice]
+    examples: ["Why was I charged twice?", My card was declined, Send me the bill]
+  repair:
+    models: [fast]
+    patterns: ["err(or)? ?\\\\d+"]
+    when: {hour: "22-6", topic: money}
+    examples: [The app crashes at start, I can't log in, The screen stays black]
+  general: {models: [fast]}
+default_route: general
+classifier: {}
+"""
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+NIGHT = NOON.replace(hour=23)
+
+
+def file_with(classifier):
+    return FILE.replace("classifier: {}", f"classifier: {classifier}")
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "route", "classifier"),
+    [
+        ("an invoice", Facts({"topic": "money"}, NOON), "billing", "context"),
+        ("an invoice", Facts({"topic": "money"}, NIGHT), "repair", "context"),
+        ("an invoice with error 17", Facts({"topic": "x"}, NOON), "general", "default"),
+        ("an invoice", Facts({"topic": "x"}, NOON), "billing", "rules"),
+        ("ERROR 17", Facts({}, NOON), "repair", "rules"),
+        ("quantum volcano", Facts({}, NOON), "general", "default"),
+    ],
+)
+def test_context_decides_before_rules_and_what_nobody_claims_takes_the_default(text, facts, route, classifier):
+    said = build_cascade(parse(FILE)).classify(text, facts)
+
+    assert (said.route, said.classifier) == (route, classifier)
+
+
+def test_who_abstained_before_is_told_with_the_verdict():
+    said = build_cascade(parse(FILE)).classify("an invoice", Facts({"topic": "x"}, NOON))
+
+    assert said.reason == "keyword 'invoice'; context abstained (no rule holds)"
+
+
+def test_the_order_of_the_configuration_is_kept():
+    cascade = build_cascade(parse(file_with("{order: [rules, context]}")))
+
+    assert [classifier.name for classifier in cascade.classifiers] == ["rules", "context"]
+    assert cascade.classify("an invoice", Facts({"topic": "money"}, NIGHT)).classifier == "rules"
+
+
+def test_its_thresholds_are_those_of_the_configuration():
+    cascade = build_cascade(parse(file_with("{thresholds: {rules: 0.7}}")))
+
+    said = cascade.classify("an invoice", Facts({}, NOON))
+
+    assert "rules said 'billing' with confidence 0.67, below 0.70" in said.reason
+    assert cascade.classify("an invoice", Facts({"topic": "money"}, NOON)).classifier == "context"
+
+
+def test_hours_are_those_of_the_configured_time_zone():
+    cascade = build_cascade(parse(file_with("{timezone: Asia/Tokyo}")))
+
+    # 21:00 in Tokyo, then 1:00.
+    assert cascade.classify("x", Facts({"topic": "money"}, NOON)).route == "billing"
+    assert cascade.classify("x", Facts({"topic": "money"}, NOON.replace(hour=16))).route == "repair"
+
+
+def test_the_model_is_asked_last_and_only_what_nobody_claims():
+    cascade = build_cascade(parse(file_with("{llm: {model: fast, min_confidence: 0.9}}")))
+
+    referred = cascade.consider("quantum volcano", Facts({}, NOON))
+
+    assert isinstance(referred, Referral)
+    assert referred.asker.model == "fast"
+    assert referred.reason.startswith(
+        "context abstained (no rule holds); rules abstained (no keyword or pattern found)"
+    )
+    assert isinstance(cascade.consider("an invoice", Facts({}, NOON)), Verdict)
+    unsure = Verdict("repair", "llm", 0.8, "so it says")
+    assert "llm said 'repair' with confidence 0.80, below 0.90" in cascade.consider("q", answer=unsure).reason
+
+
+def test_without_any_material_everything_takes_the_default_route():
+    text = "models: {m: {provider: simulated}}\nroutes: {a: {models: [m]}}\ndefault_route: a"
+
+    assert build_cascade(parse(text)).classify("x").reason == "default route: no classifier is configured"
+
+
+def test_examples_of_one_route_teach_nothing_and_that_is_told(tmp_path):
+    text = FILE.replace("    examples: [The app crashes at start, I can't log in, The screen stays black]\n", "")
+    config = parse(text)
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+
+    assert [classifier.name for classifier in build_cascade(config).classifiers] == ["context", "rules"]
+    (told,) = remarks(config)
+    assert told.startswith("only route 'billing' has examples")
+    _, findings = check_config(path)
+    assert [(finding.level, finding.text) for finding in findings[1:]] == [("warn", told)]
+
+
+def test_material_that_the_order_leaves_out_is_told():
+    config = parse(file_with("{order: [examples]}"))
+
+    assert remarks(config) == [
+        "classifier.order leaves out context: when of billing, repair are not used",
+        "classifier.order leaves out rules: keywords and patterns of billing, repair are not used",
+    ]
+    assert [classifier.name for classifier in build_cascade(config).classifiers] == ["examples"]
+    assert remarks(parse(FILE)) == []
+
+
+def test_an_example_that_stands_under_two_routes_is_refused_with_its_line():
+    text = FILE.replace("I can't log in", '"why was  I CHARGED twice?"')
+
+    with pytest.raises(ConfigError) as caught:
+        parse(text, source="p.yaml")
+
+    assert str(caught.value) == (
+        "p.yaml:12: routes.repair.examples[1]: is an example of route 'billing' as well, "
+        "which contradicts this one; leave one out"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "\x00" * 5000, "\ud800", "🙂🙂", "完全に関係のない文章です", "x " * 500_000, "\u202eabc\u0301\u0327"],
+)
+def test_no_text_however_strange_is_an_error_and_none_is_routed_by_chance(text):
+    said = build_cascade(parse(FILE)).classify(text, Facts({}, NOON))
+
+    assert (said.route, said.classifier) == ("general", "default")
