@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
+from celery.exceptions import WorkerShutdown
 
 import tasks.batch
 import tasks.call
@@ -18,7 +19,7 @@ from tasks.config import Config, load
 from tasks.errors import ConfigError, PointsmanError
 from tasks.logs import configure_logs
 from tasks.queue.address import redis_url, result_url
-from tasks.queue.app import ROUTE, make_app
+from tasks.queue.app import ROUTE, make_app, model_of_queue
 from worker.tasks import Application
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ app.conf.update(
     result_backend=f"worker.backend:AwaitingRedisBackend+{result_url(redis_url()).removeprefix('redis+')}",
 )
 _runtime: Runtime | None = None
+#: Celery's consumer, once it runs: it knows which queues are consumed, also those that were added since the start.
+_consumer: Any = None
+
+
+def _serving() -> list[str]:
+    """The models whose queues this process takes calls from now: none any more once it was told to end."""
+    if _consumer is None:
+        names = list(app.amqp.queues.consume_from)  # a child of a pool that forks
+    else:
+        consumer = _consumer.task_consumer  # None while the connection is made anew
+        queues = list(consumer.queues) if consumer is not None else []
+        names = [queue.name for queue in queues if consumer.consuming_from(queue.name)]
+    return [model for name in names if (model := model_of_queue(name)) is not None]
 
 
 def _bound_ports() -> Ports:
@@ -59,7 +73,7 @@ def _bound_ports() -> Ports:
     if _runtime is None or not _runtime.is_ours:
         from worker.runtime import Runtime  # noqa: PLC0415 - inspect and control need no loop
 
-        _runtime = Runtime(app, load(_config_path()), redis_url())
+        _runtime = Runtime(app, load(_config_path()), redis_url(), serving=_serving)
     return _runtime.ports
 
 
@@ -104,15 +118,27 @@ def _logs(loglevel: Any = None, **_: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(sender: Any = None, **_: Any) -> None:
+    global _consumer  # noqa: PLW0603 - one a process
+    _consumer = sender
     # A pool that forks binds in its children; the others bind now, so that the sweeper runs before the first task.
     if type(sender.pool).__module__ != "celery.concurrency.prefork":
-        ports = _bound_ports()
+        _bound_ports()
         if ROUTE in app.amqp.queues.consume_from:
-            ports.cascade()  # now, not when the first job waits for it
+            _fit_classifiers()
     ready = os.environ.get("POINTSMAN_READY_FILE")
     if ready:
         # Whoever started this process waits for the file.
         Path(ready).touch()
+
+
+def _fit_classifiers() -> None:
+    """Refuse to route with classifiers that can't be fitted: jobs would go to the default route, or fail."""
+    assert _runtime is not None
+    try:
+        _runtime.fit()
+    except PointsmanError as error:
+        print(f"pointsman worker: {error}", file=sys.stderr)  # noqa: T201 - as for a configuration with errors
+        raise WorkerShutdown(2) from None
 
 
 @signals.worker_shutdown.connect

@@ -1,11 +1,11 @@
-"""This process's running calls: their heartbeat, and their cancellation."""
+"""This process's sign of life: the models it serves, its running calls, and their cancellation."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,14 @@ import structlog
 from tasks.errors import PointsmanError
 from tasks.ledger import LEASE, Admitted, CallId, Ledger
 from tasks.ledger.limits import Grant
+from tasks.ledger.store import Command
 
 __all__ = ["Heartbeat"]
 
 log = structlog.get_logger(__name__)
 
+#: Seconds for saying good-bye: a process that ends must not wait for a Redis that is away.
+FAREWELL = 1.0
 #: Seconds between two renewals: several fit into a lease, so that one lost round trip costs nothing.
 BEAT = 1.0
 
@@ -38,10 +41,17 @@ class RunningCall:
 class Heartbeat:
     """`tasks.ports.Leases`. Belongs to one event loop; costs two round trips a beat, however many calls run."""
 
-    def __init__(self, ledger: Ledger, *, sign: Path | None = None) -> None:
-        """`sign` is a file whose time each beat renews, once it is there: by it others see that the loop lives."""
+    def __init__(
+        self, ledger: Ledger, *, sign: Path | None = None, serving: Callable[[], Collection[str]] = tuple
+    ) -> None:
+        """`sign` is a file whose time each beat renews, once it is there: by it others see that the loop lives.
+
+        `serving` are the models whose queues this process consumes at the moment.
+        """
         self._ledger = ledger
         self._sign = sign
+        self._serving = serving
+        self._told: frozenset[str] = frozenset()
         self._running: set[RunningCall] = set()
         self._process = secrets.token_hex(6)
         self._claims = itertools.count()
@@ -66,7 +76,7 @@ class Heartbeat:
             self._running.discard(held)
 
     async def beat_forever(self) -> None:
-        """Renew all leases once a `BEAT`. A Redis that is away for a moment is asked again at the next."""
+        """Tell the models and renew all leases once a `BEAT`. A Redis that is away is asked again at the next."""
         while True:
             try:
                 await self.beat()
@@ -76,8 +86,26 @@ class Heartbeat:
                 self._sign.touch()
             await asyncio.sleep(BEAT)
 
+    def _presence(self) -> list[Command]:
+        """What tells the fleet the models that are served here, and those that no longer are."""
+        models = frozenset(self._serving())
+        left, self._told = self._told - models, models
+        return [self._ledger.fleet.attending(self._process, sorted(models), sorted(left))] if models or left else []
+
+    async def leave(self) -> None:
+        """Take back that models are served here: the process ends."""
+        self._serving = tuple
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._ledger.store.run(*self._presence())
+        except (PointsmanError, TimeoutError) as error:
+            log.warning("heartbeat.no_farewell", problem=str(error))
+
     async def beat(self) -> None:
+        presence = self._presence()
         if not self._running:
+            if presence:
+                await self._ledger.store.run(*presence)
             return
         by_model: dict[str, list[CallId]] = {}
         running = list(self._running)
@@ -85,7 +113,7 @@ class Heartbeat:
             by_model.setdefault(held.model, []).append(held.name)
         fleet, limits = self._ledger.fleet, self._ledger.limits
         grants = [grant for held in running for grant in held.grants]
-        await self._ledger.store.run(*fleet.holding(by_model, seconds=LEASE), *limits.keeping(grants))
+        await self._ledger.store.run(*presence, *fleet.holding(by_model, seconds=LEASE), *limits.keeping(grants))
         # A call that ended while its renewal was on the way may have got the lease back that it had returned.
         gone = [held for held in running if held not in self._running]
         returned = limits.dropping(grant for held in gone for grant in held.grants)

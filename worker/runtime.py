@@ -12,18 +12,21 @@ import structlog
 from tasks.ledger import Ledger
 from tasks.ports import Ports
 from tasks.queue.publish import Publisher
+from worker.fitting import Fitted, fit_cascade, fit_predictor
 from worker.garbage import collect_forever
 from worker.lag import measure_lag
 from worker.leases import Heartbeat
 from worker.loop import STOP_TIMEOUT, event_loop
 from worker.models import Clients
+from worker.stranded import Stranded
 from worker.sweeper import Sweeper
 from worker.telemetry import AttemptLog, Hooks, Metrics, logs_everything, serve_metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from celery import Celery
 
-    from tasks.classify.cascade import Cascade
     from tasks.config import Config
 
 __all__ = ["Runtime"]
@@ -34,13 +37,17 @@ log = structlog.get_logger(__name__)
 class Runtime:
     """The loop's thread, the connections that belong to it, and the two duties that run on it all the time."""
 
-    def __init__(self, app: Celery, config: Config, redis: str) -> None:
+    def __init__(self, app: Celery, config: Config, redis: str, *, serving: Callable[[], Collection[str]]) -> None:
+        """`serving` are the models whose queues this process consumes at the moment."""
         self._app = app
         self._config = config
         self._redis = redis
+        self._serving = serving
         self._loop = event_loop()
         self._duties: list[asyncio.Task[None]] = []
-        self._fitted: Cascade | None = None
+        # Kept at the first call: only routers ask.
+        self._cascade = Fitted(lambda: fit_cascade(config))
+        self._predictor = Fitted(lambda: fit_predictor(config))
         self.ports = self._loop.run(self._bind())
 
     @property
@@ -52,7 +59,7 @@ class Runtime:
         self._ledger = Ledger(self._redis, tuple(self._config.models))
         self._clients = Clients(self._config)
         sign = os.environ.get("POINTSMAN_READY_FILE")
-        self._heartbeat = Heartbeat(self._ledger, sign=Path(sign) if sign else None)
+        self._heartbeat = Heartbeat(self._ledger, sign=Path(sign) if sign else None, serving=self._serving)
         publisher = Publisher(self._ledger.store, self._app)
         await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
         await self._ledger.limits.configure(self._config)
@@ -60,7 +67,7 @@ class Runtime:
         self._end_metrics = serve_metrics(metrics)
         duties = [
             self._heartbeat.beat_forever(),
-            Sweeper(self._ledger, publisher).sweep_forever(),
+            Sweeper(self._ledger, publisher, Stranded(self._ledger, self._config)).sweep_forever(),
             collect_forever(),
         ]
         if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):
@@ -74,18 +81,20 @@ class Runtime:
             ledger=self._ledger,
             publisher=publisher,
             cascade=self._cascade,
+            predictor=self._predictor,
             clients=self._clients,
             leases=self._heartbeat,
             hook=Hooks((AttemptLog(everything=logs_everything()), metrics)),
         )
 
-    def _cascade(self) -> Cascade:
-        if self._fitted is None:
-            # Imported here: it brings numpy, which the workers of models never need.
-            from tasks.classify.build import build_cascade  # noqa: PLC0415
+    def fit(self) -> None:
+        """Fit the classifiers and the predictor now, not when the first job waits for them.
 
-            self._fitted = build_cascade(self._config)
-        return self._fitted
+        Raises:
+            PointsmanError: why they can't be fitted.
+        """
+        self._loop.run(self._cascade())
+        self._loop.run(self._predictor())
 
     def close(self) -> None:
         """End the duties and close the connections. Calls that still run are left to the sweeper."""
@@ -96,6 +105,7 @@ class Runtime:
         for duty in self._duties:
             duty.cancel()
         await asyncio.wait(self._duties, timeout=STOP_TIMEOUT)
+        await self._heartbeat.leave()
         self._end_metrics()
         await self._clients.close()
         await self._ledger.close()

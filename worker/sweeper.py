@@ -21,6 +21,7 @@ from tasks.ledger.jobs import JOIN_LEASE, Standing
 from tasks.queue.app import ROUTE, model_queue
 from tasks.queue.peek import waiting_ids
 from tasks.queue.publish import Publisher
+from worker.stranded import Stranded
 
 __all__ = ["Sweeper"]
 
@@ -41,9 +42,10 @@ UNFINISHED = frozenset({"waiting", "queued", "running"})
 
 
 class Sweeper:
-    def __init__(self, ledger: Ledger, publisher: Publisher) -> None:
+    def __init__(self, ledger: Ledger, publisher: Publisher, stranded: Stranded) -> None:
         self._ledger = ledger
         self._publisher = publisher
+        self._stranded = stranded
         self._name = secrets.token_hex(6)
 
     async def sweep_forever(self) -> None:
@@ -60,6 +62,7 @@ class Sweeper:
         admitted = await self._ledger.fleet.tick()
         await self._ledger.mark_queued(admitted)
         await self._publish(admitted)
+        await self._publish(await self._stranded.sweep())
         await self._sweep_calls()
         await self._sweep_jobs()
 
@@ -95,8 +98,9 @@ class Sweeper:
         places = await self._ledger.fleet.find([call for call, _ in waiting])
         for lease, place in zip(waiting, places, strict=True):
             (ended if place in {"lane", "delayed"} else queued).append(lease)
-        again = await self._rescue(running)
-        again += await self._send_lost(queued)
+        lost = await self._rescue(running)
+        lost += await self._send_lost(queued)
+        again = await self._stranded.rehome(lost)
         again += await self._ledger.free_all(ended)
         await self._publish(again)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -14,10 +15,11 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show the pool of each model, or scale one.
+    """Show the pool of each model, scale one, or drain one.
 
     Of single jobs, `calls` counts those queued or running, and `waiting` those that this model may take, alone or among
-    others. Parts of fan-outs are counted apart. `workers` are processes, with the calls they can run at once.
+    others. Parts of fan-outs are counted apart. `workers` are processes, with the calls they can run at once. `closed`
+    says why nobody is sent to a model now: drained, dead (its workers are gone), breaker, budget or held.
 
         pointsman pools
     """
@@ -32,9 +34,12 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
 
     config = load_config()
     async with open_ledger(tuple(config.models)) as ledger:
-        snapshot = await ledger.fleet.snapshot()
+        snapshot, drained = await ledger.fleet.snapshot(), await ledger.fleet.drained()
+        serving = await ledger.fleet.serving()
         workers = await asyncio.to_thread(ask_workers, redis_url())
-    pools = [_pool(name, model.capacity, snapshot.models[name], workers) for name, model in config.models.items()]
+    pools = [
+        _pool(name, model.capacity, snapshot.models[name], workers, drained) for name, model in config.models.items()
+    ]
     if as_json:
         print_json(pools)
         return
@@ -46,13 +51,14 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
             str(pool["parts"]),
             str(pool["waiting"]),
             _workers(pool),
+            _closed(pool),
         )
         for pool in pools
     ]
-    head = ("model", "capacity", "calls", "parts", "waiting", "workers")
-    print_table(head, rows, whole=("model", "workers"), right=("calls", "parts", "waiting"))
+    head = ("model", "capacity", "calls", "parts", "waiting", "workers", "closed")
+    print_table(head, rows, whole=("model", "workers", "closed"), right=("calls", "parts", "waiting"))
     for pool in pools:
-        if not pool["workers"]:
+        if not pool["workers"] and not serving.get(pool["model"]):
             note(f"nobody works for {pool['model']}: start `celery -A worker worker -Q model.{pool['model']}`")
 
 
@@ -71,7 +77,7 @@ async def scale(
         pointsman pools scale fast 16
         pointsman pools scale fast --reset
     """
-    from ops.cli.context import load_config, open_ledger
+    from ops.cli.context import open_ledger
     from ops.cli.failures import Failure
     from ops.cli.render import print_json
 
@@ -79,10 +85,7 @@ async def scale(
         raise Failure(
             "usage", "either N or --reset is needed", field="capacity", remedy=f"pointsman pools scale {model} 8"
         )
-    config = load_config()
-    if model not in config.models:
-        known = ", ".join(sorted(config.models))
-        raise Failure("bad_input", f"model: {model!r} is not known", field="model", remedy=f"allowed: {known}")
+    config = _config_with(model)
     configured = config.models[model].capacity
     async with open_ledger(tuple(config.models)) as ledger:
         await ledger.fleet.scale(model, capacity)
@@ -94,7 +97,72 @@ async def scale(
         print(f"{model}: capacity {capacity} (configured: {configured})")
 
 
-def _pool(name: str, configured: int, load: Any, workers: list[Any]) -> dict[str, Any]:
+async def drain(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of the configuration.")],
+    *,
+    move: Annotated[bool, typer.Option("--move", help="Send what is queued there to other candidates.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Take the mark back: the model takes calls again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a model take no new calls, until --reset.
+
+    What is queued there is worked off; with --move it goes to other models where its route has any. What runs is never
+    interrupted. Jobs that only this model may do wait.
+
+        pointsman pools drain fast --move
+        pointsman pools drain fast --reset
+    """
+    from ops.cli.context import open_ledger
+    from ops.cli.failures import Failure
+    from ops.cli.render import note, print_json
+
+    if move and reset:
+        raise Failure(
+            "usage", "--move and --reset exclude each other", field="move", remedy=f"pointsman pools drain {model}"
+        )
+    config = _config_with(model)
+    async with open_ledger(tuple(config.models)) as ledger:
+        await ledger.fleet.drain(model, on=not reset, move=move)
+        snapshot = await ledger.fleet.snapshot()
+    load = snapshot.models[model]
+    alone = [] if reset else _routes_without_another(config, model, snapshot)
+    if as_json:
+        answer = {"model": model, "drained": not reset, "move": move, "closed": load.closed or None}
+        print_json({**answer, "calls": load.singles, "parts": load.parts, "routes_that_wait": alone})
+        return
+    if reset:
+        print(f"{model}: takes calls again" + (f", but is closed: {load.closed}" if load.closed else ""))
+        return
+    moved = "what is queued goes to other models" if move else "what is queued is worked off"
+    print(f"{model}: takes no new calls; {moved} ({load.pending} queued or running)")
+    if alone:
+        note(f"jobs of {', '.join(alone)} wait: no other model of theirs is open")
+    note(f"jobs that name {model} wait until `pointsman pools drain {model} --reset`")
+
+
+def _routes_without_another(config: Any, model: str, snapshot: Any) -> list[str]:
+    """The routes whose jobs have no model left that takes calls."""
+    loads = snapshot.models
+    return [
+        name
+        for name, route in config.routes.items()
+        if model in route.models and all(other == model or loads[other].closed for other in route.models)
+    ]
+
+
+def _config_with(model: str) -> Any:
+    """The configuration, which has this model."""
+    from ops.cli.context import load_config
+    from ops.cli.failures import Failure
+
+    config = load_config()
+    if model not in config.models:
+        known = ", ".join(sorted(config.models))
+        raise Failure("bad_input", f"model: {model!r} is not known", field="model", remedy=f"allowed: {known}")
+    return config
+
+
+def _pool(name: str, configured: int, load: Any, workers: list[Any], drained: Mapping[str, bool]) -> dict[str, Any]:
     from ops.cli.workers import workers_of
     from tasks.queue.app import model_queue
 
@@ -106,6 +174,9 @@ def _pool(name: str, configured: int, load: Any, workers: list[Any]) -> dict[str
         "singles": load.singles,
         "parts": load.parts,
         "waiting": load.waiting,
+        "closed": load.closed or None,
+        "drained": name in drained,
+        "moves": drained.get(name, False),
         "workers": [{"name": worker.name, "slots": worker.slots} for worker in mine],
     }
 
@@ -117,6 +188,15 @@ def _capacity(pool: dict[str, Any]) -> str:
     return f"{pool['capacity']} (configured: {pool['configured']})"
 
 
+def _closed(pool: dict[str, Any]) -> str:
+    """Why nobody is sent there; a drain mark is told beside another reason."""
+    words = [pool["closed"] or ""]
+    if pool["drained"]:
+        words = [word for word in words if word not in {"", "drained"}]
+        words.append("drained, queue moves" if pool["moves"] else "drained")
+    return ", ".join(words) or "-"
+
+
 def _workers(pool: dict[str, Any]) -> str:
     slots = sum(worker["slots"] or 0 for worker in pool["workers"])
     return f"{len(pool['workers'])} ({slots} slots)" if slots else str(len(pool["workers"]))
@@ -124,3 +204,4 @@ def _workers(pool: dict[str, Any]) -> str:
 
 group(app, pools)
 command(app, scale)
+command(app, drain)

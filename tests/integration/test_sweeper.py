@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
+from tasks.config import parse
 from tasks.job import Decision, Job, parse_job
 from tasks.ledger import WAVE, Admitted, CallId, Claim, Ledger, PartPlan, PartRecord
 from tasks.ledger.jobs import MOST_LOST
@@ -16,9 +17,15 @@ from tasks.queue import peek
 from tasks.queue.publish import Publisher
 from tasks.routing.snapshot import Preference
 from worker.leases import Heartbeat
+from worker.stranded import Stranded
 from worker.sweeper import LOOK_AT, Sweeper
 
 MODELS = ("fast", "slow")
+CONFIG = parse("""
+models: {fast: {provider: simulated, capacity: 100}, slow: {provider: simulated, capacity: 100}}
+routes: {r: {models: [fast, slow]}}
+default_route: r
+""")
 EITHER = (Preference("fast", 0.0, 1.0), Preference("slow", 0.0, 1.0))
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="least_connections")
 
@@ -49,7 +56,7 @@ class Place:
     def __init__(self, ledger, store):
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
         self.notes = Notes()
-        self.sweeper = Sweeper(ledger, self.notes)
+        self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
 
     async def sweep(self):
         self.notes.clear()
@@ -184,7 +191,7 @@ def test_a_lease_left_behind_does_not_call_back_what_waits_or_runs_elsewhere(run
         delayed, _ = await at.single()
         await at.jobs.claim(delayed.job, 0, "one")
         await at.jobs.retry(delayed.job, 0, "one", "429")
-        await at.fleet.delay(delayed, "fast", among=["fast"], priority="normal", seconds=60)
+        await at.fleet.delay(delayed, "fast", [Preference("fast", 0.0)], bound=False, priority="normal", seconds=60)
         running, _ = await at.single()
         await at.jobs.claim(running.job, 0, "two")
         await at.lapse(delayed)

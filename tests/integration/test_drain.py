@@ -1,0 +1,167 @@
+"""``pointsman pools drain``: a model takes no new calls, what is queued there is worked off, or goes elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from producer.api.console import Pool, draw
+from tasks.config import load
+from tests.harness import fleet, wait_for
+from tests.recorder import Say, recorder
+
+CAPACITY = 4
+
+
+@pytest.fixture(autouse=True)
+def undrained(place):
+    """A test that fails leaves no mark to the next."""
+    yield
+    place[0].redis.delete("pm:{fleet}:drained", "pm:{fleet}:served")
+
+
+class Cli:
+    def __init__(self, running) -> None:
+        self._env = {**os.environ, **running.env, "COLUMNS": "200"}
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ops", *words]
+        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+
+    def json(self, *words: str):
+        done = self(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two models behind one route, of which only the second is served, and a third alone."""
+    says = {"first": lambda _: Say(), "second": lambda _: Say(), "alone": lambda _: Say()}
+    with recorder(says) as models:
+        configured = {name: {"base_url": models.url, "capacity": CAPACITY} for name in says}
+        routes = {
+            "either": {"models": ["first", "second"], "strategy": "round_robin"},
+            "only": {"models": ["alone"]},
+        }
+        folder = tmp_path_factory.mktemp("fleet")
+        with fleet(folder, models=configured, simulations={"none": {}}, routes=routes) as running:
+            running.start_all([("route,join", 2), ("model.second", CAPACITY)])
+            yield running, models.of, Cli(running)
+
+
+def submit(running, count, **more):
+    return running.producer.submit_many([{"text": f"job {number}", **more} for number in range(count)])
+
+
+def models_of(running, jobs):
+    return {running.producer.wait(job.id, timeout=40).parts[0].model for job in jobs}
+
+
+def queued_at_first(running, count):
+    """Jobs of the route that stand in the queue of the first model, which nobody serves."""
+    store = running.redis
+    store.hset("pm:{fleet}:drained", "second", 1)
+    jobs = submit(running, count)
+    wait_for(lambda: store.llen("model.first") == count, "the queue")
+    store.hdel("pm:{fleet}:drained", "second")
+    return jobs
+
+
+def test_a_drained_model_gets_nobody_and_works_its_queue_off(place):
+    running, asked, cli = place
+    queued = queued_at_first(running, 4)
+
+    told = cli("pools", "drain", "first")
+    assert told.returncode == 0, told.stderr
+    assert "takes no new calls; what is queued is worked off (4 queued or running)" in told.stdout
+    later = submit(running, 6)
+    assert models_of(running, later) == {"second"}
+    assert running.redis.llen("model.first") == 4
+
+    worker = running.start("model.first", CAPACITY)
+    assert models_of(running, queued) == {"first"}
+    assert len(asked["first"].times) == 4
+    told = cli("pools", "drain", "first", "--reset")
+    assert told.stdout == "first: takes calls again\n"
+    assert models_of(running, submit(running, 4)) == {"first", "second"}
+    worker.stop()
+
+
+def test_a_drain_that_moves_sends_what_is_queued_to_other_models(place):
+    running, asked, cli = place
+    queued, before = queued_at_first(running, 4), len(asked["second"].times)
+    told = cli("pools", "drain", "first", "--move")
+    assert "what is queued goes to other models" in told.stdout
+
+    assert models_of(running, queued) == {"second"}
+    assert len(asked["second"].times) == before + 4
+    explained = cli("explain", queued[0].id)
+    assert "moved from first: drained" in explained.stdout
+    parts = cli.json("explain", queued[0].id)["parts"]
+    assert parts[0]["moved"] == [{"model": "first", "why": "drained"}]
+    cli("pools", "drain", "first", "--reset")
+
+
+def test_the_only_candidate_drained_has_its_jobs_wait_and_says_so(place):
+    running, asked, cli = place
+    told = cli("pools", "drain", "alone", "--move")
+    assert "jobs of only wait: no other model of theirs is open" in told.stderr
+    job = running.producer.submit({"text": "x", "route": "only"})
+    named = running.producer.submit({"text": "x", "model": "alone"})
+    for waiting in (job, named):
+        wait_for(lambda waiting=waiting: running.producer.result(waiting.id).state == "waiting", "a job that waits")
+
+    worker = running.start("model.alone", 2)
+    assert len(asked["alone"].times) == 0
+    cli("pools", "drain", "alone", "--reset")
+    assert models_of(running, [job, named]) == {"alone"}
+    worker.stop()
+
+
+def test_the_mark_shows_in_every_list_and_on_the_page(place):
+    running, _, cli = place
+    assert cli.json("pools", "drain", "first")["drained"] is True
+    assert cli.json("pools", "drain", "second", "--move")["move"] is True
+    pools = {pool["model"]: pool for pool in cli.json("pools")}
+    assert {name: (pool["closed"], pool["drained"], pool["moves"]) for name, pool in pools.items()} == {
+        "alone": (None, False, False),
+        "first": ("drained", True, False),
+        "second": ("drained", True, True),
+    }
+    table = {line.split()[0]: line.rstrip() for line in cli("pools").stdout.splitlines()}
+    assert table["alone"].endswith("-")
+    assert table["first"].endswith("drained")
+    assert table["second"].endswith("drained, queue moves")
+    models = {model["name"]: model["now"]["closed"] for model in cli.json("models")}
+    assert models == {"first": "drained", "second": "drained", "alone": None}
+    assert "drained" in cli("models").stdout
+
+    page = draw([Pool("first", 4, 0, 0, 0, simulated=False, closed="drained")], load(running.config_path))
+    assert 'title="an operator has it take no new calls">drained<' in page
+    for name in ("first", "second"):
+        assert cli("pools", "drain", name, "--reset").returncode == 0
+    assert {pool["closed"] for pool in cli.json("pools")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [(["nobody"], "not known"), (["first", "--move", "--reset"], "exclude each other")],
+)
+def test_bad_arguments_are_told_and_nothing_is_drained(place, words, problem):
+    running, _, cli = place
+    done = cli("pools", "drain", *words)
+    assert done.returncode != 0
+    assert problem in done.stderr
+    assert running.redis.hlen("pm:{fleet}:drained") == 0
+
+
+def test_a_dead_pool_shows_as_such(place):
+    running, _, cli = place
+    running.redis.hset("pm:{fleet}:served", "alone", 1)
+    assert {pool["model"]: pool["closed"] for pool in cli.json("pools")}["alone"] == "dead"
+    running.redis.hdel("pm:{fleet}:served", "alone")

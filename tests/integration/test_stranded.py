@@ -1,0 +1,649 @@
+"""Work that stands where nobody will do it in time goes to another candidate, and is done once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import redis
+
+from ops.embedded.server import ValkeyServer
+from tasks.config import parse
+from tasks.job import Candidate, Decision, Job, Tried, parse_job
+from tasks.ledger import Admitted, CallId, Claim, Ledger, PartPlan
+from tasks.ledger.jobs import MOST_MOVES
+from tasks.queue.app import make_app
+from tasks.queue.publish import Publisher
+from tasks.routing.choose import again
+from tasks.routing.snapshot import Preference
+from tests.harness import Finals, close_app, fleet, wait_for
+from tests.recorder import Say, recorder
+from worker.leases import Heartbeat
+from worker.stranded import WINDOW, Stranded
+from worker.sweeper import Sweeper
+
+MODELS = ("fast", "slow", "third")
+CONFIG = parse("""
+models:
+  fast: {provider: simulated, capacity: 4}
+  slow: {provider: simulated, capacity: 4}
+  third: {provider: simulated, capacity: 4}
+routes: {r: {models: [fast, slow, third]}}
+default_route: r
+""")
+FAST = Preference("fast", 0.0)
+
+
+def decided(strategy, *models, **scores):
+    candidates = tuple(Candidate(model=model, score=scores.get(model)) for model in models)
+    return Decision(route="r", classifier="rules", confidence=1.0, strategy=strategy, candidates=candidates)
+
+
+EITHER = decided("least_connections", "fast", "slow")
+
+
+class Place:
+    """One sweep at a time: a real ledger and real messages, and no worker."""
+
+    def __init__(self, ledger, store, app):
+        self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
+        self.publisher = Publisher(ledger.store, app)
+        self.sweeper = Sweeper(ledger, self.publisher, Stranded(ledger, CONFIG))
+
+    async def single(self, *, model="fast", decision=EITHER, **more):
+        """A call that was admitted to `model`; its message stands in the queue."""
+        job = Job(**({"text": "hello"} | more))
+        await self.ledger.accept([job], keep_seconds=3600)
+        await self.jobs.route(job.id, decision, placed="queued", model=model)
+        admitted = await self.fleet.admit(
+            CallId(job.id, 0), [Preference(model, 0.0)], bound=False, priority=job.priority
+        )
+        await self.publisher.calls(admitted)
+        return CallId(job.id, 0)
+
+    async def waiting(self, *models, decision, **more):
+        """A call that waits for the first of these models, bound to it."""
+        job = Job(**({"text": "hello"} | more))
+        await self.ledger.accept([job], keep_seconds=3600)
+        await self.jobs.route(job.id, decision, placed="waiting", model=models[0])
+        wishes = [Preference(model, float(place)) for place, model in enumerate(models)]
+        await self.fleet.admit(CallId(job.id, 0), wishes, bound=True, priority="normal")
+        return CallId(job.id, 0)
+
+    async def sections(self, n, *, model="fast", decision=EITHER):
+        job = parse_job({"kind": "sections", "items": ["x"] * n, "policy": "partial"})
+        await self.ledger.accept([job], keep_seconds=3600)
+        await self.jobs.route(job.id, decision)
+        await self.ledger.plan(job.id, decision.model_dump_json(), [PartPlan(model)] * n)
+        await self.publisher.chord(job.id, 0, [model] * n)
+        return [CallId.part(job.id, index) for index in range(n)]
+
+    async def dies(self, *models):
+        """Workers served these models, and nobody has for a while."""
+        for model in models:
+            self.store.hset("pm:{fleet}:served", model, 1)
+
+    def opens(self, model):
+        self.store.hset(f"pm:{{fleet}}:gate:model:{model}", mapping={"open_until": 9e15, "why": "overloaded"})
+
+    def closes(self, model):
+        self.store.hdel(f"pm:{{fleet}}:gate:model:{model}", "open_until", "why")
+
+    def queue(self, model):
+        """The names of the calls in a model's queue, the next to be taken first."""
+        return [
+            json.loads(message)["headers"]["id"] for message in reversed(self.store.lrange(f"model.{model}", 0, -1))
+        ]
+
+    async def part(self, call):
+        return (await self.jobs.result(call.job)).parts[call.index]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(server):
+    """Run a coroutine function at a place of its own."""
+    app = make_app("outside", server.url)
+    with redis.Redis.from_url(server.url, decode_responses=True) as store, asyncio.Runner() as runner:
+        store.flushdb()
+
+        async def call(function):
+            ledger = Ledger(server.url, MODELS)
+            try:
+                await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
+                return await function(Place(ledger, store, app))
+            finally:
+                await ledger.close()
+
+        yield lambda function: runner.run(call(function))
+    close_app(app)
+
+
+# -- presence ------------------------------------------------------------------------------------
+
+
+def test_a_model_that_nobody_ever_served_is_open_and_one_that_nobody_serves_any_more_is_dead(run):
+    async def steps(at):
+        serving = ["fast"]
+        heartbeat = Heartbeat(at.ledger, serving=lambda: serving)
+        assert [load.closed for load in (await at.fleet.snapshot()).models.values()] == ["", "", ""]
+        await heartbeat.beat()
+        assert await at.fleet.serving() == {"fast": 1}
+        served = int(at.store.hget("pm:{fleet}:served", "fast"))
+
+        # Its queue is cancelled at run time, another is added.
+        serving[:] = ["slow"]
+        await heartbeat.beat()
+        assert await at.fleet.serving() == {"slow": 1}
+        # Somebody may be about to serve it again.
+        assert (await at.fleet.snapshot()).models["fast"].closed == ""
+        at.store.hset("pm:{fleet}:served", "fast", served - 10_001)
+        assert (await at.fleet.snapshot()).models["fast"].closed == "dead"
+
+        serving[:] = ["fast"]
+        await heartbeat.beat()
+        assert (await at.fleet.snapshot()).models["fast"].closed == ""
+        await heartbeat.leave()
+        assert await at.fleet.serving() == {}
+
+    run(steps)
+
+
+def test_processes_are_counted_apart_and_a_mark_that_is_not_renewed_lapses(run):
+    async def steps(at):
+        for _ in range(3):
+            await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
+        assert await at.fleet.serving() == {"fast": 3}
+        for mark in at.store.zrange("pm:{fleet}:serving", 0, 0):
+            at.store.zadd("pm:{fleet}:serving", {mark: 1})
+        assert await at.fleet.serving() == {"fast": 2}
+
+    run(steps)
+
+
+def test_nobody_is_admitted_to_a_dead_model_and_who_waits_for_it_alone_is_when_it_is_back(run):
+    async def steps(at):
+        await at.dies("fast")
+        alone, either = CallId("alone", 0), CallId("either", 0)
+        assert await at.fleet.admit(alone, [FAST], bound=False, priority="normal") == []
+        wishes = [FAST, Preference("slow", 1.0)]
+        assert await at.fleet.admit(either, wishes, bound=True, priority="normal") == [Admitted(either, "slow")]
+        await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
+        assert await at.fleet.tick() == [Admitted(alone, "fast")]
+
+    run(steps)
+
+
+def test_a_closed_model_takes_nobody_while_parts_still_run_there(run):
+    async def steps(at):
+        await at.sections(3)
+        for number in range(3):
+            at.store.zadd("pm:{fleet}:running:model:fast", {f"attempt{number}": 9e15})
+        await at.fleet.drain("fast", on=True)
+        assert await at.fleet.admit(CallId("late", 0), [FAST], bound=False, priority="normal") == []
+
+    run(steps)
+
+
+# -- queued calls --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", ["breaker", "dead", "drained", "budget"])
+def test_queued_calls_leave_a_model_that_was_closed(run, why):
+    async def steps(at):
+        calls = [await at.single() for _ in range(3)]
+        if why == "breaker":
+            at.opens("fast")
+        elif why == "dead":
+            await at.dies("fast")
+        elif why == "budget":
+            seconds, _ = at.store.time()
+            at.store.hset("pm:{fleet}:gate:model:fast", "spent_day", seconds // 86_400)
+        else:
+            await at.fleet.drain("fast", on=True, move=True)
+        await at.sweeper.sweep()
+        await at.sweeper.sweep()
+
+        assert at.queue("fast") == []
+        assert sorted(at.queue("slow")) == sorted(map(str, calls))
+        for call in calls:
+            part = await at.part(call)
+            assert (part.state, part.model) == ("queued", "slow")
+            assert [(move.model, move.why) for move in part.moved] == [("fast", why)]
+        assert at.store.zcard("pm:{fleet}:single:fast") == 0
+        assert at.store.zcard("pm:{fleet}:single:slow") == 3
+        assert isinstance(await at.jobs.claim(calls[0].job, 0, "owner", at="slow"), Claim)
+
+    run(steps)
+
+
+def test_a_drained_model_works_its_queue_off_unless_it_is_told_to_let_it_go(run):
+    async def steps(at):
+        call = await at.single()
+        await at.fleet.drain("fast", on=True)
+        await at.sweeper.sweep()
+        assert at.queue("fast") == [str(call)]
+        await at.fleet.drain("fast", on=False)
+        assert await at.fleet.drained() == {}
+        assert (await at.fleet.snapshot()).models["fast"].closed == ""
+
+    run(steps)
+
+
+def test_a_model_that_seems_dead_for_one_sweep_keeps_its_calls(run):
+    async def steps(at):
+        call = await at.single()
+        await at.dies("fast")  # as after Redis was away: its workers have not told yet
+        await at.sweeper.sweep()
+        await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
+        await at.sweeper.sweep()
+        assert at.queue("fast") == [str(call)]
+
+    run(steps)
+
+
+@pytest.mark.parametrize("reason", ["named", "others closed", "others spent", "no capacity"])
+def test_a_call_that_has_nowhere_to_go_stays(run, reason):
+    async def steps(at):
+        call = await at.single(decision=decided("explicit", "fast") if reason == "named" else EITHER)
+        if reason == "others closed":
+            at.opens("slow")
+        if reason == "others spent":
+            tried = Tried(model="slow", attempts=99, error="timeout")
+            at.store.hset(f"pm:{{{call.job}}}:parts", "0:tried", json.dumps([tried.model_dump()]))
+        if reason == "no capacity":
+            await at.fleet.scale("slow", 0)
+        at.opens("fast")
+        await at.sweeper.sweep()
+        assert at.queue("fast") == [str(call)]
+        assert (await at.part(call)).moved == ()
+        assert at.store.zcard("pm:{fleet}:single:fast") == 1
+
+    run(steps)
+
+
+def test_a_call_moves_only_so_often(run):
+    async def steps(at):
+        call = await at.single()
+        for number in range(MOST_MOVES + 2):
+            model = ("fast", "slow")[number % 2]
+            at.opens(model)
+            await at.sweeper.sweep()
+            at.closes(model)
+        part = await at.part(call)
+        assert [move.model for move in part.moved] == ["fast", "slow", "fast"]
+        assert at.queue("slow") == [str(call)]
+
+    run(steps)
+
+
+def test_a_hashed_call_goes_to_the_next_model_of_its_key(run):
+    async def steps(at):
+        decision = decided("consistent_hash", "fast", "slow", "third")
+        for number in range(8):
+            job = Job(text="x", key=f"{number}")
+            among = ("fast", "slow", "third")
+            ranking = again(job, decision, CONFIG, await at.fleet.snapshot(), among=among, spare=(), text=None)
+            order = [wish.model for wish in ranking.preferences]
+            call = await at.single(model=order[0], decision=decision, key=f"{number}")
+            at.opens(order[0])
+            await at.sweeper.sweep()
+            assert (await at.part(call)).model == order[1]
+            at.closes(order[0])
+            await at.jobs.stop(call.job, "cancelled")
+            await at.fleet.withdraw([call])
+
+    run(steps)
+
+
+def test_those_that_can_not_move_do_not_hold_up_those_behind_them(run):
+    async def steps(at):
+        named = decided("explicit", "fast")
+        await at.fleet.scale("fast", 2 * WINDOW)
+        stay = [await at.single(decision=named) for _ in range(WINDOW + 1)]
+        goes = await at.single()
+        at.opens("fast")
+        await at.sweeper.sweep()
+        assert (await at.part(goes)).model == "fast"
+        await at.sweeper.sweep()
+        assert (await at.part(goes)).model == "slow"
+        assert at.queue("fast") == list(map(str, stay))
+
+    run(steps)
+
+
+def test_more_than_a_window_moves_in_one_sweep(run):
+    async def steps(at):
+        calls = await at.sections(WINDOW + 50)
+        at.opens("fast")
+        await at.sweeper.sweep()
+        assert at.queue("fast") == []
+        places = Counter(await at.fleet.find(calls))
+        assert places == {"single": 8, "lane": WINDOW + 42}
+
+    run(steps)
+
+
+def test_parts_move_and_stay_parts_of_their_chord(run):
+    async def steps(at):
+        calls = await at.sections(3)
+        before = [json.loads(message) for message in at.store.lrange("model.fast", 0, -1)]
+        at.opens("fast")
+        await at.sweeper.sweep()
+        after = [json.loads(message) for message in at.store.lrange("model.slow", 0, -1)]
+        assert sorted(at.queue("slow")) == sorted(map(str, calls))
+        for known in ("group", "group_index"):
+            assert sorted(message["headers"][known] for message in after) == sorted(
+                message["headers"][known] for message in before
+            )
+
+    run(steps)
+
+
+def test_a_message_that_an_operator_put_there_is_left_alone(run):
+    async def steps(at):
+        at.store.lpush("model.fast", json.dumps({"headers": {"id": "not-ours"}, "body": ""}), "no JSON at all")
+        call = await at.single()
+        at.opens("fast")
+        await at.sweeper.sweep()
+        assert at.queue("slow") == [str(call)]
+        assert at.store.llen("model.fast") == 2
+
+    run(steps)
+
+
+def test_a_call_whose_message_a_worker_took_this_moment_is_not_moved(run):
+    async def steps(at):
+        call = await at.single()
+        at.opens("fast")
+        read = at.ledger.jobs.inputs
+
+        async def inputs(calls):
+            at.store.rpop("model.fast")
+            return await read(calls)
+
+        at.ledger.jobs.inputs = inputs
+        await at.sweeper.sweep()
+        part = await at.part(call)
+        assert (part.state, part.model, part.moved) == ("queued", "fast", ())
+        assert at.queue("slow") == []
+
+    run(steps)
+
+
+def test_a_call_that_waits_for_a_closed_model_alone_goes_to_a_candidate_that_has_opened(run):
+    async def steps(at):
+        # The other was closed when it was placed: whose turn it is was not asked of it.
+        turns = decided("round_robin", "fast", "slow")
+        at.opens("fast")
+        stays = await at.waiting("fast", decision=decided("explicit", "fast"))
+        goes = await at.waiting("fast", decision=turns)
+        at.opens("slow")
+        await at.sweeper.sweep()
+        assert await at.fleet.find([stays, goes]) == ["lane", "lane"]
+        at.closes("slow")
+        await at.sweeper.sweep()
+        assert await at.fleet.find([stays, goes]) == ["lane", "single"]
+        assert (await at.part(goes)).model == "slow"
+        assert at.queue("slow") == [str(goes)]
+
+    run(steps)
+
+
+# -- calls without a message -----------------------------------------------------------------------
+
+
+async def lapse(at, call, model="fast"):
+    await at.fleet.hold({model: [call]}, seconds=-1)
+    key = f"pm:{{{call.job}}}:parts"
+    if at.store.hexists(key, "0:started_at"):
+        at.store.hincrby(key, "0:started_at", -60_000)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_what_a_dead_pool_had_reserved_or_ran_is_sent_to_another_candidate(run, claimed):
+    async def steps(at):
+        call = await at.single()
+        at.store.rpop("model.fast")
+        if claimed:
+            await at.jobs.claim(call.job, 0, "dead", at="fast")
+        await at.dies("fast")
+        await at.sweeper.sweep()
+        await lapse(at, call)
+        await at.sweeper.sweep()
+        assert (at.queue("fast"), at.queue("slow")) == ([], [str(call)])
+        assert (await at.part(call)).model == "slow"
+
+    run(steps)
+
+
+def test_after_a_crash_between_taking_the_message_and_the_move_the_call_is_found(run):
+    async def steps(at):
+        call = await at.single()
+        at.opens("fast")
+
+        class Died(Exception):
+            """This process, at this point."""
+
+        def died(*_):
+            raise Died
+
+        moving, at.jobs.moving = at.jobs.moving, died
+        await at.sweeper.sweep()
+        assert at.queue("fast") == []
+        at.jobs.moving = moving
+        await lapse(at, call)
+        await at.sweeper.sweep()
+        assert at.queue("slow") == [str(call)]
+
+    run(steps)
+
+
+def test_after_a_crash_between_the_two_halves_of_the_move_the_call_is_found(run):
+    async def steps(at):
+        call = await at.single()
+        at.store.rpop("model.fast")
+        await at.ledger.store.run(at.jobs.moving(call.job, 0, "queued", "fast", "breaker"))
+        await lapse(at, call)
+        await at.sweeper.sweep()
+        assert at.queue("fast") == [str(call)]
+        assert isinstance(await at.jobs.claim(call.job, 0, "owner", at="fast"), Claim)
+
+    run(steps)
+
+
+# -- messages that are out of date -----------------------------------------------------------------
+
+
+def test_a_message_of_the_queue_that_a_call_has_left_starts_nothing(run):
+    async def steps(at):
+        call = await at.single()
+        at.opens("fast")
+        await at.sweeper.sweep()
+        stale = await at.jobs.claim(call.job, 0, "old pool", at="fast")
+        assert (stale.word, stale.model) == ("elsewhere", "slow")
+        claim = await at.jobs.claim(call.job, 0, "new pool", at="slow")
+        assert (claim.attempt, claim.model) == (1, "slow")
+        # Nor while it runs there.
+        assert (await at.jobs.claim(call.job, 0, "old pool", at="fast")).word == "elsewhere"
+
+    run(steps)
+
+
+def test_a_message_of_a_call_that_waits_again_starts_nothing(run):
+    async def steps(at):
+        call = await at.single()
+        await at.jobs.claim(call.job, 0, "owner", at="fast")
+        await at.jobs.retry(call.job, 0, "owner", "HTTP 503")
+        assert (await at.jobs.claim(call.job, 0, "again", at="fast")).word == "elsewhere"
+        await at.ledger.mark_queued([Admitted(call, "fast")])
+        assert (await at.jobs.claim(call.job, 0, "again", at="fast")).attempt == 2
+
+    run(steps)
+
+
+# -- deadlines -------------------------------------------------------------------------------------
+
+
+def learned(at, **latencies):
+    seconds, _ = at.store.time()
+    for model, latency in latencies.items():
+        at.store.hset(f"pm:{{fleet}}:gate:model:{model}", mapping={"lat": latency * 1000, "lat_at": seconds * 1000})
+
+
+def test_a_queued_call_moves_where_it_ends_in_time_and_only_if_it_would_not(run):
+    async def steps(at):
+        learned(at, fast=20.0, slow=2.0)
+        # Four start at once, the next after 5, 10 … s, and each needs 20.
+        first = [await at.single(deadline=28) for _ in range(5)]
+        late = [await at.single(deadline=28)]
+        lax = await at.single(deadline=300)
+        none = await at.single()
+        await at.sweeper.sweep()
+        assert [(await at.part(call)).model for call in first] == ["fast"] * 5
+        for call in late:
+            part = await at.part(call)
+            assert part.model == "slow"
+            assert [(move.model, move.why) for move in part.moved] == [("fast", "deadline")]
+        assert [(await at.part(call)).model for call in (lax, none)] == ["fast", "fast"]
+
+    run(steps)
+
+
+def test_a_call_that_is_late_everywhere_stays(run):
+    async def steps(at):
+        learned(at, fast=20.0, slow=40.0, third=1.0)
+        calls = [await at.single(deadline=15) for _ in range(6)]
+        await at.sweeper.sweep()
+        assert at.queue("fast") == list(map(str, calls))
+
+    run(steps)
+
+
+def test_those_that_move_together_are_not_all_counted_as_the_first(run):
+    async def steps(at):
+        learned(at, fast=20.0, slow=5.0)
+        calls = [await at.single(deadline=6) for _ in range(8)]
+        await at.sweeper.sweep()
+        # Four at once take 5 s each; the fifth would start after 1.25 s more.
+        moved = [call for call in calls if (await at.part(call)).moved]
+        assert moved == calls[:4]
+
+    run(steps)
+
+
+def test_a_call_that_waits_bound_to_a_model_moves_for_its_deadline_too(run):
+    async def steps(at):
+        learned(at, fast=20.0, slow=2.0)
+        for _ in range(8):
+            await at.single()
+        call = await at.waiting("fast", "slow", decision=decided("round_robin", "fast", "slow"), deadline=25)
+        await at.sweeper.sweep()
+        part = await at.part(call)
+        assert (part.state, part.model) == ("queued", "slow")
+        assert [(move.model, move.why) for move in part.moved] == [("fast", "deadline")]
+
+    run(steps)
+
+
+def test_deadlines_of_jobs_that_ended_are_forgotten(run):
+    async def steps(at):
+        learned(at, fast=20.0)
+        for _ in range(5):
+            await at.single()
+        call = await at.single(deadline=30)
+        await at.jobs.stop(call.job, "cancelled")
+        await at.sweeper.sweep()
+        assert at.store.zcard("pm:{fleet}:deadlines") == 0
+
+    run(steps)
+
+
+# -- with real workers -----------------------------------------------------------------------------
+
+
+def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_each_asked_once(tmp_path):
+    models = {"shut": {"capacity": 10}, "good": {"capacity": 10}}
+    routes = {"either": {"models": ["shut", "good"], "strategy": "round_robin"}}
+    with (
+        recorder({"shut": lambda _: Say(), "good": lambda _: Say(delay=0.05)}) as said,
+        fleet(
+            tmp_path,
+            models={name: {**model, "base_url": said.url} for name, model in models.items()},
+            simulations={"none": {}},
+            routes=routes,
+        ) as running,
+        Finals(running) as finals,
+    ):
+        redis = running.redis
+        running.start_all([("route,join", 2), ("model.good", 10)])
+        # The good one is drained: all go to the other, which nobody serves yet.
+        redis.hset("pm:{fleet}:drained", "good", 1)
+        jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(20)])
+        wait_for(lambda: redis.llen("model.shut") == 20, "the queue")
+        stale = redis.lrange("model.shut", 0, -1)
+
+        redis.hset("pm:{fleet}:gate:model:shut", mapping={"open_until": 9e15, "why": "overloaded"})
+        redis.hdel("pm:{fleet}:drained", "good")
+        results = [running.producer.wait(job.id, timeout=30) for job in jobs]
+
+        assert Counter(result.state for result in results) == {"succeeded": 20}
+        assert {(result.parts[0].model, result.parts[0].attempts) for result in results} == {("good", 1)}
+        assert len(said.of["good"].times) == 20
+        command = [sys.executable, "-m", "ops", "explain", jobs[0].id]
+        told = subprocess.run(command, env={**os.environ, **running.env}, capture_output=True, text=True, check=True)
+        assert "moved from shut: breaker" in told.stdout
+
+        # Messages of the old queue that turn up later do nothing: no model is asked, no job ends twice.
+        redis.hdel("pm:{fleet}:gate:model:shut", "open_until", "why")
+        redis.lpush("model.shut", *stale)
+        running.start("model.shut", 10)
+        wait_for(lambda: redis.llen("model.shut") == 0, "the end of the queue")
+        after = running.producer.submit({"text": "after", "model": "shut"})
+        assert running.producer.wait(after.id, timeout=30).state == "succeeded"
+        assert (len(said.of["shut"].times), len(said.of["good"].times)) == (1, 20)
+        assert {finals.of(job.id) for job in jobs} == {1}
+        assert redis.zcard("pm:{fleet}:single:shut") == 0
+
+
+def test_a_message_of_the_old_queue_that_comes_first_leaves_the_call_to_the_new_one(tmp_path):
+    with (
+        recorder({"old": lambda _: Say(), "new": lambda _: Say()}) as said,
+        fleet(
+            tmp_path,
+            models={name: {"capacity": 4, "base_url": said.url} for name in ("old", "new")},
+            simulations={"none": {}},
+            routes={"either": {"models": ["old", "new"]}},
+        ) as running,
+    ):
+        redis = running.redis
+        running.start_all([("route,join", 2)])
+        redis.hset("pm:{fleet}:drained", "new", 1)
+        single = running.producer.submit({"text": "one"})
+        fan_out = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
+        wait_for(lambda: redis.llen("model.old") == 4, "the queue")
+        stale = redis.lrange("model.old", 0, -1)
+        redis.hset("pm:{fleet}:drained", "old", "move")
+        redis.hdel("pm:{fleet}:drained", "new")
+        wait_for(lambda: redis.llen("model.new") == 4, "the move")
+
+        # The old pool's worker had reserved them: it gets to them before the new pool's does.
+        redis.lpush("model.old", *stale)
+        old = running.start("model.old", 4)
+        wait_for(lambda: old.log.count("ignored") >= 4, "the end of the stale messages")
+        running.start("model.new", 4)
+
+        results = [running.producer.wait(job.id, timeout=30) for job in (single, fan_out)]
+        assert [result.state for result in results] == ["succeeded", "succeeded"]
+        assert {part.model for result in results for part in result.parts} == {"new"}
+        assert (len(said.of["old"].times), len(said.of["new"].times)) == (0, 4)
