@@ -1,0 +1,31 @@
+"""`pointsman eval …`: how good a classifier, a strategy or a prompt is, on your own files. One command a module."""
+
+from __future__ import annotations
+
+import typer
+
+from ops.cli.command import command, group
+from ops.cli.eval.classifier import classifier
+from ops.cli.eval.cost_quality import cost_quality
+from ops.cli.eval.prompts import prompts
+from ops.cli.eval.strategies import strategies
+
+__all__ = ["app"]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+def evaluate(context: typer.Context) -> None:
+    """Measure routing and prompts on files of your own.
+
+    pointsman eval classifier --train train.jsonl --test test.jsonl
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+group(app, evaluate)
+command(app, classifier)
+command(app, cost_quality, "cost-quality")
+command(app, prompts)
+command(app, strategies)

@@ -1,0 +1,207 @@
+"""``pointsman eval prompts``: versions of a route's prompt, compared case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.command import AsJson
+from ops.cli.evaluating import Judge, RunName, Timeout
+
+if TYPE_CHECKING:
+    from ops.profiling.cases import CaseSet
+    from ops.profiling.judging import Graded
+    from ops.profiling.prompts import Comparison, Version
+    from tasks.config import Config
+
+__all__ = ["prompts"]
+
+#: Below this, a difference is unlikely to be chance.
+UNLIKELY = 0.05
+
+
+async def prompts(
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="More versions, as those of --prompts.")
+    ] = None,
+    *,
+    route: Annotated[str, typer.Option(metavar="NAME", help="The route whose prompt is compared.")],
+    evaluation: Annotated[
+        Path, typer.Option("--eval", metavar="FILE", help="The evaluation set, JSON lines, as for pointsman profile.")
+    ],
+    versions: Annotated[
+        list[Path] | None, typer.Option("--prompts", metavar="FILE", help="A text file with a version of the prompt.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who answers. By default the first model of the route.")
+    ] = None,
+    judge: Judge = None,
+    run: RunName = None,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare versions of a route's prompt on an evaluation set.
+
+    One model answers every case with every version, through the queues of a running `pointsman up`; the prompt of the
+    configuration is the version current. Of each other version the cases are counted that it gets right where current
+    is wrong (won), and the other way (lost); p is the exact p-value of McNemar's test, after Holm where there are
+    several versions. Used are the accuracy cases that name this route, or none.
+
+        pointsman eval prompts --route billing --eval cases.jsonl --prompts short.txt strict.txt
+    """
+    from ops.cli.context import load_config, open_producer
+    from ops.cli.evaluating import check_workers, named, running
+    from ops.cli.exits import Exit
+    from ops.profiling.cases import read_cases
+    from ops.profiling.models import check_judge
+    from ops.profiling.prompts import ask_versions, cases_of_route, compare, read_versions
+
+    name = named(run)
+    files = [*(versions or ()), *(more or ())]
+    config = load_config()
+    answering = _check_names(config, route, model)
+    cases = cases_of_route(read_cases(evaluation), route)
+    check_judge(judge, cases, config)
+    compared = read_versions(config.routes[route], files)
+    async with open_producer() as producer:
+        await check_workers(tuple(dict.fromkeys((answering, *((judge,) if judge else ())))))
+        _announce(cases, compared, answering)
+        again = _again(route, evaluation, files, model, judge)
+        async with running(producer, name, file=str(evaluation), again=again, timeout=timeout) as session:
+            grading, by_version = await ask_versions(session, cases, versions=compared, model=answering, judge=judge)
+    comparisons = compare(by_version)
+    if as_json:
+        _print_json(name, route, answering, cases, compared, by_version, comparisons)
+    else:
+        _print_tables(by_version, comparisons)
+    _remark(by_version, simulated=any(item.answer.simulated for item in grading.graded))
+    silent = all(item.answer.text is None for item in grading.graded)
+    return Exit.FAILED if silent else Exit.OK
+
+
+def _check_names(config: Config, route: str, model: str | None) -> str:
+    """The model that answers."""
+    from ops.cli.failures import Failure
+
+    for field, named, known in (("route", route, config.routes), ("model", model, config.models)):
+        if named is not None and named not in known:
+            raise Failure(
+                "bad_input", f"{named!r} is not a {field}", field=field, remedy=f"allowed: {', '.join(sorted(known))}"
+            )
+    return model or config.routes[route].models[0]
+
+
+def _announce(cases: CaseSet, versions: Sequence[Version], model: str) -> None:
+    from ops.cli.render import note
+
+    calls = len(cases.cases) * len(versions)
+    note(f"{len(cases.cases)} cases of {cases.name}, {len(versions)} versions, model {model}: {calls} calls")
+
+
+def _again(route: str, evaluation: Path, files: Sequence[Path], model: str | None, judge: str | None) -> str:
+    """The command that goes on with this run, but for its name."""
+    import shlex
+
+    words = ["pointsman", "eval", "prompts", "--route", route, "--eval", str(evaluation)]
+    words += [word for path in files for word in ("--prompts", str(path))]
+    words += ["--model", model] if model else []
+    words += ["--judge", judge] if judge else []
+    return shlex.join(words)
+
+
+def _print_json(
+    run: str,
+    route: str,
+    model: str,
+    cases: CaseSet,
+    versions: Sequence[Version],
+    by_version: Mapping[str, Sequence[Graded]],
+    comparisons: Sequence[Comparison],
+) -> None:
+    from dataclasses import asdict
+
+    from ops.cli.render import print_json
+    from ops.profiling.prompts import summary_of
+
+    print_json(
+        {
+            "run": run,
+            "route": route,
+            "model": model,
+            "eval": {"name": cases.name, "sha256": cases.sha256, "cases": len(cases.cases)},
+            "versions": [
+                {"name": version.name, "sha256": version.sha256, **summary_of(by_version[version.name])}
+                for version in versions
+            ],
+            "comparisons": [asdict(comparison) for comparison in comparisons],
+        }
+    )
+
+
+def _print_tables(by_version: Mapping[str, Sequence[Graded]], comparisons: Sequence[Comparison]) -> None:
+    from ops.cli.render import print_table
+    from ops.profiling.prompts import summary_of
+
+    head = ("version", "accuracy", "n", "$/1000", "tokens in", "out", "p50", "p95")
+    rows = [(name, *_row(summary_of(graded))) for name, graded in by_version.items()]
+    print_table(head, rows, whole=("version",), right=head[1:])
+    if not comparisons:
+        return
+    print()
+    compared = ("version", "against", "won", "lost", "same", "p", "")
+    print_table(
+        compared,
+        [
+            (
+                one.version,
+                one.against,
+                str(one.wins),
+                str(one.losses),
+                str(one.ties),
+                f"{one.p_adjusted:.3f}" if one.p_adjusted >= 0.001 else "<0.001",
+                _word(one),
+            )
+            for one in comparisons
+        ],
+        whole=("version", "against"),
+        right=compared[2:6],
+    )
+
+
+def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    from ops.cli.render import seconds
+
+    share, usd = summary["accuracy"], summary["mean_usd"]
+    return (
+        f"{share['score']:.0f} ({share['low']:.0f}–{share['high']:.0f})" if share else "-",
+        str(share["n"]) if share else "0",
+        "-" if usd is None else f"{1000 * usd:.4g}",
+        *(
+            "-" if summary[name] is None else f"{summary[name]:.0f}"
+            for name in ("mean_input_tokens", "mean_output_tokens")
+        ),
+        seconds(summary["p50_s"]),
+        seconds(summary["p95_s"]),
+    )
+
+
+def _word(comparison: Comparison) -> str:
+    if comparison.p_adjusted >= UNLIKELY:
+        return "may be chance"
+    return "better" if comparison.wins > comparison.losses else "worse"
+
+
+def _remark(by_version: Mapping[str, Sequence[Graded]], *, simulated: bool) -> None:
+    from collections import Counter
+
+    from ops.cli.render import note
+
+    for name, graded in by_version.items():
+        ungraded = Counter(item.why for item in graded if item.right is None)
+        if ungraded:
+            note(f"{name}: not graded, and not counted: {', '.join(f'{n} {why}' for why, n in ungraded.items())}")
+    if simulated:
+        note("simulated models answered: this proves nothing")
