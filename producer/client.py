@@ -24,6 +24,7 @@ from tasks.ledger.batches import Batches
 from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
+from tasks.referral import drop_question
 
 __all__ = ["AsyncProducer", "JobNotFound", "Producer"]
 
@@ -138,6 +139,8 @@ class AsyncProducer:
             raise JobNotFound(job_id)
         if word == "final":
             return False
+        if standing.n is None and self.config.classifier.llm is not None:
+            await drop_question(self.ledger, job_id)
         fleet = self.ledger.fleet
         await fleet.cancel(job_id)
         single = standing.kind == "single"

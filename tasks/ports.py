@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.ledger import CallId, Ledger
     from tasks.ledger.limits import Grant
     from tasks.queue.publish import Publisher
+    from tasks.routing.predicting import Predictor
     from tasks.telemetry import Hook
 
 __all__ = [
@@ -123,10 +124,12 @@ class Ports:
     config: Config
     ledger: Ledger
     publisher: Publisher
-    #: Fits the classifiers at its first call; only routers need them.
-    cascade: Callable[[], Cascade]
+    #: Fits the classifiers at its first call, off the event loop; only routers need them.
+    cascade: Callable[[], Awaitable[Cascade]]
     clients: ModelClients
     leases: Leases
+    #: What was learned from the configuration's outcomes, as `cascade`; None where it names none.
+    predictor: Callable[[], Awaitable[Predictor | None]]
     #: Is told of every attempt at a model.
     hook: Hook
     #: What this process knows of how long its models take.

@@ -10,10 +10,14 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from tasks.classify.decision import Verdict
+from tasks.classify.llm import asked_for
 from tasks.errors import PointsmanError, Unreachable
 from tasks.job import Decision, Job
 from tasks.ledger import Admitted
 from tasks.ports import Ports, ports_of
+from tasks.prediction import predicted
+from tasks.referral import verdict_of
+from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import choose
 
 __all__ = ["classify", "route"]
@@ -27,6 +31,8 @@ class Routed:
 
     admitted: Sequence[Admitted] = ()
     fanout: bool = False
+    #: The job that waits for the end of this one, which asks for its route and has failed.
+    asked_for: str | None = None
 
 
 @shared_task(name="tasks.route", bind=True)
@@ -42,6 +48,8 @@ async def _route_and_publish(ports: Ports, job_id: str) -> None:
         await ports.publisher.calls(routed.admitted)
     if routed.fanout:
         await ports.publisher.fanout(job_id)
+    if routed.asked_for is not None:
+        await ports.publisher.route([(routed.asked_for, "high")])
 
 
 async def route_job(ports: Ports, job_id: str) -> Routed:
@@ -53,11 +61,7 @@ async def route_job(ports: Ports, job_id: str) -> Routed:
     if state not in {"accepted", "routed", "waiting"}:
         return Routed()
     try:
-        if job.kind == "single":
-            return Routed(admitted=await _place(ports, job))
-        if decided is None:
-            await ports.ledger.jobs.route(job_id, _of_fanout(classify(job, ports)))
-        return Routed(fanout=True)
+        return await _decide(ports, job, decided)
     except Unreachable:
         raise  # the sweeper has it routed again
     except PointsmanError as error:
@@ -65,24 +69,37 @@ async def route_job(ports: Ports, job_id: str) -> Routed:
     except Exception as error:
         log.exception("routing of %s failed", job_id)
         await ports.ledger.jobs.stop(job_id, "failed", f"routing failed: {type(error).__name__}")
-    return Routed()
+    return Routed(asked_for=asked_for(job))
 
 
-def classify(job: Job, ports: Ports) -> Verdict:
-    """The route of a job: the one that was named, or what the classifiers say."""
+async def _decide(ports: Ports, job: Job, decided: Decision | None) -> Routed:
+    if job.kind != "single" and decided is not None:
+        return Routed(fanout=True)
+    verdict = await classify(job, ports)
+    if verdict is None:
+        return Routed()  # a model was asked: once it has answered, the job is routed again
+    if job.kind == "single":
+        return Routed(admitted=await _place(ports, job, verdict))
+    await ports.ledger.jobs.route(job.id, _of_fanout(verdict))
+    return Routed(fanout=True)
+
+
+async def classify(job: Job, ports: Ports) -> Verdict | None:
+    """The route of a job: the one that was named, or what the classifiers say; None while a model is asked."""
     if job.fixed_route is not None:
         return Verdict(job.fixed_route, "explicit", 1.0, "the producer named the route")
     if job.fixed_model is not None:
         # A model without a route is a plain call: no route's prompt belongs to it.
         return Verdict("", "explicit", 1.0, "the producer named the model")
-    return ports.cascade().classify(job.question)
+    return await verdict_of(ports, job, await ports.cascade())
 
 
-async def _place(ports: Ports, job: Job) -> list[Admitted]:
+async def _place(ports: Ports, job: Job, verdict: Verdict) -> list[Admitted]:
     """Say how much each model is wanted; the feeder chooses and admits in one step."""
-    verdict = classify(job, ports)
-    snapshot = await ports.ledger.fleet.snapshot(turn=verdict.route)
-    decision, ranking = choose(job, verdict, ports.config, snapshot)
+    possible = candidates(job, verdict.route, ports.config)
+    snapshot = await ports.ledger.fleet.snapshot(able_of(possible), turn=verdict.route)
+    (quality,) = await predicted(ports, job, verdict.route, [job.question])
+    decision, ranking = choose(job, verdict, ports.config, snapshot, possible=possible, quality=quality)
     return await ports.ledger.place(job, decision, ranking)
 
 
@@ -94,4 +111,6 @@ def _of_fanout(verdict: Verdict) -> Decision:
         confidence=verdict.confidence,
         strategy="",
         reason=verdict.reason,
+        asked=verdict.asked,
+        asked_usd=verdict.asked_usd,
     )

@@ -18,6 +18,7 @@ __all__ = [
     "Exponential",
     "Latency",
     "Lognormal",
+    "Outages",
     "Simulation",
     "Uniform",
     "count_tokens",
@@ -107,6 +108,28 @@ _Distribution = Annotated[Constant | Uniform | Exponential | Lognormal, Field(di
 Latency = Annotated[_Distribution, BeforeValidator(_constant, json_schema_input_type=_Distribution | Seconds)]
 
 
+class Outages(_Value):
+    """Every `every` seconds the model fails for `lasting` seconds, the first time after `every − lasting` good ones.
+
+    A request that comes then is answered with the model's `error_status` after `after_s`: soon, as a server does that
+    refuses, or a proxy before one that is gone.
+    """
+
+    every: float = Field(gt=0, le=86_400)
+    lasting: float = Field(gt=0, le=86_400)
+    after_s: Seconds = 0.005
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.lasting > self.every:
+            raise ValueError("lasting is greater than every; every is the whole cycle, good times and bad")
+        return self
+
+    def hold(self, at_s: float) -> bool:
+        """Whether the model fails `at_s` seconds after it began to serve."""
+        return at_s % self.every >= self.every - self.lasting
+
+
 class Simulation(_Value):
     """A model that costs nothing and behaves as declared."""
 
@@ -116,6 +139,8 @@ class Simulation(_Value):
     #: Share of the requests that are answered with `error_status`.
     error_rate: float = Field(default=0.0, ge=0, le=1)
     error_status: int = Field(default=503, ge=400, le=599)
+    #: Times in which every request fails fast; the clock starts with the server.
+    outages: Outages | None = None
     #: A mapping: the first key that is found in the last user message, whatever its case, decides (an empty key,
     #: put last, is always found). A list: one of them, always the same for the same request. Without an answer,
     #: the beginning of the message comes back.

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 from urllib.request import urlopen
 
 import yaml
@@ -20,7 +20,7 @@ from producer import AsyncProducer
 from tasks.errors import PointsmanError
 from tasks.job import FINAL
 
-__all__ = ["TEXT", "Fleet", "MockModel", "Valkey"]
+__all__ = ["TEXT", "Fleet", "MockModel", "ModelServer", "Valkey"]
 
 #: The same request as the peers send (`ops.bench.peers.bare.REQUEST`).
 TEXT = "some work to be done"
@@ -84,11 +84,18 @@ def _get(url: str) -> dict[str, int]:
         return dict(json.load(answer))
 
 
+class ModelServer(Protocol):
+    """What answers for the models: the root of its URL."""
+
+    @property
+    def url(self) -> str: ...
+
+
 class Fleet:
     """`models` are names with capacities; each gets one worker process, or only those that `workers` name."""
 
     def __init__(
-        self, folder: Path, mock: MockModel, models: Mapping[str, int], *, workers: Sequence[str] | None = None
+        self, folder: Path, mock: ModelServer, models: Mapping[str, int], *, workers: Sequence[str] | None = None
     ) -> None:
         self._folder, self._mock, self._models = folder, mock, models
         self._first = tuple(models) if workers is None else tuple(workers)
@@ -112,7 +119,18 @@ class Fleet:
 
     async def _start(self) -> None:
         await self._ends.enter_async_context(self.valkey)
-        config = {
+        self._config = self._folder / "pointsman.yaml"
+        self._config.write_text(yaml.safe_dump(self._settings()))
+        self.producer = await self._ends.enter_async_context(AsyncProducer(self._config, redis=self.valkey.url))
+        # Together: what they need to start is mostly CPU, but not all.
+        router, *_ = await asyncio.gather(
+            self._worker("router", "route,join", ROUTER_CALLS, {}), *(self.start_worker(name) for name in self._first)
+        )
+        self.router = router
+
+    def _settings(self) -> dict[str, Any]:
+        """The configuration that all of its processes read."""
+        return {
             "models": {
                 name: {"provider": "openai", "model": "mock", "base_url": f"{self._mock.url}/v1", "capacity": capacity}
                 for name, capacity in self._models.items()
@@ -123,14 +141,6 @@ class Fleet:
             },
             "default_route": "rest",
         }
-        self._config = self._folder / "pointsman.yaml"
-        self._config.write_text(yaml.safe_dump(config))
-        self.producer = await self._ends.enter_async_context(AsyncProducer(self._config, redis=self.valkey.url))
-        # Together: what they need to start is mostly CPU, but not all.
-        router, *_ = await asyncio.gather(
-            self._worker("router", "route,join", ROUTER_CALLS, {}), *(self.start_worker(name) for name in self._first)
-        )
-        self.router = router
 
     async def start_worker(self, model: str, env: Mapping[str, str] | None = None) -> Child:
         child = await self._worker(f"worker-{model}", f"model.{model}", self._models[model], env or {})

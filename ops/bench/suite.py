@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ops.bench import calls, flight, growth, job, noop, publish
+from ops.bench import calls, decision, flight, growth, job, noop, publish, routing
 from ops.bench.command import Measure, measured
 from ops.bench.plot import draw
 from ops.bench.report import Report
@@ -26,6 +26,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "publish": (publish.measure, publish.FULL, publish.QUICK),
     "flight": (flight.measure, flight.FULL, flight.QUICK),
     "growth": (growth.measure, growth.FULL, growth.QUICK),
+    "decision": (decision.measure, decision.FULL, decision.QUICK),
+    "routing": (routing.measure, routing.FULL, routing.QUICK),
 }
 
 

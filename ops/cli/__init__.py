@@ -15,8 +15,22 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import batches, bench, configuration, doctor, explain, jobs, models, pools, routing, schedules, submit
+from ops.cli import (
+    batches,
+    bench,
+    configuration,
+    doctor,
+    explain,
+    jobs,
+    models,
+    pools,
+    profile,
+    routing,
+    schedules,
+    submit,
+)
 from ops.cli.command import AsJson, ConfigFile, StateDir, command, group
+from ops.cli.eval import app as evaluations
 from ops.cli.exits import Exit, exit_table
 from ops.cli.failures import Failure, debugging, describe, report
 
@@ -159,10 +173,12 @@ command(app, jobs.cancel)
 command(app, explain.explain)
 command(app, routing.route)
 command(app, models.models)
+command(app, profile.profile)
 command(app, doctor.doctor)
 command(app, version)
 app.add_typer(pools.app, name="pools")
 app.add_typer(batches.app, name="batch")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(configuration.app, name="config")
+app.add_typer(evaluations, name="eval")
 app.add_typer(bench.app, name="bench")

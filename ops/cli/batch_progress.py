@@ -38,5 +38,6 @@ class BatchProgress:
     ) -> None:
         self._bar.stop()
 
-    def show(self, ended: int) -> None:
-        self._bar.update(self._task, completed=ended)
+    def show(self, ended: int, jobs: int | None = None) -> None:
+        """`jobs` where their number has changed."""
+        self._bar.update(self._task, completed=ended, total=jobs)

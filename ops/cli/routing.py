@@ -11,6 +11,8 @@ import typer
 from ops.cli.command import AsJson
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tasks.classify.decision import Verdict
     from tasks.config import Config
     from tasks.job import Decision, Job
@@ -41,7 +43,8 @@ async def route(
 ) -> None:
     """Show where a text would go, without submitting it.
 
-    With Redis in reach the load of this moment counts; without, an idle fleet is assumed.
+    With Redis in reach the load of this moment counts; without, an idle fleet is assumed. No model is asked: where the
+    classifier is one, that is said.
 
         pointsman route "Why was I charged twice?"
     """
@@ -50,8 +53,10 @@ async def route(
     from ops.cli.inputs import read_text, values
     from ops.cli.render import note, print_json
     from tasks.accept import check
-    from tasks.classify.build import build_cascade
+    from tasks.classify.build import CACHE, build_cascade
+    from tasks.classify.decision import Facts, Verdict
     from tasks.job import parse_job
+    from tasks.queue.address import state_dir
 
     config = load_config()
     given = {
@@ -62,11 +67,14 @@ async def route(
     }
     job = parse_job({name: value for name, value in given.items() if value is not None})
     check(job, config)
-    verdict = build_cascade(config).classify(job.question)
+    cascade, facts = build_cascade(config, cache=state_dir() / CACHE), Facts(job.metadata)
+    said = cascade.consider(job.question, facts)
+    asks = None if isinstance(said, Verdict) else said.asker.model
+    verdict = said if isinstance(said, Verdict) else cascade.classify(job.question, facts)
     snapshot, live, remark = await _snapshot(config)
-    decision, turns = _decide(job, verdict, config, snapshot)
+    decision, turns = _decide(job, verdict, config, snapshot, _quality(job, verdict, config))
     if as_json:
-        print_json({**decision.model_dump(mode="json"), "turns": turns, "live": live})
+        print_json({**decision.model_dump(mode="json"), "turns": turns, "live": live, "asks": asks})
         return
     print_facts(
         [
@@ -79,21 +87,34 @@ async def route(
     )
     print()
     print_candidates(decision.candidates, chosen=turns)
+    if asks is not None:
+        note(f"model {asks!r} would be asked for the route first; what is shown holds where it knows none")
     if remark:
         note(remark)
 
 
-def _decide(job: Job, verdict: Verdict, config: Config, snapshot: Snapshot) -> tuple[Decision, list[str]]:
+def _quality(job: Job, verdict: Verdict, config: Config) -> Mapping[str, float]:
+    """What is predicted of the models, where the strategy asks for it."""
+    from tasks.routing.predicting import asks_for_prediction
+
+    if not asks_for_prediction(job, verdict.route, config):
+        return {}
+    from tasks.queue.address import state_dir
+    from tasks.routing.quality.build import CACHE, predictor_of
+
+    return predictor_of(config, cache=state_dir() / CACHE).predict(job.question)
+
+
+def _decide(
+    job: Job, verdict: Verdict, config: Config, snapshot: Snapshot, quality: Mapping[str, float]
+) -> tuple[Decision, list[str]]:
     """The decision, and every model it may fall on: a dry run takes no turn, so it doesn't know whose turn it is."""
-    from tasks.routing.choose import choose
+    from tasks.routing.choose import choose, pick
 
     turns: list[str] = []
     for turn in range(len(config.candidates(verdict.route)), 0, -1):
-        decision, ranking = choose(job, verdict, config, replace(snapshot, turn=turn))
-        best = ranking.preferences[0]
-        if not ranking.bound:
-            best = min(ranking.preferences, key=lambda wish: wish.score(snapshot.models[wish.model].load))
-        turns.append(best.model)
+        decision, ranking = choose(job, verdict, config, replace(snapshot, turn=turn), quality=quality)
+        turns.append(pick(ranking, snapshot))
     return decision.model_copy(update={"model": turns[-1]}), sorted(set(turns))
 
 

@@ -92,6 +92,7 @@ class SimulatedModels:
         self._models = {name: _Model(name, simulation) for name, simulation in models.items()}
         self._asked: dict[bytes, int] = {}
         self._started = int(time.time())
+        self._began = time.monotonic()
         self._serial = 0
         self._rest: ASGIApp = Starlette(
             routes=[
@@ -159,6 +160,11 @@ class SimulatedModels:
         delay = simulation.latency.draw(wait)
         if simulation.failure == "never":
             await _pause(None, receive)
+        if simulation.outages is not None and simulation.outages.hold(time.monotonic() - self._began):
+            model.errors += 1
+            await _pause(simulation.outages.after_s, receive)
+            await _send_error(send, simulation.error_status, "a simulated outage")
+            return
         if error < simulation.error_rate or simulation.failure != "none":
             model.errors += 1
             await _pause(delay, receive)

@@ -48,6 +48,16 @@ _HEADERS = {
 _PAGE = Template(files("producer.api").joinpath("console.html").read_text(encoding="utf-8"))
 
 
+#: What it means that a model is closed: nobody is sent there.
+_CLOSED = {
+    "breaker": "it is left alone after failures",
+    "budget": "its budget of the day is used up",
+    "dead": "its workers are gone",
+    "drained": "an operator has it take no new calls",
+    "held": "its provider asked for a pause",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """One model's workers at one moment; counts are calls."""
@@ -61,6 +71,8 @@ class Pool:
     #: Not admitted yet; such a call may wait for several models and is counted at each.
     waiting: int
     simulated: bool
+    #: Why nobody is sent there now; "" where it is open.
+    closed: str = ""
 
 
 class Console:
@@ -86,8 +98,9 @@ class Console:
         for (name, model), queued in zip(models.items(), depths, strict=True):
             load = snapshot.models[name]
             running = max(0, load.singles + load.parts - queued)
+            simulated = model.provider == "simulated"
             pools.append(
-                Pool(name, load.capacity, queued, running, load.waiting, simulated=model.provider == "simulated")
+                Pool(name, load.capacity, queued, running, load.waiting, simulated=simulated, closed=load.closed)
             )
         return pools
 
@@ -111,6 +124,8 @@ def draw(pools: Sequence[Pool] | None, config: Config, *, flower: str = "") -> s
 
 def _pool_row(pool: Pool) -> str:
     label = ' <span class="tag">simulated</span>' if pool.simulated else ""
+    if pool.closed:
+        label += f' <span class="tag" title="{_CLOSED.get(pool.closed, "")}">{escape(pool.closed)}</span>'
     share = min(100, round(100 * pool.running / pool.capacity)) if pool.capacity else 0
     figures: Mapping[str, int] = {"running": pool.running, "queued": pool.queued, "waiting": pool.waiting}
     cells = "".join(

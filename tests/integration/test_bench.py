@@ -17,6 +17,7 @@ CONTESTANTS = {
     "publish": {"ours", "celery"},
     "flight": {"ours"},
     "growth": {"5 in flight", "10 in flight", "30 queued", "90 queued"},
+    "routing": {"mixed: ours least_latency", "mixed: litellm least-busy"},
 }
 
 

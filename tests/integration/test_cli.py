@@ -288,7 +288,7 @@ def test_pools_are_scaled_and_reset(cli):
     assert (pools["slow"]["capacity"], pools["slow"]["configured"], pools["slow"]["workers"]) == (1, 2, [])
     assert cli("pools", "scale", "slow", "--reset", "--json").json["capacity"] == 2
     done = cli("pools")
-    assert done.out.splitlines()[2].split() == ["slow", "2", "0", "0", "0", "0"]
+    assert done.out.splitlines()[2].split() == ["slow", "2", "0", "0", "0", "0", "-"]
     assert "nobody works for slow" in done.err
 
 

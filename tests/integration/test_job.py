@@ -142,7 +142,7 @@ def _everything(redis, key):
             {"text": "x", "kind": "sections", "split": "pages"},
             "split: 'pages' is not known; allowed: headings, numbered",
         ),
-        ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: least_connections"),
+        ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: adaptive"),
         ({"text": "x", "webhook": "http://127.0.0.1/"}, "webhook: is not supported by this version"),
         ({"text": "x" * 9_000_000}, "text: the job has 9,000"),
         ({"text": "x", "colour": "red"}, "colour: is not a field of a job"),

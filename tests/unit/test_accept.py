@@ -39,7 +39,7 @@ CONFIG = Config.model_validate(
          "join: 'majority' does not go with kind 'sections'; allowed: concatenate"),
         ({"text": "x", "join": "majority"},
          "join: 'majority' does not go with kind 'single'; allowed: none: a single job has one part"),
-        ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: least_connections, round_"),
+        ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: adaptive, consis"),
         ({"text": "x", "webhook": "http://127.0.0.1/"}, "webhook: is not supported by this version; leave it out"),
         ({"text": "x", "response_schema": {"type": "objekt"}}, "response_schema: #/type breaks the rule"),
         ({"text": "x", "kind": "vote", "n": 3, "confidence": 0.95}, "confidence: is not supported"),

@@ -19,7 +19,7 @@ HEAVY_AT_FIRST = HEAVY | {"pydantic", "asyncio"}
 
 COMMANDS = [
     "up", "demo", "submit", "status", "result", "cancel", "explain", "route", "models", "doctor", "version",
-    "pools", "pools scale",
+    "pools", "pools scale", "profile", "eval prompts",
     "batch", "batch submit", "batch status", "batch results", "batch list",
     "schedule", "schedule list", "schedule run",
     "config", "config check", "config schema",

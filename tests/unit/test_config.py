@@ -88,7 +88,7 @@ def test_a_problem_is_told_with_file_line_field_and_what_is_allowed():
     [
         (SMALL.replace("[fast]", "[fast, slow]"), "p.yaml:4: routes.a.models[1]: 'slow' is not a model; allowed: fast"),
         (SMALL.replace("[fast]", "[fast], strategy: best"),
-         "p.yaml:4: routes.a.strategy: 'best' is not a strategy; allowed: least_connections, round_robin"),
+         "p.yaml:4: routes.a.strategy: 'best' is not a strategy; allowed: adaptive, consistent_hash"),
         (SMALL.replace("default_route: a", "default_route: b"),
          "p.yaml:5: default_route: 'b' is not a route; allowed: a"),
         (SMALL.replace("default_route: a", ""), "p.yaml:1: default_route: is missing"),

@@ -9,8 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 from ops.docs import commands, pages
+from ops.profiling.cases import Case
+from tasks.classify_config import Classification, ModelChoice, Thresholds
 from tasks.config import Breaker, Config, Hedge, KeyLimits, Limits, Model, Price, Profile, Route, Schedule
-from tasks.job import FINAL, Candidate, Decision, Job, JobState, Part, PartState, Result, Tried, Usage
+from tasks.job import FINAL, Candidate, Decision, Job, JobState, Move, Part, PartState, Result, Tried, Usage
+from tasks.profiles import ModelProfile
 from tasks.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,9 +26,12 @@ FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("job.md", "Result"): Result,
     ("job.md", "Part"): Part,
     ("job.md", "Tried"): Tried,
+    ("job.md", "Move"): Move,
     ("job.md", "Usage"): Usage,
     ("job.md", "Decision"): Decision,
     ("job.md", "Candidate"): Candidate,
+    ("profile.md", "A case"): Case,
+    ("profile.md", "The profile file"): ModelProfile,
     ("configuration.md", "The file"): Config,
     ("configuration.md", "A model"): Model,
     ("configuration.md", "A route"): Route,
@@ -37,6 +43,9 @@ FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("configuration.md", "profile"): Profile,
     ("configuration.md", "simulation"): Simulation,
     ("configuration.md", "limits"): Limits,
+    ("configuration.md", "classifier"): Classification,
+    ("configuration.md", "thresholds"): Thresholds,
+    ("configuration.md", "llm"): ModelChoice,
 }
 
 

@@ -1,0 +1,253 @@
+"""How well it is predicted which model is good enough: ours beside ridge and neighbours over TF-IDF, on the same folds.
+
+    python -m ops.bench.cost_quality ../shared/data/outcomes/mmlu.csv --seeds 3
+
+Five folds for each seed. Of two models the figure is APGR, of more the recovered share of the oracle's gap. What the
+parts of ours do alone is shown beside it. The interval is a paired bootstrap over questions, within their folds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tasks.classify.encoder import Encoder, encoder_named
+from tasks.errors import PointsmanError
+from tasks.routing.quality.curve import Curve, oracle_gap, share_curve
+from tasks.routing.quality.features import looks
+from tasks.routing.quality.outcomes import Outcomes, read_outcomes
+from tasks.routing.quality.predictor import QualityPredictor
+from tasks.routing.quality.trees import Trees
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Finding", "compare"]
+
+Floats: TypeAlias = "NDArray[np.float64]"
+#: What a contestant says: its name → the predictions for the texts of a fold.
+Predictions: TypeAlias = dict[str, "Floats"]
+
+OURS = "ours"
+WITH_ENCODER = "ours, with an encoder"
+FOLDS = 5
+#: Resamples of the bootstrap.
+RESAMPLES = 1_000
+#: Settings of the peers that are tried; each is a contestant of its own, so that the best counts in hindsight.
+PENALTIES = (1.0, 3.0, 10.0, 30.0)
+NEIGHBOURS = (50, 100, 200)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The figure of each contestant in each fold, and how far ours is above the best of the peers."""
+
+    figure: str
+    folds: Mapping[str, Sequence[float]]
+    peer: str
+    difference: float
+    #: Of the difference, 95 %.
+    interval: tuple[float, float]
+    #: Of ours and of the peer with two models: the share of the gap that is recovered at each percent of calls to the
+    #: strong one, mean over the folds.
+    curves: Mapping[str, Sequence[float]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "figure": self.figure,
+            "contestants": {
+                name: {"mean": fmean(values), "spread": pstdev(values), "folds": list(values)}
+                for name, values in self.folds.items()
+            },
+            "peer": self.peer,
+            "difference": self.difference,
+            "interval": list(self.interval),
+            "curves": {name: list(values) for name, values in self.curves.items()},
+        }
+
+    def lines(self) -> list[str]:
+        """For people: mean ± standard deviation over the folds."""
+        width = max(map(len, self.folds))
+        low, high = self.interval
+        return [
+            f"{self.figure}, mean ± deviation over {len(self.folds[OURS])} folds",
+            "",
+            *(f"  {name:<{width}}  {fmean(values):.3f} ± {pstdev(values):.3f}" for name, values in self.folds.items()),
+            "",
+            f"ours over {self.peer}: {self.difference:+.4f}, 95 % from {low:+.4f} to {high:+.4f}",
+        ]
+
+
+def compare(
+    outcomes: Outcomes, *, seeds: int, encoder: Encoder | None = None, say: Callable[[str], None] = lambda _: None
+) -> Finding:
+    """Five folds for each seed; every contestant sees the same."""
+    found: dict[str, list[float]] = {}
+    kept: list[tuple[Predictions, Floats]] = []
+    for number, (train, test) in enumerate(_folds(outcomes, seeds), 1):
+        said = _peers(train, test.prompts) | _ours(train, test.prompts, encoder)
+        for name, predicted in said.items():
+            found.setdefault(name, []).append(_figure(predicted, test.correct))
+        kept.append((said, test.correct))
+        say(f"fold {number} of {FOLDS * seeds}: ours {found[OURS][-1]:.3f}")
+    peers = [name for name in found if name.startswith("TF-IDF")]
+    peer = max(peers, key=lambda name: fmean(found[name]))
+    differences = _bootstrap([(said[OURS], said[peer], correct) for said, correct in kept])
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return Finding(
+        figure="APGR" if len(outcomes.models) == 2 else "recovered oracle gap",
+        folds=found,
+        peer=peer,
+        difference=fmean(found[OURS]) - fmean(found[peer]),
+        interval=(float(low), float(high)),
+        curves=_curves(kept, (OURS, peer)) if len(outcomes.models) == 2 else {},
+    )
+
+
+def _folds(outcomes: Outcomes, seeds: int) -> Iterator[tuple[Outcomes, Outcomes]]:
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(len(outcomes.prompts))
+        for fold in range(FOLDS):
+            test = np.sort(order[fold::FOLDS])
+            yield _rows(outcomes, np.setdiff1d(order, test)), _rows(outcomes, test)
+
+
+def _rows(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
+    prompts = tuple(outcomes.prompts[row] for row in rows)
+    return Outcomes(outcomes.source, prompts, outcomes.models, outcomes.correct[rows])
+
+
+def _figure(predicted: Floats, correct: Floats) -> float:
+    """APGR of two models, the recovered gap of more; 0 where a sample leaves no gap."""
+    if correct.shape[1] == 2:
+        return _curve(predicted, correct).apgr or 0.0
+    chosen = correct[np.arange(len(correct)), predicted.argmax(axis=1)]
+    return oracle_gap(chosen, correct) or 0.0
+
+
+def _curve(predicted: Floats, correct: Floats) -> Curve:
+    strong = int(correct.mean(axis=0).argmax())
+    weak = 1 - strong
+    return share_curve(predicted[:, strong] - predicted[:, weak], correct[:, weak], correct[:, strong])
+
+
+def _curves(folds: Sequence[tuple[Predictions, Floats]], names: Sequence[str]) -> dict[str, list[float]]:
+    shares = np.linspace(0, 1, 101)
+    found: dict[str, list[float]] = {}
+    for name in names:
+        recovered = []
+        for said, correct in folds:
+            curve = _curve(said[name], correct)
+            recovered.append((curve.accuracy_at(shares) - curve.weak) / (curve.strong - curve.weak or np.nan))
+        found[name] = [float(value) for value in np.nanmean(recovered, axis=0)]
+    return found
+
+
+def _bootstrap(folds: Sequence[tuple[Floats, Floats, Floats]]) -> Floats:
+    chance = np.random.default_rng(0)
+    found = np.zeros(RESAMPLES)
+    for at in range(RESAMPLES):
+        differences = []
+        for ours, peer, correct in folds:
+            drawn = chance.integers(len(correct), size=len(correct))
+            differences.append(_figure(ours[drawn], correct[drawn]) - _figure(peer[drawn], correct[drawn]))
+        found[at] = fmean(differences)
+    return found
+
+
+def _peers(train: Outcomes, prompts: Sequence[str]) -> Predictions:
+    """scikit-learn's, over words and pairs of words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import Ridge as Peer
+    from sklearn.neighbors import NearestNeighbors
+
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2))
+    known = vectorizer.fit_transform(train.prompts)
+    asked = vectorizer.transform(prompts)
+    said: Predictions = {}
+    for penalty in PENALTIES:
+        said[f"TF-IDF, ridge {penalty:g}"] = Peer(alpha=penalty).fit(known, train.correct).predict(asked)
+    nearest = NearestNeighbors(metric="cosine", algorithm="brute").fit(known)
+    order = nearest.kneighbors(asked, n_neighbors=min(max(NEIGHBOURS), len(train.prompts)), return_distance=False)
+    for count in NEIGHBOURS:
+        said[f"TF-IDF, {count} neighbours"] = train.correct[order[:, :count]].mean(axis=1)
+    return said
+
+
+def _ours(train: Outcomes, prompts: Sequence[str], encoder: Encoder | None) -> Predictions:
+    """The predictor, and what its parts do alone."""
+    fitted = QualityPredictor.fit(train)
+    parts, targets = fitted.parts, train.correct
+    seen, new = looks(train.prompts), looks(prompts)
+    asked = parts.terms.transform(prompts).astype(np.float64)
+    said: Predictions = {
+        "topic alone (ridge on LSA)": parts.topic.predict(asked),
+        "looks and topic alone (kernel)": parts.kernel.predict(parts.landmarks.likeness(new, asked)),
+        "looks alone (trees)": Trees.fit(seen, targets - targets.mean(axis=1, keepdims=True)).predict(new),
+        OURS: fitted.predict_all(prompts),
+    }
+    if encoder is not None:
+        said[WITH_ENCODER] = QualityPredictor.fit(train, encoder=encoder).predict_all(prompts)
+    return said
+
+
+class _Remembering:
+    """An encoder that is asked once for each text: every fold has most of them."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, Any] = {}
+        self.fingerprint = encoder.fingerprint
+
+    def prepare(self) -> None:
+        self._encoder.prepare()
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if new:
+            self._known.update(zip(new, self._encoder.encode(new), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.cost_quality", description=__doc__)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="graded answers, as for eval cost-quality")
+    parser.add_argument("--seeds", type=int, default=3, help="five folds for each (default: 3)")
+    parser.add_argument("--encoder", default="none", help="none, embed or a URL, as one more contestant")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--plot", type=Path, help="draw the curves of files with two models (.png or .svg)")
+    options = parser.parse_args(arguments)
+    found: dict[str, Finding] = {}
+    try:
+        encoder = encoder_named(options.encoder)
+        for file in options.files:
+            found[file.name] = compare(
+                read_outcomes(file),
+                seeds=max(1, options.seeds),
+                encoder=_Remembering(encoder) if encoder is not None else None,
+                say=lambda line: print(line, file=sys.stderr),
+            )
+    except PointsmanError as error:
+        print(f"cost_quality: {error}", file=sys.stderr)
+        return 1
+    if options.plot is not None:
+        from ops.bench.cost_quality_plot import draw_comparison
+
+        draw_comparison({name: finding.curves for name, finding in found.items()}, options.plot)
+    if options.json:
+        print(json.dumps({name: finding.as_json() for name, finding in found.items()}, indent=2))
+    else:
+        print("\n\n".join("\n".join([name, *finding.lines()]) for name, finding in found.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""One simulated model: its queue and its calls, how long they take, what was learned of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from ops.bench.scenarios import Models
+from ops.bench.simulation.breaker import Breaker
+from tasks.routing.live import Live, Told, observe
+from tasks.routing.snapshot import INFINITE, ModelLoad
+
+if TYPE_CHECKING:
+    from tasks.job import Tried
+    from tasks.routing.snapshot import Ranking
+
+__all__ = ["Call", "SimulatedModel"]
+
+#: As in `fleet.lua`: a model's queue holds this many times its capacity.
+AHEAD = 2
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One request on its way; times in seconds of the simulation."""
+
+    arrived: float
+    route: int
+    key: str
+    tokens: int | None = None
+    ranking: Ranking | None = None
+    waits_since: float = 0.0
+    admitted: float = 0.0
+    started: float = 0.0
+    probe: bool = False
+    tried: tuple[Tried, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class SimulatedModel:
+    """`place` is its number among all; `waiting` and `bound` count calls in the backlog, as `ModelLoad` has them."""
+
+    name: str
+    place: int
+    spec: Models
+    present: bool = True
+    running: int = 0
+    queue: deque[Call] = field(default_factory=deque)
+    waiting: int = 0
+    bound: int = 0
+    live: Live = field(default_factory=Live)
+    breaker: Breaker = field(default_factory=Breaker)
+    _minute: int = 0
+    _count: int = 0
+    _before: int = 0
+
+    @property
+    def pending(self) -> int:
+        return self.running + len(self.queue)
+
+    @property
+    def load(self) -> float:
+        return (self.running + len(self.queue)) / self.spec.capacity
+
+    def closed(self, now: float) -> str:
+        if not self.present:
+            return "drained"
+        return "breaker" if self.breaker.closed_to_calls(now) else ""
+
+    def has_room(self, now: float) -> bool:
+        if not self.present or self.running + len(self.queue) >= AHEAD * self.spec.capacity:
+            return False
+        # Half open, none may stand in its queue beside the probe.
+        return self.breaker.open_until is None or (self.breaker.lets_through(now) and not self.queue)
+
+    def seen(self, now: float) -> ModelLoad:
+        """The model in a snapshot."""
+        live = self.live
+        fault_s = now - live.fault_at if live.fault_at is not None else INFINITE
+        seen_s = now - live.latency_at if live.latency_s is not None else INFINITE
+        return ModelLoad(
+            capacity=self.spec.capacity,
+            singles=self.running + len(self.queue),
+            waiting=self.waiting,
+            bound=self.bound,
+            closed=self.closed(now),
+            latency_s=live.latency_s,
+            seen_s=min(seen_s, fault_s),
+            faults=live.faults,
+            fault_s=fault_s,
+            errors=live.errors,
+            queue_wait_s=live.queue_wait_s or 0.0,
+            token_s=live.token_s,
+            calls_per_s=self._lately(now) / 60,
+        )
+
+    def draw(self, call: Call, now: float, chance: Random) -> tuple[float, bool]:
+        """Seconds that a call which starts now takes, and whether it succeeds."""
+        spec = self.spec
+        if spec.outages is not None and spec.outages.hold(now):
+            return spec.outages.after_s, False
+        seconds = spec.latency.draw(chance.random()) + spec.per_token_s * (call.tokens or 0)
+        for slow in spec.slow:
+            if slow.since <= now and (slow.until is None or now < slow.until):
+                seconds *= slow.times
+        return seconds, not spec.error_rate or chance.random() >= spec.error_rate
+
+    def count(self, now: float) -> None:
+        """One more attempt, for those who look at how many there were lately."""
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._before = self._count if minute == self._minute + 1 else 0
+            self._minute, self._count = minute, 0
+        self._count += 1
+
+    def learn(self, call: Call, now: float, *, good: bool) -> float | None:
+        """An attempt has ended; returns until when the model is left alone, where that follows just now."""
+        told = Told(
+            "ok" if good else "fault",
+            now - call.started,
+            call.started - call.admitted,
+            call.tokens if good else None,
+        )
+        self.live = observe(self.live, told, now)
+        return self.breaker.end(now, good=good, probe=call.probe)
+
+    def _lately(self, now: float) -> float:
+        """Attempts of the last minute: as in `fleet.lua`, this minute's and the rest of the one before."""
+        age = int(now // 60) - self._minute
+        left = 1 - (now % 60) / 60
+        if age == 0:
+            return self._count + self._before * left
+        return self._count * left if age == 1 else 0.0

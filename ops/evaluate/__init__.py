@@ -1,0 +1,1 @@
+"""Evaluations that users and CI share: what `pointsman eval` runs."""
