@@ -45,10 +45,17 @@ local function capacity(model)
   return known
 end
 local function singles(model) return redis.call('ZCARD', prefix .. 'single:' .. model) end
+-- In flight are those whose lease is good: what a dead worker held is no load, even while nobody sweeps. (It still has
+-- its place in the queue, see has_room, until the sweeper has looked at it.) A call that stands in a queue for long has
+-- its lease renewed by the next sweep, for which it has this long (ms).
+local SWEEP = 1500
+local function flying(kind, model)
+  return redis.call('ZCOUNT', prefix .. kind .. ':' .. model, now - SWEEP, '+inf')
+end
 local function load(model)
   local room = capacity(model)
   if room == 0 then return math.huge end
-  return (singles(model) + redis.call('ZCARD', prefix .. 'part:' .. model)) / room
+  return (flying('single', model) + flying('part', model)) / room
 end
 
 -- Of a bucket as in limits.lua: how many calls of `size` may start within the horizon.
@@ -190,7 +197,7 @@ end
 
 -- Calls in a model's queue, running, or waiting for this one.
 local function pending(model)
-  local count = singles(model) + redis.call('ZCARD', prefix .. 'part:' .. model)
+  local count = flying('single', model) + flying('part', model)
   for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
     if lane == model or string.sub(lane, 1, #model + 1) == model .. '>' then
       count = count + redis.call('ZCARD', prefix .. 'lane:' .. lane)
@@ -456,7 +463,7 @@ function step.snapshot(turn)
       return age == 1 and math.floor((tonumber(current) or 0) * part + 0.5) or 0
     end
     for _, value in ipairs({
-      capacity(model), singles(model), redis.call('ZCARD', prefix .. 'part:' .. model), waiting, bound,
+      capacity(model), flying('single', model), flying('part', model), waiting, bound,
       gate(model).closed or '',
       did[1] or '', did[2] and now - did[2] or '', did[3] or '', did[4] and now - did[4] or '', did[5] or '',
       did[6] or '', did[7] or '', lately(did[9], did[11]), lately(did[10], did[12]),

@@ -112,7 +112,8 @@ def test_600_requests_a_minute_are_held_by_all_processes_together_and_used(runni
     came = sum(1 for at in times if at < times[0] + seconds)
     for job in jobs:
         running.producer.cancel(job.id)
-    assert 0.95 * allowed <= came <= 1.01 * allowed
+    # On a busy machine the first request may be late at the server: the stretch then begins late. `make soak` is exact.
+    assert 0.95 * allowed <= came <= 1.03 * allowed
     # Calls that wait for the rate are no attempts, and they don't stand in slots.
     done = [result for result in results(running, jobs) if result.state == "succeeded"]
     assert {result.parts[0].attempts for result in done} == {1}

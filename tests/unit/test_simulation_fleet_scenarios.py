@@ -14,6 +14,7 @@ from ops.bench.simulation.fleet import simulate
 from ops.embedded.simulated import create_app
 from tasks.errors import BadInput, ConfigError
 from tasks.simulation import Outages, Simulation
+from tests.harness import REPOSITORY
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -101,3 +102,11 @@ def test_what_a_simulated_server_is_told_of_a_slow_model_is_its_slow_latency():
     assert (told.latency.least, told.latency.mean) == (2.0, 4.0)
     with pytest.raises(ConfigError, match="changes with time"):
         simulation_of(Models(name="heals", slow=[Slow(times=2, until=5)]))
+
+
+def test_the_scenario_in_the_docs_is_one(tmp_path):
+    page = (REPOSITORY / "docs" / "reference" / "scenarios.md").read_text()
+    file = tmp_path / "shown.yaml"
+    file.write_text(page.partition("```yml\n")[2].partition("```")[0])
+    assert read(str(file)).requests == 5000
+    assert all(f"| `{name}`" in page for name in NAMED if name != "herd-late")
