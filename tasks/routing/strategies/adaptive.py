@@ -14,7 +14,9 @@ from tasks.routing.strategies.declare import strategy
 __all__ = ["Adaptive", "adaptive", "adapted"]
 
 #: Every model that is open gets at least this share of the calls: what is never asked can't show that it is well again.
-FLOOR = 0.01
+FLOOR = 0.002
+#: Seconds that the quickest model is taken to need.
+LEAST_S = 1e-6
 #: Seconds that count for a model of which nobody knows how long it takes, where nobody knows of any.
 FIRST_GUESS_S = 1.0
 
@@ -48,17 +50,17 @@ def adapted(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -
     and at least `FLOOR`. Weights move as the averages they are made of do: none jumps on one sample.
     """
     options = request.options_as(Adaptive)
-    models = snapshot.models
-    seen = [seconds for model in candidates if (seconds := models[model].latency_s) is not None]
+    latency, errors, queue_wait = options.latency, options.errors, options.queue_wait
+    loads = [snapshot.models[model] for model in candidates]
+    seen = [load.latency_s for load in loads if load.latency_s is not None]
     usual = median(seen) if seen else FIRST_GUESS_S
     raw = {}
-    for model in candidates:
-        load = models[model]
-        seconds = (load.latency_s if load.latency_s is not None else usual) + options.queue_wait * load.queue_wait_s
-        well = (1 - load.errors) ** options.errors * 0.5 ** min(load.faults, 20)
-        raw[model] = (
-            request.traits_of(model).weight * (load.capacity or 1) * well / max(seconds, 1e-6) ** options.latency
-        )
+    for model, load in zip(candidates, loads, strict=True):
+        seconds = (usual if load.latency_s is None else load.latency_s) + queue_wait * load.queue_wait_s
+        weight = request.traits_of(model).weight * (load.capacity or 1) / max(seconds, LEAST_S) ** latency
+        if load.errors or load.faults:
+            weight *= (1 - load.errors) ** errors * 0.5 ** min(load.faults, 20)
+        raw[model] = weight
     total = sum(raw.values())
     spare = 1 - FLOOR * len(candidates)
     if total <= 0 or spare <= 0:

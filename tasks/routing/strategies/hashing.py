@@ -37,12 +37,13 @@ def consistent_hash(request: Request, candidates: tuple[str, ...], snapshot: Sna
     if options.metadata is not None and not request.key_given:
         key = str(request.metadata.get(options.metadata, key))
     number = hashed(key)
-    ranked = []
-    for model in candidates:
-        slope, intercept = line(model)
-        share = ((slope * number + intercept) % PRIME + 0.5) / PRIME
-        ranked.append((-math.log(share) / request.traits_of(model).weight, model))
-    ranked.sort()
+    ranked = sorted(
+        [
+            (-math.log(((slope * number + intercept) % PRIME + 0.5) / PRIME) / request.traits_of(model).weight, model)
+            for model in candidates
+            for slope, intercept in [line(model)]
+        ]
+    )
     preferences = tuple([Preference(model, float(place)) for place, (_, model) in enumerate(ranked)])
     bound = f", unless it has {options.factor:g} times its share" if options.factor is not None else ""
     said = f"the key's hash falls to {ranked[0][1]}{bound}"

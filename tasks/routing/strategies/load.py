@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import repeat
+
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
 
-__all__ = ["least_connections", "power_of_two"]
+__all__ = ["LAST", "TINY", "least_connections", "power_of_two", "rotation"]
 
 #: A step between equals, below every difference that counts.
 TINY = 1e-9
@@ -14,15 +17,24 @@ TINY = 1e-9
 LAST = 1e6
 
 
+@lru_cache(maxsize=1024)
+def rotation(count: int, turn: int) -> tuple[float, ...]:
+    """What is added to the scores of `count` models so that equals take turns.
+
+    Without it an idle fleet would send everything to the first.
+    """
+    return tuple([((place - turn) % count) * TINY for place in range(count)])
+
+
 @strategy()
 def least_connections(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy
     """The fewest calls in flight over capacity."""
-    # Equal loads take turns: without this an idle fleet would send everything to the first.
-    count, turn = len(candidates), snapshot.turn
-    preferences = tuple(
-        [Preference(model, ((place - turn) % count) * TINY, 1.0) for place, model in enumerate(candidates)]
+    turns = rotation(len(candidates), snapshot.turn % len(candidates))
+    return Ranking(
+        tuple(map(Preference, candidates, turns, repeat(1.0))),
+        bound=False,
+        reason="the fewest calls in flight over capacity",
     )
-    return Ranking(preferences, bound=False, reason="the fewest calls in flight over capacity")
 
 
 @strategy()

@@ -7,6 +7,8 @@ failing, or slower than the route allows, is passed over until what is known of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from tasks.routing.conditions import holds, read_conditions
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.declare import strategy
+from tasks.routing.strategies.load import rotation
 
 if TYPE_CHECKING:
     from tasks.classify.condition import Condition
@@ -25,6 +28,8 @@ Metric: TypeAlias = Literal["speed", "accuracy", "creativity", "ethics", "cost"]
 
 #: Added to the score of a model that is no specialist here, and of one that is failing or slow.
 OTHER, PASSED_OVER = 100.0, 1000.0
+#: The score of a model that lacks a metric: after all that have it.
+UNKNOWN = 1.01
 #: Of equals the less loaded is taken; far below a point of any score.
 BY_LOAD = 1e-6
 #: Seconds for which what is known of a specialist is held against it.
@@ -86,19 +91,24 @@ def profile(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -
     """
     options = request.options_as(ProfileOptions)
     metrics = options.metrics(request.priority_metric)
-    total = sum(metrics.values())
-    scores = {}
-    for model in candidates:
-        known = request.traits_of(model).scores
-        found = [known[metric] * weight for metric, weight in metrics.items() if metric in known]
-        scores[model] = sum(found) / total if len(found) == len(metrics) else -1.0
+    scores = {model: _score(request.traits_of(model).scores, metrics) for model in candidates}
     said = " and ".join(metrics) if len(metrics) < 3 else f"{len(metrics)} metrics"
     return _ranked(
-        {model: (100 - score) / 100 for model, score in scores.items()},
+        scores,
         options,
         snapshot,
-        lambda best: f"the best in {said}: {best} with {scores[best]:.0f} of 100",
+        lambda best: f"the best in {said}: {best} with {100 - 100 * scores[best]:.0f} of 100",
     )
+
+
+def _score(known: Mapping[str, float], metrics: Mapping[str, float]) -> float:
+    """What the weighted mean of the metrics that count lacks to 100 points, as a share; more where one is not known."""
+    if len(metrics) == 1:
+        (metric,) = metrics
+        return 1 - known[metric] / 100 if metric in known else UNKNOWN
+    if not metrics.keys() <= known.keys():
+        return UNKNOWN
+    return 1 - sum([known[metric] * weight for metric, weight in metrics.items()]) / sum(metrics.values()) / 100
 
 
 class Specialist(BaseModel):
@@ -183,7 +193,8 @@ def cost_quality(request: Request, candidates: tuple[str, ...], snapshot: Snapsh
     The prediction comes from outcomes that were measured (``outcomes``); without them a model's accuracy counts.
     """
     options = request.options_as(CostQuality)
-    quality = {model: _quality(request, model) for model in candidates}
+    given = request.quality
+    quality = {model: given[model] if model in given else _accuracy(request, model) for model in candidates}
     costs = {model: request.traits_of(model).cost_usd for model in candidates}
     if options.tradeoff is not None:
         worth = {model: quality[model] - costs[model] / options.tradeoff for model in candidates}
@@ -209,12 +220,8 @@ def cost_quality(request: Request, candidates: tuple[str, ...], snapshot: Snapsh
     )
 
 
-def _quality(request: Request, model: str) -> float:
-    known = request.quality.get(model)
-    if known is not None:
-        return known
-    scores = request.traits_of(model).scores
-    return scores.get("accuracy", 50.0) / 100
+def _accuracy(request: Request, model: str) -> float:
+    return request.traits_of(model).scores.get("accuracy", 50.0) / 100
 
 
 def _ranked(
@@ -224,16 +231,19 @@ def _ranked(
     reason: Callable[[str], str],
 ) -> Ranking:
     """The lowest score first; what is failing or slow comes after all that is not."""
-    against = {model: options.against(snapshot.models[model]) for model in scores}
-    count, turn = len(scores), snapshot.turn
-    preferences = [
-        # Equals take turns.
-        Preference(model, score + (PASSED_OVER if against[model] else 0.0) + ((place - turn) % count) * 1e-9, BY_LOAD)
-        for place, (model, score) in enumerate(scores.items())
-    ]
-    preferences.sort(key=lambda wish: wish.base)
-    best = min(scores, key=scores.__getitem__)
-    said = reason(preferences[0].model)
-    if against[best] and preferences[0].model != best:
+    models, slow = snapshot.models, options.slow_s is not None
+    against = {
+        model: why
+        for model in scores
+        if (slow or (load := models[model]).closed or load.faults) and (why := options.against(models[model]))
+    }
+    turns = rotation(len(scores), snapshot.turn % len(scores))
+    bases = [score + tie for score, tie in zip(scores.values(), turns, strict=True)]
+    if against:
+        bases = [base + PASSED_OVER * (model in against) for base, model in zip(bases, scores, strict=True)]
+    preferences = sorted(map(Preference, scores, bases, repeat(BY_LOAD)), key=itemgetter(1))
+    best, first = min(scores, key=scores.__getitem__), preferences[0].model
+    said = reason(first)
+    if best in against and first != best:
         said += f" ({best} is passed over: {against[best]})"
     return Ranking(tuple(preferences), bound=not options.overflow, reason=said)
