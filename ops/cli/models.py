@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from ops.cli.command import AsJson
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tasks.config import Config, Model
     from tasks.ledger.limits import Gate
+    from tasks.routing.snapshot import ModelLoad
 
 __all__ = ["models"]
 
@@ -21,8 +24,9 @@ async def models(*, as_json: AsJson = False) -> None:
     """List the models, their prices and routes, and their limits.
 
     With Redis in reach breakers, calls in flight and the use of the last minute are shown, against the limits in force:
-    those of the configuration, or of the provider where it tells lower ones. `closed` says why nobody is sent to a
-    model now: drained, dead (its workers are gone), breaker, budget or held. Without Redis, what is configured.
+    those of the configuration, or of the provider where it tells lower ones. `latency` is what a call takes (a slow one
+    counts at once, quick ones by and by), `failed` the share of the latest attempts; `closed` says why nobody is sent
+    to a model now: drained, dead (its workers are gone), breaker, budget or held. Without Redis, what is configured.
 
         pointsman models --config pointsman.yaml
     """
@@ -30,7 +34,7 @@ async def models(*, as_json: AsJson = False) -> None:
     from ops.cli.render import note, print_json, print_table
 
     config = load_config()
-    gates, closed, remark = await _gates(config)
+    gates, loads, remark = await _gates(config)
     used = {name: [route for route, known in config.routes.items() if name in known.models] for name in config.models}
     if as_json:
         print_json(
@@ -48,7 +52,7 @@ async def models(*, as_json: AsJson = False) -> None:
                         "budget_usd_per_day": model.budget_usd_per_day,
                         "key": model.api_key_env,
                     },
-                    "now": {**asdict(gates[name]), "closed": closed[name] or None} if name in gates else None,
+                    "now": {**asdict(gates[name]), **_lately(loads[name])} if name in gates else None,
                 }
                 for name, model in config.models.items()
             ]
@@ -62,28 +66,29 @@ async def models(*, as_json: AsJson = False) -> None:
     print_table(head, rows, whole=("model", "provider"), right=("capacity", "$/M in, out"))
     if gates:
         print()
-        facts = ("model", "running", "requests/min", "tokens/min", "$ today", "breaker", "closed")
-        states = [(name, *_now(model, gates[name]), closed[name] or "-") for name, model in config.models.items()]
-        print_table(facts, states, whole=("model", "closed"), right=facts[1:5])
+        facts = ("model", "running", "requests/min", "tokens/min", "$ today", "latency", "failed", "breaker", "closed")
+        states = [(name, *_now(model, gates[name], loads[name])) for name, model in config.models.items()]
+        print_table(facts, states, whole=("model", "closed"), right=facts[1:7])
     if remark:
         note(remark)
 
 
-async def _gates(config: Config) -> tuple[dict[str, Gate], dict[str, str], str]:
-    """How the fleet stands with each model, and why it is closed; none, and why, where that can't be known."""
+async def _gates(config: Config) -> tuple[Mapping[str, Gate], Mapping[str, ModelLoad], str]:
+    """How the fleet stands with each model, and how it did lately; none, and why, where that can't be known."""
     from ops.cli.context import open_ledger
     from tasks.errors import PointsmanError
 
     try:
         async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:
             snapshot = await ledger.fleet.snapshot()
-            closed = {name: load.closed for name, load in snapshot.models.items()}
-            return await ledger.limits.gates(tuple(config.models)), closed, ""
+            return await ledger.limits.gates(tuple(config.models)), snapshot.models, ""
     except PointsmanError as error:
         return {}, {}, f"only what is configured is shown: {error}"
 
 
-def _now(model: Model, gate: Gate) -> tuple[str, ...]:
+def _now(model: Model, gate: Gate, load: ModelLoad) -> tuple[str, ...]:
+    from ops.cli.render import seconds
+
     breaker = gate.breaker
     if gate.breaker == "open":
         breaker += f" {gate.opens_in_s:.0f} s ({gate.why})"
@@ -94,8 +99,20 @@ def _now(model: Model, gate: Gate) -> tuple[str, ...]:
         _of(gate.requests, gate.rpm),
         _of(gate.tokens, gate.tpm),
         _of(round(gate.spent_usd, 4), model.budget_usd_per_day),
+        seconds(load.latency_s),
+        f"{load.errors:.0%}" if load.errors else "-",
         breaker,
+        load.closed or "-",
     )
+
+
+def _lately(load: ModelLoad) -> dict[str, float | str | None]:
+    return {
+        "closed": load.closed or None,
+        "latency_s": load.latency_s,
+        "errors": load.errors,
+        "queue_wait_s": load.queue_wait_s,
+    }
 
 
 def _of(used: float, most: float | None) -> str:

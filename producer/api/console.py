@@ -73,6 +73,10 @@ class Pool:
     simulated: bool
     #: Why nobody is sent there now; "" where it is open.
     closed: str = ""
+    #: Seconds that a call takes, peak-sensitive; None before the first.
+    latency_s: float | None = None
+    #: Share of the latest attempts that failed.
+    errors: float = 0.0
 
 
 class Console:
@@ -100,7 +104,17 @@ class Console:
             running = max(0, load.singles + load.parts - queued)
             simulated = model.provider == "simulated"
             pools.append(
-                Pool(name, load.capacity, queued, running, load.waiting, simulated=simulated, closed=load.closed)
+                Pool(
+                    name,
+                    load.capacity,
+                    queued,
+                    running,
+                    load.waiting,
+                    simulated=simulated,
+                    closed=load.closed,
+                    latency_s=load.latency_s,
+                    errors=load.errors,
+                )
             )
         return pools
 
@@ -138,12 +152,22 @@ def _pool_row(pool: Pool) -> str:
     return (
         f'<tr><th scope="row">{escape(pool.model)}{label}</th>'
         f'<td class="load"><span class="bar"><i style="width:{share}%"></i></span><span>{share}%</span></td>'
-        f'{cells}<td class="figure" data-name="capacity">{capacity}</td></tr>'
+        f'{cells}<td class="figure" data-name="capacity">{capacity}</td>{_lately(pool)}</tr>'
+    )
+
+
+def _lately(pool: Pool) -> str:
+    """How its latest calls went: seconds that one takes, and the share that failed."""
+    took, failed = pool.latency_s, round(100 * pool.errors)
+    latency = "–" if took is None else f"{1000 * took:.0f}&nbsp;ms" if took < 1 else f"{took:.1f}&nbsp;s"
+    return (
+        f'<td class="figure{" none" if took is None else ""}" data-name="latency">{latency}</td>'
+        f'<td class="figure{"" if failed else " none"}" data-name="errors">{failed}%</td>'
     )
 
 
 def _no_counts() -> str:
-    return '<tr><td colspan="6" class="missing">The counts come back when Redis does. Accepted jobs are kept.</td></tr>'
+    return '<tr><td colspan="8" class="missing">The counts come back when Redis does. Accepted jobs are kept.</td></tr>'
 
 
 def _route_row(name: str, description: str, strategy: str, models: Sequence[str], *, default: bool) -> str:
