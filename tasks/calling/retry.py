@@ -93,8 +93,8 @@ def decide(
     """Decide what follows `error`; `tried` (see `note`) holds the attempt that it ended.
 
     A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. A
-    call that is not `loyal` goes at once to those that were asked less often than the one that failed, and waits when
-    all were asked as often. The delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker,
+    call that is not `loyal` goes at once to those that were asked least often, and waits when all were asked as often
+    as the one that failed. The delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker,
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the
     provider asked for `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it
     are obeyed. Another model knows nothing of that: it is asked at once.
@@ -121,7 +121,9 @@ def decide(
     if loyal:
         moves = others if not same or isinstance(error, RateLimited | QuotaExhausted) else ()
     else:
-        moves = tuple(model for model in others if not same or _times(tried, model) < _times(tried, error.model))
+        least = min((_times(tried, model) for model in others), default=0)
+        fresh = not same or least < _times(tried, error.model)
+        moves = tuple(model for model in others if fresh and _times(tried, model) == least)
     if not same and not moves:
         return Fail(f"{error}; {_told(tried, bounds)}")
     delay = 0.0 if moves else _delay(error, tried, rng)

@@ -185,3 +185,43 @@ def test_what_was_tried_is_kept_in_the_order_of_the_last_word():
         Tried(model="b", throttled=1, error="rate_limited"),
         Tried(model="a", attempts=2, error=None),
     )
+
+
+# -- calls whose candidates are as good as one another ---------------------------------------------
+
+THREE = Bounds({"a": 3, "b": 3, "c": 3})
+
+
+def replicas(*tried, failed, error=Overloaded):
+    """What follows a failure of `failed` where each model was asked as often as `tried` says."""
+    known = tuple(Tried(model=model, attempts=times, error="overloaded") for model, times in tried)
+    return decide(error(failed, "no"), known, THREE, rng=Highest(), loyal=False)
+
+
+def test_a_call_that_failed_at_a_replica_is_asked_at_once_of_those_that_were_not_asked():
+    assert replicas(("a", 1), failed="a") == Retry(0.0, ("b", "c"))
+    assert replicas(("a", 1), ("b", 1), failed="b") == Retry(0.0, ("c",))
+
+
+def test_when_all_replicas_were_asked_as_often_the_call_waits_with_jitter_for_any():
+    decision = replicas(("a", 1), ("b", 1), ("c", 1), failed="c")
+    assert decision == Retry(0.5, ("a", "b", "c"))
+    assert replicas(("a", 2), ("b", 2), ("c", 2), failed="c") == Retry(1.0, ("a", "b", "c"))
+
+
+def test_a_replica_that_serves_nobody_is_left_for_those_that_were_asked_least():
+    assert replicas(("a", 1), ("b", 1), failed="b", error=Unauthorized) == Retry(0.0, ("c",))
+
+
+def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
+    tried, asked, failed = (), [], "a"
+    while True:
+        error = Overloaded(failed, "no")
+        asked.append(failed)
+        tried = note(tried, failed, error)
+        decision = decide(error, tried, THREE, rng=Highest(), loyal=False)
+        if isinstance(decision, Fail):
+            break
+        failed = decision.among[0]
+    assert {model: asked.count(model) for model in THREE.attempts} == {"a": 3, "b": 3, "c": 3}
+    assert [asked[place : place + 3].count("a") for place in (0, 3, 6)] == [1, 1, 1]
