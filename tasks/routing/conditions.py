@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.classify.condition import METADATA, WEEKDAYS, Condition, read_condition
+from tasks.classify.condition import METADATA, WEEKDAYS
+from tasks.classify.context import read_rule
 
 if TYPE_CHECKING:
+    from tasks.classify.condition import Condition
     from tasks.routing.snapshot import Request
 
 __all__ = ["holds", "read_conditions"]
 
 
-def read_conditions(when: Mapping[str, Any]) -> tuple[Condition, ...]:
+def read_conditions(when: Mapping[str, Any]) -> frozenset[Condition]:
     """Read what stands in a mapping, all of which must hold.
 
     Raises:
@@ -21,16 +23,10 @@ def read_conditions(when: Mapping[str, Any]) -> tuple[Condition, ...]:
     """
     if not when:
         raise ValueError("has no condition, so it would always hold; the default is for what no specialist takes")
-    found = []
-    for name, value in when.items():
-        try:
-            found.append(read_condition(name, value))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return tuple(found)
+    return read_rule("", when).conditions
 
 
-def holds(conditions: tuple[Condition, ...], request: Request) -> bool:
+def holds(conditions: frozenset[Condition], request: Request) -> bool:
     """Whether all hold for what is known of a job."""
     return all(condition.holds(_fact(condition.name, request)) for condition in conditions)
 

@@ -119,7 +119,7 @@ class Specialist(BaseModel):
     #: As a route's ``when``.
     when: Mapping[str, Any]
     models: tuple[str, ...] = Field(min_length=1)
-    _conditions: tuple[Condition, ...] = PrivateAttr(default=())
+    _conditions: frozenset[Condition] = PrivateAttr(default=frozenset())
 
     @field_validator("when")
     @classmethod
