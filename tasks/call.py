@@ -22,7 +22,7 @@ from celery.utils.log import get_task_logger
 from tasks import votes
 from tasks.calling.attempt import Attempt, Broke, give_back
 from tasks.calling.request import bounds_of
-from tasks.calling.retry import Retry, decide, unspent
+from tasks.calling.retry import Retry, decide, least_asked, unspent
 from tasks.calling.turn import Turn
 from tasks.classify.llm import asked_for
 from tasks.errors import ConfigError, PermanentModelError, Unreachable
@@ -190,8 +190,10 @@ async def _wait(ports: Ports, turn: Turn, refusal: Refusal) -> Done:
     seconds = 0.0
     if refusal.what in {"capacity", "key", "tpm"}:
         seconds = min(max(refusal.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
-    among = unspent(claim.tried, bounds) or (claim.model,)
-    return await _put_back(ports, turn, why, Retry(seconds, among), counts=False)
+    left = unspent(claim.tried, bounds) or (claim.model,)
+    among = left if is_loyal(claim.decision.strategy) else least_asked(claim.tried, left)
+    spare = tuple(model for model in left if model not in among)
+    return await _put_back(ports, turn, why, Retry(seconds, among, spare), counts=False)
 
 
 async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, counts: bool = True) -> Done:

@@ -19,7 +19,7 @@ from tasks.job import Tried
 if TYPE_CHECKING:
     import random
 
-__all__ = ["Bounds", "Fail", "Retry", "decide", "note", "unspent"]
+__all__ = ["Bounds", "Fail", "Retry", "decide", "least_asked", "note", "unspent"]
 
 #: Seconds: the ceiling of the first delay, doubled each attempt; about one short model call.
 BASE_S = 0.5
@@ -118,20 +118,27 @@ def decide(
         others = tuple(model for model in others if _larger(model, error.model, bounds.windows))
         left = others
     same = error.model in left
+    leaves = not same or isinstance(error, RateLimited | QuotaExhausted)
     if loyal:
-        moves = others if not same or isinstance(error, RateLimited | QuotaExhausted) else ()
+        moves = others if leaves else ()
     else:
-        least = min((_times(tried, model) for model in others), default=0)
-        fresh = not same or least < _times(tried, error.model)
-        moves = tuple(model for model in others if fresh and _times(tried, model) == least)
+        least = least_asked(tried, others)
+        leaves = leaves or any(_times(tried, model) < _times(tried, error.model) for model in least)
+        moves = least if leaves else ()
     if not same and not moves:
         return Fail(f"{error}; {_told(tried, bounds)}")
     delay = 0.0 if moves else _delay(error, tried, rng)
     if bounds.seconds is not None and delay >= bounds.seconds:
         return Fail(f"{error}; its time for retries is over ({_told(tried, bounds)})")
     if moves:
-        return Retry(0.0, moves)
+        return Retry(0.0, moves, tuple(model for model in others if model not in moves))
     return Retry(delay, (error.model,), others) if loyal else Retry(delay, left)
+
+
+def least_asked(tried: Sequence[Tried], models: Sequence[str]) -> tuple[str, ...]:
+    """Of `models` those that a part has asked least often."""
+    least = min((_times(tried, model) for model in models), default=0)
+    return tuple(model for model in models if _times(tried, model) == least)
 
 
 def _times(tried: Sequence[Tried], model: str) -> int:

@@ -200,7 +200,8 @@ def replicas(*tried, failed, error=Overloaded):
 
 def test_a_call_that_failed_at_a_replica_is_asked_at_once_of_those_that_were_not_asked():
     assert replicas(("a", 1), failed="a") == Retry(0.0, ("b", "c"))
-    assert replicas(("a", 1), ("b", 1), failed="b") == Retry(0.0, ("c",))
+    # Those that were asked come after it, for as long as it is closed.
+    assert replicas(("a", 1), ("b", 1), failed="b") == Retry(0.0, ("c",), ("a",))
 
 
 def test_when_all_replicas_were_asked_as_often_the_call_waits_with_jitter_for_any():
@@ -210,7 +211,7 @@ def test_when_all_replicas_were_asked_as_often_the_call_waits_with_jitter_for_an
 
 
 def test_a_replica_that_serves_nobody_is_left_for_those_that_were_asked_least():
-    assert replicas(("a", 1), ("b", 1), failed="b", error=Unauthorized) == Retry(0.0, ("c",))
+    assert replicas(("a", 1), ("b", 1), failed="b", error=Unauthorized) == Retry(0.0, ("c",), ("a",))
 
 
 def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
@@ -225,3 +226,10 @@ def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
         failed = decision.among[0]
     assert {model: asked.count(model) for model in THREE.attempts} == {"a": 3, "b": 3, "c": 3}
     assert [asked[place : place + 3].count("a") for place in (0, 3, 6)] == [1, 1, 1]
+
+
+def test_a_rate_limit_sends_a_call_to_another_replica_however_often_that_was_asked():
+    error = RateLimited("a", "slow down", retry_after=60)
+    tried = (Tried(model="b", attempts=1, error="overloaded"), Tried(model="a", throttled=1, error="rate_limited"))
+    bounds = Bounds({"a": 3, "b": 3})
+    assert decide(error, tried, bounds, rng=Highest(), loyal=False) == Retry(0.0, ("b",))
