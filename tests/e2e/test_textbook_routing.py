@@ -5,17 +5,13 @@ What is asserted is what a user reads of a job: the decision with its reason, an
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from tests.harness import REPOSITORY, fleet, wait_for
+from tests.harness import fleet, wait_for
+from tests.served import Server
 
 NAMES = ("gpt-4", "gemini", "claude")
 #: speed, accuracy, creativity and ethics of each, as the textbook has them.
@@ -39,7 +35,6 @@ ROUTES = {
     "shares": route("weighted_round_robin", weights={"gpt-4": 5, "gemini": 1, "claude": 1}),
     "pinned": route("consistent_hash", factor=None),
     "least": route("least_connections"),
-    "adaptive": route("adaptive"),
     "profile": route("profile"),
     **{f"by-{metric}": route("profile", priority=metric) for metric in BEST},
     "contexts": route(
@@ -94,46 +89,6 @@ STUDY = {
 }
 
 
-class Server:
-    """A simulated model on a port of its own, which may go away, and come back slower or as it was."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.name = name
-        self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port: int = free.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
-
-    def serve(self, *, latency: float) -> None:
-        self.stop()
-        self._starts += 1
-        models = self._folder / f"{self.name}-{self._starts}.json"
-        models.write_text(json.dumps({self.name: {"latency": latency}}))
-        ready = models.with_suffix(".ready")
-        command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(models), "--port", str(self._port)]
-        self._process = subprocess.Popen([*command, "--ready-file", str(ready)], cwd=REPOSITORY)
-        wait_for(ready.exists, f"start of {self.name}")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def __enter__(self) -> Self:
-        self.serve(latency=QUICK)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
 def ask(running, request):
     """A job from submit to its result; every one succeeds."""
     return finished(running, running.producer.submit(request))
@@ -156,13 +111,13 @@ def model_of(result):
 
 @pytest.fixture(scope="module")
 def gpt(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("gpt-4"), "gpt-4") as server:
+    with Server(tmp_path_factory.mktemp("gpt-4"), "gpt-4", latency=QUICK) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def gemini(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("gemini"), "gemini") as server:
+    with Server(tmp_path_factory.mktemp("gemini"), "gemini", latency=QUICK) as server:
         yield server
 
 
@@ -290,22 +245,6 @@ def _come_back(running):
 
 # -- what is done, and how long it takes, while it goes on ---------------------------------------------
 # Last, since what is learned here of gemini holds for a while.
-
-
-def test_adaptive_weights_give_a_model_less_and_less_once_it_is_slow(running, gemini):
-    def share():
-        results = ask_all(running, [{"text": f"task {number}", "route": "adaptive"} for number in range(45)])
-        return Counter(map(model_of, results))["gemini"]
-
-    wait_for(lambda: share() >= 8, "an even share of gemini")
-    gemini.serve(latency=1.0)
-    try:
-        wait_for(lambda: share() <= 3, "what is slow getting less")
-        reason = ask(running, {"text": "one more", "route": "adaptive"}).routing.reason
-        assert "drawn by weights of this moment" in reason
-        assert "gemini leads" not in reason
-    finally:
-        gemini.serve(latency=QUICK)
 
 
 def test_least_connections_avoids_the_model_that_is_busy(running, gemini):

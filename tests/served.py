@@ -1,0 +1,54 @@
+"""A simulated model that a test takes away, slows down and brings back."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from tests.harness import REPOSITORY, wait_for
+
+
+class Server:
+    """A simulated model on a port of its own, which may go away, and come back slower or as it was."""
+
+    def __init__(self, folder: Path, name: str, *, latency: float) -> None:
+        self._latency = latency
+        self.name = name
+        self._folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port: int = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def serve(self, *, latency: float) -> None:
+        """Serve it, anew where it was served before, with `latency` in seconds."""
+        self.stop()
+        self._starts += 1
+        models = self._folder / f"{self.name}-{self._starts}.json"
+        models.write_text(json.dumps({self.name: {"latency": latency}}))
+        ready = models.with_suffix(".ready")
+        command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(models), "--port", str(self._port)]
+        self._process = subprocess.Popen([*command, "--ready-file", str(ready)], cwd=REPOSITORY)
+        wait_for(ready.exists, f"start of {self.name}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.serve(latency=self._latency)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
