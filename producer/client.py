@@ -6,6 +6,7 @@ Other services use HTTP (`producer.api`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -134,18 +135,17 @@ class AsyncProducer:
     async def cancel(self, job_id: str) -> bool:
         """End a job as ``cancelled`` and stop its calls; False if it had ended already."""
         (standing,) = await self.ledger.jobs.standings([job_id])
-        word = await self.ledger.jobs.stop(job_id, "cancelled", "cancelled by the producer")
+        word = await self.ledger.cancel(job_id, "cancelled", "cancelled by the producer")
         if word == "gone" or standing is None:
             raise JobNotFound(job_id)
         if word == "final":
             return False
         if standing.n is None and self.config.classifier.llm is not None:
             await drop_question(self.ledger, job_id)
-        fleet = self.ledger.fleet
-        await fleet.cancel(job_id)
-        single = standing.kind == "single"
-        calls = [CallId(job_id, 0)] if single else [CallId.part(job_id, index) for index in range(standing.n or 0)]
-        await fleet.withdraw(calls)
+        if standing.parent is not None:
+            # Where this is lost the sweeper finds it.
+            with contextlib.suppress(Unreachable):
+                await self._publisher.settle([CallId.parse(standing.parent)])
         return True
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError
 
-from tasks import joins, split
 from tasks.classify.llm import LABEL
 from tasks.classify_config import context_rules
 from tasks.errors import BadInput, Unreachable
 from tasks.job import Job
+from tasks.parts.border import check_parts
+from tasks.prompts.render import check_prompt
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Accepted", "accept", "check"]
 
 KINDS = ("single", "sections", "vote")
-#: Joins that count ballots make no sense of sections, and the other way round.
-JOINS_OF = {"sections": ("concatenate",), "vote": ("majority",)}
-
 
 #: Seconds that the broker has to take route messages, beside 10 ms for each; then the sweeper sends them.
 PUBLISH_TIMEOUT = 5.0
@@ -54,25 +52,35 @@ def check(job: Job, config: Config, *, at: str = "") -> None:
         BadInput: naming the field (below `at`) and what is allowed there.
     """
     dot = f"{at}." if at else ""
-    _known(f"{dot}kind", job.kind, KINDS)
+    _known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
+    if job.kind in config.flows:
+        from tasks.workflow import check_workflow_job  # noqa: PLC0415 - with templates, which few configurations need
+
+        check_workflow_job(job, config, at=at)
     if job.fixed_route is not None:
-        _known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.routes)
+        _known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes)
     if job.fixed_model is not None:
-        _known(f"{dot}model", job.fixed_model, (*config.models, "auto", *(f"route:{name}" for name in config.routes)))
-    if job.split is not None and job.items is None:
-        _known(f"{dot}split", job.split, split.SPLITS)
-    if job.join is not None:
-        _known(f"{dot}join", job.join, joins.JOINS)
-        if job.join not in JOINS_OF.get(job.kind, ()):
-            allowed = ", ".join(JOINS_OF.get(job.kind, ())) or "none: a single job has one part"
-            raise BadInput(f"{dot}join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
+        routes = (f"route:{name}" for name in config.all_routes)
+        _known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
+    _check_routes(job, config, dot)
+    check_prompt(config, job.prompt or "", at=f"{dot}prompt")
+    check_parts(job, config, dot=dot, check=lambda child: check(child, config))
     _routable(job, config, dot)
     _classifiable(job, config, dot)
-    for field in ("webhook", "confidence"):
-        if getattr(job, field) is not None:
-            raise BadInput(f"{dot}{field}", "is not supported by this version", "leave it out")
+    if job.webhook is not None:
+        raise BadInput(f"{dot}webhook", "is not supported by this version", "leave it out")
+    if job.parent is not None:
+        raise BadInput(f"{dot}parent", "is set by Pointsman itself", "leave it out")
     _fits(job, config, dot)
     _checkable(job.response_schema, dot)
+
+
+def _check_routes(job: Job, config: Config, dot: str) -> None:
+    """Those that the job may be classified into."""
+    for place, route in enumerate(job.routes or ()):
+        _known(f"{dot}routes[{place}]", route, config.all_routes)
+    if job.routes is not None and (job.fixed_route is not None or job.fixed_model is not None):
+        raise BadInput(f"{dot}routes", "are for a job that is classified", "leave them out, or leave out route and model")
 
 
 def _routable(job: Job, config: Config, dot: str) -> None:
@@ -81,8 +89,8 @@ def _routable(job: Job, config: Config, dot: str) -> None:
         if job.strategy is not None:
             strategy_named(job.strategy)
         if (job.strategy is not None or job.priority_metric is not None) and job.fixed_model is None:
-            for route in (job.fixed_route,) if job.fixed_route is not None else config.routes:
-                check_metrics(config, route, job.strategy or config.routes[route].strategy, job.priority_metric)
+            for route in (job.fixed_route,) if job.fixed_route is not None else job.routes or config.routes:
+                check_metrics(config, route, job.strategy or config.all_routes[route].strategy, job.priority_metric)
     except BadInput as error:
         raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 
@@ -90,8 +98,8 @@ def _routable(job: Job, config: Config, dot: str) -> None:
 def _classifiable(job: Job, config: Config, dot: str) -> None:
     if LABEL in job.labels:
         raise BadInput(f"{dot}labels.{LABEL}", "marks jobs of Pointsman itself", "use another name")
-    if job.fixed_route is None and job.fixed_model is None:
-        context_rules(config).check(job.metadata, at=dot)
+    if job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
+        context_rules(config, job.routes).check(job.metadata, at=dot)
 
 
 def _checkable(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
@@ -137,7 +145,7 @@ def _unwritable(job: Job) -> str:
 
 def _largest(job: Job) -> str:
     sizes = {"text": len(job.text or ""), "prompt": len(job.prompt or "")}
-    sizes["items"] = sum(map(len, job.items or ()))
+    sizes["items"] = sum(len(item if isinstance(item, str) else item.text) for item in job.items or ())
     sizes["messages"] = sum(len(message.content) for message in job.messages or ())
     return max(sizes, key=lambda name: sizes[name])
 

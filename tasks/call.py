@@ -19,19 +19,19 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from celery.utils.log import get_task_logger
 
-from tasks import votes
 from tasks.calling.attempt import Attempt, Broke, give_back
 from tasks.calling.request import bounds_of
 from tasks.calling.retry import Retry, decide, least_asked, unspent
 from tasks.calling.turn import Turn
 from tasks.classify.llm import asked_for
-from tasks.errors import ConfigError, PermanentModelError, Unreachable
-from tasks.ledger import QUEUED_LEASE, Admitted, CallId, Claim, digest
+from tasks.errors import ConfigError, PermanentModelError, PromptError, Unreachable
+from tasks.ledger import QUEUED_LEASE, Admitted, CallId, Claim
 from tasks.ledger.limits import Refusal
 from tasks.ports import Ports, ports_of
 from tasks.queue.app import model_of_queue
 from tasks.routing.choose import again
 from tasks.routing.options import is_loyal
+from tasks.voting import ballot_for
 
 __all__ = ["call", "run_call"]
 
@@ -70,6 +70,8 @@ class Done:
     join: bool = False
     #: The job that waits for the end of this one, which asks for its route.
     asked_for: str | None = None
+    #: The part that this job is the work of, which has ended with it.
+    parent: str | None = None
 
 
 @shared_task(name="tasks.call", bind=True)
@@ -92,6 +94,8 @@ async def _run_and_publish(ports: Ports, name: CallId, *, at: str) -> Done:
             await ports.publisher.join(name.job)
         if done.asked_for is not None:
             await ports.publisher.route([(done.asked_for, "high")])
+        if done.parent is not None:
+            await ports.publisher.settle([CallId.parse(done.parent)])
     except Unreachable as error:
         # The part itself has ended; the sweeper sends what could not be sent.
         log.warning("after call %s: %s", name, error)
@@ -148,11 +152,8 @@ async def _ask(ports: Ports, turn: Turn) -> Done:
         this.uncancel()
         turn.tell(ports)
         return await _settle(ports, turn, None, error="cancelled")
-    except (ConfigError, KeyError) as problem:
-        # The configuration changed under the job, or this process lacks what it names: no attempt will mend that.
-        lacks = f"{problem} is no longer in the configuration" if isinstance(problem, KeyError) else str(problem)
-        why = f"can't be asked: {lacks}"
-        return await _settle(ports, turn, None, error=str(PermanentModelError(turn.claim.model, why)))
+    except (ConfigError, KeyError, PromptError) as problem:
+        return await _settle(ports, turn, None, error=_why_not(turn.claim.model, problem))
     if isinstance(ended, Refusal):
         return await _wait(ports, turn, ended)
     if isinstance(ended, Broke):
@@ -163,6 +164,14 @@ async def _ask(ports: Ports, turn: Turn) -> Done:
     ports.pace.saw(ended.grant.model, ended.latency_s)
     turn.tell(ports)
     return await _settle(ports, turn, ended)
+
+
+def _why_not(model: str, problem: ConfigError | KeyError | PromptError) -> str:
+    """The configuration changed under the job, or this process lacks what it names: no attempt will mend that."""
+    if isinstance(problem, PromptError):
+        return str(problem)
+    lacks = f"{problem} is no longer in the configuration" if isinstance(problem, KeyError) else str(problem)
+    return str(PermanentModelError(model, f"can't be asked: {lacks}"))
 
 
 async def _failed(ports: Ports, turn: Turn, ended: Attempt) -> Done:
@@ -227,8 +236,10 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
     name, claim = turn.name, turn.claim
     reply = answered.reply if answered is not None else None
     output = reply.text if reply is not None else None
-    # A blank answer abstains: it is no ballot.
-    ballot = votes.normalize(output) if claim.job.kind == "vote" and output is not None else ""
+    ballot, weight = "", 1.0
+    if claim.job.kind == "vote" and output is not None and not claim.own.bare:
+        voter = answered.grant.model if answered is not None else claim.model
+        ballot, weight = ballot_for(ports.config, claim.job, claim.decision.route, voter, output)
     record, reports = turn.record(answered, error), turn.reports(ports)
     outcome, admitted = await _keep_trying(
         lambda: ports.ledger.settle(
@@ -237,7 +248,8 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
             turn.owner,
             output=output,
             record=record,
-            ballot=digest(ballot) if ballot else "",
+            ballot=ballot,
+            weight=weight,
             reports=reports,
         )
     )
@@ -249,16 +261,24 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
         state = None
     else:
         state = "failed" if output is None else "succeeded"
-    return Done(state, admitted, join=early, asked_for=asked_for(claim.job) if outcome.word == "ended" else None)
+    ended = outcome.word == "ended"
+    return Done(
+        state,
+        admitted,
+        join=early,
+        asked_for=asked_for(claim.job) if ended else None,
+        parent=claim.job.parent.part if ended and claim.job.parent is not None else None,
+    )
 
 
 async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
     """End the whole job at its deadline: its other calls are dropped, too."""
-    await ports.ledger.jobs.stop(turn.name.job, "expired", why)
-    await ports.ledger.fleet.cancel(turn.name.job)
+    job = turn.claim.job
+    await ports.ledger.cancel(job.id, "expired", why)
     await give_back(ports, turn.reports(ports))
     admitted = await ports.ledger.free(turn.name, turn.claim.model)
-    return Done("cancelled", admitted, asked_for=asked_for(turn.claim.job))
+    parent = job.parent.part if job.parent is not None else None
+    return Done("cancelled", admitted, asked_for=asked_for(job), parent=parent)
 
 
 async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:

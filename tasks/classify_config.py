@@ -130,15 +130,20 @@ def known_zone(value: str) -> str:
     return value
 
 
-def context_rules(config: Config) -> ContextRules:
-    """The contextual rules of all routes, read once; without any where the classifier's order leaves them out."""
+def context_rules(config: Config, routes: tuple[str, ...] | None = None) -> ContextRules:
+    """The contextual rules of all routes that every job may fall into, or of `routes` alone.
+
+    There are none where the classifier's order leaves them out. Those of all are read once.
+    """
 
     def read() -> ContextRules:
-        routes = config.routes.items() if "context" in config.classifier.order else ()
-        rules = [read_rule(name, when) for name, route in routes for when in route.when]
+        known = config.routes if routes is None else {name: config.all_routes[name] for name in routes}
+        used = known.items() if "context" in config.classifier.order else ()
+        rules = [read_rule(name, when) for name, route in used for when in route.when]
         return ContextRules(rules, timezone=ZoneInfo(config.classifier.timezone))
 
-    return config.derived("context_rules", read)
+    # Which routes a job names is the producer's choice: what is kept for each choice would grow without bound.
+    return config.derived("context_rules", read) if routes is None else read()
 
 
 def remarks(config: Config) -> list[str]:

@@ -11,17 +11,22 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from tasks.classify_config import Classification, ModelChoice, Thresholds, When, known_zone, problems_of
+from tasks.classify_config import Classification, ModelChoice, Thresholds, known_zone, problems_of
 from tasks.errors import BadInput, ConfigError
+from tasks.library import Library
+from tasks.located import Loc, Located, Problem, mapping, not_one_of, problems_in, read_yaml
 from tasks.model_config import Breaker, Hedge, KeyLimits, Model, Price, Profile, Section
-from tasks.routing.options import options_problems, strategies
+from tasks.route_config import Route, route_problems
 from tasks.routing.traits import check_metrics, unmeasured
 from tasks.simulation import Simulation
+from tasks.workflow_file import PROMPTS, Named, Source
+
+if TYPE_CHECKING:
+    from tasks.workflow import Workflow
 
 __all__ = [
     "Breaker",
@@ -44,30 +49,6 @@ Derived = TypeVar("Derived")
 
 #: A name becomes part of a queue's name and of Redis keys.
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-
-DEFAULT_STRATEGY = "least_connections"
-
-
-class Route(Section):
-    """The class a job falls into, with its prompt and its candidate models."""
-
-    description: str = ""
-    keywords: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    when: When = ()
-    examples: tuple[str, ...] = ()
-    prompt: str | None = None
-    models: tuple[str, ...] = Field(min_length=1)
-    fallbacks: tuple[str, ...] = Field(default=(), description="models for when all others are closed, or failed")
-    strategy: str = DEFAULT_STRATEGY
-    options: Mapping[str, Any] = Field(default_factory=dict, description="what the strategy may be told")
-
-    @field_validator("keywords", "patterns", "examples")
-    @classmethod
-    def _no_blank(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not item.strip() for item in value):
-            raise ValueError("an entry is blank; leave it out")
-        return value
 
 
 class Schedule(Section):
@@ -117,10 +98,14 @@ class Config(Section):
     limits: Limits = Limits()
     profiles: Path | None = Field(default=None, description="scores that `pointsman profile` has measured")
     outcomes: Path | None = Field(default=None, description="which models answered well, for the strategy cost_quality")
+    prompts: Path | None = Field(default=None, description="a folder of prompts; by default prompts, if it is there")
+    workflows: Mapping[str, Named] = Field(default_factory=dict, description="where each is from: ready, or a folder")
     #: Where it was read, to resolve what is relative to it.
     folder: Path = Field(default=Path(), exclude=True)
     #: What `tasks.routing.traits` derives from it, once.
     _derived: dict[str, Any] = PrivateAttr(default_factory=dict)
+    #: Its prompts and workflows, read when it was.
+    _library: Library = PrivateAttr(default_factory=Library)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -131,8 +116,34 @@ class Config(Section):
             except BadInput as error:
                 problems.append((("routes", name, "strategy"), f"{error.problem}; {error.remedy}"))
         if problems:
-            raise _Located(problems)
+            raise Located(problems)
+        self._read_library()
         return self
+
+    def _read_library(self) -> None:
+        if not self.workflows and self.prompts is None and not (self.folder / PROMPTS).is_dir():
+            return
+        # Most configurations have none, and templates are slow to import.
+        from tasks.workflow_check import check_library  # noqa: PLC0415
+        from tasks.workflow_load import read_library  # noqa: PLC0415
+
+        self._library = read_library(self)
+        check_library(self)
+
+    @property
+    def library(self) -> Library:
+        """The prompts and the workflows, by name."""
+        return self._library
+
+    @property
+    def flows(self) -> Mapping[str, Workflow]:
+        """The workflows, as they were read."""
+        return self._library.workflows
+
+    @property
+    def all_routes(self) -> Mapping[str, Route]:
+        """Those that every job may fall into, then those of workflows."""
+        return self.derived("all routes", lambda: {**self.routes, **self._library.routes})
 
     def derived(self, name: str, make: Callable[[], Derived]) -> Derived:
         """What `make` returned for `name` at the first time: for what follows from the configuration alone."""
@@ -141,19 +152,8 @@ class Config(Section):
         return cast("Derived", self._derived[name])
 
     def candidates(self, route: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.routes[route].models, *self.routes[route].fallbacks)))
-
-
-#: Where a problem stands in the file, and what it is.
-Problem: TypeAlias = tuple[tuple[str | int, ...], str]
-
-
-class _Located(ValueError):
-    """Several problems, each with its place; pydantic passes it through as one error."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(text for _, text in problems))
+        known = self.all_routes[route]
+        return tuple(dict.fromkeys((*known.models, *known.fallbacks)))
 
 
 def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
@@ -161,9 +161,9 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
 
     Reads plain data, which may be wrong in any other way: these problems are told beside the others.
     """
-    models, routes = _mapping(data.get("models")), _mapping(data.get("routes"))
+    models, routes = mapping(data.get("models")), mapping(data.get("routes"))
     problems: list[Problem] = []
-    for part, names in (("models", models), ("routes", routes), ("schedules", _mapping(data.get("schedules")))):
+    for part, names in (("models", models), ("routes", routes), ("schedules", mapping(data.get("schedules")))):
         problems += [
             ((part, name), "a name is lower case letters, digits, '.', '_' and '-', at most 64")
             for name in names
@@ -172,37 +172,19 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
     if "auto" in models:
         problems.append((("models", "auto"), "auto is the word for a model that routing chooses; use another name"))
     for name, route in routes.items():
-        wanted, strategy = _mapping(route).get("models"), _mapping(route).get("strategy", DEFAULT_STRATEGY)
-        for field in ("models", "fallbacks"):
-            named = _mapping(route).get(field)
-            for index, model in enumerate(named if isinstance(named, list | tuple) else ()):
-                if isinstance(model, str) and model not in models:
-                    problems.append((("routes", name, field, index), _not_one_of(model, "model", models)))
-        if isinstance(strategy, str) and strategy not in strategies():
-            problems.append((("routes", name, "strategy"), _not_one_of(strategy, "strategy", strategies())))
-        elif isinstance(strategy, str) and isinstance(wanted, list | tuple):
-            given = _mapping(route).get("options")
-            problems += [(("routes", name, *loc), said) for loc, said in options_problems(strategy, given, wanted)]
-    envs = (_mapping(model).get("api_key_env") for model in models.values())
+        problems += [(("routes", name, *loc), told) for loc, told in route_problems(route, models)]
+    envs = (mapping(model).get("api_key_env") for model in models.values())
     named = {env for env in envs if isinstance(env, str)}
     problems += [
         (("keys", key), f"no model names it as api_key_env; those that are named: {', '.join(sorted(named)) or 'none'}")
-        for key in _mapping(data.get("keys"))
+        for key in mapping(data.get("keys"))
         if key not in named
     ]
     problems += problems_of(data)
     default = data.get("default_route")
     if isinstance(default, str) and default not in routes:
-        problems.append((("default_route",), _not_one_of(default, "route", routes)))
+        problems.append((("default_route",), not_one_of(default, "route", routes)))
     return problems
-
-
-def _mapping(value: Any) -> Mapping[Any, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _not_one_of(name: str, what: str, known: Any) -> str:
-    return f"{name!r} is not a {what}; allowed: {', '.join(sorted(map(str, known))) or 'none is configured'}"
 
 
 def load(path: Path | str) -> Config:
@@ -225,110 +207,39 @@ def load(path: Path | str) -> Config:
 
 def parse(text: str, *, source: str = "<configuration>", folder: Path = Path()) -> Config:
     """Check the text of a configuration; `source` starts each line of the error."""
-    lines: dict[tuple[str | int, ...], int] = {}
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{source}:1: must be a mapping with models, routes and default_route")
-        twice = _read_lines(root, (), lines)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-99-99 is a ValueError
-        raise ConfigError(f"{source}:1: not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ConfigError(f"{source}:1: nested too deeply, or an alias that holds itself") from None
-    problems = [(loc, "stands twice") for loc in twice]
+    written = read_yaml(text, source=source, needs="models, routes and default_route")
+    data = {**written.data}
+    problems: list[Problem] = [(loc, "stands twice") for loc in written.twice]
     if "folder" in data:
         problems.append((("folder",), _no_field(())))
     try:
         config = Config.model_validate(data | {"folder": folder})
     except ValidationError as error:
-        problems += _problems(error)
+        problems += problems_in(error, _fields)
         # Where fields are wrong pydantic does not get as far as comparing the names.
         problems += [problem for problem in _disagreements(data) if problem not in problems]
     if problems:
-        told = sorted((_line(loc, lines), _dotted(loc) or "configuration", text) for loc, text in problems)
-        raise ConfigError("\n".join(f"{source}:{line}: {field}: {text}" for line, field, text in told))
+        raise ConfigError(written.told(problems, whole="configuration"))
     return config
 
 
-def _read_lines(
-    node: yaml.Node, loc: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]
-) -> list[tuple[str | int, ...]]:
-    """Fill `lines` with the line of every value, of a key that stands twice the last; return such keys."""
-    twice: list[tuple[str | int, ...]] = []
-    lines.setdefault(loc, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                twice.append((*loc, name))
-            seen.add(name)
-            lines[*loc, name] = key.start_mark.line + 1
-            twice += _read_lines(value, (*loc, name), lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            twice += _read_lines(value, (*loc, index), lines)
-    return twice
-
-
-def _problems(error: ValidationError) -> list[Problem]:
-    found: list[Problem] = []
-    for item in error.errors(include_url=False, include_input=False):
-        located = item.get("ctx", {}).get("error")
-        if isinstance(located, _Located):
-            found += located.problems
-            continue
-        loc = tuple(step for step in item["loc"] if step != "[key]")
-        text = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            text = _no_field(loc[:-1])
-        elif item["type"] == "missing":
-            text = "is missing"
-        elif item["type"] == "model_type":
-            text = f"must be a mapping with some of {_fields(loc)}"
-        elif item["type"] in {"dict_type", "mapping_type"}:
-            text = "must be a mapping"
-        elif item["type"] == "tuple_type":
-            text = "must be a list"
-        elif item["type"] == "string_pattern_mismatch" and loc[-1] == "api_version":
-            text = "must be a date, for example 2023-06-01"
-        found.append((loc, text))
-    return found
-
-
-def _no_field(loc: tuple[str | int, ...]) -> str:
+def _no_field(loc: Loc) -> str:
     """What is told of a field that the section at `loc` doesn't have."""
     return f"is not a field here; allowed: {_fields(loc)}"
 
 
-def _fields(loc: tuple[str | int, ...]) -> str:
+def _fields(loc: Loc) -> str:
     """What the section at `loc` may hold."""
     table: Mapping[str, type[BaseModel]] = {
         "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
         "price": Price, "profile": Profile, "simulation": Simulation, "breaker": Breaker, "hedge": Hedge,
         "keys": KeyLimits, "classifier": Classification, "thresholds": Thresholds, "llm": ModelChoice,
+        "workflows": Source,
     }  # fmt: skip
     # The second step is a name that somebody chose, such as a route called "price".
     steps = [str(step) for place, step in enumerate(loc) if place != 1 or loc[0] == "classifier"]
     named = next((table[step] for step in reversed(steps) if step in table), Config)
     return ", ".join(name for name in named.model_fields if name != "folder")
-
-
-def _line(loc: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> int:
-    while loc and loc not in lines:
-        loc = loc[:-1]
-    return lines.get(loc, 1)
-
-
-def _dotted(loc: tuple[str | int, ...]) -> str:
-    text = ""
-    for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".")
 
 
 def json_schema() -> dict[str, Any]:

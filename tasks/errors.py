@@ -7,6 +7,7 @@
     ├── ConfigError            the operator's mistake: names file, line, field and the allowed values
     ├── Unreachable            Redis did not answer within the bound
     ├── EncoderFailed          no vectors came from the classifier's encoder: it abstains
+    ├── PromptError            a prompt's file is not there, or can't be filled in for this job
     ├── JoinError              the parts are there, but they make no answer
     └── ModelError             one attempt at a model failed; whether to try again is its type
         ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, SchemaMismatch
@@ -39,6 +40,7 @@ __all__ = [
     "Overloaded",
     "PermanentModelError",
     "PointsmanError",
+    "PromptError",
     "QuotaExhausted",
     "RateLimited",
     "RetryableModelError",
@@ -87,6 +89,12 @@ class EncoderFailed(PointsmanError):
     """No vectors came: the endpoint is away, refuses, or answers with something else. Trying later may help."""
 
     code = "encoder_failed"
+
+
+class PromptError(PointsmanError):
+    """A prompt can't be filled in: it needs metadata that the job lacks, or this worker hasn't got its file."""
+
+    code = "prompt_failed"
 
 
 class JoinError(PointsmanError):

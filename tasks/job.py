@@ -21,14 +21,18 @@ __all__ = [
     "SCHEMA_VERSION",
     "Candidate",
     "Decision",
+    "File",
+    "Item",
     "Job",
     "JobState",
     "Message",
+    "Parent",
     "Part",
     "PartState",
     "Result",
     "Tried",
     "Usage",
+    "Variety",
     "new_id",
     "parse_job",
     "ulid",
@@ -72,6 +76,42 @@ class Message(_Value):
     content: str
 
 
+class Item(_Value):
+    """One section that a producer cut itself. What it says of its own goes before what the job says."""
+
+    text: str
+    title: str = Field(default="", max_length=200)
+    prompt: str | None = None
+    #: With one of these the section is a job of its own, which is routed for itself.
+    route: str | None = None
+    model: str | None = None
+    response_schema: Mapping[str, JsonValue] | None = None
+
+
+class File(_Value):
+    """A document to work on. It is read where the job is accepted; what is kept is its text."""
+
+    #: Its ending says what it is: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl.
+    name: str = Field(min_length=1, max_length=255)
+    #: Its bytes in base64.
+    data: str = Field(min_length=1)
+
+
+class Parent(_Value):
+    """The part (``JOB.INDEX.WAVE``) that a job is the work of, and how many jobs there are above it."""
+
+    part: str
+    depth: int = Field(ge=1)
+
+
+class Variety(_Value):
+    """What the votes of one job differ in, by turns: for models that refuse a temperature."""
+
+    prompts: tuple[str, ...] = Field(default=(), max_length=100)
+    models: tuple[str, ...] = Field(default=(), max_length=100)
+    seeds: tuple[int, ...] = Field(default=(), max_length=1000)
+
+
 class Job(_Value):
     """What a producer submits. `id` is ours unless given; everything else is the producer's word."""
 
@@ -81,12 +121,22 @@ class Job(_Value):
 
     text: str | None = None
     messages: tuple[Message, ...] | None = None
-    items: tuple[str, ...] | None = None
+    items: tuple[str | Item, ...] | None = None
+    files: tuple[File, ...] | None = Field(default=None, min_length=1, max_length=1000)
+    #: A text, or ``file:NAME``: a prompt of the configuration.
     prompt: str | None = None
 
     split: str | None = None
+    split_options: Mapping[str, JsonValue] = Field(default_factory=dict)
+    #: What each section is a job of its own with: the fields of a job without its input.
+    each: Mapping[str, JsonValue] | None = None
     join: str | None = None
+    join_options: Mapping[str, JsonValue] = Field(default_factory=dict)
+    #: Who answers what the join, or a split by a model, asks: ``auto`` (who the parts go to), a model, or a
+    #: ``route:NAME``.
+    join_model: str = "auto"
     n: int | None = Field(default=None, ge=1, le=1000)
+    variety: Variety | None = None
     policy: Literal["fail", "partial", "quorum"] = "fail"
     quorum: int | None = Field(default=None, ge=1)
     early_stop: Literal["exact", "off"] = "exact"
@@ -94,6 +144,8 @@ class Job(_Value):
     prefer: Literal["cost", "latency"] = "latency"
 
     route: str | None = None
+    #: The routes that it may be classified into, of all; the first is its default.
+    routes: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=1000)
     model: str = "auto"
     strategy: str | None = None
     priority_metric: Literal["speed", "accuracy", "creativity", "ethics", "cost"] | None = None
@@ -110,6 +162,8 @@ class Job(_Value):
     metadata: Mapping[str, JsonValue] = Field(default_factory=dict)
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=255)
     webhook: str | None = None
+    #: Whose work this job is. Pointsman's own; producers can't set it.
+    parent: Parent | None = None
     budget_usd: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
 
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -126,10 +180,10 @@ class Job(_Value):
 
     @model_validator(mode="after")
     def _shape(self) -> Self:
-        given = [name for name in ("text", "messages", "items") if getattr(self, name) is not None]
+        given = [name for name in ("text", "messages", "items", "files") if getattr(self, name) is not None]
         if len(given) != 1:
             said = " and ".join(given) or "none"
-            raise BadInput("text", f"exactly one of text, messages and items is needed, got {said}")
+            raise BadInput("text", f"exactly one of text, messages, items and files is needed, got {said}")
         if self.text is not None and not self.text.strip():
             raise BadInput("text", "is empty", "send the text that the model shall work on")
         if self.messages is not None and not any(message.content.strip() for message in self.messages):
@@ -138,7 +192,7 @@ class Job(_Value):
             if not self.items:
                 raise BadInput("items", "is empty", "send at least one item")
             for index, item in enumerate(self.items):
-                if not item.strip():
+                if not (item if isinstance(item, str) else item.text).strip():
                     raise BadInput(f"items[{index}]", "is empty", "leave it out, or send its text")
         self._check_kind()
         self._check_policy()
@@ -152,12 +206,16 @@ class Job(_Value):
                 raise BadInput("split", "is needed to cut a text into sections", "name a split, or send items")
             if self.items is not None and self.split not in {None, "list"}:
                 raise BadInput("split", "goes with text; items are cut already", "leave split out")
+        elif self.each is not None:
+            raise BadInput("each", f"does not go with kind {self.kind!r}", 'use "kind": "sections"')
         elif self.kind in {"single", "vote"} and self.items is not None:
             raise BadInput("items", f"do not go with kind {self.kind!r}", 'use "kind": "sections"')
         if self.kind == "vote" and self.n is None:
             raise BadInput("n", "is needed: how many votes", 'for example "n": 5')
         if self.kind != "vote" and self.n is not None:
-            raise BadInput("n", "goes with votes alone", 'use "kind": "vote"')
+            raise BadInput("n", "goes with votes alone", 'use "kind": "vote", or "each" for sections that are voted on')
+        if self.kind != "vote" and self.variety is not None:
+            raise BadInput("variety", "goes with votes alone", 'use "kind": "vote"')
 
     def _check_policy(self) -> None:
         if self.policy == "quorum" and self.quorum is None:
@@ -186,7 +244,9 @@ class Job(_Value):
         if self.messages:
             users = [message.content for message in self.messages if message.role == "user"]
             return users[-1] if users else self.messages[-1].content
-        return self.items[0] if self.items else ""
+        if not self.items:
+            return ""
+        return self.items[0] if isinstance(self.items[0], str) else self.items[0].text
 
 
 class Usage(_Value):
@@ -256,6 +316,13 @@ class Part(_Value):
     index: int
     state: PartState
     title: str = ""
+    #: What it is for: "" for a section, a vote or a single call, ``plan`` where a model proposes the sections,
+    #: ``join`` for what the join asks.
+    role: str = ""
+    #: The job that is its work, where it is no call of its own.
+    job: str | None = None
+    #: Hash of the prompt that it was asked with, before anything was filled in.
+    prompt_version: str | None = None
     model: str | None = None
     simulated: bool = False
     output: str | None = None

@@ -1,68 +1,85 @@
-"""Step 5: the chord's callback. Joins what the parts wrote, once, whoever triggers it."""
+"""Step 5: the chord's callback. Joins what the parts wrote, once, whoever triggers it.
+
+A join may ask models: then it plans more parts, and is done again with their answers.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
-from tasks import joins
+from tasks import workflow
+from tasks.children import steps_done
 from tasks.errors import PointsmanError, Unreachable
-from tasks.job import Result
-from tasks.ledger import WAVE
+from tasks.fanout import publish_wave
+from tasks.joins import Answer, Ask, Joined, Missing, Piece, Work, check_policy, join_named, join_options
+from tasks.ledger import PartInput
+from tasks.parts.proposal import proposed
+from tasks.parts.slice import Slice
+from tasks.planning import plan_questions, plan_slices, window_of
 from tasks.ports import Ports, ports_of
+from tasks.settle import told_parent
+from tasks.voting import decided_early, join_of, weights_for
 
-__all__ = ["DEFAULT_JOINS", "join"]
+if TYPE_CHECKING:
+    from tasks.job import Decision, Job
+    from tasks.ledger import End, Progress
+    from tasks.planning import Planned
+
+__all__ = ["join"]
 
 log = get_task_logger(__name__)
 
-#: The join of a kind that names none.
-DEFAULT_JOINS = {"sections": "concatenate", "vote": "majority"}
+#: Rounds of questions that a join may ask: a tree over 100,000 parts, two by two, has 17.
+MOST_ROUNDS = 64
 
 
 @shared_task(name="tasks.join", bind=True)
-async def join(self: Any, job_id: str, wave: int = 0) -> None:
+async def join(self: Any, job_id: str, wave: int = 0) -> None:  # noqa: ARG001 - tells the messages of waves apart
     """Join a job whose parts are there, or have its next wave sent. Safe to repeat and to run twice at once."""
     ports = ports_of(self.app)
-    await _join_and_publish(ports, job_id, wave)
+    await join_job(ports, job_id)
 
 
-async def _join_and_publish(ports: Ports, job_id: str, wave: int) -> None:
-    if await join_job(ports, job_id, wave) == "next wave":
-        await ports.publisher.fanout(job_id, wave=wave + 1)
-
-
-async def join_job(ports: Ports, job_id: str, wave: int) -> str:
-    """``joined``, ``next wave``, or the ledger's word for why there was nothing to do."""
+async def join_job(ports: Ports, job_id: str) -> str:
+    """``joined``, ``asked``, ``next wave``, or the ledger's word for why there was nothing to do."""
     jobs = ports.ledger.jobs
-    word = await jobs.join(job_id)
-    if word == "wait":
-        (standing,) = await jobs.standings([job_id])
-        return "next wave" if standing is not None and (wave + 1) * WAVE < (standing.n or 0) else "wait"
-    if word == "poison":
-        await jobs.stop(job_id, "failed", "the join was started several times and never came to an end")
-    if word != "go":
-        return word
-    await _conclude(ports, job_id)
-    return "joined"
+    gate = await jobs.join(job_id)
+    if gate.wave_ended:
+        known = await jobs.read(job_id)
+        if known is None:
+            return "gone"
+        if not await decided_early(ports, known[0], await jobs.progress(job_id)):
+            await ports.publisher.fanout(job_id, wave=gate.waves)
+            return "next wave"
+        gate = await jobs.join(job_id, decided=True)
+    if gate.word == "poison":
+        await ports.ledger.cancel(job_id, "failed", "the join was started several times and never came to an end")
+        if (known := await jobs.read(job_id)) is not None:
+            await told_parent(ports, known[0])
+    if gate.word != "go":
+        return gate.word
+    return await _go(ports, job_id)
 
 
-async def _conclude(ports: Ports, job_id: str) -> None:
+async def _go(ports: Ports, job_id: str) -> str:
     jobs = ports.ledger.jobs
-    known, result = await jobs.read(job_id), await jobs.result(job_id)
-    if known is None or result is None:
-        return
-    job = known[0]
+    known = await jobs.read(job_id)
+    if known is None:
+        return "gone"
+    job, _, decided = known
+    assert decided is not None  # it has parts, so it was planned
+    progress = await jobs.progress(job_id)
     try:
-        reason = joins.check_policy(
-            job.policy, job.quorum, sum(part.state == "succeeded" for part in result.parts), result.parts_failed
-        )
-        if reason is not None:
-            await jobs.conclude(job_id, "failed", error=f"{reason}{_first_failure(result)}")
-        else:
-            joined = joins.join(job.join or DEFAULT_JOINS[job.kind], *_sorted_out(result))
-            await jobs.conclude(job_id, "succeeded", output=joined.output, details=joined.details)
+        came = await _come_to(ports, job, decided, progress)
+        if not isinstance(came, Joined):
+            if came is not None:
+                await publish_wave(ports, job, *came)
+            return "asked"
+        await jobs.conclude(job_id, "succeeded", output=came.output, details=came.details)
     except Unreachable:
         raise  # the sweeper has it joined again
     except PointsmanError as error:
@@ -70,25 +87,84 @@ async def _conclude(ports: Ports, job_id: str) -> None:
     except Exception as error:
         log.exception("join of %s failed", job_id)
         await jobs.conclude(job_id, "failed", error=f"the join failed: {type(error).__name__}")
-    if any(part.state == "running" for part in result.parts):
+    if progress.left:
         # It was decided early: nobody will read what the other calls would say.
-        await ports.ledger.fleet.cancel(job_id)
+        (standing,) = await jobs.standings([job_id])
+        await ports.ledger.drop_calls(job_id, standing)
+    await told_parent(ports, job)
+    return "joined"
 
 
-def _sorted_out(result: Result) -> tuple[list[joins.Piece], list[joins.Missing]]:
+async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress) -> Joined | Planned | None:
+    """The answer of a job, or the parts that were planned to find it; None where another did that.
+
+    Raises:
+        PointsmanError: why there is no answer.
+    """
+    if progress.stages and progress.stages[-1].role == "plan":
+        return await _follow(ports, job, decided, progress)
+    asked = [stage for stage in progress.stages if stage.role == "join"]
+    last = asked[0].first if asked else progress.n
+    ends = await ports.ledger.jobs.ends(job.id, progress.base, last - progress.base)
+    failed = [end for end in ends if end.state == "failed"]
+    succeeded = sum(end.output is not None for end in ends)
+    if (flow := ports.config.flows.get(job.kind)) is not None:
+        if failed:
+            raise PointsmanError(f"step {failed[0].title}: {failed[0].error}")
+        return workflow.conclude(flow, job, await steps_done(ports, job, len(ends)))
+    reason = check_policy(job.policy, job.quorum, succeeded, len(failed))
+    if reason is not None:
+        first = next((end for end in failed if end.error), None)
+        raise PointsmanError(reason + (f"; part {first.index - progress.base + 1}: {first.error}" if first else ""))
+    name = join_of(job)
+    pieces, missing = _sorted_out(ends, progress.base)
+    came = join_named(name)(
+        Work(
+            pieces=pieces,
+            missing=missing,
+            total=len(ends),
+            options=join_options(name, job.join_options),
+            question=job.question if job.items is None else "",
+            schema=job.response_schema,
+            weights=weights_for(ports.config, decided.route),
+            window=window_of(job, decided, ports),
+            rounds=[
+                [
+                    Answer(end.output, end.error)
+                    for end in await ports.ledger.jobs.ends(job.id, stage.first, stage.count)
+                ]
+                for stage in asked
+            ],
+        )
+    )
+    if isinstance(came, Joined):
+        return came
+    return await _ask(ports, job, decided, came, len(asked), progress.n)
+
+
+async def _ask(ports: Ports, job: Job, decided: Decision, ask: Ask, rounds: int, first: int) -> Planned | None:
+    if rounds >= MOST_ROUNDS or not ask.questions:
+        raise PointsmanError(f"the join asked {rounds} times and came to no end")
+    slices = [
+        Slice(question.title, question.text, PartInput(prompt=question.prompt, schema=question.schema, bare=True))
+        for question in ask.questions
+    ]
+    return await plan_questions(ports, job, decided, slices, role="join", first=first)
+
+
+async def _follow(ports: Ports, job: Job, decided: Decision, progress: Progress) -> Planned | None:
+    """Plan the sections that a model has proposed."""
+    (plan,) = await ports.ledger.jobs.ends(job.id, 0, 1)
+    if plan.output is None:
+        raise PointsmanError(f"no plan was made: {plan.error}")
+    return await plan_slices(ports, job, decided, proposed(job, plan.output), first=progress.n)
+
+
+def _sorted_out(ends: Sequence[End], base: int) -> tuple[list[Piece], list[Missing]]:
     pieces = [
-        joins.Piece(part.index, part.title, part.output)
-        for part in result.parts
-        if part.state == "succeeded" and part.output is not None
+        Piece(end.index - base, end.title, end.output, end.model)
+        for end in ends
+        if end.state == "succeeded" and end.output is not None
     ]
-    missing = [
-        joins.Missing(part.index, part.title, part.error or part.state)
-        for part in result.parts
-        if part.state == "failed"
-    ]
+    missing = [Missing(end.index - base, end.title, end.error or end.state) for end in ends if end.state == "failed"]
     return pieces, missing
-
-
-def _first_failure(result: Result) -> str:
-    first = next((part for part in result.parts if part.state == "failed"), None)
-    return f"; part {first.index + 1}: {first.error}" if first is not None and first.error else ""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tasks.telemetry import Hook
 
 __all__ = [
+    "Cascades",
     "Held",
     "Leases",
     "ModelClient",
@@ -119,13 +120,25 @@ class Leases(Protocol):
         ...
 
 
+class Cascades(Protocol):
+    def __call__(self, routes: tuple[str, ...] | None = None) -> Awaitable[Cascade]:
+        """The classifiers that tell `routes` apart, by default those that every job may fall into.
+
+        They are fitted off the event loop when they are first asked for, and kept.
+
+        Raises:
+            PointsmanError: why they can't be fitted; the next to ask has it tried again.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     config: Config
     ledger: Ledger
     publisher: Publisher
-    #: Fits the classifiers at its first call, off the event loop; only routers need them.
-    cascade: Callable[[], Awaitable[Cascade]]
+    #: Only routers need them.
+    cascade: Cascades
     clients: ModelClients
     leases: Leases
     #: What was learned from the configuration's outcomes, as `cascade`; None where it names none.

@@ -19,6 +19,7 @@ from tasks.prediction import predicted
 from tasks.referral import verdict_of
 from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import choose
+from tasks.settle import told_parent
 
 __all__ = ["classify", "route"]
 
@@ -69,6 +70,7 @@ async def route_job(ports: Ports, job_id: str) -> Routed:
     except Exception as error:
         log.exception("routing of %s failed", job_id)
         await ports.ledger.jobs.stop(job_id, "failed", f"routing failed: {type(error).__name__}")
+    await told_parent(ports, job)
     return Routed(asked_for=asked_for(job))
 
 
@@ -91,7 +93,7 @@ async def classify(job: Job, ports: Ports) -> Verdict | None:
     if job.fixed_model is not None:
         # A model without a route is a plain call: no route's prompt belongs to it.
         return Verdict("", "explicit", 1.0, "the producer named the model")
-    return await verdict_of(ports, job, await ports.cascade())
+    return await verdict_of(ports, job, await ports.cascade(job.routes))
 
 
 async def _place(ports: Ports, job: Job, verdict: Verdict) -> list[Admitted]:

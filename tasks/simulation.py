@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -27,9 +27,15 @@ __all__ = [
 #: Letters a token: what English text has with the tokenizers of today, rounded.
 LETTERS_A_TOKEN = 4
 
+_T = TypeVar("_T")
+
 _STANDARD_NORMAL = NormalDist()
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+#: A mapping: the first key that is found in the last user message, whatever its case, decides (an empty key, put last,
+#: is always found). A list: one of them, always the same for the same request.
+Answers = Mapping[str, str] | tuple[str, ...]
 
 
 class _Value(BaseModel):
@@ -141,10 +147,11 @@ class Simulation(_Value):
     error_status: int = Field(default=503, ge=400, le=599)
     #: Times in which every request fails fast; the clock starts with the server.
     outages: Outages | None = None
-    #: A mapping: the first key that is found in the last user message, whatever its case, decides (an empty key,
-    #: put last, is always found). A list: one of them, always the same for the same request. Without an answer,
-    #: the beginning of the message comes back.
-    answers: Mapping[str, str] | tuple[str, ...] | None = None
+    #: Without an answer, the beginning of the message comes back.
+    answers: Answers | None = None
+    #: Answers of requests whose system message holds a key, whatever its case; the first that does decides. They come
+    #: before `answers`: what a model says may depend on the prompt that it got.
+    prompts: Mapping[str, Answers] | None = None
     #: More requests than this at once are answered with 429.
     concurrency: int | None = Field(default=None, ge=1)
     #: Requests a minute: a bucket of that size, which fills evenly. Headers tell, as OpenAI's do, how many are left and
@@ -158,19 +165,31 @@ class Simulation(_Value):
     def _has_answers(self) -> Self:
         if self.answers is not None and not self.answers:
             raise ValueError("answers is empty; leave it out to get the beginning of the message back")
+        if self.prompts is not None and not all(self.prompts.values()):
+            raise ValueError("prompts holds a key without answers; leave it out")
         return self
 
-    def answer(self, model: str, text: str, share: float) -> str:
-        """Return what `model` says to `text`, the last user message; `share` picks from a list of answers."""
-        if isinstance(self.answers, Mapping):
-            lowered = text.lower()
-            for key, answer in self.answers.items():
-                if key.lower() in lowered:
-                    return answer
-        elif self.answers:
-            return self.answers[int(share * len(self.answers))]
+    def answer(self, model: str, text: str, share: float, *, prompt: str = "") -> str:
+        """What `model` says to `text`, the last user message, under the system message `prompt`.
+
+        `share` picks from a list of answers.
+        """
+        for answers in (_found(self.prompts or {}, prompt), self.answers):
+            said = _found(answers, text) if isinstance(answers, Mapping) else _picked(answers or (), share)
+            if said is not None:
+                return said
         words = text.split(maxsplit=12)
         return f"[simulated {model}] {' '.join(words[:12])}" + (" …" if len(words) > 12 else "")
+
+
+def _found(by_key: Mapping[str, _T], text: str) -> _T | None:
+    """What stands under the first key that `text` holds, whatever its case."""
+    lowered = text.lower()
+    return next((value for key, value in by_key.items() if key.lower() in lowered), None)
+
+
+def _picked(answers: tuple[str, ...], share: float) -> str | None:
+    return answers[int(share * len(answers))] if answers else None
 
 
 def count_tokens(text: str) -> int:

@@ -14,7 +14,8 @@ import tasks.batch
 import tasks.call
 import tasks.fanout
 import tasks.join
-import tasks.route  # noqa: F401 - importing registers
+import tasks.route
+import tasks.settle  # noqa: F401 - importing registers
 from tasks.config import Config, load
 from tasks.errors import ConfigError, PointsmanError
 from tasks.logs import configure_logs

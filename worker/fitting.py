@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from tasks.config import Config
     from tasks.routing.predicting import Predictor
 
-__all__ = ["Fitted", "fit_cascade", "fit_predictor"]
+__all__ = ["Cascades", "Fitted", "fit_cascade", "fit_predictor"]
 
 T = TypeVar("T")
+
+#: Choices of routes whose classifiers are kept: those of all workflows, and more. Each may have some 30 MB.
+MOST_CHOICES = 32
 
 
 class Fitted(Generic[T]):
@@ -43,12 +47,34 @@ class Fitted(Generic[T]):
             raise
 
 
-def fit_cascade(config: Config) -> Cascade:
+class Cascades:
+    """The classifiers of a configuration: those of all routes, and those of each choice of routes that jobs name."""
+
+    def __init__(self, fit: Callable[[tuple[str, ...] | None], Cascade]) -> None:
+        self._all = Fitted(lambda: fit(None))
+        self._fit = fit
+        self._of: OrderedDict[tuple[str, ...], Fitted[Cascade]] = OrderedDict()
+
+    async def __call__(self, routes: tuple[str, ...] | None = None) -> Cascade:
+        """Raises PointsmanError: why they can't be fitted; the next to ask has it tried again."""
+        if routes is None:
+            return await self._all()
+        # The first is where the rest goes; the order of the others says nothing.
+        choice = (routes[0], *sorted({*routes[1:]} - {routes[0]}))
+        if choice not in self._of:
+            self._of[choice] = Fitted(lambda: self._fit(choice))
+            if len(self._of) > MOST_CHOICES:
+                self._of.popitem(last=False)
+        self._of.move_to_end(choice)
+        return await self._of[choice]()
+
+
+def fit_cascade(config: Config, routes: tuple[str, ...] | None = None) -> Cascade:
     """The classifiers of a configuration, as they were kept in the state directory where nothing has changed."""
     # Imported here, as below: it brings numpy, which the workers of models never need.
     from tasks.classify.build import CACHE, build_cascade  # noqa: PLC0415
 
-    return build_cascade(config, cache=state_dir() / CACHE)
+    return build_cascade(config, routes, cache=state_dir() / CACHE)
 
 
 def fit_predictor(config: Config) -> Predictor | None:

@@ -12,7 +12,7 @@ import structlog
 from tasks.ledger import Ledger
 from tasks.ports import Ports
 from tasks.queue.publish import Publisher
-from worker.fitting import Fitted, fit_cascade, fit_predictor
+from worker.fitting import Cascades, Fitted, fit_cascade, fit_predictor
 from worker.garbage import collect_forever
 from worker.lag import measure_lag
 from worker.leases import Heartbeat
@@ -46,7 +46,7 @@ class Runtime:
         self._loop = event_loop()
         self._duties: list[asyncio.Task[None]] = []
         # Kept at the first call: only routers ask.
-        self._cascade = Fitted(lambda: fit_cascade(config))
+        self._cascade = Cascades(lambda routes: fit_cascade(config, routes))
         self._predictor = Fitted(lambda: fit_predictor(config))
         self.ports = self._loop.run(self._bind())
 
@@ -67,6 +67,7 @@ class Runtime:
         self._end_metrics = serve_metrics(metrics)
         duties = [
             self._heartbeat.beat_forever(),
+            self._heartbeat.heed_forever(),
             Sweeper(self._ledger, publisher, Stranded(self._ledger, self._config)).sweep_forever(),
             collect_forever(),
         ]

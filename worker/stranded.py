@@ -207,8 +207,8 @@ class Stranded:
             elif standing.kind == "single":
                 calls.append(CallId(job, 0))
             elif standing.n is not None:
-                states = await jobs.part_states(job, 0, standing.n)
-                calls += [CallId.part(job, at) for at, state in enumerate(states) if state in {"queued", "waiting"}]
+                parts = await jobs.sent(job, 0, standing.sent)
+                calls += [standing.call(job, part.index) for part in parts if part.state in {"queued", "waiting"}]
         await self._ledger.fleet.unwatch(over)
         return calls[:MOST_READ]
 

@@ -16,8 +16,8 @@ import structlog
 
 from tasks.errors import PointsmanError
 from tasks.job import FINAL
-from tasks.ledger import LEASE, QUEUED_LEASE, WAVE, Admitted, CallId, Ledger, PartRecord
-from tasks.ledger.jobs import JOIN_LEASE, Standing
+from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, CallId, Ledger, PartRecord, Sent, Standing
+from tasks.ledger.jobs import JOIN_LEASE
 from tasks.queue.app import ROUTE, model_queue
 from tasks.queue.peek import waiting_ids
 from tasks.queue.publish import Publisher
@@ -73,6 +73,12 @@ class Sweeper:
     async def _join(self, jobs: Sequence[str]) -> None:
         for job in jobs:
             await self._publisher.join(job)
+
+    async def _settle(self, parts: Sequence[str | None]) -> None:
+        """The jobs that are the work of these parts have ended."""
+        ended = [CallId.parse(part) for part in parts if part is not None]
+        if ended:
+            await self._publisher.settle(ended)
 
     # -- calls whose lease has lapsed --------------------------------------------------------------
 
@@ -139,6 +145,9 @@ class Sweeper:
                 again += admitted
                 if outcome.word == "complete":
                     await self._join([call.job])
+                elif outcome.word == "ended":
+                    (standing,) = await self._ledger.jobs.standings([call.job])
+                    await self._settle([standing.parent if standing is not None else None])
             elif word in {"final", "gone"}:
                 ended.append(lease)
             # else it was taken over, or just started: its lease will show
@@ -195,7 +204,7 @@ class Sweeper:
             elif standing.left == 0:
                 joins.append(job)
             else:
-                await self._look_at_parts(job, standing.n, routing)
+                joins += await self._look_at_parts(job, standing, routing)
         unrouted += await self._look_at_singles(singles, pauses)
         if unrouted:
             await self._publisher.route(unrouted)
@@ -203,9 +212,8 @@ class Sweeper:
         return pauses
 
     async def _expire(self, job: str, standing: Standing) -> None:
-        await self._ledger.jobs.stop(job, "expired", "the deadline passed")
-        await self._ledger.fleet.cancel(job)
-        await self._ledger.fleet.withdraw(_calls(job, standing))
+        if await self._ledger.cancel(job, "expired", "the deadline passed") == "ok":
+            await self._settle([standing.parent])
 
     async def _look_at_singles(self, jobs: Mapping[str, Standing], pauses: dict[str, float]) -> list[tuple[str, str]]:
         """A call that stands nowhere at all was lost between two steps: it is routed anew, unless it ran already."""
@@ -222,23 +230,31 @@ class Sweeper:
         await self._lapse(ran)
         return unrouted
 
-    async def _look_at_parts(self, job: str, n: int, routing: frozenset[str] | None) -> None:
-        """The parts of the wave that is in flight, or should be: waves are sent one after the other."""
-        states = await self._ledger.jobs.part_states(job, 0, n)
-        unfinished = [index for index, state in enumerate(states) if state in UNFINISHED]
+    async def _look_at_parts(self, job: str, standing: Standing, routing: frozenset[str] | None) -> list[str]:
+        """The parts of the waves that were sent; returns the job where it has to be joined, or its next wave sent."""
+        parts = await self._ledger.jobs.sent(job, 0, standing.sent)
+        unfinished = [part for part in parts if part.state in UNFINISHED]
         if not unfinished:
-            return
-        wave = unfinished[0] // WAVE
-        first, last = wave * WAVE, (wave + 1) * WAVE
-        calls = [CallId.part(job, index) for index in unfinished if index < last]
+            # All that was sent has ended, and nobody asked for the rest.
+            return [job] if _absent(job, (f"fanout.{len(standing.starts)}",), routing) else []
+        await self._look_at_children(job, standing, [part for part in unfinished if part.job], routing)
+        calls = [standing.call(job, part.index) for part in unfinished if not part.job]
         places = await self._ledger.fleet.find(calls)
-        lost = [call for call, place in zip(calls, places, strict=True) if place == "nowhere"]
-        if lost and wave and all(state == "waiting" for state in states[first:last]):
-            # All earlier waves have ended, and nobody asked for this one.
+        await self._lapse([call for call, place in zip(calls, places, strict=True) if place == "nowhere"])
+        return []
+
+    async def _look_at_children(
+        self, job: str, standing: Standing, parts: Sequence[Sent], routing: frozenset[str] | None
+    ) -> None:
+        """Parts that are jobs: one that has ended ends its part; one that isn't there was never accepted."""
+        states = await self._ledger.jobs.states([part.job for part in parts])
+        calls = [standing.call(job, part.index) for part in parts]
+        ended = [str(call) for call, state in zip(calls, states, strict=True) if state in FINAL]
+        await self._settle(ended)
+        unborn = {call.wave or 0 for call, state in zip(calls, states, strict=True) if state is None}
+        for wave in sorted(unborn):
             if _absent(job, (f"fanout.{wave}",), routing):
                 await self._publisher.fanout(job, wave=wave)
-        else:
-            await self._lapse(lost)
 
     async def _lapse(self, calls: Sequence[CallId]) -> None:
         """Calls without a lease: give them one that has lapsed, so that the next sweep looks at them."""
@@ -253,12 +269,6 @@ class Sweeper:
 def _absent(job: str, steps: Sequence[str], routing: frozenset[str] | None) -> bool:
     """Whether no message for these steps waits. Of a queue too long to read it is taken that all do."""
     return routing is not None and not any(f"{job}.{step}" in routing for step in steps)
-
-
-def _calls(job: str, standing: Standing) -> list[CallId]:
-    if standing.kind == "single":
-        return [CallId(job, 0)]
-    return [CallId.part(job, index) for index in range(standing.n or 0)]
 
 
 #: A lease must outlive several beats and a sweep, or living workers would be taken for dead.

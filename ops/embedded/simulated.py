@@ -113,7 +113,7 @@ class SimulatedModels:
     async def _complete(self, receive: Receive, send: Send) -> None:
         try:
             body = await _read_body(receive)
-            model, text = self._check(body)
+            model = self._check(body)
         except _Refused as refused:
             await _send_error(send, refused.status, str(refused))
             return
@@ -133,14 +133,14 @@ class SimulatedModels:
         model.in_flight += 1
         model.peak_in_flight = max(model.peak_in_flight, model.in_flight)
         try:
-            await self._answer(model, body, text, receive, _telling(send, told, simulation))
+            await self._answer(model, body, receive, _telling(send, told, simulation))
         except _Gone:
             model.errors += 1
         finally:
             model.in_flight -= 1
 
-    def _check(self, body: Any) -> tuple[_Model, str]:
-        """Return the model that is asked, and the last thing said to it."""
+    def _check(self, body: Any) -> _Model:
+        """The model that is asked."""
         if not isinstance(body, dict) or not isinstance(body.get("model"), str):
             raise _Refused(400, "the body must be a JSON object with a model")
         model = self._models.get(body["model"])
@@ -151,10 +151,9 @@ class SimulatedModels:
             raise _Refused(400, "messages must be a list of at least one message")
         if body.get("n") not in (None, 1):
             raise _Refused(400, "n must be 1")
-        said = [message for message in messages if message.get("role") == "user"] or messages
-        return model, _text_of(said[-1])
+        return model
 
-    async def _answer(self, model: _Model, body: dict[str, Any], text: str, receive: Receive, send: Send) -> None:
+    async def _answer(self, model: _Model, body: dict[str, Any], receive: Receive, send: Send) -> None:
         simulation = model.simulation
         choice, error, wait = self._draw(model.name, body)
         delay = simulation.latency.draw(wait)
@@ -171,7 +170,8 @@ class SimulatedModels:
             await _fail(simulation, receive, send)
             return
 
-        answer = simulation.answer(model.name, text, choice)
+        prompt, text = _said(body["messages"])
+        answer = simulation.answer(model.name, text, choice, prompt=prompt)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         if cut := isinstance(limit, int) and 0 < limit < count_tokens(answer):
             answer = answer[: 4 * limit]
@@ -396,6 +396,13 @@ async def _send_error(send: Send, status: int, message: str, *, more: Headers = 
 
 def _json_response(content: dict[str, Any]) -> JSONResponse:
     return JSONResponse(content, headers={"x-simulated": "true"})
+
+
+def _said(messages: list[dict[str, Any]]) -> tuple[str, str]:
+    """What the model is told as system, and the last thing that the user says to it."""
+    system = [message for message in messages if message.get("role") == "system"]
+    user = [message for message in messages if message.get("role") == "user"] or messages
+    return "\n".join(map(_text_of, system)), _text_of(user[-1])
 
 
 def _text_of(message: dict[str, Any]) -> str:

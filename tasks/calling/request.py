@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.calling.retry import Bounds
 from tasks.calling.tokens import estimate_messages
 from tasks.job import Message
 from tasks.ledger.limits import Ask
 from tasks.ports import ModelRequest
+from tasks.prompts import Prompt, render
 
 if TYPE_CHECKING:
-    from tasks.config import Model
-    from tasks.ledger import Claim
+    from tasks.config import Config, Model
+    from tasks.ledger import Claim, PartInput
 
-__all__ = ["ask_of", "bounds_of", "request_of"]
+__all__ = ["ask_of", "bounds_of", "prompt_of", "request_of"]
 
 
-def request_of(claim: Claim, name: str, model: Model, route_prompt: str | None, index: int) -> ModelRequest:
+def prompt_of(claim: Claim, config: Config, index: int) -> Prompt | None:
+    """What the model is told: the part's own prompt, the job's, or the route's.
+
+    Raises:
+        PromptError: if it can't be filled in.
+        KeyError: if the configuration lacks the route.
+    """
+    own, job = claim.own, claim.job
+    route = config.all_routes[claim.decision.route] if claim.decision.route else None
+    said = own.prompt
+    if said is None and not own.bare:
+        said = job.prompt if job.prompt is not None else route.prompt if route is not None else None
+    if not said:
+        return None
+    variables = {
+        "metadata": job.metadata,
+        "labels": job.labels,
+        "title": claim.title,
+        "index": index + 1,
+        "total": claim.total,
+        "kind": job.kind,
+        "route": claim.decision.route,
+    }
+    return render(config, said, variables)
+
+
+def request_of(claim: Claim, name: str, model: Model, prompt: str | None, index: int) -> ModelRequest:
     """What the model `name` is asked: the prompt as system message, then the section, the text or the messages."""
-    job = claim.job
-    prompt = job.prompt if job.prompt is not None else route_prompt
+    job, own = claim.job, claim.own
     system = (Message(role="system", content=prompt),) if prompt else ()
     if claim.section is not None:
         asked: tuple[Message, ...] = (Message(role="user", content=claim.section),)
@@ -29,20 +55,39 @@ def request_of(claim: Claim, name: str, model: Model, route_prompt: str | None, 
         asked = job.messages
     else:
         asked = (Message(role="user", content=job.text or ""),)
+    if own.task:
+        asked = (*asked, Message(role="user", content=own.task))
     timeout = model.timeout if claim.time_left_s is None else min(model.timeout, claim.time_left_s)
     return ModelRequest(
         model=model.model or name,
         messages=system + asked,
         timeout=timeout,
         first_byte_timeout=model.first_byte_timeout,
-        temperature=job.temperature,
-        top_p=job.top_p,
-        max_tokens=job.max_tokens or model.max_tokens,
-        # Votes shall differ where the model allows it: each has a seed of its own.
-        seed=(job.seed or 0) + index if job.kind == "vote" else job.seed,
-        stop=job.stop,
-        response_schema=job.response_schema,
+        **(_plain(own, model) if own.bare else _sampling(claim, model, index)),
     )
+
+
+def _plain(own: PartInput, model: Model) -> dict[str, Any]:
+    """What a join or a plan asks is asked in the model's own way: how the job's parts shall answer is not for it."""
+    return {"max_tokens": model.max_tokens, "response_schema": own.schema}
+
+
+def _sampling(claim: Claim, model: Model, index: int) -> dict[str, Any]:
+    job, own = claim.job, claim.own
+    seed = job.seed
+    if own.seed is not None:
+        seed = own.seed
+    elif job.kind == "vote":
+        # Votes shall differ where the model allows it: each has a seed of its own.
+        seed = (job.seed or 0) + index
+    return {
+        "temperature": job.temperature,
+        "top_p": job.top_p,
+        "max_tokens": job.max_tokens or model.max_tokens,
+        "seed": seed,
+        "stop": job.stop,
+        "response_schema": job.response_schema if own.schema is None else own.schema,
+    }
 
 
 def ask_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Ask:
@@ -60,6 +105,8 @@ def ask_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer: s
 def bounds_of(claim: Claim, models: Mapping[str, Model]) -> Bounds:
     """How long this part may try, and with which models: the candidates that can do it, in their order."""
     able: Sequence[str] = [item.model for item in claim.decision.candidates if not item.reason and item.model in models]
+    if claim.own.among:
+        able = [name for name in claim.own.among if name in models]
     if claim.model not in able and claim.model in models:
         able = (claim.model, *able)
     allowed = claim.job.retry_seconds

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["A_MESSAGE", "estimate", "estimate_messages"]
+__all__ = ["A_MESSAGE", "count", "estimate", "estimate_messages"]
 
 #: Tokens that a provider adds to each message for its role and its borders.
 A_MESSAGE = 4
@@ -52,10 +52,22 @@ A_WORD, A_LETTER, A_NUMBER = 0.97, 0.25, 1.23
 def estimate(text: str) -> int:
     """Tokens of `text`, at least one where there is any."""
     if len(text) <= WHOLE:
-        return _round(_count(text), text)
+        return _round(count(text), text)
     step = len(text) // SLICES
-    seen = sum(_count(text[place * step : place * step + SLICE]) for place in range(SLICES))
+    seen = sum(count(text[place * step : place * step + SLICE]) for place in range(SLICES))
     return _round(seen * len(text) / (SLICES * SLICE), text)
+
+
+def count(text: str) -> float:
+    """As `estimate`, but unrounded, and of a text of any length all is read.
+
+    The counts of two texts that white space parts, at the end of the first, add up to that of both.
+    """
+    words = _WORDS.findall(text)
+    tokens = A_WORD * len(words) + A_LETTER * sum(len(word) - SHORT_WORD for word in words if len(word) > SHORT_WORD)
+    # Tokenizers of today cut numbers into groups of three digits.
+    tokens += A_NUMBER * sum(-(-len(run) // 3) for run in _DIGITS.findall(text))
+    return tokens + sum(weight * len(pattern.findall(text)) for pattern, weight in _WEIGHTS)
 
 
 def estimate_messages(texts: Iterable[str]) -> int:
@@ -65,11 +77,3 @@ def estimate_messages(texts: Iterable[str]) -> int:
 
 def _round(tokens: float, text: str) -> int:
     return max(round(tokens), 1 if text else 0)
-
-
-def _count(text: str) -> float:
-    words = _WORDS.findall(text)
-    tokens = A_WORD * len(words) + A_LETTER * sum(len(word) - SHORT_WORD for word in words if len(word) > SHORT_WORD)
-    # Tokenizers of today cut numbers into groups of three digits.
-    tokens += A_NUMBER * sum(-(-len(run) // 3) for run in _DIGITS.findall(text))
-    return tokens + sum(weight * len(pattern.findall(text)) for pattern, weight in _WEIGHTS)

@@ -10,7 +10,7 @@ from celery.utils.log import get_task_logger
 
 from tasks.calling.attempt import Attempt, Broke, take
 from tasks.calling.hedge import race
-from tasks.calling.request import ask_of, bounds_of, request_of
+from tasks.calling.request import ask_of, bounds_of, prompt_of, request_of
 from tasks.calling.retry import note, unspent
 from tasks.errors import PointsmanError
 from tasks.job import Tried, Usage
@@ -20,6 +20,7 @@ from tasks.ledger.limits import Grant, Refusal
 if TYPE_CHECKING:
     from tasks.ledger.store import Command
     from tasks.ports import ModelRequest, Ports
+    from tasks.prompts import Prompt
 
 __all__ = ["Turn"]
 
@@ -36,6 +37,8 @@ class Turn:
     attempts: list[Attempt] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    #: What the model is told, once that is known.
+    prompt: Prompt | None = None
 
     @property
     def time_left_s(self) -> float | None:
@@ -85,6 +88,7 @@ class Turn:
             model=answered.grant.model if answered is not None else None,
             hedges=sum(attempt.hedge and attempt.sent for attempt in self.attempts),
             tried=self.tried,
+            prompt=self.prompt.version if self.prompt is not None else None,
         )
 
     async def attempt(self, ports: Ports) -> Attempt | Refusal | Broke:
@@ -92,14 +96,15 @@ class Turn:
 
         Raises:
             ConfigError, KeyError: where the configuration of this process lacks the model, its route or its key.
+            PromptError: where the prompt can't be filled in.
         """
         claim, models = self.claim, ports.config.models
-        route = ports.config.routes[claim.decision.route] if claim.decision.route else None
-        prompt = route.prompt if route is not None else None
+        self.prompt = prompt_of(claim, ports.config, self.name.index)
+        told = self.prompt.text if self.prompt is not None else None
         ports.clients.of(claim.model)  # raises here what is wrong with the configuration, before anything is taken
 
         def asked(name: str) -> ModelRequest:
-            return request_of(claim, name, models[name], prompt, self.name.index)
+            return request_of(claim, name, models[name], told, self.name.index)
 
         def start(grant: Grant, *, hedge: bool) -> Attempt:
             model, left = models[grant.model], self.time_left_s

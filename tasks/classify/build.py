@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from tasks.classify_config import context_rules
 
 if TYPE_CHECKING:
     from tasks.classify.decision import Classifier
-    from tasks.config import Config
+    from tasks.config import Config, Route
 
 __all__ = ["CACHE", "build_cascade"]
 
@@ -23,35 +24,43 @@ __all__ = ["CACHE", "build_cascade"]
 CACHE = "classifiers"
 
 
-def build_cascade(config: Config, *, cache: Path | None = None) -> Cascade:
+def build_cascade(config: Config, routes: tuple[str, ...] | None = None, *, cache: Path | None = None) -> Cascade:
     """Make the classifiers. What the examples teach is fitted here: a second for hundreds of them, or the network.
 
-    `cache` is a folder where what was fitted is kept for the next start; nothing is kept without.
+    They tell `routes` apart, of which the first takes what nobody claims; by default those that every job may fall
+    into. `cache` is a folder where what was fitted is kept for the next start; nothing is kept without.
 
     Raises:
         ConfigError: if the encoder of the configuration can't be used here, or gives no vectors.
     """
+    known = config.routes if routes is None else _chosen(config, routes)
+    default = config.default_route if routes is None else routes[0]
     found: list[Classifier | ContextRules | ModelClassifier] = []
     for name in config.classifier.order:
-        if name == "context" and (rules := context_rules(config)).rules:
+        if name == "context" and (rules := context_rules(config, routes)).rules:
             found.append(rules)
-        elif name == "rules" and (words := _rules(config)) is not None:
+        elif name == "rules" and (words := _rules(known)) is not None:
             found.append(words)
-        elif name == "examples" and (fitted := _examples(config, cache)) is not None:
+        elif name == "examples" and (fitted := _examples(config, known, cache)) is not None:
             found.append(fitted)
         elif name == "llm" and config.classifier.llm is not None:
-            found.append(ModelClassifier(config.classifier.llm, config.routes))
-    return Cascade(found, config.default_route, thresholds=_thresholds(config))
+            found.append(ModelClassifier(config.classifier.llm, known))
+    return Cascade(found, default, thresholds=_thresholds(config))
 
 
-def _rules(config: Config) -> Rules | None:
-    keywords = {name: route.keywords for name, route in config.routes.items() if route.keywords}
-    patterns = {name: route.patterns for name, route in config.routes.items() if route.patterns}
+def _chosen(config: Config, routes: tuple[str, ...]) -> dict[str, Route]:
+    """In the order of the configuration: what is fitted to the same routes has the same name in the cache."""
+    return {name: route for name, route in config.all_routes.items() if name in routes}
+
+
+def _rules(routes: Mapping[str, Route]) -> Rules | None:
+    keywords = {name: route.keywords for name, route in routes.items() if route.keywords}
+    patterns = {name: route.patterns for name, route in routes.items() if route.patterns}
     return Rules(keywords, patterns) if keywords or patterns else None
 
 
-def _examples(config: Config, cache: Path | None) -> ExampleClassifier | None:
-    examples = {name: route.examples for name, route in config.routes.items() if route.examples}
+def _examples(config: Config, routes: Mapping[str, Route], cache: Path | None) -> ExampleClassifier | None:
+    examples = {name: route.examples for name, route in routes.items() if route.examples}
     encoder = encoder_named(config.classifier.encoder) if len(examples) > 1 else None
     return ExampleClassifier.fit(examples, encoder=encoder, cache=cache)
 

@@ -34,8 +34,9 @@ __all__ = ["Fitted", "key_of", "load", "store"]
 
 #: Part of every name: raise it when what is fitted, or how, changes.
 VERSION = 1
-#: Files that are kept in a folder, the newest first: configurations change, and a big one has some 30 MB.
-KEPT = 8
+#: Files that are kept in a folder, the newest first: configurations change, and a big one has some 30 MB. Each
+#: workflow that tells routes apart has one of its own.
+KEPT = 24
 #: What reading a damaged or foreign file raises.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 

@@ -3,6 +3,7 @@
 from tasks.ledger.fleet import LEASE, QUEUED_LEASE, WAVE, Admitted, CallId, Fleet
 from tasks.ledger.jobs import Claim, Holding, Jobs, Outcome, PartPlan, PartRecord, digest
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.records import End, PartInput, Progress, Sent, Stage, Standing, Wave
 
 __all__ = [
     "LEASE",
@@ -11,12 +12,19 @@ __all__ = [
     "Admitted",
     "CallId",
     "Claim",
+    "End",
     "Fleet",
     "Holding",
     "Jobs",
     "Ledger",
     "Outcome",
+    "PartInput",
     "PartPlan",
     "PartRecord",
+    "Progress",
+    "Sent",
+    "Stage",
+    "Standing",
+    "Wave",
     "digest",
 ]

@@ -6,18 +6,37 @@ A job's keys carry its id as hash tag, so one job lives in one slot. Times are t
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
 from tasks.job import FINAL, Decision, Job, Result, Tried
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.reading import RESULT_FIELDS, read_result
-from tasks.ledger.records import Claim, Holder, Holding, Outcome, Parked, PartPlan, PartRecord, Standing
+from tasks.ledger.reading import RESULT_FIELDS, as_mapping, read_result, stages_of, starts_of, wave_of
+from tasks.ledger.records import (
+    Claim,
+    End,
+    Holder,
+    Holding,
+    Outcome,
+    Parked,
+    PartInput,
+    PartPlan,
+    PartRecord,
+    Progress,
+    Sent,
+    Standing,
+    Turnstile,
+    Wave,
+)
 from tasks.ledger.store import Command, Script, Store
+
+if TYPE_CHECKING:
+    from tasks.votes.stopping import Stopping
 
 __all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
 
@@ -25,6 +44,9 @@ MOVE = Script("move.lua")
 
 #: Fields of a job that may be large. They are kept apart, so that reading a job's state never reads them.
 BULK = frozenset({"text", "messages", "items"})
+
+#: Parts that one step writes: the server does nothing else meanwhile.
+MOST_WRITTEN = 1000
 
 #: A part that lost its worker this often is failed: what kills five workers will kill the sixth.
 MOST_LOST = 5
@@ -53,8 +75,9 @@ class Jobs:
         bulk = job.model_dump_json(include=set(BULK), exclude_none=True)
         spec = job.model_dump_json(exclude=set(BULK), exclude_none=True)
         deadline = "" if job.deadline is None else int(job.deadline * 1000)
+        parent = "" if job.parent is None else job.parent.part
         return _step(
-            job.id, "accept", spec, bulk, job.kind, job.policy, job.quorum or 0, job.early_stop, job.priority, deadline,
+            job.id, "accept", spec, bulk, job.kind, job.policy, job.quorum or 0, parent, job.priority, deadline,
             keep_seconds * 1000, fingerprint(job),
         )  # fmt: skip
 
@@ -75,12 +98,115 @@ class Jobs:
         """The command of `route`."""
         return _step(job_id, "route", decision.model_dump_json(exclude_defaults=True), placed, model)
 
-    def planning(self, job_id: str, decision_json: str, parts: Sequence[PartPlan], *, wave: int) -> Command:
-        """The command that writes the parts of a fan-out, of which the first `wave` are queued."""
-        flat: list[str] = []
-        for part in parts:
-            flat += (part.model, part.title, "" if part.text is None else json.dumps({"section": part.text}))
-        return _step(job_id, "plan", decision_json, wave, len(parts), *flat)
+    def planning(
+        self,
+        job_id: str,
+        decision_json: str,
+        parts: Sequence[PartPlan],
+        *,
+        wave: int,
+        first: int = 0,
+        role: str = "",
+        stopping: Stopping | None = None,
+    ) -> list[Command]:
+        """The commands that write the parts of a stage, of which the first `wave` are sent.
+
+        The last one's reply counts. It is ``ok`` with the wave's number, its first part and their count, ``planned``, ``over`` or ``gone``.
+        """
+        told = [_told(part) for part in parts]
+        chunks = [told[at : at + MOST_WRITTEN] for at in range(0, len(told), MOST_WRITTEN)]
+        commands = [
+            _step(job_id, "write", first + place * MOST_WRITTEN, *itertools.chain.from_iterable(chunk))
+            for place, chunk in enumerate(chunks if len(chunks) > 1 else ())
+        ]
+        here = chunks[0] if len(chunks) == 1 else ()
+        failed = sum(bool(part.error) for part in parts)
+        rule = "" if stopping is None else _rule(stopping)
+        return [
+            *commands,
+            _step(
+                job_id, "plan", decision_json, role, first, len(parts), failed, wave, rule,
+                *itertools.chain.from_iterable(here),
+            ),
+        ]  # fmt: skip
+
+    async def send(self, job_id: str, wave: int, *, size: int) -> Wave | None:
+        """Send the wave of this number, up to `size` parts; None if it was sent before, or the job has ended."""
+        (reply,) = await self._store.run(_step(job_id, "send", wave, size))
+        return wave_of(reply)
+
+    async def sent(self, job_id: str, first: int, count: int) -> list[Sent]:
+        """How the parts of a wave stand that was sent."""
+        if not count:
+            return []
+        names = [f"{index}:{field}" for index in range(first, first + count) for field in ("state", "model", "job")]
+        (reply,) = await self._store.run(("HMGET", f"{_key(job_id)}:parts", *names))
+        return [
+            Sent(index, state or "", model or "", job or "")
+            for index, (state, model, job) in enumerate(
+                zip(reply[::3], reply[1::3], reply[2::3], strict=True), start=first
+            )
+        ]
+
+    async def sections(self, job_id: str, indices: Sequence[int]) -> list[tuple[str, str | None, PartInput]]:
+        """The title, the section (None where the job's input serves) and the rest of the input of these parts."""
+        if not indices:
+            return []
+        titles, texts = await self._store.run(
+            ("HMGET", f"{_key(job_id)}:parts", *(f"{index}:title" for index in indices)),
+            ("HMGET", f"{_key(job_id)}:inputs", *(name for index in indices for name in (index, f"x{index}"))),
+        )
+        return [
+            (title or "", None if text is None else json.loads(text)["section"], PartInput.from_json(own or ""))
+            for title, text, own in zip(titles, texts[::2], texts[1::2], strict=True)
+        ]
+
+    async def spent(self, job_id: str) -> float:
+        """USD that the parts of a job have cost that have ended."""
+        (spent,) = await self._store.run(("HGET", _key(job_id), "spent"))
+        return float(spent or 0)
+
+    async def tally(self, job_id: str) -> dict[str, float]:
+        """The ballots of a vote so far, by their digest, and what they weigh together."""
+        (reply,) = await self._store.run(("HGETALL", f"{_key(job_id)}:ballots"))
+        return {ballot: float(weight) for ballot, weight in as_mapping(reply).items()}
+
+    async def progress(self, job_id: str) -> Progress:
+        """How far a job with parts has come."""
+        (reply,) = await self._store.run(("HMGET", _key(job_id), "n", "left", "sent", "base", "stages", "starts"))
+        n, left, sent, base, stages, starts = reply
+        return Progress(
+            int(n or 0), int(left or 0), int(sent or 0), int(base or 0), stages_of(stages), starts_of(starts)
+        )
+
+    async def ends(self, job_id: str, first: int, count: int) -> list[End]:
+        """How these parts ended and what they brought: all that a join reads of them, and no more."""
+        if not count:
+            return []
+        key, indices = _key(job_id), range(first, first + count)
+        states, outputs = await self._store.run(
+            (
+                "HMGET",
+                f"{key}:parts",
+                *(f"{index}:{field}" for index in indices for field in ("state", "model", "title")),
+            ),
+            ("HMGET", f"{key}:outputs", *indices),
+        )
+        without = [index for index, output in zip(indices, outputs, strict=True) if output is None]
+        reasons: dict[int, str] = {}
+        if without:
+            (records,) = await self._store.run(("HMGET", f"{key}:parts", *(f"{index}:record" for index in without)))
+            reasons = {
+                index: json.loads(record).get("error") or ""
+                for index, record in zip(without, records, strict=True)
+                if record is not None
+            }
+        return [
+            End(index, state or "", model or "", title or "", output, reasons.get(index, ""))
+            for index, state, model, title, output in zip(
+                indices, states[::3], states[1::3], states[2::3], outputs, strict=True
+            )
+        ]
 
     async def models(self, job_id: str, first: int, last: int) -> list[str]:
         """The models of the parts from `first` to `last`, as far as there are parts."""
@@ -113,7 +239,7 @@ class Jobs:
             return Holding("done", state=reply[1])
         if word == "gone":
             return Holding("gone")
-        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at = reply
+        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, own, n = reply
         given = json.loads(text)
         section = given.get("section")
         job = _job(spec, None if section is not None else text)
@@ -128,6 +254,8 @@ class Jobs:
             time_left_s=None if job.deadline is None else job.deadline - (int(now) - int(accepted_at)) / 1000,
             tried=tuple(Tried.model_validate(item) for item in json.loads(tried)),
             trying_s=(int(now) - int(first_at)) / 1000,
+            own=PartInput.from_json(own),
+            total=int(n),
         )
 
     def booking(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command:
@@ -138,21 +266,32 @@ class Jobs:
         return _step(job_id, "book", index, owner, usd, budget)
 
     def finishing(
-        self, job_id: str, index: int, owner: str, *, output: str | None, record: PartRecord, ballot: str = ""
+        self,
+        job_id: str,
+        index: int,
+        owner: str,
+        *,
+        output: str | None,
+        record: PartRecord,
+        ballot: str = "",
+        weight: float = 1.0,
+        skipped: bool = False,
     ) -> Command:
         """The command that writes a part's end: its `output`, or where that is None the record's error.
 
-        The first writer wins.
+        The first writer wins. `ballot` is the digest of what a vote says, and `weight` what it counts. `skipped`: there
+        is nothing to do for this part, or its failure does not matter.
         """
         return _step(
             job_id,
             "finish",
             index,
             owner,
-            "failed" if output is None else "succeeded",
+            "skipped" if skipped else "failed" if output is None else "succeeded",
             (record.error or "") if output is None else output,
             record.to_json(),
             ballot,
+            weight,
             record.spent_usd,
             record.model or "",
         )
@@ -184,10 +323,15 @@ class Jobs:
         """The command that lets go of a part whose worker ends: the next to get its message may claim it at once."""
         return _step(job_id, "hand_back", index, owner)
 
-    async def join(self, job_id: str) -> str:
-        """``go``: join now. ``wait``: parts are missing. ``busy``: another joins. ``done``, ``gone``, ``poison``."""
-        (reply,) = await self._store.run(_step(job_id, "join", int(JOIN_LEASE * 1000), MOST_JOINS))
-        return str(reply[0])
+    async def join(self, job_id: str, *, decided: bool = False) -> Turnstile:
+        """``go``: join now. ``wait``: parts are missing. ``busy``: another joins. ``done``, ``gone``, ``poison``.
+
+        `decided`: what is in decides it, once all that was sent has ended.
+        """
+        (reply,) = await self._store.run(_step(job_id, "join", int(JOIN_LEASE * 1000), MOST_JOINS, int(decided)))
+        if reply[0] != "wait" or len(reply) == 1:
+            return Turnstile(str(reply[0]))
+        return Turnstile("wait", *map(int, reply[1:]))
 
     async def conclude(
         self, job_id: str, state: str, *, output: str = "", error: str = "", details: Mapping[str, Any] | None = None
@@ -200,8 +344,22 @@ class Jobs:
 
     async def stop(self, job_id: str, state: str, error: str = "") -> str:
         """End a job early: ``ok``, ``final`` (it had ended) or ``gone``."""
-        (reply,) = await self._store.run(_step(job_id, "stop", state, error))
+        (reply,) = await self._store.run(self.ending(job_id, state, error))
         return str(reply[0])
+
+    def ending(self, job_id: str, state: str, error: str = "") -> Command:
+        """The command of `stop`."""
+        return _step(job_id, "stop", state, error)
+
+    async def children(self, job_id: str) -> list[str]:
+        """The jobs that are the work of this one's parts, those that were never sent included."""
+        known, n = await self._store.run(("HGET", _key(job_id), "children"), ("HGET", _key(job_id), "n"))
+        if known is None:
+            return []
+        (reply,) = await self._store.run(
+            ("HMGET", f"{_key(job_id)}:parts", *(f"{index}:job" for index in range(int(n or 0))))
+        )
+        return [child for child in reply if child]
 
     # -- for the sweeper -------------------------------------------------------------------------
 
@@ -300,7 +458,7 @@ class Jobs:
         """Where each job stands; None where there is no such job."""
         if not job_ids:
             return []
-        fields = ("state", "kind", "n", "left", "priority", "deadline_at")
+        fields = ("state", "kind", "n", "left", "priority", "deadline_at", "sent", "starts", "children", "parent")
         replies = await self._store.run(*(("HMGET", _key(job_id), *fields) for job_id in job_ids))
         return [
             None
@@ -312,8 +470,12 @@ class Jobs:
                 left=int(left or 0),
                 priority=priority,
                 deadline_at=None if deadline_at is None else int(deadline_at) / 1000,
+                sent=int(sent or 0),
+                starts=starts_of(starts),
+                has_children=children is not None,
+                parent=parent,
             )
-            for state, kind, n, left, priority, deadline_at in replies
+            for state, kind, n, left, priority, deadline_at, sent, starts, children, parent in replies
         ]
 
     async def states(self, job_ids: Sequence[str]) -> list[str | None]:
@@ -368,6 +530,21 @@ def fingerprint(job: Job) -> str:
 
 def _key(job_id: str) -> str:
     return f"pm:{{{job_id}}}"
+
+
+def _told(part: PartPlan) -> tuple[str, ...]:
+    section = "" if part.text is None else json.dumps({"section": part.text})
+    return (part.model, part.title, section, part.own.to_json(), part.job, part.error)
+
+
+def _rule(stopping: Stopping) -> str:
+    """The rule as `move.lua` reads it: ballots are known there by their digest alone."""
+    rule: dict[str, Any] = {"exact": stopping.exact, "heaviest": stopping.heaviest}
+    if stopping.enough:
+        rule["enough"] = stopping.enough
+    if stopping.flag is not None:
+        rule |= {"flag": digest(stopping.flag), "k": stopping.k}
+    return json.dumps(rule, separators=(",", ":"))
 
 
 def _step(job_id: str, step: str, *args: Any) -> Command:

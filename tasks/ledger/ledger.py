@@ -7,13 +7,19 @@ Each half is safe to repeat, and the sweeper finds what stands half done.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tasks.job import Decision, Job
 from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, CallId, Fleet, admitted_of
 from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
 from tasks.ledger.limits import LIMITS, Limits
+from tasks.ledger.reading import wave_of
+from tasks.ledger.records import Sent, Standing, Wave
 from tasks.ledger.store import Command, Store, connect
 from tasks.routing.snapshot import Ranking
+
+if TYPE_CHECKING:
+    from tasks.votes.stopping import Stopping
 
 __all__ = ["Ledger"]
 
@@ -73,25 +79,55 @@ class Ledger:
         await self.mark_queued(admitted)
         return admitted
 
-    async def plan(self, job: str, decision_json: str, parts: Sequence[PartPlan]) -> str:
-        """Write the parts of a fan-out and take the leases of its first wave: ``ok``, ``planned`` or ``over``."""
-        holding = self.fleet.holding(
-            _by_model(job, [part.model for part in parts[:WAVE]], first=0), seconds=QUEUED_LEASE
-        )
-        reply, *_ = await self.store.run(self.jobs.planning(job, decision_json, parts, wave=WAVE), *holding)
-        return str(reply[0])
+    async def plan(
+        self,
+        job: str,
+        decision_json: str,
+        parts: Sequence[PartPlan],
+        *,
+        first: int = 0,
+        role: str = "",
+        wave: int = WAVE,
+        stopping: Stopping | None = None,
+    ) -> tuple[str, Wave | None]:
+        """Write the parts of a stage and take the leases of its first wave, of which at most `wave` parts are.
 
-    async def send_wave(self, job: str, wave: int) -> list[str]:
-        """The models of the parts of a later wave, which are now queued; none if it was sent before."""
-        first = wave * WAVE
-        states = await self.jobs.part_states(job, first, first + WAVE)
-        if any(state != "waiting" for state in states):
-            return []  # the sweeper publishes what is missing
-        models = await self.jobs.models(job, first, first + len(states))
-        if await self.jobs.queue([(job, first + place, model) for place, model in enumerate(models)]) != ["ok"]:
-            return []  # the job has ended
-        await self.fleet.hold(_by_model(job, models, first=first), seconds=QUEUED_LEASE)
-        return models
+        The word is ``ok``, ``planned`` (they were before), ``over`` or ``gone``.
+        """
+        *_, reply = await self.store.run(
+            *self.jobs.planning(
+                job, decision_json, parts, wave=min(wave, WAVE), first=first, role=role, stopping=stopping
+            )
+        )
+        sent = wave_of(reply)
+        if sent is not None:
+            await self.fleet.hold(_held(job, sent, parts), seconds=QUEUED_LEASE)
+        return str(reply[0]), sent
+
+    async def send_wave(self, job: str, number: int, *, size: int = WAVE) -> tuple[Wave, list[Sent]] | None:
+        """Send a later wave; None if it was sent before: the sweeper publishes what is missing."""
+        wave = await self.jobs.send(job, number, size=min(size, WAVE))
+        if wave is None:
+            return None
+        sent = await self.jobs.sent(job, wave.first, wave.count)
+        await self.fleet.hold(_held_calls(job, wave.number, sent), seconds=QUEUED_LEASE)
+        return wave, sent
+
+    async def cancel(self, job: str, state: str, why: str) -> str:
+        """End a job and the jobs that are its parts' work, and stop their calls: ``ok``, ``final`` or ``gone``."""
+        (standing,) = await self.jobs.standings([job])
+        word = await self.jobs.stop(job, state, why)
+        if word == "ok":
+            await self.drop_calls(job, standing)
+        return word
+
+    async def drop_calls(self, job: str, standing: Standing | None) -> None:
+        """Nobody wants a job's calls any more, nor those of the jobs that are its parts' work."""
+        await self.fleet.cancel(job)
+        if standing is not None:
+            await self.fleet.withdraw(standing.calls(job))
+            for child in await self.jobs.children(job) if standing.has_children else ():
+                await self.cancel(child, "cancelled", "the job that it was a part of has ended")
 
     async def settle(
         self,
@@ -102,6 +138,7 @@ class Ledger:
         output: str | None,
         record: PartRecord,
         ballot: str = "",
+        weight: float = 1.0,
         reports: Sequence[Command] = (),
     ) -> tuple[Outcome, list[Admitted]]:
         """Write a part's end, free its place, and admit the next: whose messages shall be published.
@@ -109,7 +146,9 @@ class Ledger:
         `reports` are those of its attempts (`Limits.reporting`): they free what the attempts took.
         """
         finished, *_, freed = await self.store.run(
-            self.jobs.finishing(call.job, call.index, owner, output=output, record=record, ballot=ballot),
+            self.jobs.finishing(
+                call.job, call.index, owner, output=output, record=record, ballot=ballot, weight=weight
+            ),
             *reports,
             self.fleet.releasing(call, model),
         )
@@ -151,8 +190,18 @@ class Ledger:
         await self.jobs.queue([(call.job, call.index, model) for call, model in admitted])
 
 
-def _by_model(job: str, models: Sequence[str], *, first: int) -> dict[str, list[CallId]]:
+def _held(job: str, wave: Wave, parts: Sequence[PartPlan]) -> dict[str, list[CallId]]:
+    sent = [
+        Sent(index, "failed" if part.error else "queued", part.model, part.job)
+        for index, part in enumerate(parts[: wave.count], start=wave.first)
+    ]
+    return _held_calls(job, wave.number, sent)
+
+
+def _held_calls(job: str, wave: int, sent: Sequence[Sent]) -> dict[str, list[CallId]]:
+    """The calls of a wave, by model; jobs have none."""
     calls: dict[str, list[CallId]] = {}
-    for index, model in enumerate(models, start=first):
-        calls.setdefault(model, []).append(CallId.part(job, index))
+    for part in sent:
+        if part.state == "queued":
+            calls.setdefault(part.model, []).append(CallId(job, part.index, wave))
     return calls

@@ -1,11 +1,16 @@
 -- The only thing that moves a job. One call, one step of the state machine in docs/reference/job.md.
 --
 --   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), spent and booked (USD), output, error
+--                        n parts are planned, `left` of them have not ended. They come in waves: `sent` parts were sent,
+--                        `starts` are the first indices of the waves ("0,1000"). And in stages ("plan:0:1,join:9:2": role,
+--                        first, count; without a role are the sections and votes themselves, from `base` on).
 --         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record,
---                        moved ("<model>:<why> …": where it stood in vain), and USD spent by attempts before the last
+--                        moved ("<model>:<why> …": where it stood in vain), and USD spent by attempts before the last;
+--                        job: the one that is the part's work. Such a part has no call, no lease and no queue.
 --         3 outputs  hash: <i> -> the text that the model wrote
---         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead)
---         5 ballots  hash: normalized answer (digest) -> votes
+--         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead); x<i> -> what the
+--                        call has of its own beside that: prompt, schema, seed, models
+--         5 ballots  hash: normalized answer (digest) -> votes, or their weight
 --   ARGV  1 the step, then its arguments
 --
 -- All keys carry the job's hash tag, so the script runs in one slot. Nothing of the fleet is touched here.
@@ -40,13 +45,14 @@ end
 
 local step = {}
 
--- spec, input, kind, policy, quorum (0 = none), early_stop, priority, deadline_ms from now ("" = none), keep_ms, mark
--- The mark is the same for two submissions of one request: an id that is taken by another is told as such.
-function step.accept(spec, input, kind, policy, quorum, early_stop, priority, deadline_ms, keep_ms, mark)
+-- spec, input, kind, policy, quorum (0 = none), parent ("" = none), priority, deadline_ms from now ("" = none), keep_ms,
+-- mark. The mark is the same for two submissions of one request: an id that is taken by another is told as such.
+function step.accept(spec, input, kind, policy, quorum, parent, priority, deadline_ms, keep_ms, mark)
   local state = job('state')
   if state then return { job('mark') == mark and 'exists' or 'taken', state } end
   redis.call('HSET', JOB, 'mark', mark, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy,
-    'quorum', quorum, 'early_stop', early_stop, 'priority', priority, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
+    'quorum', quorum, 'priority', priority, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
+  if parent ~= '' then redis.call('HSET', JOB, 'parent', parent) end
   if deadline_ms ~= '' then redis.call('HSET', JOB, 'deadline_at', now + tonumber(deadline_ms)) end
   enter('accepted')
   return { 'accepted' }
@@ -76,23 +82,93 @@ function step.route(decision, placed, model)
   return { 'routed' }
 end
 
--- decision, wave, n, then n times: model, title, input ("" where the job's own input serves)
-function step.plan(decision, wave, n)
+-- What is told of a part: model, title, section, what its call has of its own, the job that is its work, why it has failed
+-- already. The last four may be "".
+local TOLD = 6
+
+-- Write parts from index `first` on, told in ARGV from place `at` on. Nobody sees them before they are planned.
+local function write(first, at)
+  for place = 0, (#ARGV - at + 1) / TOLD - 1 do
+    local i, k = first + place, at + TOLD * place
+    local fields = { i .. ':state', ARGV[k + 5] == '' and 'waiting' or 'failed', i .. ':model', ARGV[k] }
+    local function add(field, value)
+      fields[#fields + 1] = i .. ':' .. field
+      fields[#fields + 1] = value
+    end
+    if ARGV[k + 1] ~= '' then add('title', ARGV[k + 1]) end
+    if ARGV[k + 4] ~= '' then
+      add('job', ARGV[k + 4])
+      add('owner', ARGV[k + 4])
+      redis.call('HSET', JOB, 'children', 1)
+    end
+    if ARGV[k + 5] ~= '' then add('record', cjson.encode({ error = ARGV[k + 5] })) end
+    redis.call('HSET', PARTS, unpack(fields))
+    if ARGV[k + 2] ~= '' then redis.call('HSET', INPUTS, i, ARGV[k + 2]) end
+    if ARGV[k + 3] ~= '' then redis.call('HSET', INPUTS, 'x' .. i, ARGV[k + 3]) end
+  end
+end
+
+local function count_of(list) local _, commas = string.gsub(list, ',', '') return list == '' and 0 or commas + 1 end
+
+-- Send up to `size` of the parts that wait for their wave. Returns the wave's number, its first part and their count.
+local function send(size)
+  local first, n, starts = tonumber(job('sent')), tonumber(job('n')), job('starts')
+  local count = math.min(tonumber(size), n - first)
+  for i = first, first + count - 1 do
+    if part(i, 'state') == 'waiting' then
+      redis.call('HSET', PARTS, i .. ':state', part(i, 'job') and 'running' or 'queued', i .. ':queued_at', now)
+    end
+  end
+  redis.call('HSET', JOB, 'sent', first + count, 'starts', starts == '' and tostring(first) or starts .. ',' .. first)
+  return { 'ok', count_of(starts), first, count }
+end
+
+-- The parts from `first` on, `count` of them, are what the job works on now.
+local function stage(role, first, count, failed, stopping)
+  local stages = job('stages')
+  if role ~= '' or stages then
+    local entry = role .. ':' .. first .. ':' .. count
+    redis.call('HSET', JOB, 'stages', stages and stages .. ',' .. entry or entry)
+  end
+  redis.call('HSET', JOB, 'n', first + count, 'left', count - failed, 'asking', role == '' and 0 or 1)
+  if role == '' then redis.call('HSET', JOB, 'base', first, 'failed', failed, 'stopping', stopping) end
+end
+
+-- first, then parts: those of a plan that is too large for one step. What was planned stays as it is.
+function step.write(first)
+  if tonumber(job('n') or 0) > tonumber(first) then return { 'planned' } end
+  write(tonumber(first), 3)
+  return { 'ok' }
+end
+
+-- decision, role, first, count, how many of them have failed already, size of the first wave, when to stop (JSON or ""),
+-- then those parts that were not written before. Parts are planned once; a job that joins may plan more.
+function step.plan(decision, role, first, count, failed, wave, stopping)
   local state = job('state')
   if not state then return { 'gone' } end
-  if not OPEN[state] then return { 'over', state } end
-  if job('n') then return { 'planned' } end
-  n, wave = tonumber(n), tonumber(wave)
-  redis.call('HSET', JOB, 'decision', decision, 'n', n, 'left', n)
-  for i = 0, n - 1 do
-    local model, title, input = ARGV[3 * i + 5], ARGV[3 * i + 6], ARGV[3 * i + 7]
-    local placed = i < wave and 'queued' or 'waiting'
-    redis.call('HSET', PARTS, i .. ':state', placed, i .. ':model', model, i .. ':title', title,
-      i .. ':queued_at', now)
-    if input ~= '' then redis.call('HSET', INPUTS, i, input) end
+  if FINAL[state] then return { 'over', state } end
+  first, count = tonumber(first), tonumber(count)
+  if tonumber(job('n') or 0) > first then return { 'planned' } end
+  if not OPEN[state] and not (first > 0 and state == 'joining') then return { 'over', state } end
+  write(first, 9)
+  if decision ~= '' then redis.call('HSET', JOB, 'decision', decision) end
+  if first == 0 then redis.call('HSET', JOB, 'sent', 0, 'starts', '') end
+  stage(role, first, count, tonumber(failed), stopping)
+  local sent = send(wave)
+  if state == 'joining' then
+    redis.call('HSET', JOB, 'joins', 0)
+    enter('running')
   end
   announce('planned')
-  return { 'ok' }
+  return sent
+end
+
+-- the number of the wave to be sent and its size: ok, its first part and their count, or sent before
+function step.send(wave, size)
+  local state = job('state')
+  if not state or not OPEN[state] then return { 'over' } end
+  if count_of(job('starts')) ~= tonumber(wave) or tonumber(job('sent')) >= tonumber(job('n')) then return { 'sent' } end
+  return send(size)
 end
 
 -- pairs of index, model: these calls now stand in the queue of that model
@@ -144,8 +220,8 @@ function step.claim(i, owner, from, lease_ms, at)
   redis.call('HSETNX', PARTS, i .. ':first_at', now)
   if state ~= 'running' then enter('running') else announce('part ' .. i .. ' running') end
   return { 'go', attempts, part(i, 'model'), job('spec'), redis.call('HGET', INPUTS, i) or job('input'),
-    decision, part(i, 'title') or '', part(i, 'queued_at'), now, job('accepted_at'), part(i, 'tried') or '[]',
-    part(i, 'first_at') }
+    decision, part(i, 'title') or '', part(i, 'queued_at') or now, now, job('accepted_at'), part(i, 'tried') or '[]',
+    part(i, 'first_at'), redis.call('HGET', INPUTS, 'x' .. i) or '', job('n') or '1' }
 end
 
 -- What a part has booked of the job's budget becomes `usd`.
@@ -165,28 +241,42 @@ end
 
 -- So many have succeeded that the policy quorum holds, whatever becomes of the rest.
 local function quorate()
-  return tonumber(job('n')) - tonumber(job('left')) - tonumber(job('failed')) >= tonumber(job('quorum'))
+  local all = tonumber(job('n')) - tonumber(job('base') or 0)
+  return all - tonumber(job('left')) - tonumber(job('failed')) >= tonumber(job('quorum'))
 end
 
--- Is there nothing more to wait for? A vote whose leader can't be caught, a part that spoils the job, the last one.
-local function complete()
-  if tonumber(job('left')) == 0 then return 'all' end
-  if job('policy') == 'fail' and tonumber(job('failed')) > 0 then return 'spoilt' end
-  if job('kind') == 'vote' and job('early_stop') == 'exact' then
-    local first, second = 0, 0
-    for _, votes in ipairs(redis.call('HVALS', BALLOTS)) do
-      votes = tonumber(votes)
-      if votes > first then first, second = votes, first elseif votes > second then second = votes end
-    end
-    -- Strictly more than the runner-up can still reach: a tie would be broken by order, so it is no decision.
-    if first > second + tonumber(job('left')) and quorate() then return 'decided' end
+-- Do the votes that are in decide it? The rule of `tasks/votes/stopping.py`; a test compares the two.
+local function decided(rule, left)
+  if rule.flag then
+    local flagged = tonumber(redis.call('HGET', BALLOTS, rule.flag) or 0)
+    return flagged >= rule.k or flagged + left < rule.k
   end
+  local first, second = 0, 0
+  for _, votes in ipairs(redis.call('HVALS', BALLOTS)) do
+    votes = tonumber(votes)
+    if votes > first then first, second = votes, first elseif votes > second then second = votes end
+  end
+  -- Strictly more than the runner-up can still reach: a tie would be broken by order, so it is no decision.
+  if rule.exact and first > second + left * rule.heaviest + 1e-9 then return true end
+  local enough = rule.enough and rule.enough[second + 1]
+  return enough ~= nil and first >= enough
+end
+
+-- Is there nothing more to wait for? A vote that is decided, a part that spoils the job, the last one.
+local function complete()
+  local left = tonumber(job('left'))
+  if left == 0 then return 'all' end
+  -- What a join asks for is its own affair: it needs every answer, and knows what to make of a failure.
+  if job('asking') == '1' then return nil end
+  if job('policy') == 'fail' and tonumber(job('failed')) > 0 then return 'spoilt' end
+  local stopping = job('stopping')
+  if stopping and stopping ~= '' and decided(cjson.decode(stopping), left) and quorate() then return 'decided' end
   return nil
 end
 
--- index, owner, "succeeded" or "failed", output, record (JSON), ballot ("" = none), USD spent by the last attempt,
--- the model that answered ("" = the one that was claimed)
-function step.finish(i, owner, verdict, output, record, ballot, usd, model)
+-- index, owner, "succeeded", "failed" or "skipped", output, record (JSON), ballot ("" = none), what it weighs, USD spent by
+-- the last attempt, the model that answered ("" = the one that was claimed)
+function step.finish(i, owner, verdict, output, record, ballot, weight, usd, model)
   local state, stood = job('state'), part(i, 'state')
   if not state or not stood or not job('n') then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
@@ -196,17 +286,18 @@ function step.finish(i, owner, verdict, output, record, ballot, usd, model)
     return { 'over', state }
   end
   -- A call that lost its part to another may still bring an answer (the first one counts), never a failure.
-  if verdict == 'failed' and part(i, 'owner') ~= owner then return { 'stale' } end
+  if verdict ~= 'succeeded' and part(i, 'owner') ~= owner then return { 'stale' } end
   set_part(i, 'state', verdict)
   set_part(i, 'record', record)
+  if verdict == 'skipped' then redis.call('HDEL', PARTS, i .. ':job') end
   set_part(i, 'ended_at', now)
   if model and model ~= '' then set_part(i, 'model', model) end
   if part(i, 'booked') then rebook(i, 0) end
   if tonumber(usd) > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', usd) end
   if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, i, output) end
   redis.call('HINCRBY', JOB, 'left', -1)
-  if verdict == 'failed' then redis.call('HINCRBY', JOB, 'failed', 1) end
-  if ballot ~= '' then redis.call('HINCRBY', BALLOTS, ballot, 1) end
+  if verdict == 'failed' and job('asking') ~= '1' then redis.call('HINCRBY', JOB, 'failed', 1) end
+  if ballot ~= '' then redis.call('HINCRBYFLOAT', BALLOTS, ballot, weight) end
   if job('kind') == 'single' then
     if verdict == 'failed' then redis.call('HSET', JOB, 'error', output) end
     enter(verdict)
@@ -289,15 +380,21 @@ function step.hand_back(i, owner)
   return { 'ok' }
 end
 
--- lease_ms, how often a join may be started: whoever gets "go" joins, and has lease_ms to conclude
-function step.join(lease_ms, most)
+-- lease_ms, how often a join may be started, whether what is in decides it (1; no part may be under way then): whoever gets
+-- "go" joins, and has lease_ms to conclude. "wait" tells how many parts have not ended, how many there are, how many of
+-- them were sent, and in how many waves
+function step.join(lease_ms, most, decides)
   local state = job('state')
   if not state then return { 'gone' } end
   if FINAL[state] then return { 'done', state } end
   if state == 'joining' then
     if now - tonumber(job('joining_at')) < tonumber(lease_ms) then return { 'busy' } end
-  elseif not job('n') or not complete() then
+  elseif not job('n') then
     return { 'wait' }
+  elseif not complete() then
+    -- A single call is never sent in waves.
+    local left, n, sent, starts = job('left'), job('n'), job('sent') or job('n'), job('starts') or '0'
+    if decides ~= '1' or tonumber(left) > n - sent then return { 'wait', left, n, sent, count_of(starts) } end
   end
   if redis.call('HINCRBY', JOB, 'joins', 1) > tonumber(most) then return { 'poison' } end
   enter('joining')
@@ -322,7 +419,7 @@ function step.stop(state, problem)
   if FINAL[stood] then return { 'final', stood } end
   if problem ~= '' then redis.call('HSET', JOB, 'error', problem) end
   enter(state)
-  return { 'ok', job('n') or '0' }
+  return { 'ok', job('n') or '0', job('parent') or '' }
 end
 
 return step[ARGV[1]](unpack(ARGV, 2, 11))

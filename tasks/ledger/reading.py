@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from tasks.job import FINAL, Decision, Move, Part, Result, Tried, Usage
+from tasks.ledger.records import Stage, Wave
 
-__all__ = ["RESULT_FIELDS", "read_result"]
+__all__ = ["RESULT_FIELDS", "as_mapping", "read_result", "stages_of", "starts_of", "wave_of"]
 
 #: What is read of a job, in this order; the first is None where there is no such job.
 RESULT_FIELDS = (
     "state", "kind", "n", "failed", "decision", "output", "error", "details", "accepted_at", "ended_at", "spec",
+    "stages",
 )  # fmt: skip
 
 
 def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = ()) -> Result:
     """`fields` are those of `RESULT_FIELDS`; `parts` and `outputs` are whole hashes, flat or as mappings."""
-    state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec = fields
-    read = _parts(_as_dict(parts), _as_dict(outputs), int(n or 0), state)
+    state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec, stages = fields
+    read = _parts(as_mapping(parts), as_mapping(outputs), int(n or 0), state, stages_of(stages))
     if kind == "single" and read:
         output = read[0].output
     routing = _routing(decision, read)
@@ -52,10 +54,27 @@ def _routing(decision: str | None, parts: Sequence[Part]) -> Decision | None:
     return routing.model_copy(update={"model": models.pop()}) if len(models) == 1 else routing
 
 
-def _as_dict(reply: Any) -> dict[str, str]:
+def as_mapping(reply: Any) -> dict[str, str]:
+    """A hash as the server tells it, flat or as a mapping."""
     if isinstance(reply, dict):
         return reply
     return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def starts_of(text: str | None) -> tuple[int, ...]:
+    """With which part each wave began that was sent."""
+    return tuple([int(start) for start in text.split(",")]) if text else ()
+
+
+def stages_of(text: str | None) -> tuple[Stage, ...]:
+    """The stages of a job that has other parts than its sections or votes."""
+    stages = [entry.split(":") for entry in text.split(",")] if text else []
+    return tuple([Stage(role, int(first), int(count)) for role, first, count in stages])
+
+
+def wave_of(reply: Sequence[Any]) -> Wave | None:
+    """The wave that a step has sent; None where it has sent none."""
+    return Wave(int(reply[1]), int(reply[2]), int(reply[3])) if reply[0] == "ok" else None
 
 
 def _move(word: str) -> Move:
@@ -63,8 +82,13 @@ def _move(word: str) -> Move:
     return Move(model=model, why=why)
 
 
-def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_state: str) -> tuple[Part, ...]:
+def _parts(
+    fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_state: str, stages: Sequence[Stage]
+) -> tuple[Part, ...]:
     parts: list[Part] = []
+    roles = {
+        index: stage.role for stage in stages if stage.role for index in range(stage.first, stage.first + stage.count)
+    }
     for index in range(n):
         state = fields.get(f"{index}:state", "waiting")
         if job_state in FINAL and state in {"waiting", "queued", "running"}:
@@ -77,7 +101,10 @@ def _parts(fields: Mapping[str, str], texts: Mapping[str, str], n: int, job_stat
                 index=index,
                 state=cast(Any, state),
                 title=fields.get(f"{index}:title", ""),
-                model=fields.get(f"{index}:model"),
+                role=roles.get(index, ""),
+                job=fields.get(f"{index}:job"),
+                prompt_version=record.get("prompt"),
+                model=fields.get(f"{index}:model") or None,
                 simulated=bool(record.get("sim")),
                 output=texts.get(str(index)),
                 error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),

@@ -3,12 +3,63 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Literal, NamedTuple
 
-from tasks.job import Decision, Job, Tried, Usage
+from pydantic import JsonValue
 
-__all__ = ["Claim", "Holder", "Holding", "Outcome", "Parked", "PartPlan", "PartRecord", "Standing"]
+from tasks.job import Decision, Job, Tried, Usage
+from tasks.ledger.fleet import CallId
+
+__all__ = [
+    "Claim",
+    "End",
+    "Holder",
+    "Holding",
+    "Outcome",
+    "Parked",
+    "PartInput",
+    "PartPlan",
+    "PartRecord",
+    "Progress",
+    "Sent",
+    "Stage",
+    "Standing",
+    "Turnstile",
+    "Wave",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PartInput:
+    """What a part's call has of its own, beside its text; what is None is the job's."""
+
+    prompt: str | None = None
+    schema: Mapping[str, JsonValue] | None = None
+    seed: int | None = None
+    #: What of the job's input it shall do, told after it.
+    task: str | None = None
+    #: The models that may do it; empty: those that may do the job.
+    among: tuple[str, ...] = ()
+    #: The job's own prompt, schema and sampling are not for this call: it is what a join or a plan asks.
+    bare: bool = False
+
+    def to_json(self) -> str:
+        """The empty string where there is nothing to say."""
+        said = {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
+        return json.dumps(said, separators=(",", ":")) if said else ""
+
+    @classmethod
+    def from_json(cls, text: str) -> PartInput:
+        if not text:
+            return _NOTHING
+        said = json.loads(text)
+        return cls(**(said | {"among": tuple(said.get("among", ()))}))
+
+
+_NOTHING = PartInput()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +80,9 @@ class Claim:
     tried: tuple[Tried, ...] = ()
     #: Seconds since the part's first attempt began.
     trying_s: float = 0.0
+    own: PartInput = _NOTHING
+    #: Parts that the job has by now.
+    total: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +103,15 @@ class Holding:
 class PartPlan:
     """One part of a fan-out, before it starts. `text` is None where the job's own input serves."""
 
+    #: "" where its work is a job, which finds its model itself.
     model: str
     title: str = ""
     text: str | None = None
+    own: PartInput = _NOTHING
+    #: The job that is its work, "" where it is a call.
+    job: str = ""
+    #: Why it has failed before it began: no model can take it.
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +128,8 @@ class PartRecord:
     model: str | None = None
     #: Second calls that raced the first.
     hedges: int = 0
+    #: Hash of the prompt that it was asked with.
+    prompt: str | None = None
     tried: tuple[Tried, ...] = ()
     #: USD that the last attempt added to what the job has spent; `cost_usd` is that of all of them.
     spent_usd: float = 0.0
@@ -85,6 +147,7 @@ class PartRecord:
                 **({"cached": self.usage.cached_tokens} if self.usage.cached_tokens else {}),
                 **({"reasoning": self.usage.reasoning_tokens} if self.usage.reasoning_tokens else {}),
                 **({"hedges": self.hedges} if self.hedges else {}),
+                **({"prompt": self.prompt} if self.prompt else {}),
                 **({"tried": [item.model_dump(mode="json") for item in self.tried]} if self.tried else {}),
             },
             separators=(",", ":"),
@@ -110,6 +173,23 @@ class Standing:
     priority: str
     #: Unix seconds, or None.
     deadline_at: float | None
+    #: How many of its parts were sent, and with which of them each wave began.
+    sent: int = 0
+    starts: tuple[int, ...] = ()
+    #: Whether jobs are the work of its parts.
+    has_children: bool = False
+    #: The part that it is the work of, as `CallId` is written.
+    parent: str | None = None
+
+    def call(self, job_id: str, index: int) -> CallId:
+        """The name of a part's call."""
+        return CallId(job_id, index, wave_at(self.starts, index))
+
+    def calls(self, job_id: str) -> list[CallId]:
+        """Those of all calls that were sent, or may have been."""
+        if self.kind == "single":
+            return [CallId(job_id, 0)]
+        return [self.call(job_id, index) for index in range(self.n or 0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +213,80 @@ class Holder(NamedTuple):
     state: str | None
     owner: str
     model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A wave that was just sent: its parts are `count` from `first` on."""
+
+    number: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A part of a wave. `job` is the one that is its work, "" for a call."""
+
+    index: int
+    state: str
+    model: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Parts that are planned together: ``""`` for sections and votes, ``plan``, or ``join``."""
+
+    role: str
+    first: int
+    count: int
+
+
+class Turnstile(NamedTuple):
+    """Whether a job may be joined, see `Jobs.join`.
+
+    For ``wait``: how many parts have not ended, how many there are, how many were sent, and in how many waves.
+    """
+
+    word: str
+    left: int = 0
+    n: int = 0
+    sent: int = 0
+    waves: int = 0
+
+    @property
+    def wave_ended(self) -> bool:
+        """All that was sent has ended, and there is more to send."""
+        return self.word == "wait" and self.left == self.n - self.sent > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job with parts has come."""
+
+    n: int
+    left: int
+    sent: int
+    #: Where its sections or votes begin.
+    base: int
+    #: Empty where it has no parts but these.
+    stages: tuple[Stage, ...]
+    starts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A part as a join reads it. `output` is None where there is none; `error` says why."""
+
+    index: int
+    state: str
+    model: str
+    title: str
+    output: str | None
+    error: str
+
+
+def wave_at(starts: Sequence[int], index: int) -> int:
+    """The number of the wave that a part belongs to; the next one's where it was not sent yet."""
+    return max(0, bisect_right(starts, index) - 1)

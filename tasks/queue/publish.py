@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tasks.errors import PointsmanError, Unreachable
-from tasks.ledger.fleet import WAVE, Admitted, CallId
+from tasks.ledger.fleet import Admitted, CallId
 from tasks.queue.app import JOIN, ROUTE, model_queue
 from tasks.queue.messages import Chord, Sender, Task
 
@@ -51,9 +51,16 @@ class Publisher:
         """Put calls into the queues of their models; parts of fan-outs stay parts of their chord."""
         await self._run(self.commands_of_calls(admitted))
 
-    async def chord(self, job: str, wave: int, models: Sequence[str]) -> None:
-        """Send one wave of a fan-out: a chord of calls, the i-th to ``models[i]``, whose callback is the join."""
-        await self._run(self.commands_of_chord(job, wave, models))
+    async def chord(self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None) -> None:
+        """Send one wave of a fan-out: a chord of calls (index, model), whose callback is the join.
+
+        `size` are the chord's parts where not all of them are calls: the others are `settle`d.
+        """
+        await self._run(self.commands_of_chord(job, wave, calls, size=size))
+
+    async def settle(self, parts: Iterable[CallId]) -> None:
+        """The jobs that are the work of these parts have ended: the parts do."""
+        await self._run(self.commands_of_settle(parts))
 
     async def join(self, job: str, *, wave: int = 0) -> None:
         """Have a job's parts joined; harmless where they can't be yet, or were."""
@@ -86,11 +93,28 @@ class Publisher:
             tasks.append(_call(call, model, chord))
         return self._sender.commands(tasks)
 
-    def commands_of_chord(self, job: str, wave: int, models: Sequence[str]) -> list[Command]:
+    def commands_of_chord(
+        self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None
+    ) -> list[Command]:
         chord = self._chord(job, wave)
-        parts = (_call(CallId(job, index, wave), model, chord) for index, model in enumerate(models, start=wave * WAVE))
+        parts = (_call(CallId(job, index, wave), model, chord) for index, model in calls)
         # The size first: the last part may end before this returns.
-        return self._sender.opening(chord, len(models)) + self._sender.commands(parts)
+        return self._sender.opening(chord, len(calls) if size is None else size) + self._sender.commands(parts)
+
+    def commands_of_settle(self, parts: Iterable[CallId]) -> list[Command]:
+        return self._sender.commands(
+            Task(
+                "tasks.settle",
+                str(part),
+                JOIN,
+                {"job_id": part.job, "index": part.index, "wave": part.wave},
+                _route_id(part.job),
+                _fanout_id(part.job, part.wave or 0),
+                chord=self._chord(part.job, part.wave or 0),
+                group_index=part.index,
+            )
+            for part in parts
+        )
 
     def commands_of_join(self, job: str, *, wave: int = 0) -> list[Command]:
         return self._sender.commands([_join(job, wave)])
@@ -122,7 +146,8 @@ def _call(call: CallId, model: str, chord: Chord | None) -> Task:
         route,
         _fanout_id(call.job, call.wave),
         chord=chord,
-        group_index=call.index - call.wave * WAVE,
+        # Celery orders the summaries by it, which nobody reads: the place in the job tells more than that in the wave.
+        group_index=call.index,
     )
 
 

@@ -23,8 +23,8 @@ def candidates(job: Job, route: str, config: Config, *, longest: int | None = No
     `longest` are the tokens (`tasks.calling.tokens`) of the longest section, by default of the text or all messages.
     """
     named = (job.fixed_model,) if job.fixed_model else config.candidates(route)
-    spare = config.routes[route].fallbacks if route and not job.fixed_model else ()
-    prompt = job.prompt if job.prompt is not None or not route else config.routes[route].prompt
+    spare = config.all_routes[route].fallbacks if route and not job.fixed_model else ()
+    prompt = job.prompt if job.prompt is not None or not route else config.all_routes[route].prompt
     given = 0
     if job.budget_usd is not None or any(config.models[name].context_window for name in named):
         # Not always: a large text takes milliseconds to count.

@@ -208,7 +208,7 @@ def pick(ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def _strategy(job: Job, route: str, config: Config) -> str:
-    return EXPLICIT if job.fixed_model else job.strategy or config.routes[route].strategy
+    return EXPLICIT if job.fixed_model else job.strategy or config.all_routes[route].strategy
 
 
 def _split(possible: Sequence[Candidate]) -> tuple[tuple[str, ...], tuple[str, ...]]:

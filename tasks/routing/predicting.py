@@ -33,4 +33,4 @@ def asks_for_prediction(job: Job, route: str, config: Config) -> bool:
     """Whether the strategy that will choose for this job reads a prediction, and there is one to be had."""
     if config.outcomes is None or job.fixed_model is not None:
         return False
-    return is_predicting(job.strategy or config.routes[route].strategy)
+    return is_predicting(job.strategy or config.all_routes[route].strategy)

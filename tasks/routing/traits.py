@@ -66,9 +66,9 @@ def _measured(config: Config) -> Mapping[str, MeasuredProfile]:
 
 def options_for(config: Config, route: str, strategy: str) -> BaseModel | None:
     """What the route says to `strategy`; None where its options are another strategy's."""
-    if not route or config.routes[route].strategy != strategy:
+    if not route or config.all_routes[route].strategy != strategy:
         return None
-    return config.derived(f"options {route}", lambda: read_options(strategy, config.routes[route].options))
+    return config.derived(f"options {route}", lambda: read_options(strategy, config.all_routes[route].options))
 
 
 def check_metrics(config: Config, route: str, strategy: str, priority: str | None) -> None:
@@ -81,7 +81,7 @@ def check_metrics(config: Config, route: str, strategy: str, priority: str | Non
         return
     options = options_for(config, route, strategy)
     metrics = (options if isinstance(options, ProfileOptions) else ProfileOptions()).metrics(priority)
-    models = config.routes[route].models
+    models = config.all_routes[route].models
     for model, traits in traits_of(config, route, models).items():
         for metric in metrics:
             if metric not in traits.scores:

@@ -27,6 +27,7 @@ MODELS: dict[str, Any] = {
     "echo": {},
     "billing": {"answers": {"charged": "billing", "": "other"}},
     "voter": {"answers": ["yes", "no", "maybe"]},
+    "prompted": {"prompts": {"You translate": {"hello": "bonjour"}}, "answers": {"": "other"}},
     "long": {"answers": {"": "abcd" * 20}, "per_token_s": 0.01},
     "slow": {"latency": 0.2},
     "endless": {"latency": 600},
@@ -111,6 +112,16 @@ def test_an_answer_has_openais_shape_and_says_that_it_is_simulated(client):
 def test_declared_answers_are_given(client):
     assert ask(client, "billing").choices[0].message.content == "billing"
     assert ask(client, "billing", "Hello").choices[0].message.content == "other"
+
+
+def test_answers_may_depend_on_the_system_message(client):
+    def answer(*system: str) -> Any:
+        messages = [*({"role": "system", "content": text} for text in system), {"role": "user", "content": "Hello"}]
+        return client.chat.completions.create(model="prompted", messages=messages).choices[0].message.content
+
+    assert answer("You translate into French.") == "bonjour"
+    assert answer("Be brief.", "you translate.") == "bonjour"
+    assert answer("Be brief.") == answer() == "other"
 
 
 def test_the_same_request_picks_the_same_answer_and_other_seeds_pick_others(client):

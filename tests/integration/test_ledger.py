@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ops.embedded.server import ValkeyServer
-from tasks import votes
 from tasks.accept import accept
 from tasks.config import Config
 from tasks.errors import BadInput, PointsmanError, Unreachable
 from tasks.job import FINAL, Decision, Job, parse_job
-from tasks.ledger import WAVE, CallId, Claim, Holding, Ledger, PartPlan, PartRecord, digest
+from tasks.ledger import WAVE, CallId, Claim, Holding, Ledger, PartPlan, PartRecord, Sent, Wave, digest
 from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
 from tasks.queue.publish import Publisher
 from tasks.routing.snapshot import Preference
+from tasks.votes.count import Take, count
+from tasks.votes.stopping import Stopping, decided
 
 MODELS = ("fast", "slow")
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="round_robin")
@@ -82,7 +83,8 @@ async def planned(ledger, job, parts=None):
     job_id = await accepted(ledger, job)
     assert await ledger.jobs.route(job_id, DECISION) == "routed"
     plans = [PartPlan("fast", f"part {index}") for index in range(parts or job.n)]
-    assert await ledger.plan(job_id, DECISION.model_dump_json(), plans) == "ok"
+    stopping = Stopping(exact=True) if job.kind == "vote" else None
+    assert (await ledger.plan(job_id, DECISION.model_dump_json(), plans, stopping=stopping))[0] == "ok"
     return job_id
 
 
@@ -161,9 +163,9 @@ def test_steps_on_a_job_that_is_gone_leave_nothing_behind(run, store):
         assert await ledger.jobs.route("gone", DECISION, placed="queued", model="fast") == "gone"
         assert await ledger.jobs.queue([("gone", 0, "fast")]) == ["over"]
         assert await ledger.jobs.claim("gone", 0, "owner") == Holding("gone")
-        assert await ledger.plan("gone", "{}", [PartPlan("fast")]) == "gone"
+        assert (await ledger.plan("gone", "{}", [PartPlan("fast")]))[0] == "gone"
         assert await ledger.jobs.requeue([("gone", 0, "owner")]) == ["gone"]
-        assert await ledger.jobs.join("gone") == "gone"
+        assert (await ledger.jobs.join("gone")).word == "gone"
         assert not await ledger.jobs.retry("gone", 0, "owner", "")
         assert not await ledger.jobs.conclude("gone", "succeeded")
         assert await ledger.jobs.stop("gone", "cancelled") == "gone"
@@ -185,13 +187,13 @@ def test_a_final_state_is_left_by_no_step(run, state):
         before = await ledger.jobs.result(job)
         assert await ledger.accept([Job(id=job, text="again")], keep_seconds=KEEP) == ["taken"]
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "over"
-        assert await ledger.plan(job, "{}", [PartPlan("fast")]) == "over"
+        assert (await ledger.plan(job, "{}", [PartPlan("fast")]))[0] == "over"
         assert not await ledger.jobs.retry(job, 0, "owner", "try again")
         assert await ledger.jobs.queue([(job, 0, "slow")]) == ["over"]
         assert await ledger.jobs.requeue([(job, 0, "owner")]) == ["final"]
         assert (await ledger.jobs.claim(job, 0, "other")).word == "done"
         assert (await finish(ledger, job, 0, "owner"))[0] in {"over", "final"}
-        assert await ledger.jobs.join(job) == "done"
+        assert (await ledger.jobs.join(job)).word == "done"
         assert not await ledger.jobs.conclude(job, "succeeded", output="x")
         assert await ledger.jobs.stop(job, "failed") == "final"
         after = await ledger.jobs.result(job)
@@ -327,20 +329,20 @@ def test_a_call_that_waits_goes_where_it_is_routed_anew(run):
 def test_the_parts_of_a_fan_out_are_planned_once(run):
     async def steps(ledger):
         job = await planned(ledger, vote_of(3))
-        assert await ledger.plan(job, "{}", [PartPlan("slow")] * 5) == "planned"
+        assert (await ledger.plan(job, "{}", [PartPlan("slow")] * 5))[0] == "planned"
         assert len((await ledger.jobs.result(job)).parts) == 3
 
     run(steps)
 
 
 @pytest.mark.parametrize("parts", [10_000, 100_000])
-def test_a_large_fan_out_is_planned_in_one_step_and_read_again(run, parts):
+def test_a_large_fan_out_is_planned_and_read_again(run, parts):
     async def steps(ledger):
         job = await accepted(ledger, parse_job({"kind": "sections", "items": ["x"]}))
         await ledger.jobs.route(job, DECISION)
         text = "x" * 100
         plans = [PartPlan("fast", f"item {index}", f"{index} {text}") for index in range(parts)]
-        assert await ledger.plan(job, DECISION.model_dump_json(), plans) == "ok"
+        assert (await ledger.plan(job, DECISION.model_dump_json(), plans))[0] == "ok"
         claim = await ledger.jobs.claim(job, parts - 1, "owner")
         assert claim.section == f"{parts - 1} {text}"
         states = Counter(await ledger.jobs.part_states(job, 0, parts))
@@ -360,12 +362,13 @@ def test_a_later_wave_is_sent_once_and_never_for_a_job_that_has_ended(run):
     async def steps(ledger):
         plans = parse_job({"kind": "sections", "items": ["x"] * (WAVE + 2)})
         job = await planned(ledger, plans, WAVE + 2)
-        assert await ledger.send_wave(job, 1) == ["fast", "fast"]
-        assert await ledger.send_wave(job, 1) == []
+        sent = [Sent(index, "queued", "fast", "") for index in (WAVE, WAVE + 1)]
+        assert await ledger.send_wave(job, 1) == (Wave(1, WAVE, 2), sent)
+        assert await ledger.send_wave(job, 1) is None
         assert (await ledger.jobs.part_states(job, WAVE, WAVE + 2)) == ["queued", "queued"]
         ended = await planned(ledger, plans.model_copy(update={"id": Job(text="x").id}), WAVE + 2)
         await ledger.jobs.stop(ended, "cancelled")
-        assert await ledger.send_wave(ended, 1) == []
+        assert await ledger.send_wave(ended, 1) is None
 
     run(steps)
 
@@ -375,7 +378,7 @@ def test_under_the_policy_fail_one_failure_spoils_the_job_at_once(run):
         job = await planned(ledger, parse_job({"kind": "sections", "items": ["a", "b", "c"]}), 3)
         await ledger.jobs.claim(job, 1, "owner")
         assert await finish(ledger, job, 1, "owner", error="refused") == ("complete", "spoilt")
-        assert await ledger.jobs.join(job) == "go"
+        assert (await ledger.jobs.join(job)).word == "go"
         assert (await ledger.jobs.claim(job, 0, "late")) == Holding("done", state="skipped")
 
     run(steps)
@@ -386,7 +389,7 @@ def test_under_the_policy_partial_all_parts_are_waited_for(run):
         job = await planned(ledger, parse_job({"kind": "sections", "items": ["a", "b"], "policy": "partial"}), 2)
         await ledger.jobs.claim(job, 0, "one")
         assert await finish(ledger, job, 0, "one", error="refused") == ("more", "")
-        assert await ledger.jobs.join(job) == "wait"
+        assert (await ledger.jobs.join(job)).word == "wait"
         await ledger.jobs.claim(job, 1, "two")
         assert await finish(ledger, job, 1, "two") == ("complete", "all")
 
@@ -412,10 +415,10 @@ def test_one_join_of_fifty_goes_and_concludes_once(run):
         await ledger.jobs.claim(job, 0, "owner")
         await finish(ledger, job, 0, "owner")
         words = await asyncio.gather(*(ledger.jobs.join(job) for _ in range(50)))
-        assert Counter(words) == {"go": 1, "busy": 49}
+        assert Counter(gate.word for gate in words) == {"go": 1, "busy": 49}
         written = await asyncio.gather(*(ledger.jobs.conclude(job, "succeeded", output=f"{n}") for n in range(50)))
         assert Counter(written) == {True: 1, False: 49}
-        assert await ledger.jobs.join(job) == "done"
+        assert (await ledger.jobs.join(job)).word == "done"
 
     run(steps)
 
@@ -423,15 +426,15 @@ def test_one_join_of_fifty_goes_and_concludes_once(run):
 def test_a_join_that_never_ends_is_given_to_another_and_is_poison_in_the_end(run, store):
     async def steps(ledger):
         job = await planned(ledger, vote_of(1))
-        assert await ledger.jobs.join(job) == "wait"
+        assert (await ledger.jobs.join(job)).word == "wait"
         assert not await ledger.jobs.conclude(job, "succeeded")
         await ledger.jobs.claim(job, 0, "owner")
         await finish(ledger, job, 0, "owner")
         for _ in range(MOST_JOINS):
-            assert await ledger.jobs.join(job) == "go"
-            assert await ledger.jobs.join(job) == "busy"
+            assert (await ledger.jobs.join(job)).word == "go"
+            assert (await ledger.jobs.join(job)).word == "busy"
             let_pass(store, job, "joining_at", 31)
-        assert await ledger.jobs.join(job) == "poison"
+        assert (await ledger.jobs.join(job)).word == "poison"
 
     run(steps)
 
@@ -449,11 +452,11 @@ def test_a_vote_that_is_decided_early_has_the_winner_of_the_full_count(run, answ
             word = await finish(ledger, job, index, f"owner {index}", answers[index], ballot=answers[index])
             counts[answers[index]] += 1
             left = len(answers) - done
-            assert (word[0] == "complete") == votes.decided(counts, left)
+            assert (word[0] == "complete") == decided(Stopping(exact=True), counts, left)
             if word[0] == "complete":
-                early = votes.count([answers[place] for place in sorted(places[:done])])
-                full = votes.count(answers)
-                assert early.ballot == full.ballot
+                early = count([Take(place, answers[place], answers[place]) for place in sorted(places[:done])])
+                full = count([Take(place, answer, answer) for place, answer in enumerate(answers)])
+                assert early.winner.ballot == full.winner.ballot
                 return
 
     run(steps)
@@ -520,8 +523,11 @@ class Steps(RuleBasedStateMachine):
     @precondition(lambda self: self.kind not in {None, "single"})
     @rule()
     def plan(self):
-        command = self.ledger.jobs.planning(self.job, DECISION.model_dump_json(), [PartPlan("fast")] * 3, wave=2)
-        self.do(self.ledger.store.run(command))
+        stopping = Stopping(exact=True) if self.kind == "vote" else None
+        commands = self.ledger.jobs.planning(
+            self.job, DECISION.model_dump_json(), [PartPlan("fast")] * 3, wave=2, stopping=stopping
+        )
+        self.do(self.ledger.store.run(*commands))
 
     @precondition(lambda self: self.kind is not None)
     @rule(index=indexes, model=st.sampled_from(MODELS))
@@ -789,10 +795,10 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
         await jobs.requeue([(job.id, 0, "one")])
         await jobs.stop(job.id, "cancelled")
         await jobs.route(vote.id, DECISION)
-        await ledger.store.run(jobs.planning(vote.id, DECISION.model_dump_json(), [PartPlan("fast")], wave=1))
+        await ledger.store.run(*jobs.planning(vote.id, DECISION.model_dump_json(), [PartPlan("fast")], wave=1))
         await jobs.claim(vote.id, 0, "one")
         await ledger.store.run(jobs.finishing(vote.id, 0, "one", output="x", record=PartRecord(), ballot="b"))
-        assert await jobs.join(vote.id) == "go"
+        assert (await jobs.join(vote.id)).word == "go"
         assert await jobs.conclude(vote.id, "succeeded", output="x")
         with pytest.raises(PointsmanError, match=r"(?i)permission"):
             await ledger.fleet.tick()

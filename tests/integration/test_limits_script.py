@@ -763,7 +763,7 @@ async def votes(ledger, count, owner="p:0"):
     job = parse_job({"kind": "vote", "text": "x", "n": count, "policy": "partial", "early_stop": "off"})
     await ledger.accept([job], keep_seconds=60)
     assert await ledger.jobs.route(job.id, DECISION) == "routed"
-    assert await ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast")] * count) == "ok"
+    assert (await ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast")] * count))[0] == "ok"
     for index in range(count):
         await ledger.jobs.claim(job.id, index, owner)
     return job.id

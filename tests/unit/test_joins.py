@@ -1,27 +1,86 @@
+"""What all joins have in common, concatenation, and the policy."""
+
 import json
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import BadInput, JoinError
-from tasks.joins import JOINS, Missing, Piece, check_policy, join
+from tasks.joins import (
+    DEFAULT_JOINS,
+    Answer,
+    Missing,
+    Piece,
+    Work,
+    check_policy,
+    concatenate,
+    join_named,
+    join_options,
+    joins,
+    traits_of,
+)
+from tests.joining import play, work
+
+OURS = ("best_of", "concatenate", "consistent", "merge", "options", "reduction", "synthesis", "table")
+#: Options under which a join also shows its other sides.
+VARIANTS = [
+    ("best_of", {}),
+    ("best_of", {"method": "pairs", "refused": "first"}),
+    ("best_of", {"method": "scores", "refused": "first"}),
+    ("concatenate", {}),
+    ("consistent", {}),
+    ("consistent", {"method": "model"}),
+    ("merge", {}),
+    ("merge", {"unreadable": "skip", "unique": True, "key": "a", "sort": {"field": "a"}, "missing_key": "gone"}),
+    ("merge", {"conflicts": "first"}),
+    ("merge", {"conflicts": "error", "unreadable": "skip"}),
+    ("options", {}),
+    ("options", {"by": "judge", "format": "json", "limit": 2}),
+    ("reduction", {"fan_in": 2, "partial": True}),
+    ("synthesis", {}),
+    ("synthesis", {"fan_in": 2, "max_parts": 2, "partial": True}),
+    ("table", {"unreadable": "skip"}),
+    ("table", {"unreadable": "skip", "format": "csv"}),
+    ("table", {"unreadable": "skip", "format": "jsonl"}),
+]
+
+jsons = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc") | st.text(max_size=3), inner),
+    max_leaves=8,
+)
+outputs = st.one_of(
+    st.text(),
+    jsons.map(json.dumps),
+    jsons.map(lambda data: f"Here:\n```json\n{json.dumps(data)}\n```"),
+    st.sampled_from(["", "  \n", "[1] and [2-9]", "I'm sorry, I can't.", "\ud800", "1e999", "[" * 200, "_" * 5000]),
+)
+replies = st.one_of(
+    outputs,
+    st.sampled_from("AB").map(lambda letter: json.dumps({"reason": "", "winner": letter})),
+    st.integers(-1, 11).map(lambda score: json.dumps({"reason": "", "score": score})),
+    st.integers(-1, 9).map(lambda number: json.dumps({"reason": "", "number": number})),
+    st.lists(st.integers(-1, 9)).map(lambda order: json.dumps({"reason": "", "order": order})),
+    st.just(Answer(None, "timed out")),
+)
 
 
 def test_concatenation_keeps_the_order_and_puts_each_output_under_its_title():
-    pieces = [Piece(0, "1. Scope", "All of it.\n"), Piece(1, "", "No title.")]
+    parts = [Piece(0, "1. Scope", "All of it.\n"), Piece(1, "", "No title.")]
 
-    joined = join("concatenate", pieces, [])
+    joined = concatenate(Work(parts, [], 2))
 
     assert joined.output == "## 1. Scope\n\nAll of it.\n\nNo title."
-    assert joined.details == {"sections": 2, "missing": []}
+    assert joined.details == {"sections": 2, "missing": [], "confidence": 1.0}
 
 
-def test_a_missing_section_is_named_in_its_place():
-    pieces = [Piece(0, "", "first"), Piece(2, "", "third")]
+def test_a_missing_section_is_named_in_its_place_and_lowers_the_confidence():
+    parts = [Piece(0, "", "first"), Piece(2, "", "third")]
     missing = [Missing(1, "2. Grant", "timed out"), Missing(3, "", "refused")]
 
-    joined = join("concatenate", pieces, missing)
+    joined = concatenate(Work(parts, missing, 4))
 
     assert joined.output.split("\n\n") == [
         "first",
@@ -30,58 +89,101 @@ def test_a_missing_section_is_named_in_its_place():
         "[section 4 is missing: refused]",
     ]
     assert [gap["index"] for gap in joined.details["missing"]] == [1, 3]
+    assert joined.details["confidence"] == 0.5
 
 
-def test_nothing_but_missing_sections_is_no_answer():
-    with pytest.raises(JoinError, match="none of the 1 sections"):
-        join("concatenate", [], [Missing(0, "", "refused")])
+def test_titles_can_be_left_out_and_the_separator_chosen():
+    options = join_options("concatenate", {"titles": False, "separator": "\n---\n"})
+    parts = [Piece(0, "1. Scope", "a"), Piece(1, "2. Grant", "b")]
+
+    assert concatenate(Work(parts, [], 2, options)).output == "a\n---\nb"
 
 
-def test_the_majority_shows_the_first_answer_of_the_winning_ballot_with_its_count():
-    pieces = [Piece(index, "", text) for index, text in enumerate(["B", "**a**", "Answer: A.", "a", " "])]
+@pytest.mark.parametrize("name", OURS)
+def test_no_output_at_all_is_no_answer(name):
+    gone = Work([], [Missing(0, "", "refused")], 1)
 
-    joined = join("majority", pieces, [Missing(5, "", "refused")])
-
-    assert joined.output == "**a**"
-    assert joined.details["votes"] == 3
-    assert joined.details["total"] == 4
-    assert joined.details["share"] == 0.75
-    assert joined.details["ballots"] == {"b": 1, "a": 3}
-    assert joined.details["tie"] == []
+    with pytest.raises(JoinError, match=r"none of the 1|no take to choose from"):
+        join_named(name)(gone)
 
 
-def test_a_tie_is_named():
-    joined = join("majority", [Piece(0, "", "x"), Piece(1, "", "y")], [])
+@given(st.lists(st.text(), min_size=1))
+def test_no_output_is_lost_in_a_concatenation(texts):
+    joined = concatenate(work(*(f"[{text}]" for text in texts)))
 
-    assert joined.output == "x"
-    assert joined.details["tie"] == ["x", "y"]
+    assert joined.output == "\n\n".join(f"[{text}]" for text in texts)
 
 
-@pytest.mark.parametrize("outputs", [[], ["", "  \n"]])
-def test_a_majority_of_nothing_is_an_error(outputs):
-    pieces = [Piece(index, "", text) for index, text in enumerate(outputs)]
+@settings(deadline=None)
+@given(
+    st.sampled_from(VARIANTS),
+    st.lists(outputs, min_size=1, max_size=7),
+    st.lists(replies, min_size=1),
+    st.text(max_size=20),
+    st.integers(1, 3000),
+)
+def test_any_outputs_and_any_replies_end_in_an_answer_or_in_a_join_error(variant, texts, said, question, window):
+    name, given_options = variant
+    given_work = work(
+        *texts,
+        options=join_options(name, given_options),
+        missing=[Missing(len(texts), "gone", "timed out")],
+        question=question,
+        window=window,
+    )
+    turn = iter(range(10**6))
 
-    with pytest.raises(JoinError, match="no vote to count"):
-        join("majority", pieces, [Missing(9, "", "refused")])
+    def answered(_question):
+        return said[next(turn) % len(said)]
+
+    joined = None
+    with suppress(JoinError):
+        joined = play(join_named(name), given_work, answered).joined
+    if joined is None:
+        return
+    json.dumps(joined.details, allow_nan=False)
+    if name in {"merge", "table"}:
+        joined.output.encode()
+    assert 0 <= joined.details["confidence"] <= 1
+    assert [gap["index"] for gap in joined.details["missing"]] == [len(texts)]
+
+
+def test_each_kind_has_a_default_join_that_goes_with_it():
+    for kind, name in DEFAULT_JOINS.items():
+        assert kind in traits_of(join_named(name)).kinds
+        assert not traits_of(join_named(name)).asks
+
+
+def test_our_joins_are_all_found_by_name():
+    assert set(OURS) <= set(joins())
 
 
 def test_an_unknown_join_names_those_there_are():
     with pytest.raises(BadInput) as caught:
-        join("vote", [], [])
+        join_named("vote")
 
     assert caught.value.field == "join"
-    assert all(name in caught.value.remedy for name in JOINS)
+    assert all(name in caught.value.remedy for name in joins())
 
 
-@given(st.sampled_from(sorted(JOINS)), st.lists(st.text(), min_size=1))
-def test_details_are_json_and_no_output_is_lost_in_a_concatenation(how, outputs):
-    pieces = [Piece(index, "", f"[{text}]") for index, text in enumerate(outputs)]
+@pytest.mark.parametrize(
+    ("name", "given_options", "field"),
+    [
+        ("concatenate", {"title": True}, "join_options.title"),
+        ("merge", {"conflicts": "second"}, "join_options.conflicts"),
+        ("merge", {"result_schema": {"type": "nothing"}}, "join_options.result_schema"),
+        ("synthesis", {"result_schema": {"$ref": "http://elsewhere"}}, "join_options.result_schema"),
+        ("merge", {"sort": {"by": "risk"}}, "join_options.sort.field"),
+        ("synthesis", {"fan_in": 1}, "join_options.fan_in"),
+        ("options", {"threshold": 2}, "join_options.threshold"),
+        ("table", {"columns": []}, "join_options.columns"),
+    ],
+)
+def test_a_wrong_option_is_named(name, given_options, field):
+    with pytest.raises(BadInput) as caught:
+        join_options(name, given_options)
 
-    joined = join(how, pieces, [])
-
-    json.dumps(joined.details)
-    if how == "concatenate":
-        assert joined.output == "\n\n".join(piece.output for piece in pieces)
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_every_draw_is_a_time_that_can_be_waited(share, latency):
         {"error_status": 200},
         {"answers": {}},
         {"answers": []},
+        {"prompts": {"You translate": []}},
         {"concurrency": 0},
         {"failure": "sometimes"},
         {"latancy": 1},
@@ -114,6 +115,16 @@ def test_a_long_message_comes_back_with_its_first_twelve_words():
 def test_a_draw_picks_one_of_the_answers():
     simulation = Simulation(answers=("a", "b", "c"))
     assert [simulation.answer("m", "x", share) for share in (0.0, 0.4, 0.999)] == ["a", "b", "c"]
+
+
+def test_what_a_model_says_may_depend_on_the_prompt_that_it_got():
+    simulation = Simulation(
+        prompts={"You translate": {"hello": "bonjour"}, "you vote": ("yes", "no")}, answers={"": "anything else"}
+    )
+    assert simulation.answer("m", "Hello!", 0.0, prompt="YOU TRANSLATE into French.") == "bonjour"
+    assert simulation.answer("m", "Hello!", 0.9, prompt="Sometimes you vote.") == "no"
+    assert simulation.answer("m", "Bye!", 0.0, prompt="You translate into French.") == "anything else"
+    assert simulation.answer("m", "Hello!", 0.0) == "anything else"
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2)])

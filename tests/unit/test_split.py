@@ -5,8 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import BadInput
-from tasks.split import SPLITS, split
+from tasks.split import Section, registry, split, split_named, split_options, splits, traits_of
 
+#: The splits that cut a text here; of the others one takes files, and one asks a model.
+CUTTING = [name for name in splits() if traits_of(split_named(name)).by == "text"]
+#: Those among them that promise to lose no character, whatever the text.
+LOSSLESS = [name for name in CUTTING if name not in {"json", "rows"}]
 ROOT = Path(__file__).parents[2]
 #: Left out where they are absent, by having no case: a checkout without the data loses these tests only.
 DOCUMENTS = sorted((ROOT / "../shared/data/documents").glob("*.txt"))
@@ -105,13 +109,37 @@ def test_front_matter_comments_and_code_hold_no_headings():
     assert titles(text, "headings") == ["", "Yes"]
 
 
-@pytest.mark.parametrize("how", sorted(SPLITS))
-@pytest.mark.parametrize("text", ["", "\n \n", "Just a letter.\n\nIn 2019 we met.\n"])
-def test_a_document_without_sections_is_refused_with_a_remedy(how, text):
+@pytest.mark.parametrize("how", CUTTING)
+@pytest.mark.parametrize("text", ["", "\n \n", "\f\f"])
+def test_an_empty_document_is_refused_with_a_remedy(how, text):
     with pytest.raises(BadInput) as caught:
         split(text, how)
 
     assert caught.value.field == "text"
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("how", ["headings", "json", "numbered", "pages", "rows"])
+def test_a_document_without_such_sections_is_refused_with_a_remedy(how):
+    with pytest.raises(BadInput) as caught:
+        split("Just a letter.\n\nIn 2019, we met.\n", how)
+
+    assert caught.value.field == "text"
+    assert caught.value.remedy
+    assert "letter" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["lines", "paragraphs", "sentences", "tokens"])
+def test_a_document_of_one_section_is_one(how):
+    assert [section.text for section in split("Just a letter.\n", how)] == ["Just a letter.\n"]
+
+
+@pytest.mark.parametrize("name", sorted(set(splits()) - set(CUTTING)))
+def test_what_is_not_cut_here_says_so(name):
+    with pytest.raises(BadInput) as caught:
+        split("A text.", name)
+
+    assert caught.value.field == "split"
     assert caught.value.remedy
 
 
@@ -120,7 +148,7 @@ def test_an_unknown_split_names_those_there_are():
         split("1. a\n2. b", "chapters")
 
     assert caught.value.field == "split"
-    assert all(name in caught.value.remedy for name in SPLITS)
+    assert all(name in caught.value.remedy for name in splits())
 
 
 NUMBERED = [
@@ -137,27 +165,124 @@ NUMBERED = [
     "END OF TERMS",
 ]
 MARKDOWN = ["# H", "## 1. K", "T", "===", "---", "```", "~~~", "<!--", "-->", "*", "", "text"]
-LINES = st.sampled_from(NUMBERED + MARKDOWN)
 ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
 
 
-@given(
-    how=st.sampled_from(sorted(SPLITS)),
-    text=st.lists(st.tuples(LINES | st.text(max_size=9), ENDS)).map(lambda rows: "".join(a + b for a, b in rows)),
-)
-def test_no_character_is_lost(how, text):
+TABLES = [
+    "a,b",
+    '"x',
+    'y"',
+    "| a | b |",
+    "|---|---|",
+    "1\t2",
+    '{"a": [1]}',
+    '["x", ""]',
+    "\f",
+    "。",
+    "Dr. A? B!",
+    "```",
+]
+
+
+def whole(sections):
+    """The document, of sections that repeat parts of one another."""
+    return "".join(section.text[section.repeated :] for section in sections)
+
+
+def documents(*more):
+    lines = st.sampled_from([*NUMBERED, *MARKDOWN, *TABLES]) | st.text(max_size=9) | st.sampled_from([" ", *more])
+    return st.lists(st.tuples(lines, ENDS | st.just(" "))).map(lambda rows: "".join(a + b for a, b in rows))
+
+
+@given(how=st.sampled_from(CUTTING), text=documents())
+def test_no_text_raises_anything_but_bad_input_and_none_is_lost(how, text):
     try:
         sections = split(text, how)
     except BadInput:
         return
-    assert "".join(section.text for section in sections) == text
+    assert sections
     assert [section.index for section in sections] == list(range(len(sections)))
     assert all(section.text for section in sections)
+    assert all(len(section.title) <= 200 for section in sections)
+    if how in LOSSLESS:
+        assert whole(sections) == text
 
 
-@pytest.mark.parametrize("how", sorted(SPLITS))
-@pytest.mark.parametrize("unit", [" ", "1. A\n", "1. ", "#", "# A\n", "*\n", ".", "\n", "1. A\n2. B\n", "x"])
+UNITS = [
+    " ", "1. A\n", "1. ", "#", "# A\n", "*\n", ".", "\n", "1. A\n2. B\n", "x", "\r", "\n ", ". ", "a. ", "\f", '"',
+    '",', "|", "|-", "- |\n|-|\n", "```\n", "[", "[1,", '{"a":', "\n- ", "。", "(", "😀", "0", "A b ", "x\n\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", CUTTING)
+@pytest.mark.parametrize("unit", UNITS)
 def test_a_megabyte_of_anything_takes_no_quadratic_time(how, unit):
-    text = "1. A\n2. B\n# H\n" + unit * (300_000 // len(unit))
+    text = "1. A\n2. B\n# H\n\f" + unit * (300_000 // len(unit))
+    try:
+        sections = split(text, how)
+    except BadInput:
+        return
+    assert how not in LOSSLESS or whole(sections) == text
 
-    assert "".join(section.text for section in split(text, how)) == text
+
+MANY = {
+    "headings": "# H\ntext\n",
+    "json": '"item"\n',
+    "lines": "line\n",
+    "pages": "page\f",
+    "paragraphs": "words\n\n",
+    "rows": "a,b\n",
+    "sentences": "One thing is said. ",
+    "tokens": "The words of this sentence are some sixteen tokens together, so it goes alone. ",
+}
+
+
+@pytest.mark.parametrize(("how", "unit"), MANY.items())
+def test_fifty_thousand_sections_are_no_trouble(how, unit):
+    sections = split(unit * 50_000, how, {"budget": 16} if how == "tokens" else {})
+
+    assert 49_999 <= len(sections) <= 50_000
+
+
+# -- options -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "given", "field", "said"),
+    [
+        ("headings", {"level": 0}, "split_options.level", "greater than or equal to 1"),
+        ("headings", {"depth": 2}, "split_options.depth", "level"),
+        ("lines", {"lines": "2"}, "split_options.lines", "integer"),
+        ("numbered", {"level": 1}, "split_options", "no options"),
+        ("tokens", {"budget": 100, "overlap": 51}, "split_options.overlap", "50"),
+        ("tokens", {"budget": 1}, "split_options.budget", "16"),
+        ("plan", {"most": 201}, "split_options.most", "200"),
+        ("rows", {"header": "yes"}, "split_options.header", "boolean"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(how, given, field, said):
+    with pytest.raises(BadInput) as caught:
+        split_options(how, given)
+
+    assert caught.value.field == field
+    assert said in str(caught.value)
+
+
+def test_the_options_of_a_plan_have_defaults():
+    assert split_options("plan", {}).model_dump() == {"most": 12, "prompt": None}
+
+
+def test_a_split_of_another_package_is_known_by_its_entry_point(monkeypatch):
+    class Point:
+        name = "halves"
+
+        @staticmethod
+        def load():
+            return lambda text: [Section(0, "", text[: len(text) // 2]), Section(1, "", text[len(text) // 2 :])]
+
+    monkeypatch.setattr(registry, "_found", lambda: {"halves": Point})
+    split_named.cache_clear()
+    try:
+        assert [section.text for section in split("abcd", "halves")] == ["ab", "cd"]
+    finally:
+        split_named.cache_clear()

@@ -1,4 +1,4 @@
-"""Count votes: the answer that most takes of one task agree on."""
+"""The ballot of a free answer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import json
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-__all__ = ["Count", "count", "decided", "normalize"]
+__all__ = ["normalize"]
 
 #: Wrappings taken off one answer ("**Answer:** (`5`)." has four); past it the rest stays, so that time is linear.
 MAX_WRAPPINGS = 16
@@ -55,63 +51,6 @@ def normalize(answer: str) -> str:
         except (ValueError, RecursionError):
             pass
     return _plain(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """The outcome of a vote.
-
-    `winner` is the text of the first answer, in index order, with the winning ballot; None when nothing was counted.
-    `votes` are the winner's, `total` all that were counted: a blank answer is an abstention. `ballots` go from ballot
-    to votes, in order of appearance. `tie` names every ballot with the most votes, the winner's first, and is empty
-    when the winner is alone.
-    """
-
-    winner: str | None
-    ballot: str | None
-    votes: int
-    total: int
-    ballots: Mapping[str, int]
-    tie: tuple[str, ...]
-
-
-def count(answers: Sequence[str]) -> Count:
-    """Count `answers`, given in index order.
-
-    Of several ballots with the most votes the one that got there first in index order wins: the same answers give the
-    same winner, whichever of them finished first.
-    """
-    ballots: dict[str, int] = {}
-    originals: dict[str, str] = {}
-    reached: list[str] = []
-    most = 0
-    for answer in answers:
-        ballot = normalize(answer)
-        if not ballot:
-            continue
-        originals.setdefault(ballot, answer)
-        ballots[ballot] = votes = ballots.get(ballot, 0) + 1
-        if votes > most:
-            most, reached = votes, [ballot]
-        elif votes == most:
-            reached.append(ballot)
-    total = sum(ballots.values())
-    if not reached:
-        return Count(None, None, 0, total, ballots, ())
-    return Count(originals[reached[0]], reached[0], most, total, ballots, tuple(reached) if len(reached) > 1 else ())
-
-
-def decided(counts: Mapping[str, int], remaining: int) -> bool:
-    """Whether no outcome of the `remaining` votes changes which ballot wins; `counts` go from ballot to votes.
-
-    Lossless: the leader must stay ahead even if all that is outstanding goes to the second, or to a ballot nobody has
-    named yet. Strictly ahead, because who wins a tie depends on the indices of the votes, which `counts` don't know.
-    With nothing remaining it is always decided.
-    """
-    if remaining <= 0:
-        return True
-    first, second = [*sorted(counts.values(), reverse=True), 0, 0][:2]
-    return first > second + remaining
 
 
 #: How canonical JSON is written.

@@ -1,0 +1,151 @@
+"""Parts that are jobs of their own: a section that is voted on, a section of sections, a step of a workflow.
+
+Such a part has no call and no lease. Its job is accepted like any other, with an id that follows from the part: doing
+it twice makes one job. When that job ends, `tasks.settle` ends the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.accept import check
+from tasks.errors import BadInput, PointsmanError
+from tasks.job import FINAL, Job, Parent, parse_job
+from tasks.ledger import CallId, Sent
+from tasks.parts.nesting import DEEPEST, each_of, item_of
+from tasks.settle import end_part
+from tasks.workflow import StepDone, step_job
+
+if TYPE_CHECKING:
+    from tasks.ports import Ports
+
+__all__ = ["bear", "steps_done"]
+
+
+async def bear(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None:
+    """Have the jobs accepted that are the work of these parts, and routed. Safe to repeat."""
+    if not parts:
+        return
+    ledger = ports.ledger
+    (standing,) = await ledger.jobs.standings([job.id])
+    left_s: float | None = None
+    if standing is not None and standing.deadline_at is not None:
+        left_s = standing.deadline_at - await ledger.fleet.now()
+    share = await _share(ports, job, len(parts))
+    children: list[Job] = []
+    for part, fields in zip(parts, await _fields(ports, job, parts), strict=True):
+        name = CallId(job.id, part.index, wave)
+        try:
+            child = _child(ports, job, part, str(name), fields, left_s=left_s, budget_usd=share)
+        except PointsmanError as error:
+            await end_part(ports, job, name, part.job, error=str(error))
+            continue
+        if child is None:
+            await end_part(ports, job, name, part.job, skipped=True)
+        else:
+            children.append(child)
+    if children:
+        await _accept(ports, job, children)
+
+
+async def _accept(ports: Ports, job: Job, children: Sequence[Job]) -> None:
+    ledger = ports.ledger
+    words = await ledger.accept(children, keep_seconds=ports.config.limits.keep_seconds)
+    (state,) = await ledger.jobs.states([job.id])
+    if state is None or state in FINAL:
+        # It was cancelled before these were there to be cancelled with it.
+        for child in children:
+            await ledger.cancel(child.id, "cancelled", "the job that it was a part of has ended")
+        return
+    fresh = [child for child, word in zip(children, words, strict=True) if word == "accepted"]
+    await ports.publisher.route([(child.id, child.priority) for child in fresh])
+
+
+def _child(
+    ports: Ports,
+    job: Job,
+    part: Sent,
+    name: str,
+    fields: Mapping[str, Any] | PointsmanError | None,
+    *,
+    left_s: float | None,
+    budget_usd: float | None,
+) -> Job | None:
+    """The job that is a part's work; None where there is nothing to do.
+
+    Raises:
+        PointsmanError: why there can't be one.
+    """
+    if isinstance(fields, PointsmanError):
+        raise fields
+    if fields is None:
+        return None
+    if budget_usd is not None and budget_usd <= 0:
+        raise BadInput("budget_usd", "the job's budget is used up")
+    depth = 1 if job.parent is None else job.parent.depth + 1
+    if depth > DEEPEST:
+        raise BadInput("each", f"makes jobs within jobs more than {DEEPEST} deep", "nest them less")
+    given: dict[str, Any] = {
+        "id": part.job,
+        "labels": dict(job.labels),
+        "metadata": dict(job.metadata),
+        "priority": job.priority,
+    }
+    if left_s is not None:
+        given["deadline"] = max(left_s, 0.001)
+    if budget_usd is not None:
+        given["budget_usd"] = budget_usd
+    child = parse_job({**fields, **given})
+    check(child, ports.config)
+    return child.model_copy(update={"parent": Parent(part=name, depth=depth)})
+
+
+async def _share(ports: Ports, job: Job, parts: int) -> float | None:
+    """USD that each of these jobs may spend: what is left of the job's budget, in equal shares."""
+    if job.budget_usd is None:
+        return None
+    return (job.budget_usd - await ports.ledger.jobs.spent(job.id)) / parts
+
+
+async def _fields(ports: Ports, job: Job, parts: Sequence[Sent]) -> list[Mapping[str, Any] | PointsmanError | None]:
+    """The fields of each part's job: None where there is nothing to do, or why there can't be one."""
+    if job.kind in ports.config.flows:
+        return [await _step(ports, job, part.index) for part in parts]
+    jobs = ports.ledger.jobs
+    inputs = await jobs.sections(job.id, [part.index for part in parts])
+    base = (await jobs.progress(job.id)).base
+    found: list[Mapping[str, Any] | PointsmanError | None] = []
+    for part, (_, text, own) in zip(parts, inputs, strict=True):
+        try:
+            item = job.items[part.index - base] if job.items is not None else None
+            if item is not None and not isinstance(item, str):
+                found.append(item_of(job, item))
+            else:
+                whole = text if text is not None else "\n\n".join(filter(None, (job.text, own.task)))
+                found.append(each_of(job, whole))
+        except PointsmanError as error:
+            found.append(error)
+    return found
+
+
+async def _step(ports: Ports, job: Job, index: int) -> Mapping[str, Any] | PointsmanError | None:
+    workflow = ports.config.flows[job.kind]
+    try:
+        return step_job(workflow, index, job, await steps_done(ports, job, index))
+    except PointsmanError as error:
+        return error
+
+
+async def steps_done(ports: Ports, job: Job, count: int) -> list[StepDone]:
+    """What became of the first `count` steps of a workflow's job."""
+    ends = await ports.ledger.jobs.ends(job.id, 0, count)
+    done = []
+    for step, end in zip(ports.config.flows[job.kind].steps, ends, strict=False):
+        if end.output is not None:
+            done.append(StepDone(step.name, "succeeded", output=end.output))
+        elif end.error:
+            done.append(StepDone(step.name, "failed", error=end.error))
+        else:
+            done.append(StepDone(step.name, "skipped"))
+    return done

@@ -1,0 +1,85 @@
+"""DOCX as Markdown, by way of the HTML that mammoth makes of it. Runs in the reading process alone."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import NoReturn
+from xml.parsers import expat
+
+from tasks.documents.markup import markdown
+from tasks.documents.unreadable import Unreadable
+
+__all__ = ["UNPACKED_BYTES", "read_docx"]
+
+#: Bytes of all files in the archive, unpacked: text packs ten to twenty times, a bomb a thousand times and more.
+UNPACKED_BYTES = 256 * 1024 * 1024
+#: … of which these are XML, which takes some twenty times its size in memory once it is read.
+XML_BYTES = 32 * 1024 * 1024
+#: Files in the archive.
+ENTRIES = 10_000
+#: What old Office documents and encrypted new ones begin with.
+_COMPOUND = b"\xd0\xcf\x11\xe0"
+_BODY = "word/document.xml"
+#: The library tells a damaged document by what its code runs into.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, zipfile.BadZipFile)
+
+
+def read_docx(data: bytes) -> str:
+    """The document as Markdown: headings, lists, tables and footnotes; pictures are left out.
+
+    Raises:
+        Unreadable: if it is no DOCX, damaged, encrypted, an archive that unpacks beyond all bounds, or empty.
+    """
+    if data.startswith(_COMPOUND):
+        raise Unreadable("is encrypted, or an old Word document", "save it as .docx without a password")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _guard(archive)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError):
+        raise Unreadable("its name says DOCX, but it is none, or damaged", "open it and save it anew") from None
+    text = _markdown(data)
+    if not text.strip():
+        raise Unreadable("has no text", "send a document with text")
+    return text
+
+
+def _markdown(data: bytes) -> str:
+    import mammoth  # noqa: PLC0415 - it comes with an extra
+
+    try:
+        html = mammoth.convert_to_html(
+            io.BytesIO(data), convert_image=lambda _: [], external_file_access=False, include_embedded_style_map=False
+        ).value
+    except RecursionError:
+        raise Unreadable("has elements nested too deep", "save it as text or Markdown") from None
+    except _DAMAGE as error:
+        raise Unreadable(f"is a damaged DOCX ({type(error).__name__})", "open it and save it anew") from None
+    return markdown(html)
+
+
+def _guard(archive: zipfile.ZipFile) -> None:
+    """Refuse what would be dangerous to unpack or to parse. An entry that says less than it holds is damaged."""
+    entries = archive.infolist()
+    xml = [entry for entry in entries if entry.filename.endswith((".xml", ".rels"))]
+    unpacked = sum(entry.file_size for entry in entries)
+    if len(entries) > ENTRIES or unpacked > UNPACKED_BYTES or sum(entry.file_size for entry in xml) > XML_BYTES:
+        raise Unreadable("unpacks to more than a document has", "save it without what is embedded, or as text")
+    if _BODY not in archive.namelist():
+        raise Unreadable("its name says DOCX, but it is another archive", "give it the ending of what it is")
+    for entry in xml:
+        _parse(archive.read(entry))
+
+
+def _parse(xml: bytes) -> None:
+    """Refuse document types: Word writes none, and what they declare (entities) is how XML attacks."""
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _refuse
+    try:
+        parser.Parse(xml, True)
+    except expat.ExpatError:
+        raise Unreadable("is a damaged DOCX", "open it and save it anew") from None
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise Unreadable("declares a document type, which Word never does", "open it and save it anew")

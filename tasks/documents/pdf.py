@@ -1,0 +1,55 @@
+"""The text of a PDF, page by page, with PDFium. Runs in the reading process alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.documents.unreadable import Unreadable
+
+__all__ = ["PAGES", "read_pdf"]
+
+#: Pages of a document at most.
+PAGES = 5_000
+#: PDFium's code for a document that wants a password (``FPDF_ERR_PASSWORD``).
+PASSWORD = 4
+#: What PDFium writes where a word is broken at the end of a line.
+_HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-", "\f": "\n", "\x00": None})
+
+
+def read_pdf(data: bytes) -> str:
+    """The text of each page, each ended by a form feed, in the order of the page's own content.
+
+    Raises:
+        Unreadable: if it is no PDF, damaged, encrypted, too long, or has no text.
+    """
+    import pypdfium2  # noqa: PLC0415 - it comes with an extra
+
+    if b"%PDF-" not in data[:1024]:
+        raise Unreadable("its name says PDF, but it is none", "give it the ending of what it is")
+    try:
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if error.err_code == PASSWORD:
+            raise Unreadable("is encrypted", "save it without a password") from None
+        raise Unreadable("is a damaged PDF", "open it and save it anew") from None
+    try:
+        return _pages(document)
+    except pypdfium2.PdfiumError:
+        raise Unreadable("is a damaged PDF", "open it and save it anew") from None
+    finally:
+        document.close()
+
+
+def _pages(document: Any) -> str:
+    total = len(document)
+    if total > PAGES:
+        raise Unreadable(f"has {total:,} pages, the limit is {PAGES:,}", "split it into several files")
+    pages: list[str] = []
+    for page in document:
+        found = page.get_textpage()
+        pages.append(found.get_text_bounded().replace("\r\n", "\n").translate(_HYPHENS).rstrip())
+        found.close()
+        page.close()
+    if not any(pages):
+        raise Unreadable("has no text: its pages are pictures", "run it through text recognition (OCR) first")
+    return "".join(f"{page}\n\f" for page in pages)

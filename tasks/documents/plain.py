@@ -1,0 +1,68 @@
+"""Files that are text already: which letters their bytes are."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from tasks.documents.unreadable import Unreadable
+
+__all__ = ["decode", "decode_html"]
+
+#: What bytes begin with that are no text, whatever the file is called.
+_OTHERS = {
+    b"%PDF-": "a PDF",
+    b"PK\x03\x04": "a ZIP archive, as DOCX is",
+    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+}
+#: Bytes at the start of an HTML page in which its encoding is declared (the HTML standard looks at as many).
+DECLARED_WITHIN = 1024
+_DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([A-Za-z0-9_-]{2,20})", re.IGNORECASE)
+#: The encodings that pages still declare; Python's list has some that are none of text.
+_PAGES = re.compile(
+    r"iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
+)
+
+
+def decode(data: bytes) -> str:
+    """The text of bytes in UTF-8, or in UTF-16 with a mark of byte order; line ends are kept.
+
+    Raises:
+        Unreadable: if they are neither.
+    """
+    _refuse_others(data)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _decoded(data, "utf-16")
+    return _decoded(data, "utf-8-sig")
+
+
+def decode_html(data: bytes) -> str:
+    """As `decode`, or else in the encoding that the page declares."""
+    try:
+        return decode(data)
+    except Unreadable:
+        declared = _DECLARED.search(data[:DECLARED_WITHIN])
+        name = declared[1].decode("ascii").lower() if declared else ""
+        if not _PAGES.fullmatch(name):
+            raise
+    # Browsers read Latin-1 as the superset that its authors meant.
+    return _decoded(data, "cp1252" if name in {"iso-8859-1", "latin1", "latin-1"} else name)
+
+
+def _refuse_others(data: bytes) -> None:
+    for start, kind in _OTHERS.items():
+        if data.startswith(start):
+            raise Unreadable(f"its name says text, but it is {kind}", "give it the ending of what it is")
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    try:
+        text = data.decode(encoding)
+    except (UnicodeDecodeError, LookupError):
+        raise Unreadable("is not text in UTF-8", "save it in UTF-8") from None
+    if "\x00" in text:
+        raise Unreadable("is not text: it holds zero bytes", "save it as text in UTF-8")
+    return text

@@ -1,0 +1,152 @@
+"""Documents as text: what needs no parser is read here, the rest in a process of its own (`tasks.documents.child`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tasks.documents.plain import decode
+from tasks.documents.unreadable import Unreadable
+from tasks.errors import BadInput
+
+__all__ = ["ENDINGS", "Document", "read", "read_all"]
+
+#: What a file is, by the ending of its name.
+ENDINGS: Mapping[str, str] = {
+    ".txt": "text",
+    ".md": "text",
+    ".csv": "text",
+    ".tsv": "text",
+    ".json": "text",
+    ".jsonl": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+}
+#: The modules that read a kind; the extra `documents` brings them.
+_NEEDED = {"html": ("html_to_markdown",), "pdf": ("pypdfium2",), "docx": ("mammoth", "html_to_markdown")}
+
+#: Seconds in which the documents of one job are read that need a parser: 5,000 pages take some 10.
+SECONDS = 60
+#: Bytes of memory that the reading process may take. A DOCX of 32 MiB of XML takes some 600 MB.
+MEMORY = 1536 * 1024 * 1024
+#: Bytes of one document, and characters of the text of all, unless a caller says less.
+MOST_BYTES = 256 * 1024 * 1024
+
+#: What the reading process is told of its surroundings: where its libraries are, and no key.
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+_START = "import sys; sys.path[:] = sys.argv[1].split('\\n'); from tasks.documents.child import main; main()"
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Document(NamedTuple):
+    name: str
+    data: bytes
+
+
+def read(name: str, data: bytes, *, at: str = "file", most: int = MOST_BYTES) -> str:
+    """The text of one document: as it is, or as Markdown (HTML, DOCX), or page by page (PDF).
+
+    `at` is the field that an error names. Takes time and a process: not for an event loop's thread.
+
+    Raises:
+        BadInput: if it can't be read, saying why and what to do.
+    """
+    (text,) = read_all([Document(name, data)], at=lambda _: at, most=most)
+    return text
+
+
+def read_all(documents: Sequence[Document], *, at: Callable[[int], str], most: int = MOST_BYTES) -> list[str]:
+    """The texts of several documents, in order, as `read` reads them; `most` characters in all.
+
+    Raises:
+        BadInput: for the first that can't be read, naming its field, which is `at` of its index.
+    """
+    kinds = [_kind(document, at(index)) for index, document in enumerate(documents)]
+    parsed = [index for index, kind in enumerate(kinds) if kind != "text"]
+    for index in parsed:
+        _installed(kinds[index], documents[index].name, at(index))
+    texts: dict[int, str] = {}
+    for index, document in enumerate(documents):
+        if kinds[index] == "text":
+            texts[index] = _plain(document, at(index))
+    if parsed:
+        given = [(kinds[index], documents[index].data) for index in parsed]
+        texts |= zip(parsed, _in_process(given, at=lambda place: at(parsed[place]), most=most), strict=True)
+    return [texts[index] for index in range(len(documents))]
+
+
+def _kind(document: Document, field: str) -> str:
+    ending = PurePosixPath(document.name.replace("\\", "/")).suffix.lower()
+    kind = ENDINGS.get(ending)
+    if kind is None:
+        problem = f"ends with {ending!r}, which is not read" if 0 < len(ending) <= 10 else "has no ending that is known"
+        raise BadInput(f"{field}.name", problem, f"allowed: {', '.join(ENDINGS)}")
+    if not document.data.strip():
+        raise BadInput(field, "is empty", "leave it out")
+    return kind
+
+
+def _installed(kind: str, name: str, field: str) -> None:
+    if any(find_spec(module) is None for module in _NEEDED[kind]):
+        ending = PurePosixPath(name).suffix.lower()
+        raise BadInput(
+            field, f"{ending} files need an extra that is not installed", "pip install 'pointsman[documents]'"
+        )
+
+
+def _plain(document: Document, field: str) -> str:
+    try:
+        text = decode(document.data)
+    except Unreadable as error:
+        raise BadInput(field, error.problem, error.remedy) from None
+    if not text.strip():
+        raise BadInput(field, "is empty", "leave it out")
+    return text
+
+
+def _in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str], most: int) -> list[str]:
+    head = {
+        "kinds": [kind for kind, _ in given],
+        "sizes": [len(data) for _, data in given],
+        "seconds": SECONDS,
+        "memory": MEMORY,
+        "most": most,
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _START, "\n".join(_path())],
+            input=b"".join((json.dumps(head).encode(), b"\n", *(data for _, data in given))),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # parsers print what they read
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        answers = (error.output or b"").splitlines()
+        raise BadInput(
+            at(len(answers)), f"is not read within {SECONDS} s", "split it, or save it as text or Markdown"
+        ) from None
+    texts: list[str] = []
+    for line in done.stdout.splitlines():
+        said = json.loads(line)
+        if "text" not in said:
+            raise BadInput(at(len(texts)), said["problem"], said["remedy"])
+        texts.append(said["text"])
+    if len(texts) < len(given):
+        problem = f"can't be read: its reader ended with {done.returncode}"
+        raise BadInput(at(len(texts)), problem, "it may be damaged: open it and save it anew")
+    return texts
+
+
+def _path() -> Iterable[str]:
+    # Where this process finds its modules, the reading one does; ours first.
+    return (str(_ROOT), *(str(Path(entry).absolute()) for entry in sys.path if entry))

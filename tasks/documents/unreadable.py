@@ -1,0 +1,17 @@
+"""Why a document can't be read."""
+
+from __future__ import annotations
+
+__all__ = ["Unreadable"]
+
+
+class Unreadable(Exception):
+    """Raised by the readers of each kind; `tasks.documents` says it as a `BadInput` that names the file.
+
+    `problem` and `remedy` hold nothing of the document.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(problem)

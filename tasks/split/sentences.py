@@ -1,0 +1,89 @@
+"""A section for each sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tasks.split.cuts import at_places
+from tasks.split.declare import splitter
+from tasks.split.section import Section
+
+__all__ = ["sentence_ends", "sentences"]
+
+#: What may end a sentence: its signs with closing quotes and brackets, a blank line, or the line before an item of a
+#: list or a heading. Each alternative begins with a sign of its own and repeats nothing that another begins with, so
+#: that matching takes linear time.
+_END = re.compile(
+    r"""(?P<signs>[.!?…。！？｡]+)["'”’»)\]」』）]*
+      | (?:\r\n|\r|\n)[ \t\f]*(?:\r\n|\r|\n)\s*
+      | (?:\r\n|\r|\n)(?=[ \t]{0,12}(?:[-*+•]|\#{1,6}|\d{1,3}[.)])[ \t])""",
+    re.VERBOSE,
+)
+_SPACE = re.compile(r"\s*")
+#: Signs that end a sentence without a space behind them.
+_WIDE = frozenset("。！？｡")
+#: Characters before a full stop in which an abbreviation is looked for.
+BEFORE = 12
+#: Words whose full stop seldom ends a sentence.
+_SHORT = frozenset({
+    "abb", "abs", "art", "bzw", "ca", "cf", "ch", "co", "col", "corp", "dr", "ed", "eds", "eq", "etc", "fig", "ff",
+    "gen", "hon", "inc", "jr", "lt", "ltd", "mr", "mrs", "ms", "mt", "nr", "pp", "prof", "rep", "rev", "s", "sec",
+    "sect", "sen", "sgt", "sr", "st", "str", "tel", "usw", "vgl", "viz", "vol", "vs", "z", "zzgl",
+})  # fmt: skip
+#: … of which this one does so before a number alone: "No. 5", but "No. He left."
+_NUMBER = "no"
+#: "J." of a name, "e.g.", "U.S.", "z.B.": a single letter, alone or after another full stop.
+_INITIAL = re.compile(r"(?:^|[^\w])(?:\w\.)*[^\W\d_]$")
+#: "1." or "a." at the beginning of a line is a number, not a sentence.
+_LIST_NUMBER = re.compile(r"(?:^|[\r\n])[ \t]*(?:\d{1,3}|\w)$")
+_LAST_WORD = re.compile(r"\w+$")
+
+
+@splitter()
+def sentences(text: str) -> list[Section]:
+    """End a section after each sentence, with the white space behind it.
+
+    A sentence ends with ``.``, ``!``, ``?`` or an ellipsis (and closing quotes) before white space and no small letter,
+    with their Chinese and Japanese signs wherever they stand, at a blank line, and before an item of a list. Common
+    abbreviations, initials and numbers of list items end none.
+    """
+    return at_places(text, sentence_ends(text), lambda index: f"sentence {index + 1}")
+
+
+def sentence_ends(text: str) -> Iterator[int]:
+    """Where the sentences of a text end; the last one where the text does."""
+    last = 0
+    for match in _END.finditer(text):
+        end = match.end()
+        if match["signs"] is not None:
+            if not _ends(text, match):
+                continue
+            space = _SPACE.match(text, end)
+            end = space.end() if space else end
+        if last < end < len(text) and text[last:end].strip():
+            yield end
+            last = end
+    if text:
+        yield len(text)
+
+
+def _ends(text: str, match: re.Match[str]) -> bool:
+    """Whether these signs end a sentence."""
+    signs, after = match["signs"], text[match.end() : match.end() + 1]
+    if not _WIDE.isdisjoint(signs):
+        return True
+    if not after.isspace():
+        return False
+    following = _SPACE.match(text, match.end())
+    begins = text[following.end() : following.end() + 1] if following else ""
+    if begins.islower():
+        return False
+    if signs != ".":
+        return True
+    before = text[max(0, match.start() - BEFORE) : match.start()]
+    word = _LAST_WORD.search(before)
+    written = word.group().lower() if word else ""
+    if written == _NUMBER:
+        return not begins.isdigit()
+    return written not in _SHORT and not _INITIAL.search(before) and not _LIST_NUMBER.search(before)

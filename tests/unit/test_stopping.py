@@ -1,0 +1,272 @@
+"""When a vote ends: never with another answer than the whole of it, and never later than it could."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.errors import BadInput
+from tasks.joins import Missing, Piece, Work, join_named, join_options
+from tasks.joins.threshold import CLEAR, FLAGGED
+from tasks.votes.count import Take, count
+from tasks.votes.posterior import enough_votes, posterior
+from tasks.votes.stopping import Stopping, decided, next_wave, scale_of, stopping_of
+
+EXACT = Stopping(exact=True)
+#: Three ballots and an abstention: with more there is nothing that differs.
+BALLOTS = ("a", "b", "c", "")
+PLAIN: Mapping[str, Any] = {"options": None, "confidence": None, "weights": {}, "early_stop": "exact"}
+
+
+def tally_of(ballots: Sequence[str]) -> dict[str, float]:
+    return dict(count([Take(index, ballot, ballot) for index, ballot in enumerate(ballots)]).ballots)
+
+
+def winner_of(ballots: Sequence[str], weights: Sequence[float] | None = None) -> str:
+    weights = weights or [1.0] * len(ballots)
+    takes = [Take(at, ballot, ballot, weight) for at, (ballot, weight) in enumerate(zip(ballots, weights, strict=True))]
+    winner = count(takes).winner
+    return winner.ballot if winner is not None else ""
+
+
+def prefixes(stopping: Stopping, ballots: Sequence[str]) -> Iterator[tuple[int, bool]]:
+    """So many seen in order, and whether that decides."""
+    for seen in range(len(ballots) + 1):
+        yield seen, decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True)
+
+
+def one_by_one(stopping: Stopping, ballots: Sequence[str]) -> int:
+    return next(seen for seen, is_decided in prefixes(stopping, ballots) if is_decided)
+
+
+def in_waves(stopping: Stopping, ballots: Sequence[str]) -> int:
+    seen = 0
+    while not decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True):
+        seen += next_wave(stopping, tally_of(ballots[:seen]), len(ballots) - seen)
+    return seen
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_a_vote_in_order_that_is_decided_has_the_winner_of_the_whole(n):
+    for ballots in product(BALLOTS, repeat=n):
+        seen = one_by_one(EXACT, ballots)
+
+        assert winner_of(ballots[:seen]) == winner_of(ballots), (ballots, seen)
+
+
+@pytest.mark.parametrize("n", range(1, 6))
+def test_a_vote_whose_parts_come_in_any_order_has_the_winner_of_the_whole(n):
+    for ballots in product(BALLOTS, repeat=n):
+        for size in range(n + 1):
+            for arrived in combinations(range(n), size):
+                seen = [ballots[index] for index in arrived]
+                if decided(EXACT, tally_of(seen), n - size):
+                    assert winner_of(seen) == winner_of(ballots), (ballots, arrived)
+
+
+@pytest.mark.parametrize("n", range(1, 7))
+def test_no_rule_could_stop_sooner_in_order(n):
+    # given every vote that goes on after so many ballots
+    for seen in range(n):
+        for ballots in product(BALLOTS, repeat=seen):
+            if decided(EXACT, tally_of(ballots), n - seen, in_order=True):
+                continue
+            # then what is outstanding can make more than one winner
+            runner = sorted(tally_of(ballots).items(), key=lambda item: -item[1])
+            rivals = [ballot for ballot, _ in runner[:2]] + ["new", "newer"]
+            winners = {winner_of([*ballots, *[rival] * (n - seen)]) for rival in rivals}
+            assert len(winners) > 1, ballots
+
+
+@pytest.mark.parametrize("n", range(1, 6))
+def test_votes_that_weigh_differently_stop_with_the_winner_of_the_whole(n):
+    weights = (0.5, 1.0, 1.75)
+    stopping = Stopping(exact=True, heaviest=1.75)
+    ways = list(product("ab", weights))
+    for cast in product([*ways, ("", 1.0)], repeat=n):
+        ballots, weighing = [ballot for ballot, _ in cast], [weight for _, weight in cast]
+        takes = [Take(index, ballot, "", weight) for index, (ballot, weight) in enumerate(cast)]
+        for seen in range(n):
+            if decided(stopping, count(takes[:seen]).ballots, n - seen, in_order=True):
+                assert winner_of(ballots[:seen], weighing[:seen]) == winner_of(ballots, weighing), cast
+                break
+
+
+@settings(max_examples=300)
+@given(
+    data=st.data(),
+    weights=st.dictionaries(st.sampled_from("xyz"), st.floats(0, 9), max_size=3),
+    other=st.floats(0, 9),
+    cast=st.lists(st.tuples(st.sampled_from(BALLOTS), st.sampled_from("wxyz")), min_size=2, max_size=9),
+)
+def test_any_weights_and_any_arrival_leave_the_winner(data, weights, other, cast):
+    # given weights from the options and the profiles, and votes that arrive in any order
+    options = join_options("weighted", {"weights": weights, "other": other})
+    stopping = stopping_of(join="weighted", n=len(cast), **PLAIN | {"options": options, "weights": {"x": 3.3}})
+    scale = scale_of("weighted", options, {"x": 3.3})
+    takes = [Take(index, ballot, "", scale.of(model)) for index, (ballot, model) in enumerate(cast)]
+    arrival = data.draw(st.permutations(range(len(cast))))
+    whole = count(takes)
+    assert stopping is not None
+
+    for seen in range(1, len(cast)):
+        part = count([takes[index] for index in sorted(arrival[:seen])])
+        if decided(stopping, part.ballots, len(cast) - seen) and stopping.heaviest:
+            # then the first moment it is decided names the winner of the whole vote
+            assert part.winner is not None
+            assert whole.winner is not None
+            assert part.winner.ballot == whole.winner.ballot
+            break
+
+
+def test_weights_that_no_binary_number_holds_still_tie():
+    # given three votes of 0.1 against one of 0.3, which are not equal as they stand
+    scale = scale_of("weighted", join_options("weighted", {"weights": {"small": 0.1, "large": 0.3}}), {})
+    small, large = scale.of("small"), scale.of("large")
+
+    # then they are as far apart as the scale rounds them, whichever way they are added
+    assert small + small + large == large + small + small
+    assert (small * 1024, large * 1024) == (102, 307)
+
+
+@pytest.mark.parametrize(
+    "stopping",
+    [
+        EXACT,
+        Stopping(exact=False, enough=enough_votes(7, 0.9)),
+        Stopping(exact=True, enough=enough_votes(7, 0.9)),
+        Stopping(exact=True, enough=enough_votes(7, 0.6)),
+    ],
+)
+def test_waves_ask_for_as_many_as_asking_one_by_one_would(stopping):
+    for ballots in product(BALLOTS, repeat=7):
+        assert in_waves(stopping, ballots) == one_by_one(stopping, ballots), ballots
+
+
+@pytest.mark.parametrize("k", range(1, 7))
+def test_a_threshold_in_waves_asks_for_as_many_and_has_the_verdict_of_the_whole(k):
+    n = 6
+    join, options = join_named("threshold"), join_options("threshold", {"k": k})
+    stopping = stopping_of(join="threshold", n=n, **PLAIN | {"options": options})
+    assert stopping == Stopping(exact=True, flag=FLAGGED, k=k)
+    for ballots in product((FLAGGED, CLEAR, ""), repeat=n):
+        seen = in_waves(stopping, ballots)
+        assert seen == one_by_one(stopping, ballots), ballots
+        if any(ballots):
+            verdicts = {join(work_of(part, n, options)).output for part in (ballots[:seen], ballots)}
+            assert len(verdicts) == 1, ballots
+
+
+def work_of(ballots: Sequence[str], n: int, options: Any) -> Work:
+    pieces = [Piece(index, "", ballot) for index, ballot in enumerate(ballots) if ballot]
+    missing = [Missing(index, "", "timed out") for index, ballot in enumerate(ballots) if not ballot]
+    return Work(pieces, missing, n, options)
+
+
+def test_silence_alone_clears_nothing():
+    stopping = Stopping(exact=True, flag=FLAGGED, k=5)
+
+    assert not decided(stopping, {}, 4)
+    assert decided(stopping, {CLEAR: 1}, 4)
+
+
+@pytest.mark.parametrize(("n", "waves"), [(2, 1), (3, 2), (4, 2), (5, 3), (40, 20), (1000, 500)])
+def test_the_first_wave_of_an_exact_vote_is_half_of_it(n, waves):
+    assert next_wave(EXACT, {}, n) == waves
+
+
+def test_a_wave_has_at_least_one_ballot_and_never_more_than_remain():
+    assert next_wave(EXACT, {"a": 5}, 1) == 1
+    assert next_wave(Stopping(exact=False, enough=enough_votes(5, 0.999)), {"a": 1}, 4) == 4
+    assert next_wave(EXACT, {"a": 1}, 0) == 0
+
+
+def test_a_leader_who_can_still_be_tied_has_won_only_if_the_rest_comes_later():
+    assert not decided(EXACT, {"a": 3, "b": 1}, 2)
+    assert decided(EXACT, {"a": 3, "b": 1}, 2, in_order=True)
+    assert not decided(EXACT, {"a": 2}, 3, in_order=True)
+    assert decided(EXACT, {}, 0)
+    assert not decided(EXACT, {}, 1, in_order=True)
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.5, 0.75, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [2, 5, 17, 40])
+def test_the_table_of_enough_votes_is_that_of_the_posterior(n, confidence):
+    table = enough_votes(n, confidence)
+
+    assert len(table) == n + 1
+    for second, least in enumerate(table):
+        sure = [first for first in range(second + 1, n - second + 1) if posterior(first, second) >= confidence]
+        assert least == (sure[0] if sure else n + 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chance"), [(0, 0, 0.5), (1, 0, 0.75), (4, 0, 31 / 32), (3, 0, 15 / 16), (2, 1, 11 / 16)]
+)
+def test_the_posterior_is_that_of_the_beta_distribution(first, second, chance):
+    assert posterior(first, second) == chance
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_posterior_is_even_for_a_tie_and_turns_with_the_sides(first, second):
+    assert posterior(first, second) + posterior(second, first) == pytest.approx(1)
+
+
+def test_a_thousand_votes_have_their_table_and_posterior():
+    assert len(enough_votes(1000, 0.95)) == 1001
+    assert posterior(1000, 0) == pytest.approx(1)
+
+
+def test_confidence_stops_a_clear_vote_where_exact_would_go_on():
+    stopping = stopping_of(join="majority", n=40, **PLAIN | {"confidence": 0.95})
+
+    assert stopping is not None
+    assert stopping.exact
+    assert decided(stopping, {"a": 4}, 36)
+    assert not decided(stopping, {"a": 4, "b": 1}, 35)
+    assert next_wave(stopping, {}, 40) == 4
+
+
+def test_confidence_alone_may_stop_where_exact_is_off():
+    stopping = stopping_of(join="majority", n=5, **PLAIN | {"early_stop": "off", "confidence": 0.9})
+
+    assert stopping is not None
+    assert not stopping.exact
+    assert decided(stopping, {"a": 3}, 2)
+    assert not decided(stopping, {"a": 3, "b": 1}, 1, in_order=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"join": "majority", "n": 5, "early_stop": "off"},
+        {"join": "majority", "n": 1},
+        {"join": "median", "n": 5},
+        {"join": "ranked", "n": 5, "confidence": 0.9},
+        {"join": "threshold", "n": 5, "early_stop": "off", "confidence": 0.9},
+        {"join": "weighted", "n": 5, "early_stop": "off", "confidence": 0.9, "weights": {"a": 2.0}},
+    ],
+)
+def test_what_needs_every_part_stops_for_nothing(said):
+    assert stopping_of(**PLAIN | said) is None
+
+
+def test_a_posterior_holds_for_votes_that_weigh_the_same_alone():
+    even = stopping_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9})
+    uneven = stopping_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9, "weights": {"a": 2.0}})
+
+    assert even is not None
+    assert even.enough
+    assert uneven == Stopping(exact=True, heaviest=2.0)
+
+
+def test_more_flags_than_votes_are_refused():
+    options = join_options("threshold", {"k": 6})
+
+    with pytest.raises(BadInput, match=r"join_options\.k: is 6, but there are 5 votes"):
+        stopping_of(join="threshold", n=5, **PLAIN | {"options": options})

@@ -1,0 +1,207 @@
+"""The ready workflows of sections and votes: their cases can tell good from bad, their prompts can be filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tasks.accept import check
+from tasks.config import Config, parse
+from tasks.grading import Check, expectation, is_right
+from tasks.job import parse_job
+from tasks.prompts import render
+from tasks.workflow import StepDone, step_job
+from tests.harness import REPOSITORY
+
+NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
+READY = REPOSITORY / "ops" / "workflows"
+#: What rules decide; a judge reads what is expected otherwise.
+RULES = ("contains", "exact", "regex")
+
+PROMPTS = sorted(f"{name}/{path.name}" for name in NAMES for path in (READY / name / "prompts").iterdir())
+
+
+@cache
+def config() -> Config:
+    return parse(
+        json.dumps(
+            {
+                "models": {"fast": {"provider": "openai", "model": "fast", "base_url": "http://127.0.0.1:1/v1"}},
+                "routes": {"only": {"models": ["fast"]}},
+                "default_route": "only",
+                "workflows": {name: str(READY / name) for name in NAMES},
+            }
+        )
+    )
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (READY / name / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def met(expect: dict[str, Any], answer: str) -> bool:
+    """Whether an answer meets all that rules decide of an expectation."""
+    contained = expect.get("contains", [])
+    texts = [contained] if isinstance(contained, str) else contained
+    checks = [Check(grade, expectation(grade, expect[grade])) for grade in ("exact", "regex") if grade in expect]
+    return all(text.casefold() in answer.casefold() for text in texts) and all(is_right(answer, one) for one in checks)
+
+
+def job_of(name: str, case: dict[str, Any]) -> Any:
+    return parse_job({"kind": name, **case["input"]})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_are_twenty_cases_or_more_and_no_two_alike(name):
+    read = cases(name)
+    assert len(read) >= 20
+    for known in (
+        Counter(case["id"] for case in read),
+        Counter(json.dumps(case["input"], sort_keys=True) for case in read),
+    ):
+        assert not [key for key, times in known.items() if times > 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_case_is_a_job_that_is_accepted_and_has_an_expectation_that_rules_decide(name):
+    for case in cases(name):
+        assert set(case) == {"id", "input", "expect"}
+        check(job_of(name, case), config())
+        assert case["expect"].keys() & set(RULES), case["id"]
+        assert case["expect"].keys() <= {*RULES, "judge"}, case["id"]
+        for grade in ("exact", "regex", "judge"):
+            if grade in case["expect"]:
+                expectation(grade, case["expect"][grade])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda _: "",
+        lambda _: "I'm sorry, but I can't help with that.",
+        lambda case: case["input"].get("text") or "\n\n".join(item["text"] for item in case["input"]["items"]),
+        lambda case: f"[simulated fast] {json.dumps(case['input'])}",
+    ],
+    ids=["nothing", "refuses", "echoes", "quotes"],
+)
+def test_a_model_that_does_not_do_the_work_meets_no_expectation(name, say):
+    assert [case["id"] for case in cases(name) if met(case["expect"], say(case))] == []
+
+
+def test_moderation_has_as_many_cases_to_flag_as_to_clear_give_or_take_a_few():
+    wanted = Counter(case["expect"]["exact"] for case in cases("moderation"))
+    assert set(wanted) == {"flagged", "clear"}
+    assert min(wanted.values()) >= 10
+
+
+@pytest.mark.parametrize("name", ["legal_review", "code_review"])
+def test_a_review_that_always_says_the_same_fails_some_cases(name):
+    for verdict in ("sign", "negotiate", "do not sign", "approve", "request changes"):
+        assert not all(met(case["expect"], f"Verdict: {verdict}\n") for case in cases(name))
+
+
+#: What a good answer to a case may look like, in the form that the prompts ask for.
+GOOD = {
+    ("legal_review", "uncapped-indemnity"): (
+        "Verdict: do not sign\n\nThe contract makes you pay for everybody's faults.\n\n"
+        "| # | Clause | Risk | Severity | Ask for |\n|---|---|---|---|---|\n"
+        "| 1 | 2. Indemnity | Contractor pays every loss without limit, whoever caused it | 5 | A cap of the fee |\n"
+    ),
+    ("legal_review", "fair-and-mutual"): "Verdict: sign\n\nNo clause holds a risk that is worth a negotiation.",
+    ("research_synthesis", "two-agree"): (
+        "## Answer\nYes: both trials saw systolic pressure fall, by 5.1 and 4.4 mmHg [1][2].\n\n"
+        "## Agreement\nWalking [1] and cycling [2] help.\n\n## Disagreement\nNone found.\n\n## Gaps\nOver a year."
+    ),
+    ("content_writing", "figures-exact"): (
+        "# A year of repairs\n\n## What came in\nOf all devices 1,214 were repaired, 87% of them.\n\n"
+        "## What it took\n4.5 days each; 41% were batteries.\n"
+    ),
+    ("moderation", "idiom-kill"): "clear",
+    ("moderation", "vermin"): "flagged",
+    ("code_review", "sql-injection"): (
+        "Verdict: request changes\n\n1. **The name is put into the query** (critical, line 2) [1][3]\n"
+        "   SQL injection: `' OR 1=1 --` returns the first user. Use a parameter.\n"
+    ),
+    ("code_review", "good-code"): "Verdict: approve\nNo reviewer found a defect.",
+}
+
+
+@pytest.mark.parametrize(("name", "case"), GOOD, ids=lambda value: value)
+def test_a_good_answer_meets_its_expectation(name, case):
+    (known,) = [one for one in cases(name) if one["id"] == case]
+    assert met(known["expect"], GOOD[name, case])
+
+
+VARIABLES = {"labels": {}, "title": "4. Price", "index": 2, "total": 3, "kind": "sections", "route": "only"}
+METADATA = {
+    "party": "Tenant", "law": "Malta", "question": "Does it rain?", "tone": "dry", "language": "Polish",
+    "community": "a choir", "rules": "no politics", "purpose": "a till", "conventions": "no globals",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_every_prompt_can_be_filled_in_whatever_the_metadata_say(prompt):
+    bare = render(config(), f"file:{prompt}", {**VARIABLES, "metadata": {}})
+    full = render(config(), f"file:{prompt}", {**VARIABLES, "metadata": METADATA})
+    assert bare.version == full.version
+    assert not re.search(r"\{[{%]|[%}]\}", (bare.text + full.text).replace("}]}", ""))
+    assert "\n\n\n\n" not in bare.text + full.text
+    assert "instruction" in bare.text or "follow" in bare.text  # what is worked on is data
+
+
+def test_metadata_are_told_to_the_models_that_can_use_them():
+    told: dict[str, set[str]] = {}
+    for prompt in PROMPTS:
+        text = render(config(), f"file:{prompt}", {**VARIABLES, "metadata": METADATA}).text
+        told.setdefault(prompt.partition("/")[0], set()).update(word for word in METADATA.values() if word in text)
+    assert told == {
+        "legal_review": {"Tenant", "Malta"},
+        "research_synthesis": {"Does it rain?"},
+        "content_writing": {"dry", "Polish"},
+        "moderation": {"a choir", "no politics"},
+        "code_review": {"Polish", "a till", "no globals"},
+    }
+
+
+def test_votes_of_one_kind_are_asked_in_words_of_their_own():
+    for name in ("moderation", "code_review"):
+        (step,) = config().flows[name].steps
+        prompts = step.job["variety"]["prompts"]
+        assert len(set(prompts)) == step.job["n"]
+        beginnings = {render(config(), one, {**VARIABLES, "metadata": {}}).text.partition("\n")[0] for one in prompts}
+        assert len(beginnings) == step.job["n"]
+
+
+def test_the_authors_of_an_article_get_the_plan_and_the_assignment_each():
+    # given an outline with all that is awkward in a template
+    outline = {
+        "title": 'Pots & "pans" {{ 1 }}',
+        "sections": [{"title": f"Heading {n} </b>", "brief": "Line\nbreak", "words": 90} for n in (1, 2, 3)],
+    }
+    job = parse_job({"kind": "content_writing", "text": "Write about\npots: {% x %}"})
+    # when
+    fields = step_job(
+        config().flows["content_writing"], 1, job, [StepDone("outline", "succeeded", output=json.dumps(outline))]
+    )
+    # then
+    assert fields is not None
+    sections = json.loads(fields["text"])["sections"]
+    assert [section["title"] for section in sections] == ["Heading 1 </b>", "Heading 2 </b>", "Heading 3 </b>"]
+    for section in sections:
+        assert section["assignment"] == job.text
+        assert section["article"] == outline["title"]
+        assert section["outline"] == [one["title"] for one in outline["sections"]]
+        assert section["brief"] == "Line\nbreak"
+
+
+def test_the_examples_are_long_enough_to_show_something_and_short_enough_for_a_small_model():
+    for name in NAMES:
+        example = config().flows[name].example
+        assert example is not None
+        assert 200 < len(example.read_text(encoding="utf-8")) < 6_000
