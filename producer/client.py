@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from tasks.accept import Accepted, accept, check
@@ -83,11 +84,24 @@ class AsyncProducer:
             job if isinstance(job, Job) else parse_job(job, at="" if alone else f"[{place}]")
             for place, job in enumerate(jobs)
         ]
+        read = await self.read_files(read)
         for place, job in enumerate(read):
             check(job, self.config, at="" if alone else f"[{place}]")
         if not read:
             return []
         return await accept(read, ledger=self.ledger, publisher=self._publisher, config=self.config)
+
+    async def read_files(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs with their files replaced by what is in them, in order; `submit` and `submit_many` do it too.
+
+        Raises:
+            BadInput: naming the file that can't be read.
+        """
+        if all(job.files is None for job in jobs):
+            return list(jobs)
+        from tasks.documents import read_files  # noqa: PLC0415 - few jobs bring documents
+
+        return await read_files(jobs, self.config, at=lambda place: "" if len(jobs) == 1 else f"[{place}]")
 
     async def result(self, job_id: str) -> Result:
         """All that is known of a job now.
@@ -124,13 +138,26 @@ class AsyncProducer:
                         while await channel.get_message(timeout=0) is not None:
                             pass
         except RedisError as error:
-            raise Unreachable(f"Redis does not answer ({type(error).__name__}); the job goes on without us") from error
+            raise _gone(error) from error
 
     async def wait(self, job_id: str, *, timeout: float | None = None) -> Result:
-        """The result once the job has ended; raises as `watch` does."""
-        async for result in self.watch(job_id, timeout=timeout):
-            last = result
-        return last
+        """The result once the job has ended; raises as `watch` does.
+
+        Nothing but the job's state is read until then: it may have thousands of parts, each announced.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            async with self.ledger.jobs.announcements(job_id) as channel:
+                while (state := (await self.ledger.jobs.states([job_id]))[0]) not in FINAL:
+                    if state is None:
+                        raise JobNotFound(job_id)
+                    left = LOOK_EVERY if end is None else min(LOOK_EVERY, end - time.monotonic())
+                    if left <= 0:
+                        raise TimeoutError(f"job {job_id} is {state} after {timeout:g} s")
+                    await _until_final(channel, left)
+        except RedisError as error:
+            raise _gone(error) from error
+        return await self.result(job_id)
 
     async def cancel(self, job_id: str) -> bool:
         """End a job as ``cancelled`` and stop its calls; False if it had ended already."""
@@ -147,6 +174,19 @@ class AsyncProducer:
             with contextlib.suppress(Unreachable):
                 await self._publisher.settle([CallId.parse(standing.parent)])
         return True
+
+
+async def _until_final(channel: PubSub, seconds: float) -> None:
+    """Read announcements until one is of an end, for so many seconds at most."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        message = await channel.get_message(timeout=left)
+        if message is not None and message["data"] in FINAL:
+            return
+
+
+def _gone(error: RedisError) -> Unreachable:
+    return Unreachable(f"Redis does not answer ({type(error).__name__}); the job goes on without us")
 
 
 class Producer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -55,7 +56,8 @@ async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:
                     "labels": {**job.labels, "schedule": schedule, "batch": name},
                 }
             )
-            for line, job in read_jobs(file, config)
+            # Reading documents takes time that the loop's thread doesn't have.
+            for line, job in await asyncio.to_thread(lambda: list(read_jobs(file, config)))
         ]
         for start in range(0, len(jobs), CHUNK):
             chunk = jobs[start : start + CHUNK]
@@ -91,6 +93,10 @@ def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
                 except ValueError as error:
                     raise BadInput(f"line {number}", f"is not JSON: {error}") from None
                 job = parse_job(data, at=f"line {number}")
+                if job.files is not None:
+                    from tasks.documents import with_files  # noqa: PLC0415 - few jobs bring documents
+
+                    job = with_files(job, config, at=f"line {number}")
                 check(job, config, at=f"line {number}")
                 found = True
                 yield number, job

@@ -13,7 +13,7 @@ from tasks.accept import check
 from tasks.errors import BadInput, PointsmanError
 from tasks.job import FINAL, Job, Parent, parse_job
 from tasks.ledger import CallId, Sent
-from tasks.parts.nesting import DEEPEST, each_of, item_of
+from tasks.parts.nesting import DEEPEST
 from tasks.settle import end_part
 from tasks.workflow import StepDone, step_job
 
@@ -112,21 +112,12 @@ async def _fields(ports: Ports, job: Job, parts: Sequence[Sent]) -> list[Mapping
     """The fields of each part's job: None where there is nothing to do, or why there can't be one."""
     if job.kind in ports.config.flows:
         return [await _step(ports, job, part.index) for part in parts]
-    jobs = ports.ledger.jobs
-    inputs = await jobs.sections(job.id, [part.index for part in parts])
-    base = (await jobs.progress(job.id)).base
-    found: list[Mapping[str, Any] | PointsmanError | None] = []
-    for part, (_, text, own) in zip(parts, inputs, strict=True):
-        try:
-            item = job.items[part.index - base] if job.items is not None else None
-            if item is not None and not isinstance(item, str):
-                found.append(item_of(job, item))
-            else:
-                whole = text if text is not None else "\n\n".join(filter(None, (job.text, own.task)))
-                found.append(each_of(job, whole))
-        except PointsmanError as error:
-            found.append(error)
-    return found
+    inputs = await ports.ledger.jobs.sections(job.id, [part.index for part in parts])
+    # What a model proposed is a task on the job's own input.
+    return [
+        {**(own.child or {}), "text": text if text is not None else "\n\n".join(filter(None, (job.text, own.task)))}
+        for _, text, own in inputs
+    ]
 
 
 async def _step(ports: Ports, job: Job, index: int) -> Mapping[str, Any] | PointsmanError | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tasks.located import Written
-    from tasks.prompts import PromptFile
+    from tasks.prompts.files import PromptFile
     from tasks.route_config import Route
     from tasks.workflow import Workflow
 

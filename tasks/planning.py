@@ -10,7 +10,7 @@ from tasks.calling.tokens import estimate
 from tasks.classify.decision import Verdict
 from tasks.errors import BadInput
 from tasks.job import Decision, Job
-from tasks.ledger import WAVE, PartPlan, Sent
+from tasks.ledger import WAVE, PartInput, PartPlan, Sent
 from tasks.parts.cut import cut
 from tasks.parts.nesting import child_id
 from tasks.parts.proposal import question
@@ -59,12 +59,18 @@ async def plan_slices(
     """Plan the sections or votes of a job, from index `first` on."""
     parts, decision = await _placed(ports, job, decided, slices)
     parts = [
-        replace(part, job=child_id(job.id, index)) if piece.child is not None else part
+        part if piece.child is None else replace(part, job=child_id(job.id, index), own=_bearing(piece))
         for index, (part, piece) in enumerate(zip(parts, slices, strict=True), start=first)
     ]
     stopping = stopping_for(ports.config, job, decided.route)
     wave = first_wave(job, stopping) if stopping is not None else WAVE
-    return await _write(ports, job, decision, parts, first=first, wave=wave, stopping=stopping)
+    whole = all(piece.text is not None for piece in slices)
+    return await _write(ports, job, decision, parts, first=first, wave=wave, stopping=stopping, whole=whole)
+
+
+def _bearing(piece: Slice) -> PartInput:
+    fields = {name: value for name, value in (piece.child or {}).items() if name != "text"}
+    return replace(piece.own, child=fields)
 
 
 async def plan_questions(
@@ -180,6 +186,7 @@ async def _write(
     role: str = "",
     wave: int = WAVE,
     stopping: Stopping | None = None,
+    whole: bool = False,
 ) -> Planned | None:
     _, sent = await ports.ledger.plan(
         job.id,
@@ -189,6 +196,7 @@ async def _write(
         role=role,
         wave=wave,
         stopping=stopping,
+        whole=whole,
     )
     if sent is None:
         return None

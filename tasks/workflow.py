@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.config import Config
     from tasks.job import Job
     from tasks.joins.values import Joined
-    from tasks.prompts import Expression, Template
+    from tasks.prompts.sandbox import Expression, Template
     from tasks.route_config import Route
     from tasks.workflow_file import Input
 

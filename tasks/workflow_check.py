@@ -67,7 +67,7 @@ def _steps(config: Config, workflow: Workflow, inputs: Mapping[str, tuple[Input,
 
 def _template(config: Config, job: Mapping[str, Any], at: Loc, inputs: Mapping[str, Any]) -> Iterator[Problem]:
     """Try it as a job with some input: the input that it will have is checked when it is there."""
-    from tasks.accept import check  # noqa: PLC0415 - with all joins and splits, which few configurations need
+    from tasks.checking import check  # noqa: PLC0415 - with all joins and splits, which few configurations need
 
     try:
         read = parse_job({**job, **_some_input(job, takes_of(job, inputs))})

@@ -16,8 +16,10 @@ from tasks.classify_config import problems_of
 from tasks.errors import ConfigError
 from tasks.library import Library
 from tasks.located import Located, Problem, Written, not_one_of, problems_in, read_yaml
-from tasks.prompts import PREFIX, PromptFile, compile_expression, compile_template, read_folder
+from tasks.prompts import PREFIX
 from tasks.prompts import VARIABLES as IN_PROMPTS
+from tasks.prompts.files import PromptFile, read_folder
+from tasks.prompts.sandbox import compile_expression, compile_template
 from tasks.route_config import Route, route_problems
 from tasks.workflow import VARIABLES, Step, Workflow, accepted
 from tasks.workflow_file import FILE, NAME, PROMPTS, Input, Source, WorkflowFile, fields_of
@@ -25,7 +27,7 @@ from tasks.workflow_file import FILE, NAME, PROMPTS, Input, Source, WorkflowFile
 if TYPE_CHECKING:
     from tasks.config import Config
 
-__all__ = ["GROUP", "collections", "read_library", "takes_of"]
+__all__ = ["GROUP", "collections", "names_in", "read_library", "takes_of"]
 
 #: The group of entry points that name packages with a folder for each workflow; ours is ``ready``.
 GROUP = "pointsman.workflows"
@@ -114,7 +116,7 @@ def _folders(config: Config) -> dict[str, Path]:
         ]
         folder = _folder(config, name, source)
         if folder is None:
-            there = ", ".join(_names_in(source.from_))
+            there = ", ".join(names_in(source.from_))
             problems.append(((*loc, "from"), f"{source.from_} has no workflow {name!r}; there are: {there}"))
         elif not (folder / FILE).is_file():
             known = ", ".join(collections())
@@ -129,7 +131,7 @@ def _folders(config: Config) -> dict[str, Path]:
 def _folder(config: Config, name: str, source: Source) -> Path | None:
     if source.from_ not in collections():
         return config.folder / source.from_
-    return _collection(source.from_) / name if name in _names_in(source.from_) else None
+    return _collection(source.from_) / name if name in names_in(source.from_) else None
 
 
 @cache
@@ -137,7 +139,8 @@ def _collection(word: str) -> Path:
     return Path(str(files(collections()[word])))
 
 
-def _names_in(word: str) -> list[str]:
+def names_in(word: str) -> list[str]:
+    """The workflows of a collection."""
     return sorted(path.parent.name for path in _collection(word).glob(f"*/{FILE}"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 __all__ = ["docx", "pdf"]
 
@@ -24,21 +24,33 @@ _STYLES = (
     '<?xml version="1.0"?><w:styles xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
     '<w:style w:type="paragraph" w:styleId="Heading1"><w:name w:val="heading 1"/></w:style>'
     '<w:style w:type="paragraph" w:styleId="Heading2"><w:name w:val="heading 2"/></w:style>'
-    '<w:style w:type="paragraph" w:styleId="ListBullet"><w:name w:val="List Bullet"/></w:style></w:styles>'
+    "</w:styles>"
+)
+_NUMBERING = (
+    '<?xml version="1.0"?><w:numbering xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+    '<w:abstractNum w:abstractNumId="0"><w:lvl w:ilvl="0"><w:numFmt w:val="bullet"/></w:lvl></w:abstractNum>'
+    '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num></w:numbering>'
 )
 _LINKS = (
     '<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
     '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles" '
-    'Target="styles.xml"/></Relationships>'
+    'Target="styles.xml"/>'
+    '<Relationship Id="r2" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/numbering" '
+    'Target="numbering.xml"/></Relationships>'
 )
 
 
 def docx(
     body: Sequence[tuple[str, str]] = (), *, table: Sequence[Sequence[str]] = (), files: Mapping[str, str] | None = None
 ) -> bytes:
-    """A DOCX of paragraphs, each a style ("" for none) and a text, and of a table; `files` replace those inside."""
+    """A DOCX of paragraphs, each a style (``Heading1``, ``bullet`` or "") and a text, and of a table.
+
+    `files` replace, or stand beside, those inside.
+    """
+    bullet = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
     written = "".join(
-        f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr><w:r><w:t>{escape(text)}</w:t></w:r></w:p>'
+        f"<w:p><w:pPr>{bullet if style == 'bullet' else f'<w:pStyle w:val={quoteattr(style)}/>'}</w:pPr>"
+        f"<w:r><w:t>{escape(text)}</w:t></w:r></w:p>"
         for style, text in body
     )
     rows = "".join(
@@ -54,6 +66,7 @@ def docx(
         "_rels/.rels": _RELATIONS,
         "word/_rels/document.xml.rels": _LINKS,
         "word/styles.xml": _STYLES,
+        "word/numbering.xml": _NUMBERING,
         "word/document.xml": document,
         **(files or {}),
     }
@@ -66,7 +79,8 @@ def docx(
 
 def pdf(pages: Sequence[Sequence[str]], *, encrypted: bool = False) -> bytes:
     """A PDF of pages, each of lines; one without lines is a page without text. `encrypted` asks for a password."""
-    objects: list[bytes] = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
+    objects: list[bytes] = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", font]
     kids = []
     for lines in pages:
         shown = "".join(f"({_escaped(line)}) Tj 0 -14 Td\n" for line in lines)

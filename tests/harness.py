@@ -29,6 +29,7 @@ from tasks.job import FINAL
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
+from tests import forked
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Seconds that anything here may take before the test fails; generous, since two cores serve many processes.
@@ -84,12 +85,10 @@ class Worker:
         self.queues = queues
         self._log = log
         name = f"{log.stem}@test"
-        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", queues, "-c", str(concurrency)]
+        command = ["-A", "worker", "worker", "-Q", queues, "-c", str(concurrency)]
         command += ["-n", name, "-l", "INFO", "--without-gossip", "--without-mingle"]
         with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                command, env={**os.environ, **env}, stdout=file, stderr=subprocess.STDOUT, cwd=REPOSITORY
-            )
+            self.process = forked.start("celery", *command, env={**os.environ, **env}, output=file)
 
     @property
     def log(self) -> str:
@@ -171,8 +170,8 @@ class Fleet:
         place = self.folder / f"models-{time.monotonic_ns()}"
         place.with_suffix(".json").write_text(json.dumps(simulations))
         ready = place.with_suffix(".ready")
-        command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(place.with_suffix(".json"))]
-        process = subprocess.Popen([*command, "--port", "0", "--ready-file", str(ready)], cwd=REPOSITORY)
+        command = ["--models", str(place.with_suffix(".json")), "--port", "0", "--ready-file", str(ready)]
+        process = forked.start("ops.embedded.simulated", *command, env=os.environ)
         self._ends.callback(process.wait, 10)
         self._ends.callback(process.terminate)
         wait_for(ready.exists, "start of the simulated models")

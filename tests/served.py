@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Self
 
-from tests.harness import REPOSITORY, wait_for
+from tests import forked
+from tests.harness import wait_for
 
 
 class Server:
@@ -22,7 +22,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port: int = free.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forked.Process | None = None
         self._starts = 0
 
     @property
@@ -36,8 +36,8 @@ class Server:
         models = self._folder / f"{self.name}-{self._starts}.json"
         models.write_text(json.dumps({self.name: {"latency": latency}}))
         ready = models.with_suffix(".ready")
-        command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(models), "--port", str(self._port)]
-        self._process = subprocess.Popen([*command, "--ready-file", str(ready)], cwd=REPOSITORY)
+        command = ["--models", str(models), "--port", str(self._port), "--ready-file", str(ready)]
+        self._process = forked.start("ops.embedded.simulated", *command, env=os.environ)
         wait_for(ready.exists, f"start of {self.name}")
 
     def stop(self) -> None:

@@ -204,5 +204,17 @@ class Fleet:
                 raise PointsmanError(f"{len(left)} of {len(ids)} jobs have not ended\n{logs}")
         return good
 
+    async def ended(self, job: str) -> None:
+        """Wait until one job of many parts has ended.
+
+        Raises:
+            PointsmanError: if it hasn't in time.
+        """
+        end = asyncio.get_running_loop().time() + 10 * PATIENCE
+        while (await self.producer.ledger.jobs.states([job]))[0] not in FINAL:
+            if asyncio.get_running_loop().time() > end:
+                raise PointsmanError(f"job {job} has not ended")
+            await asyncio.sleep(GLANCE / 5)
+
     async def run(self, jobs: int, *, model: str | None) -> int:
         return await self.wait(await self.submit(jobs, model=model))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ops.bench import calls, decision, flight, growth, job, noop, publish, routing
+from ops.bench import calls, decision, flight, growth, job, noop, parts, publish, routing
 from ops.bench.command import Measure, measured
 from ops.bench.plot import draw
 from ops.bench.report import Report
@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "noop": (noop.measure, noop.FULL, noop.QUICK),
     "calls": (calls.measure, calls.FULL, calls.QUICK),
     "job": (job.measure, job.FULL, job.QUICK),
+    "parts": (parts.measure, parts.FULL, parts.QUICK),
     "publish": (publish.measure, publish.FULL, publish.QUICK),
     "flight": (flight.measure, flight.FULL, flight.QUICK),
     "growth": (growth.measure, growth.FULL, growth.QUICK),

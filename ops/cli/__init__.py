@@ -26,8 +26,10 @@ from ops.cli import (
     pools,
     profile,
     routing,
+    run,
     schedules,
     submit,
+    workflows,
 )
 from ops.cli.command import AsJson, ConfigFile, StateDir, command, group
 from ops.cli.eval import app as evaluations
@@ -167,6 +169,8 @@ group(app, pointsman, epilog=f"Exit codes:\n\n{exit_table()}")
 command(app, _up, "up")
 command(app, _demo, "demo")
 command(app, submit.submit)
+command(app, run.run)
+command(app, workflows.workflows)
 command(app, jobs.status)
 command(app, jobs.result)
 command(app, jobs.cancel)

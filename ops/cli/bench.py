@@ -134,6 +134,13 @@ _benchmark(
     """,
 )
 _benchmark(
+    "parts",
+    """The parts of a job: CPU beside a plain call, time beside the ideal, memory. --level is the pool, then most parts.
+
+    pointsman bench parts --level 200 --level 10000
+    """,
+)
+_benchmark(
     "flight",
     """How many calls one worker process holds at once: memory and lag of its event loop.
 

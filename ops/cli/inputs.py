@@ -1,7 +1,8 @@
-"""What a command reads: a text from its argument, a file or a pipe, and ``name=value`` options."""
+"""What a command reads: a text from its argument, a file or a pipe, documents, and ``name=value`` options."""
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from ops.cli.failures import Failure
 
-__all__ = ["pairs", "read_text", "values"]
+__all__ = ["pairs", "read_documents", "read_text", "values"]
 
 
 def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> str | None:
@@ -19,18 +20,19 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
     Where it isn't `needed`, a pipe is left alone, and None means that there is no text.
     """
     if text is not None and file is not None:
-        raise Failure("usage", "both TEXT and --file are given", field="text", remedy="give one of them")
+        raise _both_given()
     if text == "-" or (file is not None and str(file) == "-"):
         return _read_stdin()
     if text is not None:
         return text
     if file is not None:
+        from tasks.documents import read
+        from tasks.errors import BadInput
+
         try:
-            return file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            raise Failure("bad_input", f"{file} is not UTF-8 text", field="file", remedy="convert it first") from None
-        except OSError as error:
-            raise Failure("bad_input", f"{file} can't be read: {error.strerror}", field="file") from None
+            return read(file.name, _bytes(file))
+        except BadInput as error:
+            raise Failure("bad_input", f"{file} {error.problem}", field="file", remedy=error.remedy) from None
     if not needed:
         return None
     if sys.stdin is None or sys.stdin.isatty():
@@ -40,12 +42,38 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
     return _read_stdin()
 
 
+def read_documents(text: str | None, files: Sequence[Path]) -> list[dict[str, str]] | None:
+    """The files as a job takes them; None where there are none, or where ``-`` alone says standard input."""
+    if text is not None and files:
+        raise _both_given()
+    if not files or [str(file) for file in files] == ["-"]:
+        return None
+    return [{"name": file.name, "data": base64.b64encode(_bytes(file)).decode()} for file in files]
+
+
+def _both_given() -> Failure:
+    return Failure("usage", "both TEXT and --file are given", field="text", remedy="give one of them")
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise Failure("bad_input", f"{file} can't be read: {error.strerror}", field="file") from None
+    if not data.strip():
+        raise Failure("bad_input", f"{file} is empty", field="file")
+    return data
+
+
 def _read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Failure(
-            "bad_input", "standard input is not UTF-8 text", field="text", remedy="convert it first"
+            "bad_input",
+            "standard input is not UTF-8 text",
+            field="text",
+            remedy="convert it first, or name a document with --file",
         ) from None
 
 

@@ -18,7 +18,14 @@ async def submit(
     ] = None,
     *,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from this file.")
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Read the text from this file: text, Markdown, HTML, PDF or DOCX. Several are a section each, unless"
+            " --split or --kind says otherwise.",
+        ),
     ] = None,
     item: Annotated[
         list[str] | None,
@@ -27,14 +34,27 @@ async def submit(
     kind: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND", help="single, sections or vote. Follows from --item, --split and -n where left out."
+            metavar="KIND",
+            help="single, sections, vote or a workflow. Follows from --item, --file, --split and -n where left out.",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="HOW", help="How a text is cut into sections: numbered or headings.")
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="How a text is cut into sections: headings, numbered, pages, paragraphs, sentences, lines, tokens,"
+            " rows, json, files or plan.",
+        ),
+    ] = None,
+    split_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the split. May be repeated.")
     ] = None,
     join: Annotated[
-        str | None, typer.Option(metavar="HOW", help="How the parts become one output: concatenate or majority.")
+        str | None,
+        typer.Option(metavar="HOW", help="How the parts become one output: concatenate, majority, ..."),
+    ] = None,
+    join_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the join. May be repeated.")
     ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", metavar="N", help="How many votes.")] = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="The instruction, instead of the route's.")] = None,
@@ -77,19 +97,23 @@ async def submit(
 
         pointsman submit "Why was I charged twice?" --wait
         cat contract.md | pointsman submit --split headings --prompt "Name the risks." -w
+        pointsman submit --file contract.pdf --split pages --prompt "Name the risks." -w
         pointsman submit "Is this spam? ..." -n 5 --join majority -w
         pointsman submit --item "first text" --item "second text" --prompt Summarise. -w
     """
     from ops.cli.context import open_producer
-    from ops.cli.inputs import pairs, read_text, values
+    from ops.cli.inputs import pairs, read_documents, read_text, values
     from ops.cli.render import note, print_json
     from ops.cli.waiting import conclude, wait_for
 
+    files = read_documents(text, file or ())
+    cut = item or split or (files is not None and len(files) > 1)
     wanted: dict[str, Any] = {
-        "text": read_text(text, file, needed=not item),
-        "items": item or None,
-        "kind": kind or ("vote" if n is not None else "sections" if item or split else "single"),
-        "split": split, "join": join, "n": n, "prompt": prompt,
+        "text": None if files else read_text("-" if file else text, None, needed=not item),
+        "files": files, "items": item or None,
+        "kind": kind or ("vote" if n is not None else "sections" if cut else "single"),
+        "split": split, "split_options": values("split-option", split_option or ()),
+        "join": join, "join_options": values("join-option", join_option or ()), "n": n, "prompt": prompt,
         "route": route, "model": model, "strategy": strategy,
         "policy": policy, "quorum": quorum, "priority": priority, "deadline": deadline,
         "key": key, "idempotency_key": idempotency_key,

@@ -101,18 +101,23 @@ class Run:
             Unreachable: if Redis goes away; what was asked goes on.
             NotEnded: if the time is over.
         """
+        return [_answer(result) for result in await self.results(questions)]
+
+    async def results(self, questions: Sequence[Question]) -> list[Result | None]:
+        """As `ask`, with all that is known of each job; None for one whose record is gone."""
         jobs = self.check(questions)
         ids: list[str] = []
         for start in range(0, len(questions), CHUNK):
             ids += await self._submit(questions[start : start + CHUNK], jobs[start : start + CHUNK])
         await self._wait(ids)
-        answers: list[Answer] = []
+        return await self.read(ids)
+
+    async def read(self, ids: Sequence[str]) -> list[Result | None]:
+        """What is known of these jobs now, in order."""
+        found: list[Result | None] = []
         for start in range(0, len(ids), READ_AHEAD):
-            results = await asyncio.gather(
-                *(self._producer.ledger.jobs.result(job) for job in ids[start:][:READ_AHEAD])
-            )
-            answers += map(_answer, results)
-        return answers
+            found += await asyncio.gather(*(self._producer.ledger.jobs.result(job) for job in ids[start:][:READ_AHEAD]))
+        return found
 
     async def ask_each(self, questions: Sequence[Question]) -> list[Answer]:
         """As `ask`, but each model gets its first question before the rest.

@@ -34,7 +34,8 @@ __all__ = ["JobRoutes", "answering", "job_id_of", "read_json"]
 ARRAY_BYTES = 64 * 1024 * 1024
 #: Jobs of one array: they are checked on the loop's thread, a thousand in some 50 ms.
 ARRAY_JOBS = 10_000
-#: JSON may write a letter of two bytes in six (``\\u00e9``), and the fields around a text need some room too.
+#: JSON may write a letter of two bytes in six (``\\u00e9``), and the fields around a text need some room too. Files
+#: come in base64, which writes three bytes in four.
 ESCAPED = 3
 ROOM = 64 * 1024
 
@@ -111,6 +112,8 @@ class JobRoutes:
     async def _accept(self, jobs: Sequence[Job], *, at: str = "") -> list[Accepted]:
         """`at` starts the field of an error, where the producer doesn't know that one job came in an array."""
         try:
+            # Before the clock of Redis runs: reading documents has its own.
+            jobs = await self._producer.read_files(jobs)
             async with answering(ACCEPT_WITHIN + ACCEPT_WITHIN_EACH * len(jobs)):
                 return await self._producer.submit_many(jobs)
         except BadInput as error:
@@ -123,6 +126,7 @@ class JobRoutes:
 
     def _is_too_large(self, jobs: Sequence[Job]) -> bool:
         limit = self._producer.config.limits.payload_bytes
+        jobs = [job for job in jobs if job.files is None]  # one that still has them could not be read
         return any(len(job.model_dump_json(exclude_none=True).encode()) > limit for job in jobs)
 
 

@@ -1,6 +1,6 @@
 """Documents that a job brings, as text that a model can read: PDF, DOCX, HTML, and what is text already."""
 
-from tasks.documents.job_files import with_files
+from tasks.documents.job_files import read_files, with_files
 from tasks.documents.reading import ENDINGS, Document, read, read_all
 
-__all__ = ["ENDINGS", "Document", "read", "read_all", "with_files"]
+__all__ = ["ENDINGS", "Document", "read", "read_all", "read_files", "with_files"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from typing import NoReturn
 from xml.parsers import expat
 
@@ -21,8 +23,10 @@ ENTRIES = 10_000
 #: What old Office documents and encrypted new ones begin with.
 _COMPOUND = b"\xd0\xcf\x11\xe0"
 _BODY = "word/document.xml"
-#: The library tells a damaged document by what its code runs into.
-_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, zipfile.BadZipFile)
+#: What a damaged archive makes the unpacker raise …
+_BROKEN = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
+#: … and what the library runs into on a damaged document.
+_DAMAGE = (*_BROKEN, ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def read_docx(data: bytes) -> str:
@@ -36,8 +40,8 @@ def read_docx(data: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _guard(archive)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError):
-        raise Unreadable("its name says DOCX, but it is none, or damaged", "open it and save it anew") from None
+    except _BROKEN:
+        raise Unreadable("is called a DOCX, but is none, or damaged", "open it and save it anew") from None
     text = _markdown(data)
     if not text.strip():
         raise Unreadable("has no text", "send a document with text")
@@ -66,7 +70,9 @@ def _guard(archive: zipfile.ZipFile) -> None:
     if len(entries) > ENTRIES or unpacked > UNPACKED_BYTES or sum(entry.file_size for entry in xml) > XML_BYTES:
         raise Unreadable("unpacks to more than a document has", "save it without what is embedded, or as text")
     if _BODY not in archive.namelist():
-        raise Unreadable("its name says DOCX, but it is another archive", "give it the ending of what it is")
+        raise Unreadable("is called a DOCX, but is another archive", "give it the ending of what it is")
+    if any(entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for entry in entries):
+        raise Unreadable("is packed in a way that Word never does", "open it and save it anew")
     for entry in xml:
         _parse(archive.read(entry))
 

@@ -25,7 +25,7 @@ def read_pdf(data: bytes) -> str:
     import pypdfium2  # noqa: PLC0415 - it comes with an extra
 
     if b"%PDF-" not in data[:1024]:
-        raise Unreadable("its name says PDF, but it is none", "give it the ending of what it is")
+        raise Unreadable("is called a PDF, but is none", "give it the ending of what it is")
     try:
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:

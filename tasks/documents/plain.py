@@ -55,14 +55,14 @@ def decode_html(data: bytes) -> str:
 def _refuse_others(data: bytes) -> None:
     for start, kind in _OTHERS.items():
         if data.startswith(start):
-            raise Unreadable(f"its name says text, but it is {kind}", "give it the ending of what it is")
+            raise Unreadable(f"is not text, but {kind}", "send text, .html, .pdf or .docx, named so")
 
 
 def _decoded(data: bytes, encoding: str) -> str:
     try:
         text = data.decode(encoding)
     except (UnicodeDecodeError, LookupError):
-        raise Unreadable("is not text in UTF-8", "save it in UTF-8") from None
+        raise Unreadable("is not UTF-8 text", "save it in UTF-8") from None
     if "\x00" in text:
         raise Unreadable("is not text: it holds zero bytes", "save it as text in UTF-8")
     return text

@@ -17,14 +17,9 @@ from tasks.errors import BadInput
 
 __all__ = ["ENDINGS", "Document", "read", "read_all"]
 
-#: What a file is, by the ending of its name.
+#: What a file is that needs a parser, by the ending of its name. All others are read as text, and refused if they are
+#: none.
 ENDINGS: Mapping[str, str] = {
-    ".txt": "text",
-    ".md": "text",
-    ".csv": "text",
-    ".tsv": "text",
-    ".json": "text",
-    ".jsonl": "text",
     ".html": "html",
     ".htm": "html",
     ".pdf": "pdf",
@@ -69,7 +64,10 @@ def read_all(documents: Sequence[Document], *, at: Callable[[int], str], most: i
     Raises:
         BadInput: for the first that can't be read, naming its field, which is `at` of its index.
     """
-    kinds = [_kind(document, at(index)) for index, document in enumerate(documents)]
+    kinds = [ENDINGS.get(_ending(document.name), "text") for document in documents]
+    for index, document in enumerate(documents):
+        if not document.data.strip():
+            raise BadInput(at(index), "is empty", "leave it out")
     parsed = [index for index, kind in enumerate(kinds) if kind != "text"]
     for index in parsed:
         _installed(kinds[index], documents[index].name, at(index))
@@ -83,22 +81,14 @@ def read_all(documents: Sequence[Document], *, at: Callable[[int], str], most: i
     return [texts[index] for index in range(len(documents))]
 
 
-def _kind(document: Document, field: str) -> str:
-    ending = PurePosixPath(document.name.replace("\\", "/")).suffix.lower()
-    kind = ENDINGS.get(ending)
-    if kind is None:
-        problem = f"ends with {ending!r}, which is not read" if 0 < len(ending) <= 10 else "has no ending that is known"
-        raise BadInput(f"{field}.name", problem, f"allowed: {', '.join(ENDINGS)}")
-    if not document.data.strip():
-        raise BadInput(field, "is empty", "leave it out")
-    return kind
+def _ending(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).suffix.lower()
 
 
 def _installed(kind: str, name: str, field: str) -> None:
     if any(find_spec(module) is None for module in _NEEDED[kind]):
-        ending = PurePosixPath(name).suffix.lower()
         raise BadInput(
-            field, f"{ending} files need an extra that is not installed", "pip install 'pointsman[documents]'"
+            field, f"{_ending(name)} files need an extra that is not installed", "pip install 'pointsman[documents]'"
         )
 
 

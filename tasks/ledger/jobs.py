@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from tasks.job import FINAL, Decision, Job, Result, Tried
+from tasks.job import FINAL, Decision, Job, Parent, Result, Tried
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.reading import RESULT_FIELDS, as_mapping, read_result, stages_of, starts_of, wave_of
 from tasks.ledger.records import (
@@ -82,7 +82,10 @@ class Jobs:
         )  # fmt: skip
 
     async def read(self, job_id: str) -> tuple[Job, str, Decision | None] | None:
-        """The whole job, its state and its routing decision so far; None if there is no such job."""
+        """The job, its state and its routing decision so far; None if there is no such job.
+
+        The whole job, but for its input where that lies in its parts.
+        """
         (fields,) = await self._store.run(("HMGET", _key(job_id), "spec", "input", "state", "decision"))
         spec, bulk, state, decision = fields
         if state is None:
@@ -108,10 +111,12 @@ class Jobs:
         first: int = 0,
         role: str = "",
         stopping: Stopping | None = None,
+        whole: bool = False,
     ) -> list[Command]:
         """The commands that write the parts of a stage, of which the first `wave` are sent.
 
-        The last one's reply counts. It is ``ok`` with the wave's number, its first part and their count, ``planned``, ``over`` or ``gone``.
+        `whole`: the parts hold all of the job's input, which is kept once. The reply to the last command counts: ``ok``
+        with the wave's number, its first part and their count, or ``planned``, ``over``, ``gone``.
         """
         told = [_told(part) for part in parts]
         chunks = [told[at : at + MOST_WRITTEN] for at in range(0, len(told), MOST_WRITTEN)]
@@ -125,7 +130,7 @@ class Jobs:
         return [
             *commands,
             _step(
-                job_id, "plan", decision_json, role, first, len(parts), failed, wave, rule,
+                job_id, "plan", decision_json, role, first, len(parts), failed, wave, rule, int(whole),
                 *itertools.chain.from_iterable(here),
             ),
         ]  # fmt: skip
@@ -555,6 +560,7 @@ def _step(job_id: str, step: str, *args: Any) -> Command:
 def _job(spec: str, bulk: str | None) -> Job:
     """The job as it was accepted. Without its bulk it has no input to read, so it isn't checked again."""
     data = json.loads(spec)
-    if bulk is None:
-        return Job.model_construct(**(data | {"text": None}))
+    if not bulk:
+        parent = data.get("parent")
+        return Job.model_construct(**(data | {"text": None, "parent": parent and Parent.model_construct(**parent)}))
     return Job.model_validate(data | json.loads(bulk))

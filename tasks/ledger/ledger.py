@@ -89,14 +89,16 @@ class Ledger:
         role: str = "",
         wave: int = WAVE,
         stopping: Stopping | None = None,
+        whole: bool = False,
     ) -> tuple[str, Wave | None]:
         """Write the parts of a stage and take the leases of its first wave, of which at most `wave` parts are.
 
-        The word is ``ok``, ``planned`` (they were before), ``over`` or ``gone``.
+        `whole`: the parts hold all of the job's input. The word is ``ok``, ``planned`` (they were before), ``over`` or
+        ``gone``.
         """
         *_, reply = await self.store.run(
             *self.jobs.planning(
-                job, decision_json, parts, wave=min(wave, WAVE), first=first, role=role, stopping=stopping
+                job, decision_json, parts, wave=min(wave, WAVE), first=first, role=role, stopping=stopping, whole=whole
             )
         )
         sent = wave_of(reply)

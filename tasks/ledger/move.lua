@@ -142,15 +142,16 @@ function step.write(first)
 end
 
 -- decision, role, first, count, how many of them have failed already, size of the first wave, when to stop (JSON or ""),
--- then those parts that were not written before. Parts are planned once; a job that joins may plan more.
-function step.plan(decision, role, first, count, failed, wave, stopping)
+-- whether the parts hold all of the job's input (1: it is not kept twice), then those parts that were not written before. Parts are planned once; a job that joins may plan more.
+function step.plan(decision, role, first, count, failed, wave, stopping, whole)
   local state = job('state')
   if not state then return { 'gone' } end
   if FINAL[state] then return { 'over', state } end
   first, count = tonumber(first), tonumber(count)
   if tonumber(job('n') or 0) > first then return { 'planned' } end
   if not OPEN[state] and not (first > 0 and state == 'joining') then return { 'over', state } end
-  write(first, 9)
+  write(first, 10)
+  if whole == '1' then redis.call('HSET', JOB, 'input', '') end
   if decision ~= '' then redis.call('HSET', JOB, 'decision', decision) end
   if first == 0 then redis.call('HSET', JOB, 'sent', 0, 'starts', '') end
   stage(role, first, count, tonumber(failed), stopping)

@@ -45,6 +45,8 @@ class PartInput:
     among: tuple[str, ...] = ()
     #: The job's own prompt, schema and sampling are not for this call: it is what a join or a plan asks.
     bare: bool = False
+    #: The fields of the job that is its work, but for the text.
+    child: Mapping[str, JsonValue] | None = None
 
     def to_json(self) -> str:
         """The empty string where there is nothing to say."""

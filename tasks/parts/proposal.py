@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import JoinError
 from tasks.ledger.records import PartInput
+from tasks.parts.nesting import each_of
 from tasks.parts.slice import Slice
 
 if TYPE_CHECKING:
@@ -52,15 +53,17 @@ def proposed(job: Job, answer: str) -> list[Slice]:
         raise JoinError("the plan is no JSON: no sections were proposed") from None
     found = read.get("sections") if isinstance(read, dict) else None
     sections = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    slices = [_slice(place, item) for place, item in enumerate(sections[:most], 1)]
+    slices = [_slice(job, place, item) for place, item in enumerate(sections[:most], 1)]
     if not slices:
         raise JoinError("the plan proposes no sections")
     return slices
 
 
-def _slice(place: int, item: Mapping[str, Any]) -> Slice:
+def _slice(job: Job, place: int, item: Mapping[str, Any]) -> Slice:
     title, brief = str(item.get("title") or "").strip(), str(item.get("brief") or "").strip()
-    return Slice(title[:200] or f"part {place}", None, PartInput(task=f"Your part: {title}\n\n{brief}".strip()))
+    task = f"Your part: {title}\n\n{brief}".strip()
+    child = each_of(job, "") if job.each is not None else None
+    return Slice(title[:200] or f"part {place}", None, PartInput(task=task), child)
 
 
 def _schema(most: int) -> dict[str, Any]:

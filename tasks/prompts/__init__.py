@@ -1,21 +1,9 @@
-"""Prompts as files: templates of the configuration, filled in where a model is asked."""
+"""Prompts as files: templates of the configuration, filled in where a model is asked.
 
-from tasks.prompts.files import PromptFile, read_folder
-from tasks.prompts.render import PREFIX, VARIABLES, Prompt, check_prompt, check_prompts, render, source_of
-from tasks.prompts.sandbox import Expression, Template, compile_expression, compile_template
+What reads and compiles them stands in `tasks.prompts.files` and `tasks.prompts.sandbox`, which need Jinja2: few
+processes have any.
+"""
 
-__all__ = [
-    "PREFIX",
-    "VARIABLES",
-    "Expression",
-    "Prompt",
-    "PromptFile",
-    "Template",
-    "check_prompt",
-    "check_prompts",
-    "compile_expression",
-    "compile_template",
-    "read_folder",
-    "render",
-    "source_of",
-]
+from tasks.prompts.render import PREFIX, VARIABLES, Prompt, check_prompt, check_prompts, prompts_in, render, source_of
+
+__all__ = ["PREFIX", "VARIABLES", "Prompt", "check_prompt", "check_prompts", "prompts_in", "render", "source_of"]

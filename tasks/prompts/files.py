@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -10,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import ConfigError
+from tasks.prompts.render import version_of
 from tasks.prompts.sandbox import Template, compile_template
 
-__all__ = ["PromptFile", "read_folder", "version_of"]
+__all__ = ["PromptFile", "read_folder"]
 
 #: Bytes of one file.
 MOST_BYTES = 256 * 1024
 #: Files of one folder, those of its folders included.
 MOST_FILES = 1000
-#: Hexadecimal digits of a version.
-VERSION_DIGITS = 12
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
@@ -31,11 +29,6 @@ class PromptFile:
     source: str
     version: str
     template: Template
-
-
-def version_of(source: str) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a text in UTF-8."""
-    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:VERSION_DIGITS]
 
 
 def read_folder(folder: Path, *, shown: str, prefix: str, known: Collection[str]) -> dict[str, PromptFile]:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import BadInput, PromptError
-from tasks.prompts.files import version_of
 
 if TYPE_CHECKING:
     from tasks.config import Config
 
-__all__ = ["PREFIX", "VARIABLES", "Prompt", "check_prompt", "check_prompts", "prompts_in", "render", "source_of"]
+__all__ = [
+    "PREFIX",
+    "VARIABLES",
+    "Prompt",
+    "check_prompt",
+    "check_prompts",
+    "prompts_in",
+    "render",
+    "source_of",
+    "version_of",
+]
 
 #: What a prompt begins with that is the name of a file, and not the text itself.
 PREFIX = "file:"
 #: What a template may read. `title`, `index` (from 1) and `total` are those of the section or vote.
 VARIABLES = frozenset({"metadata", "labels", "title", "index", "total", "kind", "route"})
+#: Hexadecimal digits of a version.
+VERSION_DIGITS = 12
 #: Names that an error lists.
 NAMED = 30
 
@@ -45,6 +57,11 @@ def render(config: Config, prompt: str, variables: Mapping[str, Any]) -> Prompt:
         # It was checked when the job was accepted: this process has another configuration.
         raise PromptError(f"there is no prompt {prompt!r} in the configuration of this worker")
     return Prompt(file.template.render(variables), file.version)
+
+
+def version_of(source: str) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:VERSION_DIGITS]
 
 
 def source_of(config: Config, prompt: str) -> str:

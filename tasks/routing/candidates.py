@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.calling.tokens import estimate, estimate_messages
 from tasks.errors import BadInput
 from tasks.job import Candidate, Job
+from tasks.prompts import source_of
 from tasks.routing.deadline import expected_s, too_late
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def candidates(job: Job, route: str, config: Config, *, longest: int | None = No
     given = 0
     if job.budget_usd is not None or any(config.models[name].context_window for name in named):
         # Not always: a large text takes milliseconds to count.
-        given = estimate(prompt or "") + (_tokens(job) if longest is None else longest)
+        given = estimate(source_of(config, prompt or "")) + (_tokens(job) if longest is None else longest)
     return tuple(
         [
             Candidate(model=name, reason=_obstacle(job, config.models[name], given), fallback=name in spare)

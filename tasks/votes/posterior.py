@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 __all__ = ["enough_votes", "posterior", "staying"]
 
@@ -39,10 +40,13 @@ def staying(first: int, second: int, n: int) -> float:
     hypergeometric distribution: of ⌈n/2⌉ places drawn from n + 1 at most `first` are marked.
     """
     marked, drawn = first + second + 1, (n + 1) // 2
-    ways = sum(math.comb(marked, hits) * math.comb(n + 1 - marked, drawn - hits) for hits in range(min(first, drawn) + 1))
+    ways = sum(
+        math.comb(marked, hits) * math.comb(n + 1 - marked, drawn - hits) for hits in range(min(first, drawn) + 1)
+    )
     return float(Fraction(ways, math.comb(n + 1, drawn)))
 
 
+@lru_cache(maxsize=64)
 def enough_votes(n: int, confidence: float) -> tuple[int, ...]:
     """For each count `b` of the runner-up from 0 to `n`: the least votes with which a leader surely stays one.
 
@@ -53,7 +57,8 @@ def enough_votes(n: int, confidence: float) -> tuple[int, ...]:
     the last one. One more place is marked, and it is among those drawn or not.
     """
     drawn = (n + 1) // 2
-    least_ways = Fraction(confidence) * math.comb(n + 1, drawn)
+    # As it is written: 0.9 is nine tenths, not the binary number beside it, which some chances just miss.
+    least_ways = Fraction(str(confidence)) * math.comb(n + 1, drawn)
     first, marked = 0, 1
     # Ways to draw at most `first` of the marked places.
     ways = math.comb(n, drawn)

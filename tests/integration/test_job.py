@@ -134,13 +134,13 @@ def _everything(redis, key):
     ("request_", "problem"),
     [
         ({"text": "  "}, "text: is empty"),
-        ({}, "text: exactly one of text, messages and items is needed"),
+        ({}, "text: exactly one of text, messages, items and files is needed"),
         ({"text": "x", "model": "nope"}, "model: 'nope' is not known; allowed: auto, fast, route:billing"),
         ({"text": "x", "route": "nope"}, "route: 'nope' is not known; allowed: billing, support"),
         ({"text": "x", "kind": "legal_review"}, "kind: 'legal_review' is not known; allowed: sections, single, vote"),
         (
-            {"text": "x", "kind": "sections", "split": "pages"},
-            "split: 'pages' is not known; allowed: headings, numbered",
+            {"text": "x", "kind": "sections", "split": "chapters"},
+            "split: 'chapters' is not known; allowed: ",
         ),
         ({"text": "x", "strategy": "best"}, "strategy: 'best' is not a strategy; allowed: adaptive"),
         ({"text": "x", "webhook": "http://127.0.0.1/"}, "webhook: is not supported by this version"),

@@ -15,6 +15,7 @@ import redis
 from celery.result import AsyncResult, allow_join_result
 
 from ops.embedded.server import ValkeyServer
+from tests import forked
 from tests.harness import PATIENCE, REPOSITORY, close_app, wait_for
 
 
@@ -24,12 +25,12 @@ class PoolWorker:
     def __init__(self, url, queue, folder, pool="", *options, **env):
         self.log_path = folder / f"{queue}.log"
         self.env = {**os.environ, "POINTSMAN_REDIS_URL": url, "POOLS_QUEUE": queue, **env}
-        command = [sys.executable, "-m", "celery", "-A", "tests.pools.app", "worker", "-Q", queue]
+        command = ["-A", "tests.pools.app", "worker", "-Q", queue]
         # Ours is the application's default.
         command += ["-P", pool] if pool else []
         command += ["-n", f"{queue}@test", "-l", "INFO", "--without-gossip", "--without-mingle", *options]
         with self.log_path.open("ab") as file:
-            self.process = subprocess.Popen(command, env=self.env, stdout=file, stderr=file, cwd=REPOSITORY)
+            self.process = forked.start("celery", *command, env=self.env, output=file)
 
     @property
     def log(self):

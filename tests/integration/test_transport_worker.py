@@ -16,6 +16,7 @@ import pytest
 
 from ops.embedded.server import ValkeyServer
 from producer import Producer
+from tests import forked
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet, wait_for
 
 #: What the user of the reference may do, as an operator copies it.
@@ -68,13 +69,11 @@ def guarded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def waiting(guarded):
     """A worker without prefetching whose slots are full, and the jobs that it has and has not."""
-    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", "model.slow", "-c", str(SLOTS)]
+    command = ["-A", "worker", "worker", "-Q", "model.slow", "-c", str(SLOTS)]
     command += ["--disable-prefetch", "-n", "slow@test", "-l", "INFO", "--without-gossip", "--without-mingle"]
     log = guarded.folder / "slow.log"
     with log.open("wb") as file:
-        worker = subprocess.Popen(
-            command, env={**os.environ, **guarded.env}, stdout=file, stderr=subprocess.STDOUT, cwd=REPOSITORY
-        )
+        worker = forked.start("celery", *command, env={**os.environ, **guarded.env}, output=file)
     try:
         jobs = guarded.producer.submit_many([{"text": f"{number}", "model": "slow"} for number in range(JOBS)])
         wait_for(lambda: guarded.stats("slow")["in_flight"] == SLOTS, "the calls")

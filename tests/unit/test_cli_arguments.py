@@ -177,7 +177,7 @@ def test_without_any_text_a_terminal_is_not_waited_for(monkeypatch):
         read_text(None, None)
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"caf\xe9"])
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"caf\xe9"])
 def test_what_is_not_utf_8_is_refused(monkeypatch, tmp_path, data):
     pipe(monkeypatch, data)
     with pytest.raises(Failure, match="not UTF-8"):

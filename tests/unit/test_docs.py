@@ -12,7 +12,23 @@ from ops.docs import commands, pages
 from ops.profiling.cases import Case
 from tasks.classify_config import Classification, ModelChoice, Thresholds
 from tasks.config import Breaker, Config, Hedge, KeyLimits, Limits, Model, Price, Profile, Route, Schedule
-from tasks.job import FINAL, Candidate, Decision, Job, JobState, Move, Part, PartState, Result, Tried, Usage
+from tasks.job import (
+    FINAL,
+    Candidate,
+    Decision,
+    File,
+    Item,
+    Job,
+    JobState,
+    Move,
+    Parent,
+    Part,
+    PartState,
+    Result,
+    Tried,
+    Usage,
+    Variety,
+)
 from tasks.profiles import ModelProfile
 from tasks.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
 
@@ -23,6 +39,10 @@ REFERENCE = DOCS / "reference"
 
 FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("job.md", "Job"): Job,
+    ("job.md", "Item"): Item,
+    ("job.md", "File"): File,
+    ("job.md", "Variety"): Variety,
+    ("job.md", "Parent"): Parent,
     ("job.md", "Result"): Result,
     ("job.md", "Part"): Part,
     ("job.md", "Tried"): Tried,

@@ -14,7 +14,7 @@ from tasks.errors import BadInput
 from tasks.joins import Missing, Piece, Work, join_named, join_options
 from tasks.joins.threshold import CLEAR, FLAGGED
 from tasks.votes.count import Take, count
-from tasks.votes.posterior import enough_votes, posterior
+from tasks.votes.posterior import enough_votes, posterior, staying
 from tasks.votes.stopping import Stopping, decided, next_wave, scale_of, stopping_of
 
 EXACT = Stopping(exact=True)
@@ -182,7 +182,7 @@ def test_the_first_wave_of_an_exact_vote_is_half_of_it(n, waves):
 
 def test_a_wave_has_at_least_one_ballot_and_never_more_than_remain():
     assert next_wave(EXACT, {"a": 5}, 1) == 1
-    assert next_wave(Stopping(exact=False, enough=enough_votes(5, 0.999)), {"a": 1}, 4) == 4
+    assert next_wave(Stopping(exact=False, enough=(3, 3, 3, 6, 6, 6)), {"a": 1, "b": 1, "c": 1, "d": 1}, 1) == 1
     assert next_wave(EXACT, {"a": 1}, 0) == 0
 
 
@@ -201,7 +201,7 @@ def test_the_table_of_enough_votes_is_that_of_the_posterior(n, confidence):
 
     assert len(table) == n + 1
     for second, least in enumerate(table):
-        sure = [first for first in range(second + 1, n - second + 1) if posterior(first, second) >= confidence]
+        sure = [first for first in range(second + 1, n - second + 1) if staying(first, second, n) >= confidence]
         assert least == (sure[0] if sure else n + 1)
 
 
@@ -210,6 +210,37 @@ def test_the_table_of_enough_votes_is_that_of_the_posterior(n, confidence):
 )
 def test_the_posterior_is_that_of_the_beta_distribution(first, second, chance):
     assert posterior(first, second) == chance
+
+
+@pytest.mark.parametrize("n", [3, 6, 9, 12])
+def test_the_chance_to_stay_ahead_is_that_of_polyas_urn(n):
+    for first in range(1, n + 1):
+        for second in range(min(first, n - first + 1)):
+            assert staying(first, second, n) == pytest.approx(urn(first, second, n))
+
+
+def urn(first: int, second: int, n: int) -> float:
+    """Draw by draw: the next vote goes to the leader with chance (first + 1) / (first + second + 2)."""
+    if not (outstanding := n - first - second):
+        return float(first >= second)
+
+    def step(leader: int, rival: int, left: int) -> float:
+        if not left:
+            return float(leader >= rival)
+        chance = (leader + 1) / (leader + rival + 2)
+        return chance * step(leader + 1, rival, left - 1) + (1 - chance) * step(leader, rival + 1, left - 1)
+
+    return step(first, second, outstanding)
+
+
+def test_with_voters_without_end_staying_ahead_is_to_lead_them():
+    assert staying(6, 2, 100_000) == pytest.approx(posterior(6, 2), abs=1e-4)
+
+
+def test_to_be_certain_is_to_be_beyond_reach():
+    assert staying(3, 0, 5) == 1
+    assert staying(2, 0, 4) == 1
+    assert staying(2, 0, 5) == 0.95
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -227,18 +258,18 @@ def test_confidence_stops_a_clear_vote_where_exact_would_go_on():
 
     assert stopping is not None
     assert stopping.exact
-    assert decided(stopping, {"a": 4}, 36)
+    assert decided(stopping, {"a": 3}, 37)
     assert not decided(stopping, {"a": 4, "b": 1}, 35)
-    assert next_wave(stopping, {}, 40) == 4
+    assert next_wave(stopping, {}, 40) == 3
 
 
 def test_confidence_alone_may_stop_where_exact_is_off():
-    stopping = stopping_of(join="majority", n=5, **PLAIN | {"early_stop": "off", "confidence": 0.9})
+    stopping = stopping_of(join="majority", n=6, **PLAIN | {"early_stop": "off", "confidence": 0.99})
 
     assert stopping is not None
     assert not stopping.exact
-    assert decided(stopping, {"a": 3}, 2)
-    assert not decided(stopping, {"a": 3, "b": 1}, 1, in_order=True)
+    assert decided(stopping, {"a": 3}, 3)
+    assert not decided(stopping, {"a": 2, "b": 1, "c": 1}, 2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,9 @@ from tasks.grading import Check, expectation, is_right
 from tasks.job import parse_job
 from tasks.prompts import render
 from tasks.workflow import StepDone, step_job
-from tests.harness import REPOSITORY
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
-READY = REPOSITORY / "ops" / "workflows"
+READY = Path(__file__).parents[2] / "ops" / "workflows"
 #: What rules decide; a judge reads what is expected otherwise.
 RULES = ("contains", "exact", "regex")
 
@@ -104,6 +104,23 @@ def test_moderation_has_as_many_cases_to_flag_as_to_clear_give_or_take_a_few():
 def test_a_review_that_always_says_the_same_fails_some_cases(name):
     for verdict in ("sign", "negotiate", "do not sign", "approve", "request changes"):
         assert not all(met(case["expect"], f"Verdict: {verdict}\n") for case in cases(name))
+
+
+#: Answers in the right form that say nothing of the matter.
+LAZY = {
+    "legal_review": "Verdict: negotiate\n\n| # | Clause | Risk |\n|---|---|---|\n| 1 | 99. Other | Something | 4 | Less |",
+    "code_review": "Verdict: request changes\n\n1. **Names are too short** (minor, line 1) [1]\n   Rename them.",
+    "content_writing": "# A title\n\n## First\n\nSome words.\n\n## Second\n\nMore words.\n",
+    "research_synthesis": (
+        "## Answer\nAll papers agree [1][2][3][4].\n\n## Agreement\nThey find much [1][2].\n\n"
+        "## Disagreement\nThere is some [1].\n\n## Gaps\nMore research is needed."
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_an_answer_in_the_right_form_that_says_nothing_meets_no_expectation(name):
+    assert [case["id"] for case in cases(name) if met(case["expect"], LAZY[name])] == []
 
 
 #: What a good answer to a case may look like, in the form that the prompts ask for.

@@ -47,7 +47,7 @@ def _ours(url: str, runner: asyncio.Runner) -> Callable[[int, int], None]:
     publisher = runner.run(bind())
 
     def publish(number: int, parts: int) -> None:
-        runner.run(publisher.chord(f"job{number}", 0, [MODEL] * parts))
+        runner.run(publisher.chord(f"job{number}", 0, [(index, MODEL) for index in range(parts)]))
 
     return publish
 

@@ -1,4 +1,4 @@
-"""`pointsman eval …`: how good a classifier, a strategy or a prompt is, on your own files. One command a module."""
+"""`pointsman eval …`: how good a classifier, a strategy, a prompt or a workflow is. One command a module."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ops.cli.eval.classifier import classifier
 from ops.cli.eval.cost_quality import cost_quality
 from ops.cli.eval.prompts import prompts
 from ops.cli.eval.strategies import strategies
+from ops.cli.eval.workflow import workflow
 
 __all__ = ["app"]
 
@@ -16,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 def evaluate(context: typer.Context) -> None:
-    """Measure routing and prompts on files of your own.
+    """Measure routing, prompts and workflows on files of your own.
 
     pointsman eval classifier --train train.jsonl --test test.jsonl
     """
@@ -29,3 +30,4 @@ command(app, classifier)
 command(app, cost_quality, "cost-quality")
 command(app, prompts)
 command(app, strategies)
+command(app, workflow)

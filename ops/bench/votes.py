@@ -1,0 +1,177 @@
+"""What early stop saves, what it loses, and what weights are worth: votes over answers that are known beforehand.
+
+No model is asked. Exact stop is compared with the computed optimum over every vote of five; confidence with whole votes
+of 40 simulated voters; weights with the best of four solvers of GSM8K, on questions that the weights were not learned
+on. --calls are the simulated questions, --rounds the random halves, --level the votes at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ops.bench.command import run
+from ops.bench.report import Figure, Report, Round
+from ops.bench.rounds import Size
+from ops.bench.votes_exact import WRONG, expected, least_calls
+from ops.bench.votes_rule import Asked, asked, published, winner_of
+from ops.bench.votes_solvers import read_solvers, score_halves
+from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
+from tasks.votes.posterior import enough_votes
+from tasks.votes.stopping import Stopping
+
+__all__ = ["DATA", "FULL", "QUICK", "measure"]
+
+FULL = Size(calls=20_000, rounds=200, levels=(40,))
+QUICK = Size(calls=300, rounds=2, levels=(40,))
+#: Where the answers of the solvers lie in a checkout with its data beside it; without them that part is left out.
+DATA = Path("../shared/data/votes/gsm8k_solvers.jsonl")
+#: How often the voters of the exact stop are right.
+RATES = (0.56, 0.79, 0.95)
+#: Votes of the exact stop.
+EXACT_VOTES = 5
+SEED = 40
+
+
+async def measure(size: Size, *, data: Path = DATA) -> Report:
+    """`calls`: simulated questions; `rounds`: random halves; `levels`: how many votes there are at most.
+
+    Raises:
+        ConfigError: if `data` is another file than the default, and can't be read.
+    """
+    (n,) = size.levels
+    figures, exact = _exact()
+    populations = {name: draw(kind, size.calls, n, SEED) for name, kind in POPULATIONS.items()}
+    rules = _rules(n)
+    votes = {name: {rule: _played(rules[rule], questions) for rule in rules} for name, questions in populations.items()}
+    simulated = {name: _told(votes[name], questions) for name, questions in populations.items()}
+    figures += _confidence(simulated["gpt-3.5"], n)
+    details: dict[str, Any] = {
+        "exact": exact,
+        "simulated": simulated,
+        "calibration": {name: _calibration(name, questions) for name, questions in populations.items()},
+    }
+    if data.exists() or data != DATA:
+        halves = score_halves(read_solvers(data), splits=size.rounds, seed=SEED)
+        details["solvers"] = asdict(halves)
+        figures += _weights(halves.accuracy)
+    return Report(
+        "votes",
+        f"Votes: {EXACT_VOTES} with exact stop, {n} with confidence, four solvers with weights; CPU of a rule for a ballot",
+        {"questions": size.calls, "halves": 2 * size.rounds, "votes": n, "seed": SEED},
+        dict.fromkeys(rules, "gpt-3.5, simulated"),
+        {name: [_round(*one)] for name, one in votes["gpt-3.5"].items()},
+        figures,
+        details,
+    )
+
+
+def _rules(n: int) -> dict[str, Stopping | None]:
+    return {
+        "whole vote": None,
+        "exact": Stopping(exact=True),
+        "confidence 0.95": Stopping(exact=True, enough=enough_votes(n, 0.95)),
+        "confidence 0.99": Stopping(exact=True, enough=enough_votes(n, 0.99)),
+        "published 0.95": Stopping(exact=True, enough=published(n, 0.95)),
+        "published 0.99": Stopping(exact=True, enough=published(n, 0.99)),
+    }
+
+
+def _exact() -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Ours over the optimum, for each rate and each way to err."""
+    table: list[dict[str, Any]] = []
+    for rate in RATES:
+        for wrong in WRONG:
+            ours, least = expected(EXACT_VOTES, rate, wrong), least_calls(EXACT_VOTES, rate, wrong)
+            table.append({
+                "right": rate, "wrong": wrong, "calls": ours.calls, "optimum": least, "waves": ours.waves,
+                "differing": ours.differing,
+            })  # fmt: skip
+    over = [100 * (row["calls"] / row["optimum"] - 1) for row in table]
+    return [
+        Figure("exact stop: calls over the computed optimum, at most", max(over), unit="%", must=2, goal=0, higher=False),
+        Figure(
+            "exact stop: votes whose answer differs from the whole vote's", sum(row["differing"] for row in table),
+            unit="votes", must=0, goal=0, higher=False,
+        ),
+    ], table  # fmt: skip
+
+
+def _confidence(told: Mapping[str, Mapping[str, float]], n: int) -> list[Figure]:
+    sure, whole = told["confidence 0.95"], told["whole vote"]
+    return [
+        Figure("confidence 0.95: fewer calls", 100 * (1 - sure["calls"] / n), unit="%", must=80, goal=84),
+        Figure(
+            "confidence 0.95: points lost", 100 * (whole["accuracy"] - sure["accuracy"]),
+            unit="points", must=0.3, higher=False,
+        ),
+    ]  # fmt: skip
+
+
+def _weights(accuracy: Mapping[str, float]) -> list[Figure]:
+    over = {name: 100 * (share - accuracy["best solver"]) for name, share in accuracy.items()}
+    return [
+        Figure(
+            "weights learned: points above the best solver", over["weights learned"], unit="points", must=0, goal=0.1
+        ),
+        Figure("plain majority: points above the best solver", over["plain majority"], unit="points"),
+    ]
+
+
+def _played(stopping: Stopping | None, questions: Sequence[Sequence[str]]) -> tuple[list[Asked], float, float]:
+    """Each question's vote, with the time and the CPU that it took, in seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    votes = [asked(stopping, ballots) for ballots in questions]
+    return votes, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _round(votes: Sequence[Asked], wall: float, cpu: float) -> Round:
+    ballots = sum(vote.calls for vote in votes)
+    return Round(ballots, ballots, wall, {"rule and count": 1000 * cpu / ballots})
+
+
+def _told(
+    votes: Mapping[str, tuple[list[Asked], float, float]], questions: Sequence[Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """Mean calls and waves, accuracy, and the share of answers that are those of the whole vote, by rule."""
+    whole = [vote.winner for vote in votes["whole vote"][0]]
+    count = len(questions)
+    return {
+        rule: {
+            "calls": sum(vote.calls for vote in found) / count,
+            "waves": sum(vote.waves for vote in found) / count,
+            "accuracy": sum(vote.winner == RIGHT for vote in found) / count,
+            "same answer": sum(vote.winner == winner for vote, winner in zip(found, whole, strict=True)) / count,
+        }
+        for rule, (found, _, _) in votes.items()
+    }
+
+
+def _calibration(name: str, questions: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+    """The accuracies of the simulated voters beside those they were fitted to."""
+    count = len(questions)
+    found = {
+        "one": sum(ballots[0] == RIGHT for ballots in questions) / count,
+        "majority of 5": sum(winner_of(ballots[:5]) == RIGHT for ballots in questions) / count,
+        "majority of 40": sum(winner_of(ballots[:40]) == RIGHT for ballots in questions) / count,
+        "any of 40": sum(RIGHT in ballots[:40] for ballots in questions) / count,
+    }
+    wanted = POPULATIONS[name].published
+    return {who: {"simulated": found[who], "published": wanted[who]} for who in wanted}
+
+
+def _main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--data", type=Path, default=DATA)
+    options, others = parser.parse_known_args(arguments)
+    return run("votes", partial(measure, data=options.data), full=FULL, quick=QUICK, arguments=others)
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""The least that a lossless vote can ask for, computed; and what ours asks for, counted over every vote there is.
+
+Small votes alone: everything here goes through all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+from ops.bench.votes_rule import asked, winner_of
+from tasks.votes.stopping import Stopping
+
+__all__ = ["WRONG", "Expected", "expected", "least_calls"]
+
+#: How the answers of voters that err lie: each elsewhere, all on one, or in turn on two.
+WRONG: Mapping[str, Callable[[int], str]] = {
+    "scattered": lambda index: f"wrong {index}",
+    "on one": lambda _index: "wrong",
+    "on two": lambda index: f"wrong {index % 2}",
+}
+RIGHT = "right"
+
+#: What is known of a vote: the ballot of each part, "" of one that was not asked.
+State = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A vote under the exact rule: mean calls, mean waves, and the votes whose winner is not that of the whole."""
+
+    calls: float
+    waves: float
+    differing: int
+
+
+def expected(n: int, right: float, wrong: str) -> Expected:
+    """Ours, in waves: the mean over every way in which `n` voters, right with chance `right`, can answer."""
+    calls = waves = 0.0
+    differing = 0
+    for chance, ballots in _votes(n, right, wrong):
+        took = asked(Stopping(exact=True), ballots)
+        calls += chance * took.calls
+        waves += chance * took.waves
+        differing += took.winner != winner_of(ballots)
+    return Expected(calls, waves, differing)
+
+
+def least_calls(n: int, right: float, wrong: str) -> float:
+    """The least mean number of calls of any policy that always has the winner of the whole vote.
+
+    Dynamic programming over all that may be known, whichever part is asked next. A policy may stop where nothing that
+    the others can say, answers that nobody gave yet included, changes the winner. It doesn't know which way voters err.
+    """
+    lie = WRONG[wrong]
+
+    @cache
+    def least(state: State) -> float:
+        if _settled(state):
+            return 0.0
+        return 1 + min(
+            right * least(_with(state, index, RIGHT)) + (1 - right) * least(_with(state, index, lie(index)))
+            for index, ballot in enumerate(state)
+            if not ballot
+        )
+
+    return least(("",) * n)
+
+
+@cache
+def _settled(state: State) -> bool:
+    """Whether every continuation has the same winner."""
+    gaps = [index for index, ballot in enumerate(state) if not ballot]
+    # New answers that agree change more than such that don't: two of them stand for all.
+    known = [*dict.fromkeys(ballot for ballot in state if ballot), "new", "newer"]
+    winners = set()
+    for filling in product(known, repeat=len(gaps)):
+        whole = list(state)
+        for index, ballot in zip(gaps, filling, strict=True):
+            whole[index] = ballot
+        winners.add(winner_of(whole))
+        if len(winners) > 1:
+            return False
+    return True
+
+
+def _with(state: State, index: int, ballot: str) -> State:
+    return (*state[:index], ballot, *state[index + 1 :])
+
+
+def _votes(n: int, right: float, wrong: str) -> Iterator[tuple[float, Sequence[str]]]:
+    """Every vote of `n`, with its chance."""
+    lie = WRONG[wrong]
+    for hits in product((True, False), repeat=n):
+        chance = right ** sum(hits) * (1 - right) ** (n - sum(hits))
+        yield chance, [RIGHT if hit else lie(index) for index, hit in enumerate(hits)]

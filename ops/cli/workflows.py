@@ -1,0 +1,165 @@
+"""``pointsman workflows``: which there are, and what each does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.command import AsJson
+
+if TYPE_CHECKING:
+    from tasks.config import Config
+    from tasks.workflow import Step, Workflow
+
+__all__ = ["WorkflowName", "known_workflow", "workflows"]
+
+WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow of the configuration.")]
+
+
+def workflows(
+    name: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW", help="The one to show: its steps, prompts and routes.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the workflows of the configuration, or show one: its steps with their prompts, its routes.
+
+    A prompt is shown with its version, the hash that the parts of a result name. `pointsman run` runs a workflow.
+
+        pointsman workflows
+        pointsman workflows legal_review
+    """
+    from ops.cli.context import load_config
+    from ops.cli.render import note, print_json, print_table
+
+    config = load_config()
+    if name is not None:
+        workflow = known_workflow(config, name)
+        if as_json:
+            print_json(_told(config, workflow))
+        else:
+            _show(config, workflow)
+        return
+    if as_json:
+        print_json([_told(config, workflow) for workflow in config.flows.values()])
+        return
+    rows = [
+        (
+            workflow.name,
+            " or ".join(workflow.inputs),
+            ", ".join(step.name for step in workflow.steps),
+            workflow.description,
+        )
+        for workflow in config.flows.values()
+    ]
+    if rows:
+        print_table(("workflow", "input", "steps", ""), rows, whole=("workflow", "input"))
+    else:
+        note(f"the configuration names no workflow; ready are: {', '.join(_ready())}")
+        note("  try: workflows: {legal_review: ready}")
+
+
+def known_workflow(config: Config, name: str) -> Workflow:
+    """The workflow of this name.
+
+    Raises:
+        Failure: if the configuration has none.
+    """
+    from ops.cli.failures import Failure
+
+    if (workflow := config.flows.get(name)) is not None:
+        return workflow
+    if name in _ready():
+        remedy = f"it comes with pointsman: add `workflows: {{{name}: ready}}` to the configuration"
+    else:
+        remedy = f"there are: {', '.join(config.flows) or 'none'}"
+    raise Failure("bad_input", f"the configuration has no workflow {name!r}", field="workflow", remedy=remedy)
+
+
+def _ready() -> list[str]:
+    from tasks.workflow_load import names_in
+
+    return names_in("ready")
+
+
+def _told(config: Config, workflow: Workflow) -> dict[str, Any]:
+    return {
+        "name": workflow.name,
+        "description": workflow.description,
+        "input": list(workflow.inputs),
+        "example": str(workflow.example) if workflow.example else None,
+        "cases": str(workflow.cases) if workflow.cases else None,
+        "routes": {
+            name: {"models": list(route.models), "prompts": _versions(config, {"prompt": route.prompt})}
+            for name, route in workflow.routes.items()
+        },
+        "steps": [
+            {
+                "name": step.name,
+                "kind": step.job.get("kind", "single"),
+                "optional": step.optional,
+                "conditional": step.when is not None,
+                "job": dict(step.job),
+                "prompts": _versions(config, step.job),
+            }
+            for step in workflow.steps
+        ],
+    }
+
+
+def _versions(config: Config, job: Mapping[str, Any]) -> dict[str, str]:
+    """Each prompt of a step, or of a route, with its version."""
+    from tasks.prompts import PREFIX, prompts_in
+    from tasks.prompts.render import version_of
+
+    found: dict[str, str] = {}
+    for _, prompt in prompts_in(job):
+        if prompt.startswith(PREFIX):
+            name = prompt.removeprefix(PREFIX)
+            found[name] = config.library.prompts[name].version
+        else:
+            found["(in the file)"] = version_of(prompt)
+    return found
+
+
+def _show(config: Config, workflow: Workflow) -> None:
+    from ops.cli.render import print_table
+
+    print(f"{workflow.name}: {workflow.description}")
+    print(f"takes {' or '.join(workflow.inputs)}; {workflow.folder}")
+    print()
+    rows = [
+        (
+            step.name,
+            _does(step),
+            _named(_versions(config, step.job)),
+        )
+        for step in workflow.steps
+    ]
+    print_table(("step", "does", "prompts"), rows, whole=("step",))
+    told = [
+        (name, ", ".join(route.models), _named(_versions(config, {"prompt": route.prompt})), route.description)
+        for name, route in workflow.routes.items()
+    ]
+    print()
+    print_table(("route", "models", "prompt", ""), told, whole=("route",))
+
+
+def _named(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _does(step: Step) -> str:
+    """Such as ``sections by numbered, merge; if its condition holds``."""
+    job = step.job
+    words = str(job.get("kind", "single"))
+    words += f" by {job['split']}" if job.get("split") else ""
+    words += f" of {job['n']}" if job.get("n") else ""
+    words += f", each {job['each'].get('kind', 'single')}" if job.get("each") else ""
+    words += f", {job['join']}" if job.get("join") else ""
+    words += f", one of {len(job['routes'])} routes" if job.get("routes") else ""
+    words += "; if its condition holds" if step.when is not None else ""
+    return words + ("; may fail" if step.optional else "")

@@ -1,0 +1,216 @@
+"""How good a workflow is on its cases: each is a job through the queues, each answer is graded."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ops.profiling.asking import Question, Run
+from ops.profiling.statistics import quantile, wilson
+from tasks.grading import Judging, is_right, read_verdict, right_questions
+from tasks.votes import normalize
+
+if TYPE_CHECKING:
+    from ops.evaluate.workflow_cases import Expected, WorkflowCase, WorkflowCases
+    from tasks.job import Result
+
+__all__ = ["Graded", "Score", "ask_cases", "grade_answer", "score"]
+
+#: Fields of a JSON answer that hold its label, in this order.
+_LABELS = ("label", "verdict", "category", "class")
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A case with what came of it. `grades` are True or False by grader, None where nobody can tell."""
+
+    case: WorkflowCase
+    result: Result | None
+    grades: Mapping[str, bool | None]
+
+    @property
+    def right(self) -> bool | None:
+        """Whether all graders say so; one that says no decides, else None if one can't tell."""
+        if False in self.grades.values():
+            return False
+        return None if None in self.grades.values() else True
+
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds from acceptance to the end, waiting included."""
+        if self.result is None or self.result.ended_at is None:
+            return None
+        return self.result.ended_at - self.result.accepted_at
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Of the cases that could be graded: shares from 0 to 1, with Wilson's interval of 95%."""
+
+    cases: int
+    graded: int
+    right: int
+    failed: int
+    #: By grader: how many were right, of how many.
+    graders: Mapping[str, tuple[int, int]]
+    cost_usd: float
+    mean_cost_usd: float
+    p50_s: float | None
+    p95_s: float | None
+    simulated: bool
+    wrong: Sequence[Graded] = field(default=(), compare=False)
+
+    @property
+    def share(self) -> float | None:
+        return self.right / self.graded if self.graded else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return wilson(self.right, self.graded) if self.graded else None
+
+
+async def ask_cases(run: Run, kind: str, cases: WorkflowCases, *, judge: str | None) -> list[Graded]:
+    """Run each case as a job of the workflow `kind`, and grade it. Without a `judge` no case may need one.
+
+    Raises:
+        BadInput, Unreachable, NotEnded: as `Run.ask`.
+    """
+    questions = [
+        Question(f"workflow:{kind}:{case.id}", {"kind": kind, **case.input}, f"line {case.line}.input")
+        for case in cases.cases
+    ]
+    results = await run.results(questions)
+    routes = await _routes(run, results)
+    graded = [
+        Graded(case, result, _grades(case, result, taken))
+        for case, result, taken in zip(cases.cases, results, routes, strict=True)
+    ]
+    return graded if judge is None else await _judged(run, graded, judge)
+
+
+async def _routes(run: Run, results: Sequence[Result | None]) -> list[set[str]]:
+    """The routes that each job's steps took."""
+    steps = [[part.job for part in result.parts if part.job] if result is not None else [] for result in results]
+    found = dict(
+        zip(
+            [job for jobs in steps for job in jobs],
+            await run.read([job for jobs in steps for job in jobs]),
+            strict=True,
+        )
+    )
+    return [
+        {known.routing.route for job in jobs if (known := found[job]) is not None and known.routing is not None}
+        for jobs in steps
+    ]
+
+
+def _grades(case: WorkflowCase, result: Result | None, routes: set[str]) -> dict[str, bool | None]:
+    """A job that failed answers nothing: every grader says no. The judge is asked later."""
+    answer = result.output if result is not None and result.state == "succeeded" else None
+    grades: dict[str, bool | None] = {}
+    for grader, expected in case.expect.items():
+        if grader == "route":
+            grades[grader] = not routes.isdisjoint(str(one) for one in expected)
+        elif answer is None:
+            grades[grader] = False
+        else:
+            grades[grader] = grade_answer(grader, expected, answer) if grader != "judge" else None
+    return grades
+
+
+def grade_answer(grader: str, expected: Expected, answer: str) -> bool:
+    """Whether an answer holds what this grader expects. Pure; not for ``route`` and ``judge``.
+
+    contains: every text, whatever its case and the blanks in it. label: the answer, or the field `label`, `verdict`,
+    `category` or `class` of its JSON, is one of the texts, as votes are compared. The others: `tasks.grading.is_right`.
+    """
+    if grader == "contains":
+        folded = _folded(answer)
+        return all(_folded(str(text)) in folded for text in expected)
+    if grader == "label":
+        said = normalize(_label(answer))
+        return any(said == normalize(str(text)) for text in expected)
+    return all(is_right(answer, check) for check in expected if not isinstance(check, str))
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def _label(answer: str) -> str:
+    from tasks.schema import parse_answer
+
+    try:
+        read: Any = parse_answer(answer)
+    except ValueError:
+        return answer
+    named = (read[name] for name in _LABELS if name in read) if isinstance(read, dict) else iter(())
+    return str(next(named, answer))
+
+
+async def _judged(run: Run, graded: Sequence[Graded], judge: str) -> list[Graded]:
+    """The same with the judge's verdicts: right is what convinces in both orders."""
+    asked = list(_judgings(graded))
+    replies = await run.ask_each([_question(judge, graded[place], judging) for place, judging in asked])
+    said: dict[int, list[str | None]] = {}
+    for (place, judging), reply in zip(asked, replies, strict=True):
+        said.setdefault(place, []).append(None if reply.text is None else read_verdict(reply.text, judging.schema))
+    found = list(graded)
+    for place, words in said.items():
+        verdict = None if None in words else all(word == "right" for word in words)
+        one = graded[place]
+        found[place] = Graded(one.case, one.result, {**one.grades, "judge": verdict})
+    return found
+
+
+def _judgings(graded: Sequence[Graded]) -> Iterator[tuple[int, Judging]]:
+    for place, one in enumerate(graded):
+        if "judge" in one.grades and one.grades["judge"] is None and one.result is not None:
+            reference = "\n".join(str(text) for text in one.case.expect["judge"])
+            for judging in right_questions(_asked(one.case.input), reference, one.result.output or ""):
+                yield place, judging
+
+
+def _asked(given: Mapping[str, Any]) -> str:
+    import json
+
+    return str(given["text"]) if "text" in given else json.dumps(given, ensure_ascii=False)
+
+
+def _question(judge: str, one: Graded, judging: Judging) -> Question:
+    fields = {
+        "model": judge,
+        "text": judging.text,
+        "prompt": judging.prompt,
+        "response_schema": dict(judging.schema),
+        "temperature": 0.0,
+    }
+    # Its key holds what is judged: asked anew, a model may have answered differently.
+    return Question(f"judge:{judge}:{one.case.id}:{judging.text}", fields, f"line {one.case.line}")
+
+
+def score(graded: Sequence[Graded]) -> Score:
+    """What the grades of all cases say together."""
+    results = [one.result for one in graded if one.result is not None]
+    times = sorted(seconds for one in graded if (seconds := one.latency_s) is not None)
+    graders: dict[str, tuple[int, int]] = {}
+    for one in graded:
+        for grader, grade in one.grades.items():
+            right, of = graders.get(grader, (0, 0))
+            graders[grader] = (right + (grade is True), of + (grade is not None))
+    cost = sum(result.cost_usd for result in results)
+    return Score(
+        cases=len(graded),
+        graded=sum(one.right is not None for one in graded),
+        right=sum(one.right is True for one in graded),
+        failed=sum(one.result is None or one.result.state != "succeeded" for one in graded),
+        graders=graders,
+        cost_usd=cost,
+        mean_cost_usd=cost / len(graded) if graded else 0.0,
+        p50_s=quantile(times, 0.5) if times else None,
+        p95_s=quantile(times, 0.95) if times else None,
+        simulated=any(result.simulated for result in results),
+        wrong=[one for one in graded if one.right is False],
+    )

@@ -1,0 +1,248 @@
+"""`python -m MODULE` without the second of imports: forked from a process that has imported the libraries already.
+
+A test's worker is a process of its own either way, and imports, configures and measures all code of this repository
+anew; what it inherits are loaded libraries alone. The suite starts some two hundred workers: their imports of Celery,
+redis, aiohttp and their like took a third of its time. Where forking is no sound start (all but Linux), and where
+something is said to the interpreter itself, a process is started the ordinary way.
+
+One such server a test run: it takes requests, one datagram each, on the socket that is its standard input. With a
+request come three descriptors: standard output, standard error, and a pipe on which it tells the pid and then the exit
+code, a line each. It ends, and all that it has forked with it, once the socket is closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+__all__ = ["Forked", "Process", "start"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+#: What workers and the server of simulated models import that isn't ours.
+LIBRARIES = (
+    "aiohttp",
+    "billiard.pool",
+    "celery.app.control",
+    "celery.app.log",
+    "celery.apps.worker",
+    "celery.backends.redis",
+    "celery.bin.celery",
+    "celery.worker.autoscale",
+    "celery.worker.consumer",
+    "celery.worker.strategy",
+    "click_repl",
+    "coverage",
+    "flower.command",  # `celery` loads it for whatever command: it is a plugin
+    "greenlet",
+    "hiredis",
+    "httpx",
+    "jsonschema",
+    "kombu.pidbox",
+    "kombu.transport.redis",
+    "numpy",
+    "prometheus_client",
+    "pydantic.main",
+    "pydantic.type_adapter",
+    "re2",
+    "redis.asyncio",
+    "rich.traceback",
+    "starlette.applications",
+    "starlette.routing",
+    "structlog",
+    "uvicorn",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvloop",
+    "yaml",
+)
+#: Longest request, in bytes: a command and an environment. Linux takes datagrams of some 200 kB.
+LONGEST = 160_000
+#: Variables that start the measurement of coverage where an interpreter starts.
+MEASURES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+#: Beginnings of variables that are read before our code runs: by the interpreter, and by Celery where it is imported.
+READ_EARLY = ("PYTHON", "USE_FAST_LOCALS")
+
+
+class Forked:
+    """A forked process, as `subprocess.Popen` shows one; for one thread at a time."""
+
+    def __init__(self, command: Sequence[str], told: int) -> None:
+        self.args = command
+        self.returncode: int | None = None
+        self._told = os.fdopen(told, "rb", buffering=0)
+        self.pid = int(self._line(None))
+
+    def _line(self, within: float | None) -> bytes:
+        """The next line that is told of it; nothing where none comes `within` seconds (None: however long it takes)."""
+        if not select.select([self._told], [], [], within)[0]:
+            return b""
+        line = self._told.readline()
+        assert line.endswith(b"\n"), f"the server of {__name__} has ended; what it said stands on standard error"
+        return line
+
+    def poll(self) -> int | None:
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            line = self._line(timeout)
+            if not line:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(line)
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            # It may have ended since; its number is not taken by another so soon.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+Process = Forked | subprocess.Popen[bytes]
+
+
+def start(module: str, *words: str, env: Mapping[str, str], output: IO[bytes] | None = None) -> Process:
+    """Start `python -m module words` in the repository; `output` takes both its streams (None: ours)."""
+    early = any(name.startswith(READ_EARLY) and os.environ.get(name) != value for name, value in env.items())
+    if early or sys.platform != "linux":
+        command = [sys.executable, "-m", module, *words]
+        return subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT,
+            cwd=REPOSITORY,
+        )  # fmt: skip
+    told, tell = os.pipe()
+    try:
+        streams = [output.fileno()] * 2 if output else [1, 2]
+        request = json.dumps([[module, *words], dict(env)]).encode()
+        assert len(request) < LONGEST, f"the command and environment of {module} take {len(request)} bytes"
+        socket.send_fds(_server(), [request], [*streams, tell])
+    finally:
+        os.close(tell)
+    return Forked([module, *words], told)
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The socket of this process's server, which is started at the first call and ends with this process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # Whoever is forked starts to measure itself.
+    env = {name: value for name, value in os.environ.items() if name not in MEASURES}
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=theirs, env=env, cwd=REPOSITORY)
+    theirs.close()
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+# -- in the server -------------------------------------------------------------------------------------------------
+
+
+def _serve() -> tuple[list[str], dict[str, str]]:
+    """Fork a process for each request. Returns in these alone, with the command and the environment to take on."""
+    requests = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the test run's; this ends with it
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    running: dict[int, int] = {}
+    while True:
+        ready, _, _ = select.select([requests, woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            _tell_ends(running)
+        if requests not in ready:
+            continue
+        message, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 3)
+        if not message:
+            _end_all(running)
+            sys.exit()
+        output, errors, tell = descriptors
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.dup2(output, 1)
+            os.dup2(errors, 2)
+            requests.close()
+            for descriptor in (*descriptors, woken, wakes, *running.values()):
+                os.close(descriptor)
+            command, env = json.loads(message)
+            return command, env
+        os.close(output)
+        os.close(errors)
+        running[pid] = tell
+        os.write(tell, b"%d\n" % pid)
+
+
+def _tell_ends(running: dict[int, int]) -> None:
+    """Tell the exit code of each process that has ended since."""
+    for pid in list(running):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            tell = running.pop(pid)
+            with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+                os.write(tell, b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.close(tell)
+
+
+def _end_all(running: Mapping[int, int]) -> None:
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _become(command: Sequence[str], env: Mapping[str, str]) -> None:
+    """Be `python -m COMMAND`, in this process, from here to its end."""
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    if any(name in env for name in MEASURES):
+        import coverage  # noqa: PLC0415 - where it is asked for
+
+        coverage.process_startup()
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+
+
+def _main() -> None:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's would be threads of this process, which a forked one lacks
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread"
+    gc.collect()
+    gc.freeze()  # collections in forked processes leave alone what is shared
+    _become(*_serve())
+
+
+if __name__ == "__main__":
+    _main()

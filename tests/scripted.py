@@ -1,0 +1,119 @@
+"""Models over HTTP that say what a test's function makes of the question, and remember everything they were asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+__all__ = ["Asked", "Reply", "Scripted", "scripted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as the model saw it."""
+
+    model: str
+    #: The system message, "" where there is none.
+    prompt: str
+    #: All messages of the user.
+    text: str
+    seed: int | None = None
+    #: Whether JSON was asked for.
+    structured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What comes back: a text, or an error's `status`; `held`: nothing, until the client leaves."""
+
+    text: str = ""
+    status: int = 200
+    held: bool = False
+    tokens: tuple[int, int] = (10, 10)
+
+
+Say = Callable[[Asked], "Reply | str"]
+HELD = Reply(held=True)
+
+
+@dataclass
+class Scripted:
+    """`say` may be changed at any time; what was asked before `forget` is forgotten."""
+
+    say: Say = field(default=lambda _: "yes")
+    asked: list[Asked] = field(default_factory=list)
+    in_flight: int = 0
+    url: str = ""
+
+    def forget(self, say: Say) -> None:
+        self.asked = []
+        self.say = say
+
+    async def complete(self, request: web.Request) -> web.Response:
+        asked = _read(await request.json())
+        self.asked.append(asked)
+        said = self.say(asked)
+        reply = Reply(said) if isinstance(said, str) else said
+        self.in_flight += 1
+        try:
+            if reply.held:
+                await asyncio.Event().wait()
+        finally:
+            self.in_flight -= 1
+        if reply.status != 200:
+            return web.json_response({"error": {"message": "no"}}, status=reply.status)
+        message = {"role": "assistant", "content": reply.text}
+        read, written = reply.tokens
+        return web.json_response(
+            {
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+            }
+        )
+
+
+def _read(body: dict[str, Any]) -> Asked:
+    said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
+    for message in body["messages"]:
+        said[message["role"]].append(message["content"])
+    return Asked(
+        body["model"],
+        "\n".join(said["system"]),
+        "\n".join(said["user"]),
+        body.get("seed"),
+        body.get("response_format") is not None,
+    )
+
+
+@contextmanager
+def scripted() -> Iterator[Scripted]:
+    """Serve any model on a free port, on a thread of its own."""
+    models = Scripted()
+    loop = asyncio.new_event_loop()
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_post("/v1/chat/completions", models.complete)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+
+    async def start() -> None:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+        await site.start()
+        models.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+    loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield models
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.shutdown(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

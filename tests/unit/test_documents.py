@@ -1,0 +1,275 @@
+"""Documents as text: what is read of each kind, and how what can't or mustn't be read is refused."""
+
+import io
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.documents import Document, read, read_all, reading
+from tasks.documents.child import READERS, serve
+from tasks.documents.pdf import PAGES
+from tasks.errors import BadInput
+from tests.documents import docx, pdf
+
+#: What no error may say.
+SECRET = "Zanzibar"
+
+
+def refused(name, data, **more):
+    with pytest.raises(BadInput) as caught:
+        read(name, data, at="files[0]", **more)
+    assert caught.value.field == "files[0]"
+    assert caught.value.remedy
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+# -- text ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["a.txt", "a.MD", "a.py", "LICENSE", "a.b.csv", "dir.pdf\\a.json"])
+def test_text_is_read_as_it_is_in_each_encoding_that_says_so(name, encoding):
+    assert read(name, "Grüße,\r\n漢字\n".encode(encoding)) == "Grüße,\r\n漢字\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.txt", b"caf\xe9 Zanzibar", "not UTF-8"),
+        ("a.txt", b"Zanzibar\x00", "zero bytes"),
+        ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("a.txt", b"", "is empty"),
+        ("a.txt", b" \n", "is empty"),
+        ("a.txt", b"\xef\xbb\xbf\n", "is empty"),
+        ("a.doc", b"\xd0\xcf\x11\xe0rest", "an old Office document"),
+        ("a.xlsx", b"PK\x03\x04rest", "a ZIP archive"),
+        ("a.txt", b"%PDF-1.4 Zanzibar", "a PDF"),
+        ("a.png", b"\x89PNGrest", "a picture"),
+    ],
+)
+def test_what_is_no_text_is_refused(name, data, said):
+    assert said in refused(name, data)
+
+
+@given(data=st.binary(max_size=200))
+def test_bytes_are_text_or_bad_input(data):
+    try:
+        assert read("a.txt", data).strip()
+    except BadInput as error:
+        assert error.remedy  # noqa: PT017 - either is right
+
+
+# -- HTML ----------------------------------------------------------------------------------------------------------
+
+PAGE = """<!doctype html><html><head><title>T</title><style>p {color: red}</style><script>alert(1)</script></head>
+<body><nav><a href="/">Home</a></nav><h1>One &amp; all</h1><p>A <b>bold</b> <a href="http://x.example/y">link</a>.</p>
+<ul><li>first<ul><li>below</li></ul></li><li>second</li></ul>
+<table><tr><th>n</th><th>v</th></tr><tr><td>a|b</td><td>1</td></tr></table>
+<img src="data:image/png;base64,AAAA" alt="pic"><template>no</template></body></html>"""
+
+
+def test_html_becomes_markdown_without_what_nobody_reads():
+    text = read("a.html", PAGE.encode())
+
+    assert text.startswith("# One & all\n\nA **bold** link.\n\n- first\n  - below\n- second\n")
+    assert re.search(r"^\| n +\| v +\|\n\| -+ \| -+ \|\n\| a\\\|b +\| 1 +\|$", text, re.MULTILINE)
+    assert not re.search("alert|color|Home|base64|example|no$", text)
+
+
+def test_a_page_in_an_encoding_that_it_declares_is_read():
+    assert read("a.htm", b'<meta charset="ISO-8859-1"><p>caf\xe9 \x93so\x94') == "café “so”\n"
+    assert "not UTF-8" in refused("a.htm", b'<meta charset="zip"><p>caf\xe9')
+    assert "not UTF-8" in refused("a.htm", b"<p>caf\xe9")
+
+
+def test_html_without_text_or_without_end_is_refused():
+    assert "has no text" in refused("a.html", b"<script>Zanzibar</script>")
+    assert "nested too deep" in refused("a.html", b"<div>" * 100_000 + b"Zanzibar")
+
+
+# -- PDF -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_of_a_pdf_end_with_form_feeds():
+    data = pdf([["1. Scope", "All (of it)."], [], ["Caf\xe9"]])
+
+    assert read("a.PDF", data) == "1. Scope\nAll (of it).\n\f\n\fCafé\n\f"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (pdf([[], []]), "pictures"),
+        (pdf([[SECRET]], encrypted=True), "encrypted"),
+        (pdf([[SECRET]])[:200], "damaged"),
+        (b"%PDF-1.7\nZanzibar", "damaged"),
+        (b"Zanzibar", "is called a PDF"),
+        (pdf([["x"]] * (PAGES + 1)), "5,001 pages"),
+    ],
+    ids=["scan", "encrypted", "cut off", "garbage", "text", "long"],
+)
+def test_a_pdf_that_gives_no_text_is_refused(data, said):
+    assert said in refused("a.pdf", data)
+
+
+# -- DOCX ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_docx_becomes_markdown():
+    body = [("Heading1", "Head & tail"), ("", "A text."), ("bullet", "one"), ("bullet", "two"), ("Heading2", "Below")]
+
+    text = read("a.docx", docx(body, table=[["n", "v"], ["a", "1"]]))
+
+    assert re.sub(" +", " ", text) == (
+        "# Head & tail\n\nA text.\n\n- one\n- two\n\n## Below\n\n| n | v |\n| --- | --- |\n| a | 1 |\n"
+    )
+
+
+def deep(levels):
+    space = "xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main'"
+    inner = "<w:sdtContent>" * levels + "</w:sdtContent>" * levels
+    return f"<w:document {space}><w:body>{inner}</w:body></w:document>"
+
+
+ENTITIES = '<!DOCTYPE x [<!ENTITY a "Zanzibar"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (docx([]), "has no text"),
+        (b"PK\x03\x04Zanzibar", "none, or damaged"),
+        (b"Zanzibar", "none, or damaged"),
+        (b"\xd0\xcf\x11\xe0" + b"x" * 100, "encrypted"),
+        (docx([("", SECRET)], files={"word/document.xml": ENTITIES}), "document type"),
+        (docx([("", SECRET)], files={"word/footnotes.xml": ENTITIES}), "document type"),
+        (docx([("", SECRET)], files={"word/document.xml": "<Zanzibar>"}), "damaged"),
+        (docx([("", SECRET)], files={"word/document.xml": "<a/>"}), "damaged"),
+        (docx([("", SECRET)], files={"word/more.xml": "<a>" + " " * 33 * 1024 * 1024 + "</a>"}), "unpacks to more"),
+        (docx([("", SECRET)], files={"media.bin": "0" * 257 * 1024 * 1024}), "unpacks to more"),
+        (docx([("", SECRET)], files={f"{n}.bin": "" for n in range(10_001)}), "unpacks to more"),
+        (docx([], files={"word/document.xml": deep(3000)}), "nested too deep"),
+    ],
+    ids=[
+        "empty", "garbage", "text", "encrypted", "entities", "entities beside", "broken", "another", "XML bomb",
+        "bomb", "crowd", "depth",
+    ],
+)  # fmt: skip
+def test_a_docx_that_is_none_or_means_harm_is_refused(data, said):
+    assert said in refused("a.docx", data)
+
+
+def test_an_archive_without_a_document_is_refused():
+    data = docx([]).replace(b"word/document.xml", b"word/documents.ml")
+
+    assert "another archive" in refused("a.docx", data)
+
+
+def test_an_entry_that_unpacks_to_more_than_it_says_is_refused():
+    honest = docx([("", "x" * 5_000)])
+    size = len("x" * 5_000)
+    entries = list(re.finditer(rb"PK\x01\x02", honest))
+    lying = bytearray(honest)
+    for entry in entries:
+        place = entry.start() + 24
+        told = int.from_bytes(lying[place : place + 4], "little")
+        if told > size:
+            lying[place : place + 4] = (10).to_bytes(4, "little")
+
+    assert "damaged" in refused("a.docx", bytes(lying))
+
+
+# -- the reading process -------------------------------------------------------------------------------------------
+
+
+def test_documents_of_all_kinds_are_read_in_order_and_an_error_names_the_one():
+    documents = [
+        Document("a.pdf", pdf([["P"]])),
+        Document("b.txt", b"T"),
+        Document("c.docx", docx([("", "D")])),
+        Document("d.html", b"<p>H"),
+    ]
+    assert read_all(documents, at=str) == ["P\n\f", "T", "D\n", "H\n"]
+
+    with pytest.raises(BadInput) as caught:
+        read_all([*documents, Document("e.pdf", b"none")], at=lambda index: f"files[{index}]")
+    assert caught.value.field == "files[4]"
+
+
+def test_more_text_than_is_allowed_is_refused():
+    assert "more text than a job" in refused("a.html", b"<p>" + b"word " * 1000, most=4000)
+
+
+def test_the_reading_process_knows_no_key(monkeypatch):
+    seen = {}
+
+    def run(command, **more):
+        seen.update(more["env"])
+        return SimpleNamespace(returncode=0, stdout=b'{"text": "x"}\n')
+
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setattr(reading.subprocess, "run", run)
+
+    assert read("a.pdf", b"any") == "x"
+    assert SECRET not in seen.values()
+
+
+def test_a_reader_that_crashes_takes_only_its_process_with_it(monkeypatch):
+    monkeypatch.setattr(reading, "_START", "import os; os.kill(os.getpid(), 11)")
+
+    assert "its reader ended with -11" in refused("a.pdf", pdf([["x"]]))
+
+
+def test_a_reader_that_hangs_is_ended_and_the_document_named(monkeypatch):
+    # It answers for the first document, and no more.
+    monkeypatch.setattr(
+        reading, "_START", 'print(\'{"text": "x"}\', flush=True); import threading; threading.Event().wait()'
+    )
+    monkeypatch.setattr(reading, "SECONDS", 2)
+
+    with pytest.raises(BadInput, match="is not read within 2 s") as caught:
+        read_all([Document("a.pdf", b"1"), Document("b.pdf", b"2")], at=lambda index: f"files[{index}]")
+
+    assert caught.value.field == "files[1]"
+
+
+def test_a_reader_that_swells_is_ended(monkeypatch):
+    monkeypatch.setattr(reading, "MEMORY", 1024 * 1024)
+
+    assert re.search("its reader ended|too much memory", refused("a.pdf", pdf([["x"]])))
+
+
+def test_a_missing_extra_is_named_with_what_installs_it(monkeypatch):
+    monkeypatch.setattr(reading, "find_spec", lambda _: None)
+
+    assert "pip install 'pointsman[documents]'" in refused("a.pdf", pdf([["x"]]))
+
+
+def test_the_process_stops_at_the_first_document_that_it_cannot_read():
+    data = [pdf([["x"]]), b"none", pdf([["y"]])]
+    head = {"kinds": ["pdf"] * 3, "sizes": [len(item) for item in data], "most": 100}
+    out = io.BytesIO()
+
+    serve(head, io.BytesIO(b"".join(data)), out)
+
+    answers = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [set(answer) for answer in answers] == [{"text"}, {"problem", "remedy"}]
+
+
+@pytest.mark.parametrize("kind", sorted(READERS))
+@given(data=st.binary(max_size=300), cut=st.integers(0, 3000), flip=st.integers(0, 3000))
+def test_a_reader_of_anything_says_what_it_is_or_why_not(kind, data, cut, flip):
+    whole = {"pdf": pdf([["Some text"]]), "docx": docx([("", "Some text")]), "html": PAGE.encode()}[kind]
+    broken = bytearray(whole[:cut] + data + whole[cut + len(data) :])
+    if flip < len(broken):
+        broken[flip] ^= 0x55
+    out = io.BytesIO()
+
+    serve({"kinds": [kind], "sizes": [len(broken)], "most": 10**6}, io.BytesIO(bytes(broken)), out)
+
+    assert set(json.loads(out.getvalue())) in ({"text"}, {"problem", "remedy"})

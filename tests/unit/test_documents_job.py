@@ -1,0 +1,164 @@
+"""The files of a job become its text, or its items: by its kind and by how it is split."""
+
+import asyncio
+import base64
+import json
+import threading
+
+import pytest
+
+from tasks.batch import read_jobs
+from tasks.config import Config
+from tasks.documents import job_files, read_files, with_files
+from tasks.errors import BadInput
+from tasks.job import Item, parse_job
+from tests.documents import pdf
+
+CONFIG = {
+    "models": {"fast": {"provider": "simulated"}},
+    "routes": {"r": {"models": ["fast"]}},
+    "default_route": "r",
+    "limits": {"payload_bytes": 10_000, "parts": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def config():
+    return Config.model_validate(CONFIG)
+
+
+def file(name, data):
+    data = data if isinstance(data, bytes) else data.encode()
+    return {"name": name, "data": base64.b64encode(data).decode()}
+
+
+def job(*files, **fields):
+    return parse_job({"files": list(files), **fields})
+
+
+A, B = file("a.md", "# One\nfirst\n# Two\nsecond\n"), file("b.md", "# Three\nthird\n")
+
+
+def test_a_job_without_files_is_the_same(config):
+    plain = parse_job({"text": "hello"})
+
+    assert with_files(plain, config) is plain
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": "vote", "n": 3}, {"kind": "sections", "split": "headings"}])
+def test_one_file_is_the_text_of_a_job(config, fields):
+    read = with_files(job(A, labels={"x": "y"}, **fields), config)
+
+    assert read.files is None
+    assert read.text == "# One\nfirst\n# Two\nsecond\n"
+    assert read.labels == {"x": "y"}
+    assert (read.split, read.items) == (fields.get("split"), None)
+
+
+def test_the_job_keeps_its_id_and_all_that_it_says(config):
+    asked = job(A, kind="sections", split="tokens", split_options={"budget": 50}, policy="quorum", quorum=2)
+
+    read = with_files(asked, config)
+
+    assert read == asked.model_copy(update={"files": None, "text": "# One\nfirst\n# Two\nsecond\n"})
+
+
+def test_several_files_of_a_single_job_are_one_text_each_under_its_name(config):
+    read = with_files(job(file("a.txt", "first\n"), file("b.txt", "\nsecond")), config)
+
+    assert read.text == "# a.txt\n\nfirst\n\n# b.txt\n\nsecond\n"
+
+
+@pytest.mark.parametrize("how", [None, "files"])
+def test_without_another_split_each_file_is_a_section(config, how):
+    read = with_files(job(A, file("b.pdf", pdf([["P"]])), kind="sections", split=how), config)
+
+    assert read.split is None
+    assert read.items == (Item(text="# One\nfirst\n# Two\nsecond\n", title="a.md"), Item(text="P\n\f", title="b.pdf"))
+
+
+def test_several_files_are_cut_each_by_itself_under_their_names(config):
+    read = with_files(job(A, B, kind="sections", split="headings", split_options={"level": 1}), config)
+
+    assert (read.split, read.split_options) == (None, {})
+    assert [(item.title, item.text) for item in read.items] == [
+        ("a.md: One", "# One\nfirst\n"),
+        ("a.md: Two", "# Two\nsecond\n"),
+        ("b.md: Three", "# Three\nthird\n"),
+    ]
+
+
+def test_a_model_that_plans_the_sections_reads_all_files(config):
+    read = with_files(job(A, B, kind="sections", split="plan"), config)
+
+    assert read.split == "plan"
+    assert read.text.startswith("# a.md\n\n# One")
+
+
+def test_a_long_name_makes_no_title_too_long(config):
+    name = "n" * 250 + ".md"
+    read = with_files(job(file(name, "# " + "t" * 300), A, kind="sections", split="headings"), config)
+
+    assert all(len(item.title) <= 200 for item in read.items)
+
+
+def test_base64_in_lines_is_read(config):
+    wrapped = base64.encodebytes(b"x" * 200).decode()
+
+    assert with_files(job({"name": "a.txt", "data": wrapped}), config).text == "x" * 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"files": [A, {"name": "b.txt", "data": "no base64!"}]}, "files[1].data", "base64"),
+        ({"files": [A, {"name": "b.txt", "data": "ü"}]}, "files[1].data", "base64"),
+        ({"files": [A, file("b.pdf", "no PDF")]}, "files[1]", "called a PDF"),
+        ({"files": [file("a.txt", "x" * 6000), file("b.txt", "x" * 6000)]}, "files[1]", "10,000 bytes"),
+        ({"files": [A, file("b.txt", "none")], "kind": "sections", "split": "headings"}, "files[1]", "no Markdown"),
+        ({"files": [A], "kind": "sections", "split": "chapters"}, "split", "'chapters'"),
+        (
+            {"files": [A, B], "kind": "sections", "split": "headings", "split_options": {"x": 1}},
+            "split_options.x",
+            "not",
+        ),
+        ({"files": [A, B], "kind": "sections", "split_options": {"level": 1}}, "split_options", "cuts a text"),
+        ({"files": [A], "kind": "sections", "policy": "quorum", "quorum": 2}, "quorum", "has 1 parts"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place_in_the_request(config, fields, field, said):
+    with pytest.raises(BadInput) as caught:
+        with_files(parse_job(fields), config, at="[3]")
+
+    assert caught.value.field == f"[3].{field}"
+    assert said in caught.value.problem
+
+
+def test_the_jobs_of_a_batch_may_bring_files(config, tmp_path):
+    batch = tmp_path / "batch.jsonl"
+    batch.write_text(json.dumps({"files": [file("a.pdf", pdf([["P"]]))]}) + "\n")
+
+    assert [read.text for _, read in read_jobs(batch, config)] == ["P\n\f"]
+
+    batch.write_text(json.dumps({"text": "x"}) + "\n" + json.dumps({"files": [file("a.pdf", "x")]}) + "\n")
+    with pytest.raises(BadInput) as caught:
+        list(read_jobs(batch, config))
+    assert caught.value.field == "line 2.files[0]"
+
+
+def test_files_are_read_off_the_loop(config, monkeypatch):
+    threads = set()
+    real = job_files.with_files
+
+    def watched(*given, **more):
+        threads.add(threading.current_thread().name.partition("_")[0])
+        return real(*given, **more)
+
+    monkeypatch.setattr(job_files, "with_files", watched)
+    plain = parse_job({"text": "hello"})
+
+    read = asyncio.run(read_files([plain, job(A)], config, at=lambda place: f"[{place}]"))
+
+    assert read[0] is plain
+    assert read[1].text.startswith("# One")
+    assert threads == {"documents"}
