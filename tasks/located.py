@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import yaml
 from pydantic import ValidationError
+from yaml.constructor import SafeConstructor
 
 from tasks.errors import ConfigError
 
@@ -17,6 +18,9 @@ __all__ = ["Loc", "Located", "Problem", "Written", "mapping", "not_one_of", "pro
 Loc: TypeAlias = tuple[str | int, ...]
 #: Where a problem stands in the file, and what it is.
 Problem: TypeAlias = tuple[Loc, str]
+
+#: Levels of a file that libyaml composes.
+MOST_DEPTH = 200
 
 
 class Located(ValueError):
@@ -55,11 +59,11 @@ def read_yaml(text: str, *, source: str, needs: str) -> Written:
     """
     lines: dict[Loc, int] = {}
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _composed(text)
         if not isinstance(root, yaml.MappingNode):
             raise ConfigError(f"{source}:1: must be a mapping with {needs}")
         twice = _read_lines(root, (), lines)
-        data = yaml.safe_load(text)
+        data = SafeConstructor().construct_document(root)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from None
@@ -68,6 +72,32 @@ def read_yaml(text: str, *, source: str, needs: str) -> Written:
     except RecursionError:
         raise ConfigError(f"{source}:1: nested too deeply, or an alias that holds itself") from None
     return Written(source, data, lines, tuple(twice))
+
+
+def _composed(text: str) -> Any:
+    """Its nodes. libyaml is some times as fast where it is there; what is wrong, the parser in Python says better."""
+    if yaml.__with_libyaml__:
+        try:
+            # Composing is recursive there, and nothing but the end of the stack ends it.
+            if _depth(text) <= MOST_DEPTH:
+                return yaml.compose(text, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError:
+            pass
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def _depth(text: str) -> int:
+    """Levels of its deepest value; as soon as they are too many, so many."""
+    depth = deepest = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+            if depth > MOST_DEPTH:
+                break
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
 
 
 def _read_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> list[Loc]:

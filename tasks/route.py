@@ -93,6 +93,9 @@ async def classify(job: Job, ports: Ports) -> Verdict | None:
     if job.fixed_model is not None:
         # A model without a route is a plain call: no route's prompt belongs to it.
         return Verdict("", "explicit", 1.0, "the producer named the model")
+    if job.kind in ports.config.flows:
+        # Nothing to find out: each step's job is routed for itself.
+        return Verdict(job.kind, "explicit", 1.0, "a workflow has a route of its own")
     return await verdict_of(ports, job, await ports.cascade(job.routes))
 
 

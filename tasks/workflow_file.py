@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from tasks.located import Loc
 from tasks.model_config import Section
@@ -22,6 +22,9 @@ PROMPTS = "prompts"
 NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
 #: A step's name is a word in templates: ``steps.NAME``.
 STEP_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+
+#: Steps of one workflow.
+MOST_STEPS = 100
 
 #: What a job of this workflow brings.
 Input: TypeAlias = Literal["text", "items", "messages"]
@@ -51,13 +54,21 @@ class WorkflowFile(Section):
     """The whole file."""
 
     description: str = Field(min_length=1)
-    input: Annotated[tuple[Input, ...], BeforeValidator(_listed)] = Field(min_length=1)
+    input: Annotated[tuple[Input, ...], BeforeValidator(_listed)]
     example: str | None = Field(default=None, description="a file of the folder: an input to try it with")
     cases: str | None = Field(default=None, description="a file of the folder: the evaluation set, JSON lines")
     routes: Mapping[str, RouteFile] = Field(default_factory=dict)
     default_route: str | None = None
-    steps: tuple[StepFile, ...] = Field(min_length=1, max_length=100)
+    steps: tuple[StepFile, ...]
     output: str | None = Field(default=None, description="a template; by default what the last step gave")
+
+    # Not by the length of a tuple: entries that are wrong themselves would not count.
+    @field_validator("input", "steps")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not 1 <= len(value) <= MOST_STEPS:
+            raise ValueError(f"needs at least one entry, and at most {MOST_STEPS}")
+        return value
 
 
 class Source(Section):

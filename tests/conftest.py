@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.harness import REPOSITORY
 
 SHARED = REPOSITORY.parent / "shared" / "data"
+#: The modules that take longest, longest first, as measured on two cores: begun last they would run on alone.
+LONGEST = (
+    "e2e/test_up.py",
+    "integration/test_bench.py",
+    "fault/test_killed.py",
+    "fault/test_stranded_killed.py",
+    "integration/test_pool.py",
+    "fault/test_lost.py",
+    "integration/test_parallel.py",
+    "integration/test_profile.py",
+    "integration/test_cli.py",
+    "integration/test_transport_worker.py",
+    "integration/test_drain.py",
+    "fault/test_limits_killed.py",
+    "integration/test_limits.py",
+    "e2e/test_demo.py",
+    "e2e/test_textbook_routing.py",
+    "e2e/test_textbook_adaptive.py",
+    "integration/test_classify_llm.py",
+    "integration/test_documents.py",
+    "integration/test_eval_strategies.py",
+    "integration/test_classify_start.py",
+    "unit/test_simulation_fleet.py",
+    "integration/test_api.py",
+    "integration/test_limits_headers.py",
+    "integration/test_failing_models.py",
+    "integration/test_embedded_local.py",
+)
 
 
 def pytest_report_header() -> str:
@@ -16,7 +47,13 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test for each document has no case where there is none: it is left out, where pytest would skip it."""
+    """Begin with the modules that take longest, where modules are handed out to several runners.
+
+    A test for each document has no case where there is none: it is left out, where pytest would skip it.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {str(Path("tests", name)): number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: place.get(str(item.path.relative_to(REPOSITORY)), len(place)))
     left_out = [
         item for item in items if any("empty parameter set" in str(mark.kwargs) for mark in item.iter_markers())
     ]

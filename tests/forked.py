@@ -6,8 +6,8 @@ redis, aiohttp and their like took a third of its time. Where forking is no soun
 something is said to the interpreter itself, a process is started the ordinary way.
 
 One such server a test run: it takes requests, one datagram each, on the socket that is its standard input. With a
-request come three descriptors: standard output, standard error, and a pipe on which it tells the pid and then the exit
-code, a line each. It ends, and all that it has forked with it, once the socket is closed.
+request come four descriptors: the standard streams, and a pipe on which it tells the pid and then the exit code, a
+line each. It ends, and all that it has forked with it, once the socket is closed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["Forked", "Process", "start"]
+__all__ = ["Forked", "Process", "run", "start"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-#: What workers and the server of simulated models import that isn't ours.
+#: What workers, the server of simulated models and the command line import that isn't ours.
 LIBRARIES = (
     "aiohttp",
     "billiard.pool",
@@ -64,6 +66,8 @@ LIBRARIES = (
     "starlette.applications",
     "starlette.routing",
     "structlog",
+    "typer",
+    "typer.completion",
     "uvicorn",
     "uvicorn.protocols.http.httptools_impl",
     "uvloop",
@@ -75,6 +79,8 @@ LONGEST = 160_000
 MEASURES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 #: Beginnings of variables that are read before our code runs: by the interpreter, and by Celery where it is imported.
 READ_EARLY = ("PYTHON", "USE_FAST_LOCALS")
+#: … and those of their settings that a forked process can take on.
+TAKEN_ON = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"}
 
 
 class Forked:
@@ -127,22 +133,60 @@ Process = Forked | subprocess.Popen[bytes]
 
 def start(module: str, *words: str, env: Mapping[str, str], output: IO[bytes] | None = None) -> Process:
     """Start `python -m module words` in the repository; `output` takes both its streams (None: ours)."""
-    early = any(name.startswith(READ_EARLY) and os.environ.get(name) != value for name, value in env.items())
-    if early or sys.platform != "linux":
+    if _can_fork(env):
+        with Path(os.devnull).open("rb") as nothing:
+            streams = (nothing.fileno(), *([output.fileno()] * 2 if output else (1, 2)))
+            return _fork([module, *words], env, REPOSITORY, streams)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *words],
+        env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT, cwd=REPOSITORY,
+    )  # fmt: skip
+
+
+def run(
+    module: str, *words: str, env: Mapping[str, str], cwd: Path, stdin: str = "", timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module words` in `cwd`, and tell what it said, as `subprocess.run` does.
+
+    Raises:
+        subprocess.TimeoutExpired: it ran longer than `timeout` seconds, and was killed.
+    """
+    if not _can_fork(env):
         command = [sys.executable, "-m", module, *words]
-        return subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT,
-            cwd=REPOSITORY,
-        )  # fmt: skip
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=timeout
+        )
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        said.write(stdin.encode())
+        said.seek(0)
+        process = _fork([module, *words], env, cwd, (said.fileno(), out.fileno(), err.fileno()))
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess([module, *words], code, out.read().decode(), err.read().decode())
+
+
+def _can_fork(env: Mapping[str, str]) -> bool:
+    early = {name: value for name, value in env.items() if name.startswith(READ_EARLY)}
+    return sys.platform == "linux" and all(
+        value in {os.environ.get(name), TAKEN_ON.get(name)} for name, value in early.items()
+    )
+
+
+def _fork(command: Sequence[str], env: Mapping[str, str], cwd: Path, streams: Sequence[int]) -> Forked:
     told, tell = os.pipe()
     try:
-        streams = [output.fileno()] * 2 if output else [1, 2]
-        request = json.dumps([[module, *words], dict(env)]).encode()
-        assert len(request) < LONGEST, f"the command and environment of {module} take {len(request)} bytes"
+        request = json.dumps([command, dict(env), str(cwd)]).encode()
+        assert len(request) < LONGEST, f"the command and environment of {command[0]} take {len(request)} bytes"
         socket.send_fds(_server(), [request], [*streams, tell])
     finally:
         os.close(tell)
-    return Forked([module, *words], told)
+    return Forked(command, told)
 
 
 @functools.cache
@@ -165,8 +209,8 @@ def _server() -> socket.socket:
 # -- in the server -------------------------------------------------------------------------------------------------
 
 
-def _serve() -> tuple[list[str], dict[str, str]]:
-    """Fork a process for each request. Returns in these alone, with the command and the environment to take on."""
+def _serve() -> bytes:
+    """Fork a process for each request. Returns in these alone, with what was asked for."""
     requests = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     woken, wakes = os.pipe()
@@ -182,25 +226,24 @@ def _serve() -> tuple[list[str], dict[str, str]]:
             _tell_ends(running)
         if requests not in ready:
             continue
-        message, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 3)
+        message, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 4)
         if not message:
             _end_all(running)
             sys.exit()
-        output, errors, tell = descriptors
+        *streams, tell = descriptors
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.dup2(output, 1)
-            os.dup2(errors, 2)
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
             requests.close()
             for descriptor in (*descriptors, woken, wakes, *running.values()):
                 os.close(descriptor)
-            command, env = json.loads(message)
-            return command, env
-        os.close(output)
-        os.close(errors)
+            return message
+        for stream in streams:
+            os.close(stream)
         running[pid] = tell
         os.write(tell, b"%d\n" % pid)
 
@@ -221,15 +264,19 @@ def _end_all(running: Mapping[int, int]) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _become(command: Sequence[str], env: Mapping[str, str]) -> None:
-    """Be `python -m COMMAND`, in this process, from here to its end."""
+def _become(request: bytes) -> None:
+    """Be `python -m …` as it was asked for, in this process, from here to its end."""
+    command, env, cwd = json.loads(request)
     os.environ.clear()
     os.environ.update(env)
+    os.chdir(cwd)
     time.tzset()
     if any(name in env for name in MEASURES):
         import coverage  # noqa: PLC0415 - where it is asked for
 
         coverage.process_startup()
+    if env.get("PYTHONWARNINGS") == "error":
+        warnings.simplefilter("error")
     sys.argv = list(command)
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
@@ -241,7 +288,7 @@ def _main() -> None:
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread"
     gc.collect()
     gc.freeze()  # collections in forked processes leave alone what is shared
-    _become(*_serve())
+    _become(_serve())
 
 
 if __name__ == "__main__":

@@ -44,13 +44,16 @@ def work(
 
 
 def play(join: Join, given: Work, answers: Callable[[Question], str | Answer]) -> Played:
-    """Ask `answers` until the join has its answer. The join is called twice each time: it must say the same."""
+    """Ask `answers` until the join has its answer.
+
+    Of up to 1,000 parts it is called twice each time, and must say the same.
+    """
     rounds: list[tuple[Question, ...]] = []
     replies: list[tuple[Answer, ...]] = []
     for _ in range(MOST_ROUNDS):
         now = replace(given, rounds=tuple(replies))
         said = join(now)
-        assert said == join(now)
+        assert len(given.pieces) > 1_000 or said == join(now)
         if isinstance(said, Joined):
             return Played(said, rounds)
         assert isinstance(said, Ask)

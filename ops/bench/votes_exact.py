@@ -5,6 +5,7 @@ Small votes alone: everything here goes through all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,11 +16,12 @@ from tasks.votes.stopping import Stopping
 
 __all__ = ["WRONG", "Expected", "expected", "least_calls"]
 
-#: How the answers of voters that err lie: each elsewhere, all on one, or in turn on two.
-WRONG: Mapping[str, Callable[[int], str]] = {
-    "scattered": lambda index: f"wrong {index}",
-    "on one": lambda _index: "wrong",
-    "on two": lambda index: f"wrong {index % 2}",
+#: What a voter that errs says, with the chance of each: something that nobody else says, the one thing that all say who
+#: err, or one of two. Which voter is asked makes no difference.
+WRONG: Mapping[str, Callable[[int], Sequence[tuple[str, float]]]] = {
+    "scattered": lambda index: ((f"wrong {index}", 1.0),),
+    "on one": lambda _index: (("wrong", 1.0),),
+    "on two": lambda _index: (("wrong", 0.5), ("wrong too", 0.5)),
 }
 RIGHT = "right"
 
@@ -54,14 +56,13 @@ def least_calls(n: int, right: float, wrong: str) -> float:
     Dynamic programming over all that may be known, whichever part is asked next. A policy may stop where nothing that
     the others can say, answers that nobody gave yet included, changes the winner. It doesn't know which way voters err.
     """
-    lie = WRONG[wrong]
 
     @cache
     def least(state: State) -> float:
         if _settled(state):
             return 0.0
         return 1 + min(
-            right * least(_with(state, index, RIGHT)) + (1 - right) * least(_with(state, index, lie(index)))
+            sum(chance * least(_with(state, index, said)) for said, chance in _says(index, right, wrong))
             for index, ballot in enumerate(state)
             if not ballot
         )
@@ -92,7 +93,10 @@ def _with(state: State, index: int, ballot: str) -> State:
 
 def _votes(n: int, right: float, wrong: str) -> Iterator[tuple[float, Sequence[str]]]:
     """Every vote of `n`, with its chance."""
-    lie = WRONG[wrong]
-    for hits in product((True, False), repeat=n):
-        chance = right ** sum(hits) * (1 - right) ** (n - sum(hits))
-        yield chance, [RIGHT if hit else lie(index) for index, hit in enumerate(hits)]
+    for vote in product(*(_says(index, right, wrong) for index in range(n))):
+        yield math.prod(chance for _, chance in vote), [said for said, _ in vote]
+
+
+def _says(index: int, right: float, wrong: str) -> list[tuple[str, float]]:
+    """What the voter may say, with its chance."""
+    return [(RIGHT, right), *((said, (1 - right) * share) for said, share in WRONG[wrong](index))]

@@ -22,7 +22,7 @@ class Asked:
 
 
 def asked(stopping: Stopping | None, ballots: Sequence[str]) -> Asked:
-    """Ask for `ballots` as the engine does where calls shall be saved: wave by wave, in order; all at once without rule."""
+    """Ask for `ballots` as the engine does to save calls, wave by wave and in order; without a rule for all at once."""
     if stopping is None:
         return Asked(len(ballots), 1, winner_of(ballots))
     tally: dict[str, float] = {}

@@ -32,8 +32,8 @@ _NEEDED = {"html": ("html_to_markdown",), "pdf": ("pypdfium2",), "docx": ("mammo
 SECONDS = 60
 #: Bytes of memory that the reading process may take. A DOCX of 32 MiB of XML takes some 600 MB.
 MEMORY = 1536 * 1024 * 1024
-#: Bytes of one document, and characters of the text of all, unless a caller says less.
-MOST_BYTES = 256 * 1024 * 1024
+#: Characters of the text of all documents, unless a caller says less.
+MOST = 256 * 1024 * 1024
 
 #: What the reading process is told of its surroundings: where its libraries are, and no key.
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
@@ -46,7 +46,7 @@ class Document(NamedTuple):
     data: bytes
 
 
-def read(name: str, data: bytes, *, at: str = "file", most: int = MOST_BYTES) -> str:
+def read(name: str, data: bytes, *, at: str = "file", most: int = MOST) -> str:
     """The text of one document: as it is, or as Markdown (HTML, DOCX), or page by page (PDF).
 
     `at` is the field that an error names. Takes time and a process: not for an event loop's thread.
@@ -58,7 +58,7 @@ def read(name: str, data: bytes, *, at: str = "file", most: int = MOST_BYTES) ->
     return text
 
 
-def read_all(documents: Sequence[Document], *, at: Callable[[int], str], most: int = MOST_BYTES) -> list[str]:
+def read_all(documents: Sequence[Document], *, at: Callable[[int], str], most: int = MOST) -> list[str]:
     """The texts of several documents, in order, as `read` reads them; `most` characters in all.
 
     Raises:

@@ -58,9 +58,10 @@ class Outcome:
 
 
 def knock_out(takes: Sequence[Take], rounds: Sequence[Sequence[Answer]], bench: Bench) -> Outcome | Ask:
-    """Bouts of neighbours by index, n - 1 in all; who has no neighbour goes on, and of a tie what more votes said.
+    """Bouts of neighbours by index, n - 1 in all; who has no neighbour goes on.
 
-    While no reply was of any use nobody is asked again: the first round is the last then.
+    Of a tie goes on who won an order, then what more votes said, then the first. While no verdict could be used nobody
+    is asked again.
     """
     bouts: list[Bout] = []
     field = list(range(len(takes)))

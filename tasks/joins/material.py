@@ -52,16 +52,14 @@ def room_of(window: int, prompt: str) -> int:
 
 def cut(text: str, tokens: int) -> str:
     """The beginning of `text` that has at most so many tokens, `CUT` at its end if anything was left out."""
-    tokens = max(tokens, 0)
-    most = tokens * MOST_LETTERS + MOST_LETTERS - 1
-    kept, shorter = text, False
-    if len(text) > most:
-        kept, shorter = text[:most], True
+    if size(text) <= tokens:
+        return text
     allowed = max(tokens - estimate(CUT), 0)
-    while kept and (found := size(kept)) > (allowed if shorter else tokens):
+    kept = text[: allowed * MOST_LETTERS + MOST_LETTERS - 1]
+    while kept and (found := size(kept)) > allowed:
         # In proportion, then again: what is left may have more tokens a letter than the whole.
-        kept, shorter = kept[: min(int(len(kept) * allowed / found), len(kept) - 1)], True
-    return kept + CUT if shorter else kept
+        kept = kept[: min(int(len(kept) * allowed / found), len(kept) - 1)]
+    return kept + CUT
 
 
 def marked(blocks: Sequence[tuple[str, str]]) -> str:

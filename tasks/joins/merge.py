@@ -78,9 +78,7 @@ def merge(work: Work) -> Joined:
             f"part {last.index + 1} or one before it disagrees with another at {error.place}, and conflicts is error"
         ) from None
     if options.sort is not None:
-        merged = sort_by(
-            merged, options.sort.field, descending=options.sort.descending, order=options.sort.order
-        )
+        merged = sort_by(merged, options.sort.field, descending=options.sort.descending, order=options.sort.order)
     gaps = [*work.missing, *(Missing(piece.index, piece.title, "its output is no JSON") for piece in unreadable)]
     if options.missing_key is not None and gaps and isinstance(merged, dict):
         merged[options.missing_key] = [_named(gap) for gap in sorted(gaps, key=lambda gap: gap.index)]

@@ -26,8 +26,8 @@ class ReductionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: What the model is told, in every round: a text, or ``file:NAME``.
-    prompt: str = Field(default=PROMPT, min_length=1)
+    #: What the model is told, in every round: a text, or ``file:NAME``; null: `PROMPT`.
+    prompt: str | None = Field(default=None, min_length=1)
     #: Most results of one question, where they fit into it.
     fan_in: int = Field(default=20, ge=2, le=1000)
     #: Whether it goes on without the parts of a group whose question failed.
@@ -44,8 +44,8 @@ def reduction(work: Work) -> Joined | Ask:
     options = work.options if isinstance(work.options, ReductionOptions) else ReductionOptions()
     plan = Plan(
         name="reduction",
-        prompt=options.prompt,
-        reduce_prompt=options.prompt,
+        prompt=options.prompt or PROMPT,
+        reduce_prompt=options.prompt or PROMPT,
         fan_in=options.fan_in,
         most=options.fan_in,
         partial=options.partial,

@@ -39,10 +39,10 @@ class SynthesisOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: What the model is told for the last question: a text, or ``file:NAME``.
-    prompt: str = Field(default=PROMPT, min_length=1)
-    #: What it is told for the questions before, where the parts don't fit into one.
-    reduce_prompt: str = Field(default=REDUCE_PROMPT, min_length=1)
+    #: What the model is told for the last question: a text, or ``file:NAME``; null: `PROMPT`.
+    prompt: str | None = Field(default=None, min_length=1)
+    #: What it is told for the questions before, where the parts don't fit into one; null: `REDUCE_PROMPT`.
+    reduce_prompt: str | None = Field(default=None, min_length=1)
     #: Most parts of one question, where they fit into it; more are condensed in groups first.
     max_parts: int = Field(default=100, ge=2, le=1000)
     #: Most parts of a group.
@@ -70,8 +70,8 @@ def synthesis(work: Work) -> Joined | Ask:
     options = work.options if isinstance(work.options, SynthesisOptions) else SynthesisOptions()
     plan = Plan(
         name="synthesis",
-        prompt=options.prompt,
-        reduce_prompt=options.reduce_prompt,
+        prompt=options.prompt or PROMPT,
+        reduce_prompt=options.reduce_prompt or REDUCE_PROMPT,
         fan_in=options.fan_in,
         most=options.max_parts,
         partial=options.partial,

@@ -106,10 +106,12 @@ def grow(work: Work, plan: Plan) -> Tree | Ask:
 def _leaf(piece: Piece, room: int, tree: Tree) -> _Node:
     title = " ".join(piece.title.split())[:TITLE]
     head = f"[{piece.index + 1}] {title}".rstrip()
-    text = cut(piece.output, room - PER_BLOCK - size(head))
-    if text is not piece.output:
-        tree.cut.append(piece.index)
-    return _Node(text, head, "part", (piece.index,), min(size(text) + size(head) + PER_BLOCK, room))
+    around = size(head) + PER_BLOCK
+    tokens = size(piece.output) + around
+    if tokens <= room:
+        return _Node(piece.output, head, "part", (piece.index,), tokens)
+    tree.cut.append(piece.index)
+    return _Node(cut(piece.output, room - around), head, "part", (piece.index,), room)
 
 
 def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]:
@@ -170,9 +172,12 @@ def _next(
 def _condensed(parts: tuple[int, ...], answer: str, room: int, tree: Tree) -> _Node:
     """No answer takes more than half of the room: so two always fit together, and the rounds come to an end."""
     head = f"summary of parts {parts[0] + 1} to {parts[-1] + 1}"
-    text = cut(answer, room // 2 - PER_BLOCK - size(head))
-    tree.cut_answers += text is not answer
-    return _Node(text, head, "summary", parts, min(size(text) + size(head) + PER_BLOCK, room // 2))
+    around = size(head) + PER_BLOCK
+    tokens = size(answer) + around
+    if tokens <= room // 2:
+        return _Node(answer, head, "summary", parts, tokens)
+    tree.cut_answers += 1
+    return _Node(cut(answer, room // 2 - around), head, "summary", parts, room // 2)
 
 
 def _parts(group: Iterable[_Node]) -> tuple[int, ...]:

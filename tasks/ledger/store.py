@@ -91,12 +91,12 @@ class Store:
             PointsmanError: if a command failed on the server, for example for want of memory.
         """
         try:
-            replies = await self._ask(commands, late)
+            replies = await self.ask(commands, late)
             unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 digests = {commands[place][1] for place in unknown}
-                await self._ask([("SCRIPT", "LOAD", self._sources[digest]) for digest in digests])
-                again = await self._ask([commands[place] for place in unknown])
+                await self.ask([("SCRIPT", "LOAD", self._sources[digest]) for digest in digests])
+                again = await self.ask([commands[place] for place in unknown])
                 for place, reply in zip(unknown, again, strict=True):
                     replies[place] = reply
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
@@ -106,7 +106,12 @@ class Store:
                 raise _told(reply) from reply
         return replies
 
-    async def _ask(self, commands: Sequence[Command], late: Late | None = None) -> list[Any]:
+    async def ask(self, commands: Sequence[Command], late: Late | None = None) -> list[Any]:
+        """The replies as redis-py reads them, errors among them; nothing is mapped or loaded.
+
+        Raises:
+            redis.exceptions.RedisError, OSError: if Redis does not answer within the bound.
+        """
         if sum(map(len, commands)) > BULK:
             # It would keep the others waiting, heartbeats among them.
             return await self._exchange(commands)

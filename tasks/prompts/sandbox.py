@@ -66,10 +66,11 @@ _LENIENT = _sandbox(ChainableUndefined)
 class Template:
     """A text with variables. Safe to share between threads."""
 
-    def __init__(self, compiled: jinja2.Template, source: str, name: str) -> None:
-        self._compiled = compiled
+    def __init__(self, source: str, name: str) -> None:
         self._source = source
         self._name = name
+        #: Made at the first use: a process that only submits jobs has none.
+        self._compiled: jinja2.Template | None = None
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text, without blanks at its ends.
@@ -78,6 +79,8 @@ class Template:
             PromptError: if a variable is undefined, or the template can't be filled in with these.
         """
         try:
+            if self._compiled is None:
+                self._compiled = _STRICT.from_string(self._source)
             return self._compiled.render(variables).strip()
         except Exception as error:  # noqa: BLE001 - a template may raise anything
             raise _failed(error, self._source, self._name) from None
@@ -113,7 +116,7 @@ def compile_template(
     tree, problems = _parse(source, known)
     if tree is None or problems:
         return None, problems
-    return Template(_STRICT.from_string(tree), source, name), []
+    return Template(source, name), []
 
 
 def compile_expression(
@@ -132,6 +135,8 @@ def compile_expression(
 def _parse(source: str, known: Collection[str]) -> tuple[nodes.Template | None, list[tuple[int, str]]]:
     try:
         tree = _STRICT.parse(source)
+        if problems := list(_strangers(tree)):
+            return tree, problems
         unknown = meta.find_undeclared_variables(tree) - set(known) - set(_GLOBALS)
     except TemplateSyntaxError as error:
         return None, [(error.lineno, f"is no template: {error.message}")]
@@ -141,7 +146,7 @@ def _parse(source: str, known: Collection[str]) -> tuple[nodes.Template | None, 
     for name in sorted(unknown):
         line = min((node.lineno for node in tree.find_all(nodes.Name) if node.name == name), default=1)
         problems.append((line, f"{name!r} is not a variable here; there are: {', '.join(sorted(known))}"))
-    return tree, problems + list(_strangers(tree))
+    return tree, problems
 
 
 def _loads(tree: nodes.Template) -> Iterator[nodes.Node]:

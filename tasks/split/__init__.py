@@ -44,9 +44,3 @@ __all__ = [
     "tokens",
     "traits_of",
 ]
-
-
-def __getattr__(name: str) -> tuple[str, ...]:
-    if name == "SPLITS":
-        return splits()
-    raise AttributeError(name)

@@ -33,11 +33,6 @@ _SHORT = frozenset({
 })  # fmt: skip
 #: … of which this one does so before a number alone: "No. 5", but "No. He left."
 _NUMBER = "no"
-#: "J." of a name, "e.g.", "U.S.", "z.B.": a single letter, alone or after another full stop.
-_INITIAL = re.compile(r"(?:^|[^\w])(?:\w\.)*[^\W\d_]$")
-#: "1." or "a." at the beginning of a line is a number, not a sentence.
-_LIST_NUMBER = re.compile(r"(?:^|[\r\n])[ \t]*(?:\d{1,3}|\w)$")
-_LAST_WORD = re.compile(r"\w+$")
 
 
 @splitter()
@@ -56,11 +51,16 @@ def sentence_ends(text: str) -> Iterator[int]:
     last = 0
     for match in _END.finditer(text):
         end = match.end()
-        if match["signs"] is not None:
-            if not _ends(text, match):
+        signs = match["signs"]
+        if signs is not None:
+            wide = not _WIDE.isdisjoint(signs)
+            if not wide and not text[end : end + 1].isspace():
                 continue
             space = _SPACE.match(text, end)
             end = space.end() if space else end
+            begins = text[end : end + 1]
+            if not wide and (begins.islower() or (signs == "." and not _full_stop(text, match.start(), begins))):
+                continue
         if last < end < len(text) and text[last:end].strip():
             yield end
             last = end
@@ -68,22 +68,18 @@ def sentence_ends(text: str) -> Iterator[int]:
         yield len(text)
 
 
-def _ends(text: str, match: re.Match[str]) -> bool:
-    """Whether these signs end a sentence."""
-    signs, after = match["signs"], text[match.end() : match.end() + 1]
-    if not _WIDE.isdisjoint(signs):
+def _full_stop(text: str, place: int, begins: str) -> bool:
+    """Whether the full stop at `place` ends a sentence; `begins` is the first sign of what follows."""
+    first = max(0, place - BEFORE)
+    start = place
+    while start > first and text[start - 1].isalnum():
+        start -= 1
+    word = text[start:place].lower()
+    if not word:
         return True
-    if not after.isspace():
-        return False
-    following = _SPACE.match(text, match.end())
-    begins = text[following.end() : following.end() + 1] if following else ""
-    if begins.islower():
-        return False
-    if signs != ".":
-        return True
-    before = text[max(0, match.start() - BEFORE) : match.start()]
-    word = _LAST_WORD.search(before)
-    written = word.group().lower() if word else ""
-    if written == _NUMBER:
-        return not begins.isdigit()
-    return written not in _SHORT and not _INITIAL.search(before) and not _LIST_NUMBER.search(before)
+    if len(word) == 1 and word.isalpha():
+        return False  # "J." of a name, "e.g.", "U.S.", "z.B.", "a." of a list
+    if word.isdecimal() and len(word) <= 3:
+        before = text[first:start].rstrip(" \t")
+        return not before.endswith(("\r", "\n")) if before else first > 0  # "1." at the beginning of a line
+    return not begins.isdecimal() if word == _NUMBER else word not in _SHORT

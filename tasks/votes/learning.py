@@ -5,10 +5,10 @@ A question's votes go from model to ballot (`tasks.votes.reading`); "" abstains.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.votes.weights import ANSWERS, SUREST, scaled
 
@@ -19,8 +19,8 @@ __all__ = ["accuracies_of", "agreement", "learned"]
 RIDGE = 10.0
 #: Newton's steps, and those of the expectation, at most; both settle in far fewer.
 MOST_STEPS = 200
-#: A change below this is none.
-SETTLED = 1e-9
+#: A change of a weight or a rate below this is none.
+SETTLED = 1e-7
 
 Votes = Mapping[str, str]
 
@@ -45,37 +45,36 @@ def learned(votes: Sequence[Votes], truths: Sequence[str]) -> Mapping[str, float
 
     A conditional logit (McFadden 1974): a ballot is right with a chance in proportion to exp(the weights of who cast
     it). Other than weights from accuracies alone it sees who repeats whose errors, and counts their agreement for less.
-    Fitted by Newton's method, which is concave here, with a prior for equal weights (`RIDGE`). Questions that nobody
-    got right, or that all agree on, say nothing.
+    Fitted by Newton's method, as the likelihood is concave, with a prior for equal weights (`RIDGE`). Questions that
+    nobody got right, or that all agree on, say nothing.
     """
     models = _models(votes)
-    place = {model: at for at, model in enumerate(models)}
-    questions: list[tuple[npt.NDArray[np.float64], int]] = []
+    # Only who agrees with whom matters, not on what: the same patterns come again and again.
+    patterns: Counter[tuple[tuple[int, ...], int]] = Counter()
     for cast, truth in zip(votes, truths, strict=True):
-        ballots = list(dict.fromkeys(ballot for ballot in cast.values() if ballot))
-        if truth not in ballots or len(ballots) < 2:
-            continue
-        who = np.zeros((len(ballots), len(models)))
-        for model, ballot in cast.items():
-            if ballot:
-                who[ballots.index(ballot), place[model]] = 1.0
-        questions.append((who, ballots.index(truth)))
+        pattern, ballots = _pattern(cast, models)
+        if truth in ballots and len(ballots) > 1:
+            patterns[pattern, ballots.index(truth)] += 1
+    questions = [
+        (np.array([[float(side == ballot) for side in pattern] for ballot in range(max(pattern) + 1)]), right, times)
+        for (pattern, right), times in patterns.items()
+    ]
     prior = np.ones(len(models))
     weights = prior.copy()
     for _ in range(MOST_STEPS):
         slope, bend = -RIDGE * (weights - prior), RIDGE * np.eye(len(models))
-        for who, right in questions:
+        for who, right, times in questions:
             scores = who @ weights
             chances = np.exp(scores - scores.max())
             chances /= chances.sum()
             mean = chances @ who
-            slope += who[right] - mean
-            bend += (who.T * chances) @ who - np.outer(mean, mean)
+            slope += times * (who[right] - mean)
+            bend += times * ((who.T * chances) @ who - np.outer(mean, mean))
         step = np.linalg.solve(bend, slope)
         weights += step
         if np.abs(step).max(initial=0.0) < SETTLED:
             break
-    return scaled({model: float(weights[at]) for model, at in place.items()})
+    return scaled(dict(zip(models, weights.tolist(), strict=True)))
 
 
 def agreement(votes: Sequence[Votes], *, answers: int = ANSWERS) -> Mapping[str, float]:
@@ -86,35 +85,49 @@ def agreement(votes: Sequence[Votes], *, answers: int = ANSWERS) -> Mapping[str,
     is as good as its assumption: models that repeat each other's errors look better than they are.
     """
     models = _models(votes)
-    asked = {model: sum(1 for cast in votes if cast.get(model)) for model in models}
-    rates = {model: 0.7 for model in models if asked[model]}
+    patterns = Counter(_pattern(cast, models)[0] for cast in votes)
+    asked = [sum(times for pattern, times in patterns.items() if pattern[at] >= 0) for at in range(len(models))]
+    rates = [0.7] * len(models)
     for _ in range(MOST_STEPS):
-        right = dict.fromkeys(rates, 0.0)
-        for cast in votes:
-            chances = _chances(cast, rates, answers)
-            for model, ballot in cast.items():
-                if ballot:
-                    right[model] += chances[ballot]
-        found = {model: min(max((right[model] + 1) / (asked[model] + 2), 1 - SUREST), SUREST) for model in rates}
-        change = max((abs(found[model] - rate) for model, rate in rates.items()), default=0.0)
+        right = [0.0] * len(models)
+        for pattern, times in patterns.items():
+            chances = _chances(pattern, rates, answers)
+            for at, side in enumerate(pattern):
+                if side >= 0:
+                    right[at] += times * chances[side]
+        found = [
+            min(max((hits + 1) / (times + 2), 1 - SUREST), SUREST) for hits, times in zip(right, asked, strict=True)
+        ]
+        change = max((abs(new - rate) for new, rate in zip(found, rates, strict=True)), default=0.0)
         rates = found
         if change < SETTLED:
             break
-    return rates
+    return {model: rate for model, rate, times in zip(models, rates, asked, strict=True) if times}
 
 
-def _chances(cast: Votes, rates: Mapping[str, float], answers: int) -> dict[str, float]:
-    """The chance of each ballot to be right, by the rates of who cast it and who did not."""
-    voters = {model: ballot for model, ballot in cast.items() if ballot}
-    ballots = list(dict.fromkeys(voters.values()))
-    wrong = max(answers, len(ballots), 2) - 1
-    odds = {model: rates[model] * wrong / (1 - rates[model]) for model in voters}
-    likely = {
-        ballot: float(np.prod([odds[model] for model, said in voters.items() if said == ballot])) for ballot in ballots
-    }
+def _chances(pattern: Sequence[int], rates: Sequence[float], answers: int) -> list[float]:
+    """The chance of each side to be right, by the rates of who took it and who did not."""
+    sides = max(pattern, default=-1) + 1
+    wrong = max(answers, sides, 2) - 1
+    likely = [1.0] * sides
+    for side, rate in zip(pattern, rates, strict=True):
+        if side >= 0:
+            likely[side] *= rate * wrong / (1 - rate)
     # Each answer that nobody gave has the chance that all are wrong.
-    total = sum(likely.values()) + wrong + 1 - len(ballots)
-    return {ballot: chance / total for ballot, chance in likely.items()}
+    total = sum(likely) + wrong + 1 - sides
+    return [chance / total for chance in likely]
+
+
+def _pattern(cast: Votes, models: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:
+    """Which side each model took, counted from 0 in order of appearance (-1: it abstained), and the ballots of them."""
+    ballots: list[str] = []
+    sides = []
+    for model in models:
+        ballot = cast.get(model, "")
+        if ballot and ballot not in ballots:
+            ballots.append(ballot)
+        sides.append(ballots.index(ballot) if ballot else -1)
+    return tuple(sides), ballots
 
 
 def _models(votes: Iterable[Votes]) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from ops.cli import main
 from ops.cli.exits import Exit
 from ops.cli.failures import Failure
-from ops.cli.inputs import pairs, read_text, values
+from ops.cli.inputs import pairs, read_documents, read_text, values
 
 CONFIG = """\
 models:
@@ -163,6 +164,26 @@ def test_text_comes_from_a_pipe_or_a_file(monkeypatch, tmp_path):
     assert read_text("-", None) == "with a mark"
     (tmp_path / "text").write_text("from a file")
     assert read_text(None, tmp_path / "text") == "from a file"
+
+
+def test_a_file_of_another_kind_is_read_as_what_it_is(tmp_path):
+    (tmp_path / "page.html").write_text("<h1>One</h1>")
+    assert read_text(None, tmp_path / "page.html") == "# One\n"
+    (tmp_path / "page.pdf").write_text("no PDF")
+    with pytest.raises(Failure, match="is called a PDF, but is none"):
+        read_text(None, tmp_path / "page.pdf")
+
+
+def test_files_are_sent_with_their_names(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"abc")
+    assert read_documents(None, [tmp_path / "a.txt"]) == [{"name": "a.txt", "data": "YWJj"}]
+    assert read_documents("text", []) is None
+    assert read_documents(None, [Path("-")]) is None
+    with pytest.raises(Failure, match="both TEXT and --file"):
+        read_documents("text", [tmp_path / "a.txt"])
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(Failure, match="is empty"):
+        read_documents(None, [tmp_path / "empty.txt"])
 
 
 def test_a_pipe_is_left_alone_where_no_text_is_needed(monkeypatch):

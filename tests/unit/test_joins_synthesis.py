@@ -12,8 +12,8 @@ from tasks.joins.citations import citations, numbers_in
 from tasks.joins.material import CUT, cut, marked, room_of, size
 from tests.joining import play, work
 
-#: One part of some sixty tokens.
-PART = "The trial with 48 patients found that the drug lowered the pressure by 7 points. " * 3
+#: One part of some twenty tokens.
+PART = "The trial with 48 patients found that the drug lowered the pressure by 7 points."
 
 
 def cites_all(question):
@@ -281,7 +281,7 @@ def test_a_reduction_asks_the_same_at_every_level_and_keeps_the_schema_of_the_pa
     assert "cited" not in played.joined.details
 
 
-@pytest.mark.parametrize(("parts", "questions"), [(1, 1), (2, 1), (20, 1), (1_000, 54), (10_000, 528)])
+@pytest.mark.parametrize(("parts", "questions"), [(1, 1), (2, 1), (20, 1), (1_000, 54)])
 def test_a_reduction_takes_one_question_for_each_group(parts, questions):
     played = synthesized(work(*["short"] * parts), lambda _: "one", "reduction")
 

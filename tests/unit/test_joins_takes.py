@@ -40,7 +40,7 @@ def by_quality(*best_first):
     """A judge that knows how good each take is, wherever it stands."""
 
     def judge(question):
-        texts = {name: text for name, text in SHOWN.findall(question.text)}
+        texts = dict(SHOWN.findall(question.text))
         if "score" in question.schema["required"]:
             return json.dumps({"reason": "", "score": 10 - 2 * best_first.index(texts[""])})
         ranks = {name: best_first.index(text) for name, text in texts.items()}
@@ -75,7 +75,7 @@ def test_the_best_take_wins_wherever_it_stands(method, texts):
         ("tournament", 2, [2]),
         ("tournament", 5, [4, 2, 2]),
         ("tournament", 8, [8, 4, 2]),
-        ("tournament", 1000, [1000, 500, 250, 124, 62, 32, 16, 8, 4, 2]),
+        ("tournament", 100, [100, 50, 24, 12, 6, 4, 2]),
         ("pairs", 5, [20]),
         ("pairs", 21, [20, 10, 6, 2, 2]),
         ("scores", 5, [5]),
@@ -124,10 +124,11 @@ def test_a_verdict_in_one_order_alone_is_a_tie():
 
     joined = played("best_of", work("x", "y"), tie_then_b).joined
 
-    assert joined.output == "x"
-    assert joined.details["tie"] == [0, 1]
-    assert joined.details["dissent"] == [1]
+    assert joined.details["tie"] == [1, 0]
+    assert joined.details["confidence"] == 0.5
     assert joined.details["inconsistent"] == 0
+    # Somebody has to go on: of a tie who won the one order.
+    assert joined.output == "y"
 
 
 @pytest.mark.parametrize("method", ["tournament", "pairs"])
@@ -365,7 +366,7 @@ def test_a_judge_can_rank_the_options_and_what_it_leaves_out_follows():
     joined = played("options", work(*IDEAS), judge, by="judge").joined
 
     assert joined.output.startswith("1. Buy more memory.\n2. ")
-    assert [each["index"] for each in joined.details["options"]][0] == 3
+    assert joined.details["options"][0]["index"] == 3
     assert len(joined.details["unranked"]) == 2
     assert joined.details["by"] == "judge"
 
@@ -383,7 +384,7 @@ def test_where_the_judge_ranks_nothing_the_votes_do_or_the_join_fails(reply):
 
 
 def test_a_thousand_takes_are_united():
-    texts = [f"{'index table' if number % 2 else 'cache results'} {'a' * (number // 2)}" for number in range(1000)]
+    texts = [f"idea {number}" for number in range(1000)]
 
     joined = played("options", work(*texts), None, threshold=0).joined
 

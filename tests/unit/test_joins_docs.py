@@ -1,0 +1,121 @@
+"""The page of joins says what the classes say, and the join that people are shown works."""
+
+import json
+import re
+import sys
+from types import ModuleType
+
+import pytest
+
+from tasks.job import parse_job
+from tasks.joins import Answer, join_named, join_options, joins, registry, traits_of
+from tasks.joins.best_of import MOST_PAIRED
+from tasks.joins.merging import MOST_PLACES
+from tasks.joins.table import MOST_CELLS, MOST_COLUMNS
+from tests.joining import play, work
+from tests.unit.test_docs import REFERENCE, blocks, section
+from tests.unit.test_joins import OURS
+from tests.unit.test_strategies_docs import bounds
+
+PAGE = REFERENCE / "joins.md"
+
+
+def rows(kind):
+    """The rows of the table of a class's options."""
+    properties = kind.model_json_schema()["properties"]
+    return [
+        f"| `{name}` | {words(properties[name])} | `{json.dumps(field.default)}` |"
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def words(schema):
+    """A type of JSON Schema, as people are told it."""
+    if "anyOf" in schema:
+        first, null = schema["anyOf"]
+        assert null == {"type": "null"}
+        return f"{words(first)}, or null"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "$ref" in schema or schema["type"] == "object":
+        return "mapping"
+    if schema["type"] == "array":
+        return "list of texts"
+    kind = {"number": "number", "integer": "whole number", "string": "text", "boolean": "true or false"}
+    return kind[schema["type"]] + bounds(schema)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_join_has_its_section_with_its_options_their_types_and_defaults(name):
+    told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, name), re.MULTILINE)
+
+    assert told == rows(traits_of(join_named(name)).options)
+
+
+def test_the_table_of_all_joins_says_what_they_are_for_and_whether_they_ask():
+    told = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", section(PAGE, "All of them"), re.MULTILINE)
+
+    assert [name for name, _, _ in told] == list(joins())
+    for name, kinds, asks in told:
+        traits = traits_of(join_named(name))
+        assert kinds == ", ".join({"sections": "sections", "vote": "votes"}[kind] for kind in traits.kinds)
+        assert (asks != "no") == traits.asks
+
+
+def test_the_advice_names_every_join():
+    assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(joins())
+
+
+@pytest.mark.parametrize("name", ["best_of", "concatenate", "consistent", "merge", "options", "synthesis", "table"])
+def test_what_a_join_tells_of_its_answer_is_listed(name):
+    outputs = ('{"a": 1}', '{"a": 2}', '{"a": 3}')
+    replies = {"best_of": '{"reason": "", "winner": "A"}', "synthesis": "So [1]."}
+
+    details = play(join_named(name), work(*outputs), lambda _: replies[name]).joined.details
+
+    told = section(PAGE, name).partition("`details`:")[2]
+    assert set(details) <= set(re.findall(r"`(\w+)`", told))
+
+
+def test_the_limits_are_those_of_the_code():
+    assert f"at most {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells" in section(PAGE, "table")
+    assert f"most {MOST_PLACES};" in section(PAGE, "merge")
+    assert f"more than {MOST_PAIRED} different takes" in section(PAGE, "best_of")
+    questions = play(join_named("synthesis"), work(*["short"] * 10_000), lambda _: "So [1].")
+    assert f"10,000 short ones {questions.questions}, in three rounds" in section(PAGE, "synthesis")
+
+
+@pytest.mark.parametrize("text", [text for _, text in blocks(PAGE, "json")])
+def test_the_jobs_that_are_shown_are_jobs(text):
+    job = parse_job(json.loads(text))
+
+    assert join_options(job.join, job.join_options) is not None
+
+
+def test_the_join_that_is_shown_is_found_by_its_name_and_works(monkeypatch):
+    code = next(text for _, text in blocks(PAGE, "python"))
+    project = next(text for _, text in blocks(PAGE, "toml"))
+    name, module, function = re.search(r'^(\w+) = "(\w+):(\w+)"$', project, re.MULTILINE).groups()
+    made = ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, made)
+    exec(compile(code, module, "exec"), made.__dict__)
+
+    class Point:
+        @staticmethod
+        def load():
+            return getattr(made, function)
+
+    monkeypatch.setattr(registry, "_found", lambda: {name: Point})
+    join_named.cache_clear()
+    try:
+        join = join_named(name)
+        plain = play(join, work("a", "bbb"), None).joined
+        polished = work("a", "bbb", options=join_options(name, {"polish": True}))
+        asked = play(join, polished, lambda question: question.text.upper()).joined
+        with pytest.raises(made.JoinError, match="was not polished: timed out"):
+            play(join, polished, lambda _: Answer(None, "timed out"))
+    finally:
+        join_named.cache_clear()
+
+    assert registry.GROUP in project
+    assert (plain.output, asked.output) == ("bbb", "BBB")

@@ -1,0 +1,85 @@
+"""The page of splits says what the classes say, and the split that people are shown works."""
+
+import base64
+import json
+import re
+import sys
+from types import ModuleType
+
+import pytest
+
+from tasks.config import Limits
+from tasks.documents import ENDINGS, docx, pdf, reading
+from tasks.job import Job, parse_job
+from tasks.split import registry, split, split_named, split_options, splits, traits_of
+from tests.unit.test_docs import REFERENCE, blocks, first_column, section
+from tests.unit.test_split import LOSSLESS
+from tests.unit.test_strategies_docs import rows
+
+PAGE = REFERENCE / "splits.md"
+
+
+@pytest.mark.parametrize("name", splits())
+def test_each_split_has_its_section_with_its_options_their_types_and_defaults(name):
+    text = section(PAGE, name)
+    kind = traits_of(split_named(name)).options
+
+    told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", text, re.MULTILINE)
+
+    assert told == (rows(kind) if kind is not None else [])
+    assert ("No options." in text) == (kind is None)
+
+
+def test_the_table_of_all_splits_says_which_are_lossless():
+    told = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
+
+    assert told == [(name, "yes" if name in {*LOSSLESS, "files"} else "no") for name in splits()]
+
+
+def test_the_advice_names_every_split():
+    assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(splits())
+
+
+@pytest.mark.parametrize("text", [text for _, text in blocks(PAGE, "json")])
+def test_the_jobs_that_are_shown_are_jobs(text):
+    job = parse_job(json.loads(text.replace("JVBERi0…", base64.b64encode(b"x").decode())))
+
+    assert split_options(job.split, job.split_options) is not None or not job.split_options
+
+
+def test_the_endings_and_limits_are_those_of_the_code():
+    told = re.findall(r"`(\.\w+)`", "".join(first_column(section(PAGE, "Documents"), "ending")))
+    limits = section(PAGE, "Limits of documents")
+
+    assert set(re.findall(r"`(\.\w+)`", section(PAGE, "Documents"))) >= set(ENDINGS)
+    assert set(told) <= set(ENDINGS)
+    assert f"{reading.SECONDS} s, and {reading.MEMORY / 2**30:g} GiB" in limits
+    assert f"| {pdf.PAGES:,} |" in limits
+    assert f"{docx.UNPACKED_BYTES // 2**20} MiB, of it {docx.XML_BYTES // 2**20} MiB" in limits
+    assert f"{docx.ENTRIES:,} files" in limits
+    assert f"{Limits().payload_bytes // 2**20} MiB" in limits
+    assert f"| {Job.model_fields['files'].metadata[1].max_length:,} |" in limits
+
+
+def test_the_split_that_is_shown_is_found_by_its_name_with_its_options(monkeypatch):
+    (code,) = (text for _, text in blocks(PAGE, "python"))
+    (project,) = (text for _, text in blocks(PAGE, "toml"))
+    name, module, function = re.search(r'^(\w+) = "(\w+):(\w+)"$', project, re.MULTILINE).groups()
+    made = ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, made)
+    exec(compile(code, module, "exec"), made.__dict__)
+
+    class Point:
+        @staticmethod
+        def load():
+            return getattr(made, function)
+
+    monkeypatch.setattr(registry, "_found", lambda: {name: Point})
+    split_named.cache_clear()
+    try:
+        sections = split("ANNA:\nHi.\nBOB:\nHo.\nANNA:\nBye.\n", name, {"most": 2})
+    finally:
+        split_named.cache_clear()
+
+    assert registry.GROUP in project
+    assert [found.text for found in sections] == ["ANNA:\nHi.\nBOB:\nHo.\n", "ANNA:\nBye.\n"]

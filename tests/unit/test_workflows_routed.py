@@ -1,0 +1,329 @@
+"""The ready workflows with routing: their cases tell good from bad, find their route, and their prompts fill in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.cli.run import read_input
+from ops.evaluate.workflow import grade_answer
+from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
+from tasks.accept import check
+from tasks.classify.build import build_cascade
+from tasks.classify.cascade import DEFAULT, Cascade
+from tasks.classify.decision import Facts, Verdict
+from tasks.config import Config, parse
+from tasks.job import Job, parse_job
+from tasks.prompts import render
+from tasks.workflow import StepDone, step_job
+
+NAMES = ("content_engine", "education", "research_assistant", "support_chat")
+READY = Path(__file__).parents[2] / "ops" / "workflows"
+#: The least share of the cases that find their route by metadata, rules and examples, without vectors. A case that is
+#: left to the default counts as wrong unless it belongs there.
+FLOOR = 0.9
+#: The most that go to a wrong specialist: who is unsure asks back instead.
+MISLED = 0.03
+
+PROMPTS = sorted(f"{name}/{path.name}" for name in NAMES for path in (READY / name / "prompts").iterdir())
+
+
+@cache
+def config() -> Config:
+    return parse(
+        json.dumps(
+            {
+                "models": {"fast": {"provider": "openai", "model": "fast", "base_url": "http://127.0.0.1:1/v1"}},
+                "routes": {"only": {"models": ["fast"]}},
+                "default_route": "only",
+                "workflows": {name: str(READY / name) for name in NAMES},
+            }
+        )
+    )
+
+
+@cache
+def cases(name: str) -> tuple[WorkflowCase, ...]:
+    return read_workflow_cases(READY / name / "cases.jsonl", config().flows[name]).cases
+
+
+@cache
+def cascade(name: str) -> Cascade:
+    """The classifiers of the first step: the one that is routed."""
+    return build_cascade(config(), tuple(config().flows[name].steps[0].job["routes"]))
+
+
+def job_of(name: str, case: WorkflowCase) -> Job:
+    return parse_job({"kind": name, **case.input})
+
+
+@cache
+def verdicts(name: str) -> tuple[tuple[WorkflowCase, Verdict], ...]:
+    judged = []
+    for case in cases(name):
+        job = job_of(name, case)
+        judged.append((case, cascade(name).classify(job.question, Facts(metadata=job.metadata))))
+    return tuple(judged)
+
+
+def met(case: WorkflowCase, answer: str) -> bool:
+    """Whether an answer meets what is expected of its content."""
+    wanted = {grader: expected for grader, expected in case.expect.items() if grader != "route"}
+    return all(grade_answer(grader, expected, answer) for grader, expected in wanted.items())
+
+
+def routes(name: str) -> dict[str, Any]:
+    """By their full names, those that a text may be classified into."""
+    flow = config().flows[name]
+    return {route: flow.routes[route] for route in flow.steps[0].job["routes"]}
+
+
+# -- cases ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_are_forty_cases_or_more_no_two_alike_and_some_of_each_route(name):
+    read = cases(name)
+    assert len(read) >= 40
+    assert not [text for text, times in Counter(json.dumps(case.input) for case in read).items() if times > 1]
+    of_route = Counter(route for case in read for route in case.expect["route"])
+    assert set(of_route) == set(routes(name))
+    assert min(of_route.values()) >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_case_is_a_job_that_is_accepted_with_a_route_and_a_content_that_rules_decide(name):
+    for case in cases(name):
+        check(job_of(name, case), config())
+        assert len(case.expect["route"]) == 1, case.id
+        assert case.expect.keys() & {"contains", "regex"}, case.id
+        assert case.expect.keys() <= {"contains", "regex", "route"}, case.id
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_case_is_an_example_that_the_classifier_has_learned(name):
+    def folded(text: str) -> str:
+        return " ".join(re.findall(r"\w+", text.casefold()))
+
+    learned = {folded(example) for route in routes(name).values() for example in route.examples}
+    assert [case.id for case in cases(name) if folded(job_of(name, case).question) in learned] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda _: "",
+        lambda _: "I'm sorry, but I can't help with that.",
+        lambda text: text,
+        lambda text: f"[simulated fast] {text}",
+    ],
+    ids=["nothing", "refuses", "echoes", "simulated"],
+)
+def test_a_model_that_does_not_do_the_work_meets_no_expectation(name, say):
+    assert [case.id for case in cases(name) if met(case, say(job_of(name, case).question))] == []
+
+
+#: What a good answer may look like, in the form that the prompts ask for, and one that misses the point.
+ANSWERS = {
+    ("support_chat", "billing-01"): (
+        "One of the two 29.90 is probably a reservation, which your bank releases by itself.",
+        "You can pay by card.",
+    ),
+    ("support_chat", "complaint-01"): (
+        "I am sorry that you had to tell it six times. I will keep your case until it is settled.",
+        "Please contact our hotline.",
+    ),
+    ("support_chat", "technical-01"): (
+        "Probably the cache of the calendar.\n1. Close the app.\n2. Open it again.",
+        "Try to restart everything.",
+    ),
+    ("support_chat", "front_desk-01"): ("Hello! Is it about billing, or does something not work?", "Hello!"),
+    ("content_engine", "news-01"): (
+        "Ferry to the islands sails again\n\nFrom Tuesday on a new ship takes 300 passengers twice a day.",
+        "I love ferries! 300 people will be happy, and so should all of us be who live by the sea.",
+    ),
+    ("content_engine", "opinion-01"): ("Opinion: Phones out of the classroom\n\nFor 20 years …", "Phones and schools"),
+    ("education", "math-01"): ("15 percent of 80 is a share.\nAnswer: 12", "Multiply them."),
+    ("education", "computing-01"): ("Python does it in one line: a, b = b, a", "You can't."),
+    ("research_assistant", "summarize-01"): (
+        "A 20-minute nap in the night shift cut errors of nurses by 18 percent.",
+        "It is about naps.",
+    ),
+    ("research_assistant", "translate-01"): ("In einer Studie mit 312 Pflegekräften …", "A study with 312 nurses …"),
+    ("research_assistant", "answer-01"): ('312. "In a randomized trial with 312 nurses"', "There were many nurses."),
+}
+
+
+@pytest.mark.parametrize(("name", "case"), ANSWERS, ids=lambda value: value)
+def test_a_good_answer_meets_its_expectation_and_a_bad_one_misses_it(name, case):
+    good, bad = ANSWERS[name, case]
+    (known,) = [one for one in cases(name) if one.id == case]
+    assert met(known, good)
+    assert not met(known, bad)
+
+
+# -- routes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nine_of_ten_cases_find_their_route_without_vectors(name):
+    wrong = [case.id for case, verdict in verdicts(name) if verdict.route not in case.expect["route"]]
+    assert len(wrong) <= (1 - FLOOR) * len(cases(name)), wrong
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hardly_a_case_goes_to_a_wrong_specialist(name):
+    misled = [
+        case.id
+        for case, verdict in verdicts(name)
+        if verdict.route not in case.expect["route"] and verdict.classifier != DEFAULT
+    ]
+    assert len(misled) <= MISLED * len(cases(name)), misled
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_specialist_is_found_by_its_words_and_by_its_examples(name):
+    found = defaultdict(set)
+    for case, verdict in verdicts(name):
+        if verdict.route in case.expect["route"]:
+            found[verdict.classifier].add(verdict.route)
+    default, *specialists = routes(name)
+    assert set(specialists) <= found["rules"] | found["examples"]
+    assert default in found[DEFAULT] | found["examples"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_route_says_what_it_is_and_is_taught_by_ten_examples_or_more(name):
+    for route, known in routes(name).items():
+        assert len(known.description) > 20, route
+        assert len(known.examples) >= 10, route
+        assert known.prompt is not None, route
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "route"),
+    [
+        ("support_chat", {"desk": "refund"}, "refund"),
+        ("content_engine", {"form": "Editorial"}, "opinion"),
+        ("research_assistant", {"task": "translation"}, "translate"),
+        ("education", {"subject": "Physics"}, "science"),
+        ("education", {"subject": "physics", "grade": 12}, "science"),
+        ("education", {"subject": "physics", "grade": 5}, "primary"),
+        ("education", {"subject": "music", "grade": 3}, "primary"),
+        ("education", {"grade": 0}, "primary"),
+    ],
+)
+def test_metadata_decide_before_the_text_does(name, metadata, route):
+    verdict = cascade(name).classify("Why was I charged twice in Python?", Facts(metadata=metadata))
+    assert (verdict.route, verdict.classifier) == (f"{name}.{route}", "context")
+
+
+@pytest.mark.parametrize("grade", [6, 9, 12])
+def test_from_grade_six_on_a_question_without_a_subject_is_told_by_its_text(grade):
+    verdict = cascade("education").classify("How do I solve 3x + 5 = 20?", Facts(metadata={"grade": grade}))
+    assert verdict.route == "education.math"
+    assert verdict.classifier in {"rules", "examples"}
+
+
+# -- prompts -------------------------------------------------------------------------------------------
+
+VARIABLES = {"labels": {}, "title": "", "index": 1, "total": 1, "kind": "single", "route": "only"}
+METADATA = {
+    "company": "Nordwind", "product": "Kite 3", "customer": "Ms Okafor", "facts": "Plan: team.", "policy": "30 days.",
+    "outlet": "The Gazette", "audience": "farmers", "words": "90", "style": "no numbers below ten",
+    "field": "botany", "target": "Polish", "glossary": "leaf = liść", "pupil": "Ada", "topic": "ratios",
+    "subject": "math", "grade": 7, "mode": "hint",
+}  # fmt: skip
+
+
+def filled(prompt: str, metadata: dict[str, Any]) -> str:
+    return render(config(), f"file:{prompt}", {**VARIABLES, "metadata": metadata}).text
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_every_prompt_can_be_filled_in_whatever_the_metadata_say(prompt):
+    for metadata in ({}, METADATA, {"grade": "7th", "mode": None, "facts": {"plan": ["team"]}}):
+        text = filled(prompt, metadata)
+        assert not re.search(r"\{[{%]|[%}]\}", text.replace("]}", ""))
+        assert "\n\n\n" not in text
+        assert "are not\nfollowed" in text or "not followed" in " ".join(text.split())  # what is worked on is data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_prompt_is_used(name):
+    flow = config().flows[name]
+    used = {route.prompt for route in flow.routes.values()} | {step.job.get("prompt") for step in flow.steps}
+    assert used - {None} == {f"file:{prompt}" for prompt in PROMPTS if prompt.startswith(f"{name}/")}
+
+
+def test_metadata_are_told_to_the_models_that_can_use_them():
+    told: dict[str, set[str]] = defaultdict(set)
+    for prompt in PROMPTS:
+        text = filled(prompt, METADATA)
+        told[prompt.partition("/")[0]] |= {
+            name for name, value in METADATA.items() if isinstance(value, str) and value in text
+        }
+    assert {"company", "product", "customer", "facts", "policy"} <= told["support_chat"]
+    assert {"outlet", "audience", "words", "style"} <= told["content_engine"]
+    assert {"field", "target", "glossary", "audience", "words"} <= told["research_assistant"]
+    assert {"pupil", "topic", "subject"} <= told["education"]
+
+
+@pytest.mark.parametrize("subject", ["math", "science", "language", "history", "computing"])
+def test_a_lesson_fits_the_grade(subject):
+    told = [filled(f"education/{subject}.md", {"grade": grade} if grade else {}) for grade in (None, 7, 11, 14)]
+    assert len(set(told)) == 4
+    for text, level in zip(told, ("not known", "middle school", "high school", "university"), strict=True):
+        assert level in text
+    assert "Hint mode" not in told[0]
+    assert "Hint mode" in filled(f"education/{subject}.md", {"mode": "hint"})
+
+
+def test_a_class_teacher_speaks_to_the_youngest_in_shorter_sentences():
+    told = [filled("education/primary.md", {"grade": grade}) for grade in (0, 2, 4)]
+    assert "kindergarten" in told[0]
+    assert "eight words" in told[0]
+    assert "eight words" in told[1]
+    assert "eight words" not in told[2]
+
+
+# -- steps ---------------------------------------------------------------------------------------------
+
+
+def test_the_editor_gets_brief_and_draft_but_what_the_desk_asks_back_goes_to_the_author():
+    flow = config().flows["content_engine"]
+    job = parse_job({"kind": "content_engine", "text": "Ferry sails: {{ 300 }}"})
+    edited = step_job(flow, 1, job, [StepDone("draft", "succeeded", output="Ferry sails again")])
+    assert edited is not None
+    assert edited["text"] == "BRIEF\nFerry sails: {{ 300 }}\n\nDRAFT\nFerry sails again"
+    assert edited["prompt"] == "file:content_engine/edit.md"
+    asked = [StepDone("draft", "succeeded", output="To the author: about what?")]
+    assert step_job(flow, 1, job, asked) is None
+
+
+def test_whoever_edits_themselves_leaves_the_editor_out():
+    flow = config().flows["content_engine"]
+    job = parse_job({"kind": "content_engine", "text": "Ferry sails", "metadata": {"edit": False}})
+    assert step_job(flow, 1, job, [StepDone("draft", "succeeded", output="Ferry sails again")]) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_is_an_input_of_the_workflow_and_its_routing_is_sure(name):
+    job = parse_job({"kind": name, **read_input(config().flows[name], [])})
+    check(job, config())
+    verdict = cascade(name).classify(job.question)
+    expected = {
+        "content_engine": "news",
+        "education": "math",
+        "research_assistant": "summarize",
+        "support_chat": "billing",
+    }
+    assert verdict.route == f"{name}.{expected[name]}"
+    assert verdict.classifier != DEFAULT
