@@ -106,6 +106,7 @@ def _without_verdict(
     faults = Counter(str(reply.fault) for reply in replies if reply.fault is not None)
     counted = ", ".join(f"{number} {fault}" for fault, number in sorted(faults.items()))
     reason = f"the judge gave no verdict on {len(takes)} takes: of {len(replies)} replies {counted}"
+    reason += next((f" ({reply.error})" for reply in replies if reply.error), "")
     if options.refused == "error":
         raise JoinError(f'{reason}; ask another join_model, or set the join\'s option refused to "first"')
     return _joined(work, takes, 0, {**said, "reason": reason, "confidence": 0.0})

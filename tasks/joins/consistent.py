@@ -74,7 +74,7 @@ def _picked(reply: Reply, shown: Sequence[int], best: int, options: ConsistentOp
     chosen = reply.value
     if reply.fault is None and 1 <= chosen <= len(shown):
         return shown[chosen - 1], {"method": "model", "shown": len(shown)}
-    reason = f"the model's choice can't be used: {reply.fault or 'it is no number that it was given'}"
+    reason = f"the model's choice can't be used: {reply.error or reply.fault or 'it is no number that it was given'}"
     if options.refused == "error":
         raise JoinError(f'{reason}; ask another join_model, or set the join\'s option refused to "similarity"')
     return best, {"method": "similarity", "shown": len(shown), "reason": reason}

@@ -114,7 +114,7 @@ def _ordered(
         first = [shown[number - 1] for number in numbers]
         rest = [option for option in ranked if option not in first]
         return first + rest, {"by": "judge", "shown": len(shown), "unranked": [option.index for option in rest]}
-    reason = f"the judge's order can't be used: {reply.fault or 'it holds no number that it was given'}"
+    reason = f"the judge's order can't be used: {reply.error or reply.fault or 'it holds no number that it was given'}"
     if wanted.refused == "error":
         raise JoinError(f'{reason}; ask another join_model, or set the join\'s option refused to "count"')
     return ranked, {"by": "count", "shown": len(shown), "reason": reason}

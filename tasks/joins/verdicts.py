@@ -63,10 +63,11 @@ _ORDER = _schema("order", {"type": "array", "items": {"type": "integer"}})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a judge said: `value`, or the `fault` for which it counts as an abstention."""
+    """What a judge said: `value`, or the `fault` for which it counts as an abstention; `error` is that of a failed call."""
 
     value: Any = None
     fault: Fault | None = None
+    error: str = ""
 
 
 class Bench:
@@ -121,7 +122,7 @@ class Bench:
 def read_reply(answer: Answer, kind: Literal["pair", "score", "pick", "order"]) -> Reply:
     """The verdict of a reply that has the form that was asked for."""
     if answer.output is None:
-        return Reply(fault="failed")
+        return Reply(fault="failed", error=answer.error)
     schema = {"pair": _PAIR, "score": _SCORE, "pick": _PICK, "order": _ORDER}[kind]
     name = str(schema["required"][1])
     try:

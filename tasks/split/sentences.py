@@ -28,8 +28,8 @@ BEFORE = 12
 #: Words whose full stop seldom ends a sentence.
 _SHORT = frozenset({
     "abb", "abs", "art", "bzw", "ca", "cf", "ch", "co", "col", "corp", "dr", "ed", "eds", "eq", "etc", "fig", "ff",
-    "gen", "hon", "inc", "jr", "lt", "ltd", "mr", "mrs", "ms", "mt", "nr", "pp", "prof", "rep", "rev", "s", "sec",
-    "sect", "sen", "sgt", "sr", "st", "str", "tel", "usw", "vgl", "viz", "vol", "vs", "z", "zzgl",
+    "gen", "hon", "inc", "jr", "lt", "ltd", "mr", "mrs", "ms", "mt", "nr", "pp", "prof", "rep", "rev", "sec",
+    "sect", "sen", "sgt", "sr", "st", "str", "tel", "usw", "vgl", "viz", "vol", "vs", "zzgl",
 })  # fmt: skip
 #: … of which this one does so before a number alone: "No. 5", but "No. He left."
 _NUMBER = "no"

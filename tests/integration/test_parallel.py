@@ -66,6 +66,8 @@ def running(tmp_path_factory, voices):
     for name, flow in (("inner", INNER), ("outer", OUTER)):
         (folder / name).mkdir()
         (folder / name / "workflow.yaml").write_text(yaml.safe_dump(flow))
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "own.md").write_text("Own of {{ title }}, {{ index }} of {{ total }}.")
     models = {name: {"base_url": voices.url, **model} for name, model in MODELS.items()}
     flows = {"inner": "./inner", "outer": "./outer"}
     with fleet(
@@ -146,7 +148,8 @@ def test_a_workflow_is_the_work_of_each_section_and_a_step_of_another(submit):
     assert result.state == "succeeded"
     assert [part.state for part in result.parts] == ["succeeded", "succeeded", "skipped", "succeeded"]
     assert result.output.startswith("Last.(Shorten.(")
-    assert all(word in result.output for word in ("Shorten.(alpha) -> V(Shorten.(alpha)!)", "Shorten.(beta)")), result.output
+    told = "".join(result.output.split())
+    assert all(word in told for word in ("Shorten.(alpha)->V(Shorten.(alpha)!)", "Shorten.(beta)"))
     # Whether the optional step failed, and why, can still be seen.
     assert "its job failed" in result.parts[2].error
 
@@ -172,7 +175,7 @@ def test_items_have_their_own_route_model_prompt_and_schema(submit, voices):
         prompt="Common.",
         items=[
             "plain",
-            {"text": "own prompt", "prompt": "Own of {{ title }}, {{ index }} of {{ total }}.", "title": "B"},
+            {"text": "own prompt", "prompt": "file:own.md", "title": "B"},
             {"text": "own model", "model": "one"},
             {"text": "own route", "route": "legal", "title": "D"},
             {"text": "own schema", "response_schema": schema},
@@ -186,7 +189,7 @@ def test_items_have_their_own_route_model_prompt_and_schema(submit, voices):
 
 
 def test_a_model_plans_the_sections_and_each_is_told_its_own(submit, voices):
-    plan = {"sections": [{"title": f"T{number}", "brief": f"brief {number}"} for number in range(5)]}
+    plan = {"sections": [{"title": f"T{number}", "brief": f"brief {number}"} for number in range(3)]}
     result = submit(
         lambda asked: json.dumps(plan) if asked.structured else asked.text.rsplit("\n", 1)[-1],
         kind="sections",
@@ -197,7 +200,7 @@ def test_a_model_plans_the_sections_and_each_is_told_its_own(submit, voices):
         prompt="You write.",
         join_model="judge",
     )
-    assert result.state == "succeeded"
+    assert (result.state, result.error) == ("succeeded", None)
     assert [(part.role, part.title, part.output) for part in result.parts[1:]] == [
         ("", f"T{number}", f"brief {number}") for number in range(3)
     ]
@@ -214,7 +217,7 @@ def test_a_plan_that_proposes_nothing_fails_with_a_reason(submit, answer):
     result = submit(lambda _: answer, kind="sections", text="Write.", split="plan", model="two", max_attempts=1)
     assert result.state == "failed"
     assert "plan" in result.error
-    assert "no plan today" not in result.error
+    assert "no plan today" not in result.error, result.error
 
 
 def test_prompts_models_and_seeds_rotate_over_the_votes(submit, voices):
@@ -253,7 +256,7 @@ def test_a_synthesis_is_written_by_the_join_s_model_and_not_with_the_parts_promp
         (question,) = [asked for asked in voices.asked if asked.model == "judge"]
         assert "Summarize." not in question.prompt
         assert "Never shown" not in question.prompt
-        assert result.details["cited"] == [1, 2]
+        assert result.details["cited"] == [0, 1]
 
 
 def test_parts_that_outgrow_a_window_are_reduced_level_by_level(submit, voices):
@@ -382,15 +385,15 @@ def test_a_part_that_one_model_fails_is_done_by_another(submit, voices):
 
 def test_children_share_what_is_left_of_the_budget(running, submit, voices):
     result = submit(
-        lambda _: Reply("x", tokens=(10, 10)),
+        lambda _: Reply("x", tokens=(1, 10)),
         kind="sections",
         items=["a", "b"],
-        each={"kind": "vote", "n": 5, "model": "one", "early_stop": "off", "policy": "partial"},
-        budget_usd=0.1,
+        each={"kind": "vote", "n": 5, "model": "one", "early_stop": "off", "policy": "partial", "max_tokens": 10},
+        budget_usd=0.07,
     )
-    # Each has $0.05 for votes of $0.02.
+    # Each has $0.035 for votes of about $0.01 that are asked at the same time.
     assert result.state == "succeeded"
-    assert result.cost_usd <= 0.1
+    assert 0.02 < result.cost_usd <= 0.07
     child = running.producer.result(result.parts[0].job)
     assert "budget is used up" in next(part.error for part in child.parts if part.state == "failed")
 
@@ -429,10 +432,9 @@ def test_a_cancelled_fan_out_stops_its_calls_within_a_second(running, voices, sh
     wait_for(lambda: voices.in_flight == 0, "the end of the calls", within=5)
     result = running.producer.result(job.id)
     assert (result.state, {part.state for part in result.parts}) == ("cancelled", {"cancelled"})
-    for part in result.parts:
-        if part.job:
-            child = running.producer.result(part.job)
-            assert child is None or child.state == "cancelled"
+    # A part that was never sent names no job: there is none.
+    children = [running.producer.result(part.job) for part in result.parts if part.job]
+    assert {child.state for child in children} <= {"cancelled"}
 
 
 def test_an_idempotency_key_makes_one_job_of_a_fan_out(running, submit, voices):

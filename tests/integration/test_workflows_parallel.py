@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ops.cli.run import read_input
+from tasks.config import load
 from tasks.job import Result
 from tests.harness import REPOSITORY, Fleet, fleet
 
@@ -94,7 +96,7 @@ PROMPTS: Mapping[str, Any] = {
 def running(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflows")
     simulations = {"writer": {"prompts": PROMPTS, "answers": {"": "a prompt that nobody declared"}}}
-    workflows = {name: str(READY / name) for name in NAMES}
+    workflows = dict.fromkeys(NAMES, "ready")
     with fleet(folder, models={"writer": {"capacity": 32}}, simulations=simulations, workflows=workflows) as started:
         started.start_all([("route,join", 8), ("model.writer", 32)])
         yield started
@@ -109,8 +111,9 @@ def run(running: Fleet, name: str, **given: Any) -> tuple[Result, list[Result]]:
     return result, [running.producer.result(part.job) for part in result.parts if part.job is not None]
 
 
-def example(name: str, file: str) -> str:
-    return (READY / name / file).read_text(encoding="utf-8")
+def example(running: Fleet, name: str) -> dict[str, Any]:
+    """What `pointsman run` gives a workflow where no file is named."""
+    return read_input(load(running.config_path).flows[name], [])
 
 
 def version(prompt: str) -> str:
@@ -119,7 +122,7 @@ def version(prompt: str) -> str:
 
 
 def test_a_contract_is_read_clause_by_clause_and_its_risks_are_ranked_and_reported(running):
-    result, (read, report) = run(running, "legal_review", text=example("legal_review", "example.md"))
+    result, (read, report) = run(running, "legal_review", **example(running, "legal_review"))
     # then every clause was read with what it is
     assert [part.title for part in result.parts] == ["risks", "report"]
     assert [part.title for part in read.parts] == [
@@ -149,11 +152,11 @@ def test_a_contract_without_risks_is_told_so_and_no_report_is_asked_for(running)
 
 
 def test_papers_are_summarized_each_and_the_synthesis_cites_them(running):
-    papers = json.loads(example("research_synthesis", "example.json"))
-    result, (synthesis,) = run(running, "research_synthesis", items=papers)
+    given = example(running, "research_synthesis")
+    result, (synthesis,) = run(running, "research_synthesis", **given)
     # then
     *summaries, asked = synthesis.parts
-    assert [part.title for part in summaries] == [paper["title"] for paper in papers]
+    assert [part.title for part in summaries] == [paper["title"] for paper in given["items"]]
     assert {part.prompt_version for part in summaries} == {version("research_synthesis/prompts/summary.md")}
     assert [part.output.partition(".** ")[2][:2] for part in summaries] == ["44", "31", "37"]
     assert (asked.role, asked.prompt_version) == ("join", version("research_synthesis/prompts/synthesis.md"))
@@ -163,9 +166,7 @@ def test_papers_are_summarized_each_and_the_synthesis_cites_them(running):
 
 
 def test_an_article_is_planned_written_in_parallel_assembled_in_order_and_smoothed(running):
-    result, (outline, sections, article) = run(
-        running, "content_writing", text=example("content_writing", "example.md")
-    )
+    result, (outline, sections, article) = run(running, "content_writing", **example(running, "content_writing"))
     # then
     assert [part.title for part in result.parts] == ["outline", "sections", "article"]
     assert json.loads(outline.output) == json.loads(OUTLINE)
@@ -181,7 +182,7 @@ def test_an_article_is_planned_written_in_parallel_assembled_in_order_and_smooth
 
 
 def test_a_post_is_flagged_when_two_moderators_say_so_each_with_a_prompt_of_its_own(running):
-    result, (vote,) = run(running, "moderation", text=example("moderation", "example.md"))
+    result, (vote,) = run(running, "moderation", **example(running, "moderation"))
     # then
     assert result.output == "flagged"
     assert (vote.details["k"], vote.details["n"]) == (2, 5)
@@ -204,7 +205,7 @@ def test_code_is_reviewed_by_four_methods_and_what_several_found_comes_first_wit
     result, (review,) = run(
         running,
         "code_review",
-        text=example("code_review", "example.diff"),
+        **example(running, "code_review"),
         metadata={"language": "Python", "purpose": "orders of a shop"},
     )
     # then
@@ -218,16 +219,8 @@ def test_code_is_reviewed_by_four_methods_and_what_several_found_comes_first_wit
 
 
 def test_all_five_can_run_side_by_side_and_none_takes_another_ones_prompts(running):
-    papers = json.loads(example("research_synthesis", "example.json"))
-    given = {
-        "code_review": {"text": example("code_review", "example.diff")},
-        "content_writing": {"text": example("content_writing", "example.md")},
-        "legal_review": {"text": example("legal_review", "example.md")},
-        "moderation": {"text": example("moderation", "example.md")},
-        "research_synthesis": {"items": papers},
-    }
-    jobs = running.producer.submit_many([{"kind": name, **said} for name, said in given.items()])
+    jobs = running.producer.submit_many([{"kind": name, **example(running, name)} for name in NAMES])
     results = [running.producer.wait(job.id, timeout=60) for job in jobs]
     assert [result.state for result in results] == ["succeeded"] * 5
-    assert [result.kind for result in results] == list(given)
+    assert [result.kind for result in results] == list(NAMES)
     assert [result.output.split()[0] for result in results] == ["Verdict:", "#", "Verdict:", "flagged", "##"]

@@ -137,13 +137,14 @@ def test_a_judge_that_gives_no_verdict_ends_the_join_with_a_reason(method, reply
     given_work = work("x", "y", "z")
     asked = {"tournament": 2, "pairs": 6}[method]
 
-    with pytest.raises(JoinError, match=rf"no verdict on 3 takes: of {asked} replies {asked} {fault}; .*refused"):
+    with pytest.raises(JoinError, match=rf"no verdict on 3 takes: of {asked} replies {asked} {fault}.*; .*refused"):
         played("best_of", given_work, lambda _: reply, method=method)
 
     joined = played("best_of", given_work, lambda _: reply, method=method, refused="first").joined
     assert joined.output == "x"
     assert joined.details["confidence"] == 0
     assert f"{asked} {fault}" in joined.details["reason"]
+    assert ("(timed out)" in joined.details["reason"]) == (fault == "failed")
     assert joined.details["abstained"] == {fault: asked}
 
 

@@ -1,10 +1,17 @@
 import json
+import math
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tasks.votes import count, decided, normalize
+from tasks.votes import count, normalize
+from tasks.votes.count import Take, shown
+from tasks.votes.learning import accuracies_of, agreement, learned
+from tasks.votes.reading import Reading, read
+from tasks.votes.weights import weights_of
 
 
 @pytest.mark.parametrize(
@@ -72,49 +79,190 @@ def test_a_million_characters_or_brackets_are_no_trouble():
         normalize(answer)
 
 
-def test_the_winner_is_the_first_original_with_the_most_votes():
-    counted = count(["7", "Answer: 8", "8.0", "9"])
+def take(index, ballot, weight=1.0):
+    return Take(index, ballot, f"said {ballot}", weight)
 
-    assert counted.winner == "Answer: 8"
-    assert counted.ballot == "8"
-    assert (counted.votes, counted.total) == (2, 4)
-    assert list(counted.ballots.items()) == [("7", 1), ("8", 2), ("9", 1)]
-    assert counted.tie == ()
+
+def counted(*answers):
+    return count([Take(index, normalize(answer), answer) for index, answer in enumerate(answers)])
+
+
+def test_the_winner_is_the_first_original_with_the_most_votes():
+    outcome = counted("7", "Answer: 8", "8.0", "9")
+
+    assert outcome.winner == Take(1, "8", "Answer: 8")
+    assert (outcome.votes, outcome.total) == (2, 4)
+    assert list(outcome.ballots.items()) == [("7", 1), ("8", 2), ("9", 1)]
+    assert outcome.cast == {"7": (0,), "8": (1, 2), "9": (3,)}
+    assert outcome.tie == ()
 
 
 def test_a_tie_goes_to_the_ballot_that_got_there_first():
-    counted = count(["a", "b", "b", "a"])
+    outcome = counted("a", "b", "b", "a")
 
-    assert counted.winner == "b"
-    assert counted.tie == ("b", "a")
-
-
-def test_blank_answers_are_abstentions():
-    counted = count(["", " \n", "x"])
-
-    assert (counted.winner, counted.total) == ("x", 1)
-    assert count([""]).winner is None
+    assert outcome.winner.ballot == "b"
+    assert outcome.tie == ("b", "a")
 
 
-def test_a_leader_who_can_still_be_tied_has_not_won():
-    assert not decided({"a": 3, "b": 1}, 2)
-    assert decided({"a": 3, "b": 0}, 2)
-    assert not decided({"a": 2}, 2)
-    assert decided({"a": 3}, 2)
-    assert decided({}, 0)
-    assert not decided({}, 1)
+def test_blank_answers_and_votes_without_weight_are_abstentions():
+    outcome = count([take(0, ""), take(1, "x", 0), take(2, "y"), take(4, "x", 0.5)])
+
+    assert outcome.winner.ballot == "y"
+    assert (outcome.total, outcome.abstained) == (1.5, (0, 1))
+    assert count([take(0, ""), take(1, "x", 0)]).winner is None
 
 
-@given(votes=st.lists(st.sampled_from("abc"), min_size=1, max_size=9), data=st.data())
-def test_stopping_early_never_changes_the_winner(votes, data):
-    # given the votes arrive in any order of their indices
-    arrival = data.draw(st.permutations(range(len(votes))))
-    whole = count(votes)
+def test_one_heavy_vote_beats_two_light_ones():
+    outcome = count([take(0, "a", 0.5), take(1, "a", 0.75), take(2, "b", 1.5)])
 
-    for seen in range(1, len(votes) + 1):
-        arrived = [votes[index] for index in sorted(arrival[:seen])]
-        part = count(arrived)
-        if decided(part.ballots, len(votes) - seen):
-            # then the first moment it is decided names the winner of the whole vote
-            assert part.ballot == whole.ballot
-            break
+    assert outcome.winner.ballot == "b"
+    assert outcome.ballots == {"a": 1.25, "b": 1.5}
+
+
+def test_a_long_ballot_is_shown_by_its_beginning_and_two_that_begin_alike_differ():
+    one, other = shown("x" * 5000 + "1"), shown("x" * 5000 + "2")
+
+    assert len(one) == len(other) == 200
+    assert one != other
+    assert shown("paris") == "paris"
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "ballot"),
+    [
+        ("She sells 9 eggs at $2, so she makes $18 a day.", {"take": "last_number"}, "18"),
+        ("70,000 dollars", {"take": "last_number"}, "70000"),
+        ("It fell to -3.50.", {"take": "last_number"}, "-3.5"),
+        ("between 5-7", {"take": "last_number"}, "7"),
+        ("Agent 007", {"take": "last_number"}, "7"),
+        ("none at all", {"take": "last_number"}, ""),
+        ("Because of this,\n\n**Paris**\n", {"take": "last_line"}, "paris"),
+        ("Paris\nas everybody knows", {"take": "first_line"}, "paris"),
+        ('{"label": " Spam. ", "why": "links"}', {"path": "label"}, "spam"),
+        ('```json\n{"a": [{"b": true}]}\n```', {"path": "a.0.b"}, "true"),
+        ('{"label": "spam"}', {"path": "verdict"}, ""),
+        ("no JSON", {"path": "label"}, ""),
+        ("first <a>x</a> then <a>y</a>", {"extract": "<a>(.*?)</a>"}, "y"),
+        ("#### 42", {"extract": r"\d+"}, "42"),
+        ("nothing", {"extract": r"\d+"}, ""),
+        ('{"text": "it is #7#"}', {"path": "text", "extract": "#(.)#"}, "7"),
+        ("B", {"answers": ["A", "B"]}, "b"),
+        ("B) Paris", {"answers": ["A", "B"]}, "b"),
+        ("**(b)**", {"answers": ["A", "B"]}, "b"),
+        ("A bird in the hand", {"answers": ["A", "B"]}, ""),
+        ("We weigh both.\nThe answer is A.", {"answers": ["A", "B"]}, "a"),
+        ("The answer is B. No: the final answer is A.", {"answers": ["A", "B"]}, "a"),
+        ("Yes, because it is.", {"answers": ["yes", "no"]}, "yes"),
+        ("Yesterday it was.", {"answers": ["yes", "no"]}, ""),
+        ("There is no such thing.", {"answers": ["yes", "no"]}, ""),
+        ("not safe at all", {"answers": ["not", "not safe"]}, "not safe"),
+        ("Let me think.\n\nno", {"answers": ["yes", "no"]}, "no"),
+        ("maybe", {"answers": ["yes", "no"]}, ""),
+    ],
+)
+def test_a_ballot_is_read_as_the_options_say(output, options, ballot):
+    assert read(output, Reading.model_validate(options)) == ballot
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"extract": "(?=x)"}, "no regular expression"),
+        ({"extract": "(a)(b)"}, "several groups"),
+        ({"answers": ["A", "a."]}, "must be different"),
+        ({"answers": ["yes", " "]}, "must be different"),
+        ({"colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_options_that_make_no_ballot_are_refused(options, problem):
+    with pytest.raises(ValidationError, match=problem):
+        Reading.model_validate(options)
+
+
+@given(st.text(max_size=80), st.sampled_from(["whole", "first_line", "last_line", "last_number"]), st.booleans())
+def test_reading_never_raises(output, take, named):
+    read(output, Reading(take=take, answers=("A", "B", "yes") if named else ()))
+    read(output, Reading(path="a.0", extract="(.)b?"))
+
+
+def test_a_million_characters_are_read_in_no_time():
+    for output in ("1," * 500_000, "answer is " * 100_000, "\n" * 1_000_000, "(" * 1_000_000, "-" * 1_000_000):
+        for how in ("whole", "last_line", "last_number"):
+            read(output, Reading(take=how, answers=("A", "B")))
+        read(output, Reading(extract="(a|b)*c"))
+
+
+def test_who_is_right_more_often_weighs_more_and_the_mean_is_one():
+    weights = weights_of({"best": 0.8, "good": 0.6, "guessing": 0.2, "wrong": 0.1}, answers=5)
+
+    assert weights["best"] > weights["good"] > 0
+    assert weights["guessing"] == weights["wrong"] == 0
+    assert sum(weights.values()) == pytest.approx(4, abs=0.01)
+
+
+def test_weights_are_the_logarithm_of_the_odds():
+    weights = weights_of({"a": 0.9, "b": 0.6}, answers=2)
+
+    assert weights["a"] / weights["b"] == pytest.approx(math.log(9) / math.log(1.5), rel=0.01)
+
+
+def test_nobody_is_infallible_and_all_that_guess_weigh_the_same():
+    assert weights_of({"a": 1.0, "b": 0.99}) == {"a": 1.0, "b": 1.0}
+    assert weights_of({"a": 0.1, "b": 0.0}) == {"a": 1.0, "b": 1.0}
+    assert weights_of({}) == {}
+
+
+def test_accuracies_are_smoothed_and_abstentions_left_out():
+    votes = [{"a": "x", "b": "y"}, {"a": "x", "b": ""}, {"a": "x"}]
+
+    assert accuracies_of(votes, ["x", "x", "y"]) == {"a": 3 / 5, "b": 1 / 3}
+
+
+def some_votes(rates, questions, seed, *, options=5, copies=()):
+    """Votes of models that are right so often, and err evenly; `copies` are (who, whose answers it repeats)."""
+    chance = Random(seed)
+    votes = []
+    for _ in range(questions):
+        said = {name: 0 if chance.random() < rate else chance.randrange(1, options) for name, rate in rates.items()}
+        said |= {who: said[whose] for who, whose in copies}
+        votes.append({name: str(answer) for name, answer in said.items()})
+    return votes, ["0"] * questions
+
+
+def test_agreement_finds_who_is_right_without_being_told():
+    rates = {"a": 0.85, "b": 0.6, "c": 0.4}
+
+    found = agreement(some_votes(rates, 3000, 1)[0])
+
+    assert {name: round(rate, 1) for name, rate in found.items()} == {"a": 0.8, "b": 0.6, "c": 0.4} or all(
+        abs(found[name] - rate) < 0.06 for name, rate in rates.items()
+    )
+
+
+def test_learned_weights_count_a_voter_and_its_echo_once():
+    # given a model whose answers another one repeats, and one as good that thinks for itself
+    votes, truths = some_votes({"one": 0.6, "other": 0.6}, 2000, 2, copies=[("echo", "one")])
+
+    weights = learned(votes, truths)
+
+    assert weights["one"] + weights["echo"] == pytest.approx(weights["other"], rel=0.25)
+
+
+def test_a_weighted_vote_with_learned_weights_is_better_than_the_best_voter_and_the_plain_majority():
+    rates = {"a": 0.75, "b": 0.6, "c": 0.3, "d": 0.3}
+    known, others = some_votes(rates, 600, 3), some_votes(rates, 4000, 4)
+
+    def accuracy(weights):
+        winners = [count([take(0, cast[name], weights[name]) for name in cast]).winner for cast in others[0]]
+        return sum(winner.ballot == "0" for winner in winners) / len(winners)
+
+    weighted = accuracy(learned(*known))
+    assert weighted > accuracy(dict.fromkeys(rates, 1.0)) + 0.02
+    assert weighted > accuracy({"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}) + 0.005
+    assert accuracy(weights_of(accuracies_of(*known))) > accuracy(dict.fromkeys(rates, 1.0))
+
+
+def test_nothing_to_learn_from_leaves_all_alike():
+    assert learned([{"a": "x", "b": "x"}], ["x"]) == {"a": 1.0, "b": 1.0}
+    assert learned([], []) == {}
+    assert agreement([]) == {}

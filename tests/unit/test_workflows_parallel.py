@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from ops.evaluate.workflow import grade_answer
+from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.accept import check
 from tasks.config import Config, parse
-from tasks.grading import Check, expectation, is_right
 from tasks.job import parse_job
 from tasks.prompts import render
 from tasks.workflow import StepDone, step_job
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
 READY = Path(__file__).parents[2] / "ops" / "workflows"
-#: What rules decide; a judge reads what is expected otherwise.
+#: Graders that need no judge: an evaluation is to run with the models that are there.
 RULES = ("contains", "exact", "regex")
 
 PROMPTS = sorted(f"{name}/{path.name}" for name in NAMES for path in (READY / name / "prompts").iterdir())
@@ -34,49 +35,34 @@ def config() -> Config:
                 "models": {"fast": {"provider": "openai", "model": "fast", "base_url": "http://127.0.0.1:1/v1"}},
                 "routes": {"only": {"models": ["fast"]}},
                 "default_route": "only",
-                "workflows": {name: str(READY / name) for name in NAMES},
+                "workflows": dict.fromkeys(NAMES, "ready"),
             }
         )
     )
 
 
-def cases(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (READY / name / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+def cases(name: str) -> Sequence[WorkflowCase]:
+    """Read as `pointsman eval workflow` reads them: it refuses what can't be graded, and two of one id."""
+    return read_workflow_cases(READY / name / "cases.jsonl", config().flows[name]).cases
 
 
-def met(expect: dict[str, Any], answer: str) -> bool:
-    """Whether an answer meets all that rules decide of an expectation."""
-    contained = expect.get("contains", [])
-    texts = [contained] if isinstance(contained, str) else contained
-    checks = [Check(grade, expectation(grade, expect[grade])) for grade in ("exact", "regex") if grade in expect]
-    return all(text.casefold() in answer.casefold() for text in texts) and all(is_right(answer, one) for one in checks)
-
-
-def job_of(name: str, case: dict[str, Any]) -> Any:
-    return parse_job({"kind": name, **case["input"]})
+def met(case: WorkflowCase, answer: str) -> bool:
+    """Whether an answer is right."""
+    return all(grade_answer(grader, expected, answer) for grader, expected in case.expect.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_there_are_twenty_cases_or_more_and_no_two_alike(name):
-    read = cases(name)
-    assert len(read) >= 20
-    for known in (
-        Counter(case["id"] for case in read),
-        Counter(json.dumps(case["input"], sort_keys=True) for case in read),
-    ):
-        assert not [key for key, times in known.items() if times > 1]
+    inputs = [json.dumps(case.input, sort_keys=True) for case in cases(name)]
+    assert len(inputs) >= 20
+    assert len(set(inputs)) == len(inputs)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_case_is_a_job_that_is_accepted_and_has_an_expectation_that_rules_decide(name):
+def test_every_case_is_a_job_that_is_accepted_and_rules_can_tell_whether_its_answer_is_right(name):
     for case in cases(name):
-        assert set(case) == {"id", "input", "expect"}
-        check(job_of(name, case), config())
-        assert case["expect"].keys() & set(RULES), case["id"]
-        assert case["expect"].keys() <= {*RULES, "judge"}, case["id"]
-        for grade in ("exact", "regex", "judge"):
-            if grade in case["expect"]:
-                expectation(grade, case["expect"][grade])
+        check(parse_job({"kind": name, **case.input}), config())
+        assert case.expect.keys() <= set(RULES), case.id
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,17 +71,17 @@ def test_every_case_is_a_job_that_is_accepted_and_has_an_expectation_that_rules_
     [
         lambda _: "",
         lambda _: "I'm sorry, but I can't help with that.",
-        lambda case: case["input"].get("text") or "\n\n".join(item["text"] for item in case["input"]["items"]),
-        lambda case: f"[simulated fast] {json.dumps(case['input'])}",
+        lambda case: case.input.get("text") or "\n\n".join(item["text"] for item in case.input["items"]),
+        lambda case: f"[simulated fast] {json.dumps(case.input)}",
     ],
     ids=["nothing", "refuses", "echoes", "quotes"],
 )
 def test_a_model_that_does_not_do_the_work_meets_no_expectation(name, say):
-    assert [case["id"] for case in cases(name) if met(case["expect"], say(case))] == []
+    assert [case.id for case in cases(name) if met(case, say(case))] == []
 
 
 def test_moderation_has_as_many_cases_to_flag_as_to_clear_give_or_take_a_few():
-    wanted = Counter(case["expect"]["exact"] for case in cases("moderation"))
+    wanted = Counter(case.expect["exact"][0].expected[0] for case in cases("moderation"))
     assert set(wanted) == {"flagged", "clear"}
     assert min(wanted.values()) >= 10
 
@@ -103,12 +89,15 @@ def test_moderation_has_as_many_cases_to_flag_as_to_clear_give_or_take_a_few():
 @pytest.mark.parametrize("name", ["legal_review", "code_review"])
 def test_a_review_that_always_says_the_same_fails_some_cases(name):
     for verdict in ("sign", "negotiate", "do not sign", "approve", "request changes"):
-        assert not all(met(case["expect"], f"Verdict: {verdict}\n") for case in cases(name))
+        assert not all(met(case, f"Verdict: {verdict}\n") for case in cases(name))
 
 
 #: Answers in the right form that say nothing of the matter.
 LAZY = {
-    "legal_review": "Verdict: negotiate\n\n| # | Clause | Risk |\n|---|---|---|\n| 1 | 99. Other | Something | 4 | Less |",
+    "legal_review": (
+        "Verdict: negotiate\n\n| # | Clause | Risk | Severity | Ask for |\n|---|---|---|---|---|\n"
+        "| 1 | 99. Other | Something | 4 | Less of it |"
+    ),
     "code_review": "Verdict: request changes\n\n1. **Names are too short** (minor, line 1) [1]\n   Rename them.",
     "content_writing": "# A title\n\n## First\n\nSome words.\n\n## Second\n\nMore words.\n",
     "research_synthesis": (
@@ -120,7 +109,7 @@ LAZY = {
 
 @pytest.mark.parametrize("name", LAZY)
 def test_an_answer_in_the_right_form_that_says_nothing_meets_no_expectation(name):
-    assert [case["id"] for case in cases(name) if met(case["expect"], LAZY[name])] == []
+    assert [case.id for case in cases(name) if met(case, LAZY[name])] == []
 
 
 #: What a good answer to a case may look like, in the form that the prompts ask for.
@@ -151,8 +140,8 @@ GOOD = {
 
 @pytest.mark.parametrize(("name", "case"), GOOD, ids=lambda value: value)
 def test_a_good_answer_meets_its_expectation(name, case):
-    (known,) = [one for one in cases(name) if one["id"] == case]
-    assert met(known["expect"], GOOD[name, case])
+    (known,) = [one for one in cases(name) if one.id == case]
+    assert met(known, GOOD[name, case])
 
 
 VARIABLES = {"labels": {}, "title": "4. Price", "index": 2, "total": 3, "kind": "sections", "route": "only"}
