@@ -32,7 +32,7 @@ async def bear(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None
     left_s: float | None = None
     if standing is not None and standing.deadline_at is not None:
         left_s = standing.deadline_at - await ledger.fleet.now()
-    share = await _share(ports, job, len(parts))
+    share = await _share(ports, job, wave)
     children: list[Job] = []
     for part, fields in zip(parts, await _fields(ports, job, parts), strict=True):
         name = CallId(job.id, part.index, wave)
@@ -47,6 +47,15 @@ async def bear(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None
             children.append(child)
     if children:
         await _accept(ports, job, children)
+        if share is not None:
+            # The calls of the job must leave it to them. A step too late is no harm: it is a share, and what they spend
+            # is told when they end.
+            booked = [
+                ledger.jobs.booking(job.id, part.index, part.job, usd=share, budget=job.budget_usd or 0.0)
+                for part in parts
+                if part.job in {child.id for child in children}
+            ]
+            await ledger.store.run(*booked)
 
 
 async def _accept(ports: Ports, job: Job, children: Sequence[Job]) -> None:
@@ -101,11 +110,18 @@ def _child(
     return child.model_copy(update={"parent": Parent(part=name, depth=depth)})
 
 
-async def _share(ports: Ports, job: Job, parts: int) -> float | None:
-    """USD that each of these jobs may spend: what is left of the job's budget, in equal shares."""
+async def _share(ports: Ports, job: Job, wave: int) -> float | None:
+    """USD that each job of this wave may spend: an equal share, for all parts to come, of what the budget has left.
+
+    The steps of a workflow come one by one: each may spend all that is left.
+    """
     if job.budget_usd is None:
         return None
-    return (job.budget_usd - await ports.ledger.jobs.spent(job.id)) / parts
+    left = job.budget_usd - await ports.ledger.jobs.spent(job.id)
+    if job.kind in ports.config.flows:
+        return left
+    progress = await ports.ledger.jobs.progress(job.id)
+    return left / (progress.n - progress.starts[wave])
 
 
 async def _fields(ports: Ports, job: Job, parts: Sequence[Sent]) -> list[Mapping[str, Any] | PointsmanError | None]:

@@ -106,6 +106,8 @@ class Config(Section):
     _derived: dict[str, Any] = PrivateAttr(default_factory=dict)
     #: Its prompts and workflows, read when it was.
     _library: Library = PrivateAttr(default_factory=Library)
+    #: Its routes and those of its workflows; none where it has no workflow.
+    _all_routes: Mapping[str, Route] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -128,6 +130,7 @@ class Config(Section):
         from tasks.workflow_load import read_library  # noqa: PLC0415
 
         self._library = read_library(self)
+        self._all_routes = {**self.routes, **self._library.routes}
         check_library(self)
 
     @property
@@ -143,7 +146,7 @@ class Config(Section):
     @property
     def all_routes(self) -> Mapping[str, Route]:
         """Those that every job may fall into, then those of workflows."""
-        return self.derived("all routes", lambda: {**self.routes, **self._library.routes})
+        return self._all_routes or self.routes
 
     def derived(self, name: str, make: Callable[[], Derived]) -> Derived:
         """What `make` returned for `name` at the first time: for what follows from the configuration alone."""

@@ -91,7 +91,7 @@ class Item(_Value):
 class File(_Value):
     """A document to work on. It is read where the job is accepted; what is kept is its text."""
 
-    #: Its ending says what it is: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl.
+    #: Its ending says what it is: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl; any other, that it is text.
     name: str = Field(min_length=1, max_length=255)
     #: Its bytes in base64.
     data: str = Field(min_length=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -50,7 +51,9 @@ async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | Non
         return await plan_questions(
             ports, job, decided, [Slice("plan", None, question(job.split_options))], role="plan", first=0
         )
-    return await plan_slices(ports, job, decided, cut(job, most=ports.config.limits.parts))
+    # Cutting some megabytes may take a while.
+    slices = await asyncio.to_thread(cut, job, most=ports.config.limits.parts)
+    return await plan_slices(ports, job, decided, slices)
 
 
 async def plan_slices(

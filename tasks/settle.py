@@ -39,6 +39,11 @@ async def settle_part(ports: Ports, part: CallId) -> str | None:
     result = await jobs.result(stood.job, outputs=standing is not None and standing.kind == "single")
     if result is None or not result.final:
         return None
+    if result.state == "expired" and known[0].deadline is not None:
+        # What it had was the rest of this job's time.
+        if await ports.ledger.cancel(part.job, "expired", "the deadline passed") == "ok":
+            await told_parent(ports, known[0])
+        return "cancelled"
     return await _end(ports, known[0], part, stood.job, result)
 
 
@@ -73,10 +78,13 @@ async def end_part(
     """
     workflow = ports.config.flows.get(job.kind)
     optional = workflow is not None and part.index < len(workflow.steps) and workflow.steps[part.index].optional
+    unborn = record is None
     record = record or PartRecord(error=error or None)
     passed_over = skipped or (output is None and optional)
     (reply,) = await ports.ledger.store.run(
-        ports.ledger.jobs.finishing(part.job, part.index, child, output=output, record=record, skipped=passed_over)
+        ports.ledger.jobs.finishing(
+            part.job, part.index, child, output=output, record=record, skipped=passed_over, unborn=unborn
+        )
     )
     word, detail = reply[0], reply[1] if len(reply) > 1 else ""
     if skipped or (word == "complete" and detail != "all"):

@@ -6,12 +6,15 @@ request, so that a run can be repeated.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tasks.specimen import specimen
 
 __all__ = [
     "Constant",
@@ -147,7 +150,7 @@ class Simulation(_Value):
     error_status: int = Field(default=503, ge=400, le=599)
     #: Times in which every request fails fast; the clock starts with the server.
     outages: Outages | None = None
-    #: Without an answer, the beginning of the message comes back.
+    #: Without an answer, the beginning of the message comes back, in the shape of the JSON Schema that is asked for.
     answers: Answers | None = None
     #: Answers of requests whose system message holds a key, whatever its case; the first that does decides. They come
     #: before `answers`: what a model says may depend on the prompt that it got.
@@ -169,17 +172,21 @@ class Simulation(_Value):
             raise ValueError("prompts holds a key without answers; leave it out")
         return self
 
-    def answer(self, model: str, text: str, share: float, *, prompt: str = "") -> str:
+    def answer(
+        self, model: str, text: str, share: float, *, prompt: str = "", schema: Mapping[str, Any] | None = None
+    ) -> str:
         """What `model` says to `text`, the last user message, under the system message `prompt`.
 
-        `share` picks from a list of answers.
+        `share` picks from a list of answers. Where none is declared and a JSON `schema` is asked for, the answer has
+        its shape.
         """
         for answers in (_found(self.prompts or {}, prompt), self.answers):
             said = _found(answers, text) if isinstance(answers, Mapping) else _picked(answers or (), share)
             if said is not None:
                 return said
         words = text.split(maxsplit=12)
-        return f"[simulated {model}] {' '.join(words[:12])}" + (" …" if len(words) > 12 else "")
+        said = f"[simulated {model}] {' '.join(words[:12])}" + (" …" if len(words) > 12 else "")
+        return said if schema is None else json.dumps(specimen(schema, said), ensure_ascii=False)
 
 
 def _found(by_key: Mapping[str, _T], text: str) -> _T | None:

@@ -195,7 +195,7 @@ def _server() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # Whoever is forked starts to measure itself.
     env = {name: value for name, value in os.environ.items() if name not in MEASURES}
-    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=theirs, env=env, cwd=REPOSITORY)
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=theirs.fileno(), env=env, cwd=REPOSITORY)
     theirs.close()
 
     def end() -> None:
@@ -220,11 +220,11 @@ def _serve() -> bytes:
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     running: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([requests, woken], [], [])
+        ready, _, _ = select.select([requests.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             _tell_ends(running)
-        if requests not in ready:
+        if requests.fileno() not in ready:
             continue
         message, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 4)
         if not message:

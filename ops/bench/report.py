@@ -150,5 +150,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _told(figure: Figure) -> str:
-    bounds = "" if figure.must is None else f"  (must {figure.must:g}, goal {figure.must if figure.goal is None else figure.goal:g})"
+    goal = figure.must if figure.goal is None else figure.goal
+    bounds = "" if figure.must is None else f"  (must {figure.must:g}, goal {goal:g})"
     return f"{figure.name}: {figure.value:.2f} {figure.unit}{bounds}  {figure.verdict}".rstrip()

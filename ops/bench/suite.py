@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ops.bench import calls, decision, flight, growth, job, noop, parts, publish, routing
+from ops.bench import calls, decision, flight, growth, job, noop, parts, publish, routing, votes
 from ops.bench.command import Measure, measured
 from ops.bench.plot import draw
 from ops.bench.report import Report
@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "growth": (growth.measure, growth.FULL, growth.QUICK),
     "decision": (decision.measure, decision.FULL, decision.QUICK),
     "routing": (routing.measure, routing.FULL, routing.QUICK),
+    "votes": (votes.measure, votes.FULL, votes.QUICK),
 }
 
 

@@ -70,6 +70,36 @@ def _benchmark(name: str, text: str) -> None:
     command(app, measure, name)
 
 
+def votes(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="Answers of several solvers, JSON lines, for the weights."),
+    ] = None,
+    calls: Calls = None,
+    rounds: Rounds = None,
+    levels: Levels = None,
+    quick: Quick = False,
+    plot: Plot = None,
+    as_json: AsJson = False,
+) -> None:
+    """What early stop saves and loses, and what weights are worth: votes whose answers are known; no model is asked.
+
+    --calls are simulated questions, --rounds random halves of the data, --level the votes at most. Each line of the
+    data is an object with the right ``answer`` and ``answers`` by solver; without data the weights are left out.
+
+    pointsman bench votes --data solvers.jsonl
+    """
+    _check_extra()
+    from functools import partial
+
+    from ops.bench.command import execute, sized
+    from ops.bench.votes import DATA, FULL, QUICK, measure
+
+    size = sized(QUICK if quick else FULL, calls=calls, rounds=rounds, levels=levels)
+    execute(partial(measure, data=data or DATA), size, as_json=as_json, plot=plot)
+
+
 def run_all(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where JSON, plots and summary.md are written.")],
@@ -170,4 +200,5 @@ _benchmark(
     pointsman bench routing --rounds 1 --calls 1200
     """,
 )
+command(app, votes, "votes")
 command(app, run_all, "all")

@@ -41,7 +41,8 @@ def check(
 
     path = file or config_path()
     config = load(path)
-    counts = {"models": len(config.models), "routes": len(config.routes), "schedules": len(config.schedules)}
+    counts = {"models": len(config.models), "routes": len(config.routes), "workflows": len(config.flows)}
+    counts["schedules"] = len(config.schedules)
     if as_json:
         print_json({"file": str(path), "ok": True, **counts, "remarks": remarks(config)})
         return

@@ -69,7 +69,7 @@ async def result(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Print a job's output; its exit code tells how the job ended.
+    """Print a job's output; the exit code tells how it ended.
 
     Why a job failed stands on stderr. For one that has not ended yet, the exit code is 5.
 

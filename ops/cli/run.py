@@ -40,7 +40,7 @@ async def run(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Run a workflow on a file, wait for its end, and print the output.
+    """Run a workflow on a file, and print its output.
 
     FILE is a text or a document (PDF, DOCX and HTML with the extra `documents`). Where the workflow takes items, each
     of several files is one, and a JSON array or JSON lines are as many as they hold; where it takes messages, a JSON

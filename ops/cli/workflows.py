@@ -25,9 +25,9 @@ def workflows(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the workflows of the configuration, or show one: its steps with their prompts, its routes.
+    """List the workflows, or show the steps of one.
 
-    A prompt is shown with its version, the hash that the parts of a result name. `pointsman run` runs a workflow.
+    They are those that the configuration names. A prompt is shown with its version, the hash that the parts of a result name. `pointsman run` runs a workflow.
 
         pointsman workflows
         pointsman workflows legal_review

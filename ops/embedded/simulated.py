@@ -171,7 +171,7 @@ class SimulatedModels:
             return
 
         prompt, text = _said(body["messages"])
-        answer = simulation.answer(model.name, text, choice, prompt=prompt)
+        answer = simulation.answer(model.name, text, choice, prompt=prompt, schema=_schema(body))
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         if cut := isinstance(limit, int) and 0 < limit < count_tokens(answer):
             answer = answer[: 4 * limit]
@@ -396,6 +396,14 @@ async def _send_error(send: Send, status: int, message: str, *, more: Headers = 
 
 def _json_response(content: dict[str, Any]) -> JSONResponse:
     return JSONResponse(content, headers={"x-simulated": "true"})
+
+
+def _schema(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON Schema that the answer shall satisfy, as OpenAI's API tells it."""
+    wanted = body.get("response_format")
+    told = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    schema = told.get("schema") if isinstance(told, dict) else None
+    return schema if isinstance(schema, dict) else None
 
 
 def _said(messages: list[dict[str, Any]]) -> tuple[str, str]:

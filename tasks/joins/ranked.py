@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -13,7 +14,7 @@ from tasks.errors import JoinError
 from tasks.joins.declare import joiner
 from tasks.joins.values import Joined, Work, listed
 from tasks.votes.normalize import normalize
-from tasks.votes.ranking import METHODS, ranking_of
+from tasks.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
 from tasks.votes.reading import Finding, written
 
 __all__ = ["RankedOptions", "ranked"]
@@ -24,7 +25,7 @@ class RankedOptions(Finding):
 
     method: Literal["borda", "copeland", "instant_runoff"] = "borda"
     #: The candidates; whatever else is ranked is left out. By default all that anybody ranks.
-    among: tuple[str, ...] = Field(default=(), max_length=1000)
+    among: tuple[str, ...] = Field(default=(), max_length=MOST_CANDIDATES)
     #: A numbered list, a JSON array, or the winner alone.
     show: Literal["list", "json", "winner"] = "list"
 
@@ -43,13 +44,16 @@ def ranked(work: Work) -> Joined:
 
     Those with equal points stand in the order in which they were first named, and `ties` tells them. `points` are those
     of the method; of `instant_runoff` the round in which a candidate was left out, the highest for the winner.
+    `confidence` is the share of all pairs on the ballots that stand in the order of the answer, `dissent` are the parts
+    whose first place is another than the winner. Of more than 200 candidates those count that are on most ballots;
+    `dropped` is how many did not.
 
     Raises:
         JoinError: where no take ranks anything.
     """
     options = work.options if isinstance(work.options, RankedOptions) else RankedOptions()
     names = {normalize(name): name for name in options.among}
-    ballots: list[Sequence[str]] = []
+    ballots: dict[int, Sequence[str]] = {}
     unread: list[int] = []
     for piece in work.pieces:
         text = written(piece.output, options)
@@ -58,17 +62,19 @@ def ranked(work: Work) -> Joined:
             found = {candidate: name for candidate, name in found.items() if candidate in names}
         if found:
             names = {**found, **names}
-            ballots.append(tuple(found))
+            ballots[piece.index] = tuple(found)
         else:
             unread.append(piece.index)
     if not ballots:
         raise JoinError(
             f"no ranking to count: {len(work.missing)} of {work.total} parts are missing, {len(unread)} rank nothing"
         )
-    # In the order in which they are named, part by part.
-    candidates = list(dict.fromkeys(candidate for ballot in ballots for candidate in ballot))
-    candidates += [candidate for candidate in names if candidate not in candidates]
-    points = METHODS[options.method](ballots, candidates)
+    candidates, dropped = _candidates(list(ballots.values()), names)
+    if dropped:
+        kept = set(candidates)
+        ballots = {index: [one for one in ballot if one in kept] for index, ballot in ballots.items()}
+        ballots = {index: ballot for index, ballot in ballots.items() if ballot}
+    points = METHODS[options.method](list(ballots.values()), candidates)
     order = sorted(candidates, key=lambda candidate: -points[candidate])
     groups = [list(group) for _, group in groupby(order, key=lambda candidate: points[candidate])]
     ranking = [names[candidate] for candidate in order]
@@ -76,13 +82,30 @@ def ranked(work: Work) -> Joined:
         "method": options.method,
         "ranking": ranking,
         "points": {names[candidate]: points[candidate] for candidate in order},
-        "firsts": {names[candidate]: sum(ballot[0] == candidate for ballot in ballots) for candidate in order},
+        "firsts": {names[candidate]: sum(ballot[0] == candidate for ballot in ballots.values()) for candidate in order},
         "ties": [[names[candidate] for candidate in group] for group in groups if len(group) > 1],
+        "confidence": agreeing(list(ballots.values()), order),
+        "dissent": [
+            {"index": index, "first": names[ballot[0]]} for index, ballot in ballots.items() if ballot[0] != order[0]
+        ],
+        "tie": [names[candidate] for candidate in groups[0]] if len(groups[0]) > 1 else [],
         "total": len(ballots),
+        "dropped": dropped,
         "unread": unread,
         "missing": listed(work.missing),
     }
     return Joined(_shown(ranking, options.show), details)
+
+
+def _candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> tuple[list[str], int]:
+    """All candidates in the order in which they are named, part by part, and how many were too many.
+
+    Where there are more than `MOST_CANDIDATES` those stay that are on most ballots.
+    """
+    named = Counter(candidate for ballot in ballots for candidate in ballot)
+    named.update(dict.fromkeys(names, 0))
+    kept = {candidate for candidate, _ in named.most_common(MOST_CANDIDATES)}
+    return [candidate for candidate in named if candidate in kept], len(named) - len(kept)
 
 
 def _shown(ranking: Sequence[str], show: str) -> str:

@@ -57,8 +57,9 @@ class _Scored:
 def middle(work: Work, options: ScoreOptions, of: Callable[[Sequence[float]], float], name: str) -> Joined:
     """The answer that `of` makes of the scores, in ascending order, with how far they are apart.
 
-    `spread` is their standard deviation (of the sample; 0 for one), `unread` are the parts whose output holds no score
-    within the bounds.
+    `spread` is their standard deviation (of the sample; 0 for one), `dissent` are the scores further than that from the
+    answer, `unread` the parts whose output holds no score within the bounds. `confidence` is the share of all planned
+    votes that gave a score: how far to trust their middle, `spread` tells.
 
     Raises:
         JoinError: where no output holds a score.
@@ -72,15 +73,18 @@ def middle(work: Work, options: ScoreOptions, of: Callable[[Sequence[float]], fl
         )
     scores = sorted(one.score for one in scored)
     value = of(scores)
+    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
     details: dict[str, Any] = {
-        name: value,
         "mean": math.fsum(scores) / len(scores),
         "median": statistics.median(scores),
-        "spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        "spread": spread,
         "lowest": scores[0],
         "highest": scores[-1],
         "total": len(scores),
         "scores": {str(one.index): one.score for one in scored},
+        "confidence": len(scored) / work.total,
+        "dissent": [{"index": one.index, "score": one.score} for one in scored if abs(one.score - value) > spread],
+        "tie": [],
         "unread": [index for index, score in found if score is None],
         "missing": listed(work.missing),
     } | {name: value}

@@ -89,6 +89,8 @@ def at_least(k: int, n: int, rate: float) -> float:
 def threshold(work: Work) -> Joined:
     """Flag if at least `k` of all planned votes say so; a blank or missing vote doesn't.
 
+    `share`, which is the `confidence`, is how many of the votes that were counted are of the verdict's mind.
+
     Raises:
         JoinError: where no vote says anything.
     """
@@ -102,13 +104,15 @@ def threshold(work: Work) -> Joined:
     flags = [index for index, ballot in ballots.items() if ballot == FLAGGED]
     clears = [index for index, ballot in ballots.items() if ballot == CLEAR]
     flagged = len(flags) >= k
+    share = (len(flags) if flagged else len(clears)) / (len(flags) + len(clears))
     details: dict[str, Any] = {
         "ballot": FLAGGED if flagged else CLEAR,
         "k": k,
         "n": work.total,
         "votes": len(flags) if flagged else len(clears),
         "total": len(flags) + len(clears),
-        "share": (len(flags) if flagged else len(clears)) / (len(flags) + len(clears)),
+        "share": share,
+        "confidence": share,
         "flags": flags,
         "clear": clears,
         "unread": [piece.index for piece in work.pieces if ballots[piece.index] and not _read(piece.output, options)],

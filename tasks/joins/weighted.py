@@ -36,8 +36,8 @@ def scale(options: WeightedOptions, profiles: Mapping[str, float]) -> Scale:
 def weighted(work: Work) -> Joined:
     """Take the output whose models together weigh most; ties go as `tasks.votes.count` says.
 
-    A vote that weighs nothing abstains. `share` is the winner's weight over all that was counted; `weights` tell what
-    each model's vote weighed.
+    A vote that weighs nothing abstains. `share`, which is the `confidence`, is the winner's weight over all that was
+    counted; `weights` tell what each model's vote weighed.
 
     Raises:
         JoinError: where nothing was counted.
@@ -51,4 +51,5 @@ def weighted(work: Work) -> Joined:
         ]
     )
     voters = sorted({piece.model for piece in work.pieces if piece.model})
-    return elected(counted, work, {"weights": {model: weighing.of(model) for model in voters}})
+    share = counted.votes / counted.total if counted.total else 0.0
+    return elected(counted, work, {"confidence": share, "weights": {model: weighing.of(model) for model in voters}})

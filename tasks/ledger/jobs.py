@@ -167,9 +167,10 @@ class Jobs:
         ]
 
     async def spent(self, job_id: str) -> float:
-        """USD that the parts of a job have cost that have ended."""
-        (spent,) = await self._store.run(("HGET", _key(job_id), "spent"))
-        return float(spent or 0)
+        """USD that the parts of a job have cost that have ended, and that those that run have booked."""
+        (reply,) = await self._store.run(("HMGET", _key(job_id), "spent", "booked"))
+        spent, booked = reply
+        return float(spent or 0) + float(booked or 0)
 
     async def tally(self, job_id: str) -> dict[str, float]:
         """The ballots of a vote so far, by their digest, and what they weigh together."""
@@ -281,11 +282,13 @@ class Jobs:
         ballot: str = "",
         weight: float = 1.0,
         skipped: bool = False,
+        unborn: bool = False,
     ) -> Command:
         """The command that writes a part's end: its `output`, or where that is None the record's error.
 
         The first writer wins. `ballot` is the digest of what a vote says, and `weight` what it counts. `skipped`: there
-        is nothing to do for this part, or its failure does not matter.
+        is nothing to do for this part, or its failure does not matter. `unborn`: the job that was to be its work never
+        came to be.
         """
         return _step(
             job_id,
@@ -299,6 +302,7 @@ class Jobs:
             weight,
             record.spent_usd,
             record.model or "",
+            int(unborn),
         )
 
     def retrying(

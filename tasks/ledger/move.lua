@@ -233,7 +233,7 @@ end
 
 -- index, owner, USD of the next call, the job's budget: ok, or broke with what is left of it
 function step.book(i, owner, usd, budget)
-  if part(i, 'owner') ~= owner then return { 'stale' } end
+  if part(i, 'owner') ~= owner or PART_FINAL[part(i, 'state')] then return { 'stale' } end
   local left = budget - (job('spent') or 0) - (job('booked') or 0) + (part(i, 'booked') or 0)
   if tonumber(usd) > left then return { 'broke', string.format('%.9f', math.max(0, left)) } end
   rebook(i, tonumber(usd))
@@ -250,7 +250,8 @@ end
 local function decided(rule, left)
   if rule.flag then
     local flagged = tonumber(redis.call('HGET', BALLOTS, rule.flag) or 0)
-    return flagged >= rule.k or flagged + left < rule.k
+    -- As long as nobody has said anything it can't be cleared: nothing but failures is no verdict.
+    return flagged >= rule.k or (flagged + left < rule.k and redis.call('HLEN', BALLOTS) > 0)
   end
   local first, second = 0, 0
   for _, votes in ipairs(redis.call('HVALS', BALLOTS)) do
@@ -276,8 +277,9 @@ local function complete()
 end
 
 -- index, owner, "succeeded", "failed" or "skipped", output, record (JSON), ballot ("" = none), what it weighs, USD spent by
--- the last attempt, the model that answered ("" = the one that was claimed)
-function step.finish(i, owner, verdict, output, record, ballot, weight, usd, model)
+-- the last attempt, the model that answered ("" = the one that was claimed), whether the job that was to be its work never
+-- came to be (1)
+function step.finish(i, owner, verdict, output, record, ballot, weight, usd, model, unborn)
   local state, stood = job('state'), part(i, 'state')
   if not state or not stood or not job('n') then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
@@ -290,7 +292,7 @@ function step.finish(i, owner, verdict, output, record, ballot, weight, usd, mod
   if verdict ~= 'succeeded' and part(i, 'owner') ~= owner then return { 'stale' } end
   set_part(i, 'state', verdict)
   set_part(i, 'record', record)
-  if verdict == 'skipped' then redis.call('HDEL', PARTS, i .. ':job') end
+  if unborn == '1' then redis.call('HDEL', PARTS, i .. ':job') end
   set_part(i, 'ended_at', now)
   if model and model ~= '' then set_part(i, 'model', model) end
   if part(i, 'booked') then rebook(i, 0) end

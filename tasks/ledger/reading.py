@@ -102,7 +102,8 @@ def _parts(
                 state=cast(Any, state),
                 title=fields.get(f"{index}:title", ""),
                 role=roles.get(index, ""),
-                job=fields.get(f"{index}:job"),
+                # Before it is sent the job that is its work does not exist.
+                job=fields.get(f"{index}:job") if f"{index}:queued_at" in fields else None,
                 prompt_version=record.get("prompt"),
                 model=fields.get(f"{index}:model") or None,
                 simulated=bool(record.get("sim")),

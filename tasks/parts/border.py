@@ -11,7 +11,8 @@ from tasks.job import Item, Job, parse_job
 from tasks.joins import join_named, join_options, joins, traits_of
 from tasks.parts.nesting import DEEPEST, each_of, item_of
 from tasks.prompts import check_prompt
-from tasks.split import split_options, splits
+from tasks.split import split_named, split_options, splits
+from tasks.split import traits_of as traits_of_split
 
 if TYPE_CHECKING:
     from tasks.config import Config
@@ -47,6 +48,8 @@ def _check_split(job: Job) -> None:
         return
     known("split", job.split, splits())
     split_options(job.split, job.split_options)
+    if traits_of_split(split_named(job.split)).by == "files":
+        raise BadInput("split", "goes with files", "send files, or use another split")
 
 
 def _check_join(job: Job, config: Config) -> None:

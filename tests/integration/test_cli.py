@@ -143,9 +143,10 @@ def test_the_installed_command_does_the_same(cli):
 
 
 def test_a_text_may_come_from_a_pipe(cli):
+    # An interpreter of its own, whose imports warn of nothing; the others are forked with their libraries.
     done = subprocess.run(
-        [sys.executable, "-m", "ops", "submit", "--json"],
-        input="Grüße aus der Pipe\n", capture_output=True, text=True, check=True, cwd=cli.folder, env=cli.env, timeout=60,
+        [sys.executable, "-m", "ops", "submit", "--json"], input="Grüße aus der Pipe\n",
+        capture_output=True, text=True, check=True, cwd=cli.folder, env=cli.env, timeout=60,
     )  # fmt: skip
     assert "Warning" not in done.stderr
 

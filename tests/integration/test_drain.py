@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from producer.api.console import Pool, draw
 from tasks.config import load
-from tests.harness import fleet, wait_for
+from tests import forked
+from tests.harness import REPOSITORY, fleet, wait_for
 from tests.recorder import Say, recorder
 
 CAPACITY = 4
@@ -29,8 +29,7 @@ class Cli:
         self._env = {**os.environ, **running.env, "COLUMNS": "200"}
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ops", *words]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+        return forked.run("ops", *words, env=self._env, cwd=REPOSITORY, timeout=60)
 
     def json(self, *words: str):
         done = self(*words, "--json")

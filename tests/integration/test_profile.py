@@ -20,6 +20,7 @@ import pytest
 from ops.cli.exits import Exit
 from ops.embedded.server import ValkeyServer
 from tasks.profiles import read_profiles
+from tests import forked
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet
 
 #: What each model says; the first key that is found in the question decides.
@@ -107,7 +108,9 @@ class Cli:
         )  # fmt: skip
 
     def __call__(self, *arguments: str) -> Done:
-        return self.end(self.start(*arguments))
+        done = forked.run("ops", *arguments, env=self.env, cwd=self.folder, timeout=2 * PATIENCE)
+        assert "Traceback" not in done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def end(self, process: subprocess.Popen[str]) -> Done:
         out, err = process.communicate(timeout=2 * PATIENCE)

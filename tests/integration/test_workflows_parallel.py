@@ -51,8 +51,12 @@ PROMPTS: Mapping[str, Any] = {
     'part 3 of 9: "2. fees"': {"": risks(("fees at will", 3), ("interest", 2))},
     'part 4 of 9: "3. customer data"': {"": risks(("data given away", 5))},
     'part 7 of 9: "6. liability"': {"": risks(("no liability", 4))},
+    'part 2 of 2: "2. garbled"': {"": "The model has forgotten what JSON is."},
     "you read one clause of a contract": {"": risks()},
-    "colleagues have read a contract": {"data given away": "Verdict: do not sign\n\n| 1 | 3. Customer data |"},
+    "colleagues have read a contract": {
+        '"title": "2. Garbled"': "Verdict: negotiate\n\n## Not read\n2. Garbled",
+        "data given away": "Verdict: do not sign\n\n| 1 | 3. Customer data |",
+    },
     # research_synthesis
     "one paper for a synthesis of 3": {
         "actigraphy": "**Findings.** 44 minutes longer in the trial.",
@@ -149,6 +153,13 @@ def test_a_contract_without_risks_is_told_so_and_no_report_is_asked_for(running)
         {"name": "risks", "state": "succeeded"},
         {"name": "report", "state": "skipped"},
     ]
+
+
+def test_a_clause_that_no_model_can_read_is_named_and_never_counts_as_one_without_risks(running):
+    result, (read, _) = run(running, "legal_review", text="1. Notices\n\nIn writing.\n\n2. Garbled\n\nWhat?\n")
+    assert [part.state for part in read.parts] == ["succeeded", "failed"]
+    assert [(gap["section"], gap["title"]) for gap in json.loads(read.output)["unread"]] == [(2, "2. Garbled")]
+    assert result.output == "Verdict: negotiate\n\n## Not read\n2. Garbled"
 
 
 def test_papers_are_summarized_each_and_the_synthesis_cites_them(running):

@@ -31,6 +31,7 @@ from tasks.job import (
 )
 from tasks.profiles import ModelProfile
 from tasks.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
+from tasks.workflow_file import Source, StepFile, WorkflowFile
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -66,6 +67,9 @@ FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("configuration.md", "classifier"): Classification,
     ("configuration.md", "thresholds"): Thresholds,
     ("configuration.md", "llm"): ModelChoice,
+    ("configuration.md", "A workflow"): Source,
+    ("workflows.md", "workflow.yaml"): WorkflowFile,
+    ("workflows.md", "A step"): StepFile,
 }
 
 
@@ -91,7 +95,8 @@ def first_column(text: str, head: str) -> list[str]:
 
 @pytest.mark.parametrize(("page", "title"), FIELDS)
 def test_a_table_of_fields_names_exactly_the_fields(page, title):
-    fields = [name for name, field in FIELDS[page, title].model_fields.items() if not field.exclude]
+    known = FIELDS[page, title].model_fields.items()
+    fields = [field.alias or name for name, field in known if not field.exclude]
 
     assert sorted(first_column(section(REFERENCE / page, title), "field")) == sorted(fields)
 

@@ -113,6 +113,15 @@ class TestWrittenDown:
         assert set(config.routes) == {"only"}
         assert set(config.all_routes) == {"only", "flow", "flow.more"}
 
+    def test_its_routes_are_known_where_a_route_s_models_were_compared_before(self, tmp_path):
+        write(tmp_path, "flow", FLOW)
+        profile = "profile: {speed: 1, accuracy: 1, creativity: 1, ethics: 1}"
+        text = CONFIG.replace("simulated}", f"simulated, {profile}}}").replace("[fast]", "[fast], strategy: profile")
+
+        config = parse(f"{text}workflows: {{flow: ./flow}}\n", folder=tmp_path)
+
+        assert set(config.all_routes) == {"only", "flow"}
+
     def test_the_configuration_may_say_who_does_it(self, tmp_path):
         write(tmp_path, "flow", FLOW)
 

@@ -17,6 +17,7 @@ from tasks.accept import check
 from tasks.config import Config, parse
 from tasks.job import parse_job
 from tasks.prompts import render
+from tasks.split import split
 from tasks.workflow import StepDone, step_job
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
@@ -78,6 +79,16 @@ def test_every_case_is_a_job_that_is_accepted_and_rules_can_tell_whether_its_ans
 )
 def test_a_model_that_does_not_do_the_work_meets_no_expectation(name, say):
     assert [case.id for case in cases(name) if met(case, say(case))] == []
+
+
+def test_every_contract_is_cut_at_its_clauses():
+    example = config().flows["legal_review"].example
+    assert example is not None
+    for text in (example.read_text(encoding="utf-8"), *(str(case.input["text"]) for case in cases("legal_review"))):
+        numbers = re.findall(r"^(\d+\. .+)$", text, re.MULTILINE)
+        assert len(numbers) >= 2
+        titles = [section.title for section in split(text, "numbered")]
+        assert [title for title in titles if title != "Preamble"] == numbers
 
 
 def test_moderation_has_as_many_cases_to_flag_as_to_clear_give_or_take_a_few():

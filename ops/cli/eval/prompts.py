@@ -65,7 +65,7 @@ async def prompts(
     answering = _check_names(config, route, model)
     cases = cases_of_route(read_cases(evaluation), route)
     check_judge(judge, cases, config)
-    compared = read_versions(config.routes[route], files)
+    compared = read_versions(config.all_routes[route], files)
     async with open_producer() as producer:
         await check_workers(tuple(dict.fromkeys((answering, *((judge,) if judge else ())))))
         _announce(cases, compared, answering)
@@ -86,12 +86,12 @@ def _check_names(config: Config, route: str, model: str | None) -> str:
     """The model that answers."""
     from ops.cli.failures import Failure
 
-    for field, named, known in (("route", route, config.routes), ("model", model, config.models)):
+    for field, named, known in (("route", route, config.all_routes), ("model", model, config.models)):
         if named is not None and named not in known:
             raise Failure(
                 "bad_input", f"{named!r} is not a {field}", field=field, remedy=f"allowed: {', '.join(sorted(known))}"
             )
-    return model or config.routes[route].models[0]
+    return model or config.all_routes[route].models[0]
 
 
 def _announce(cases: CaseSet, versions: Sequence[Version], model: str) -> None:

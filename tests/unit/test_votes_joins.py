@@ -1,0 +1,317 @@
+"""The joins that count: what comes out of them, and what they say of how it came about."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import BadInput, JoinError
+from tasks.joins import Missing, Piece, Work, join_named, join_options, traits_of
+from tasks.joins.threshold import at_least
+from tasks.votes.ranking import ranking_of
+
+COUNTING = ("majority", "weighted", "threshold", "mean", "median", "ranked")
+
+
+def joined(name, outputs, options=None, *, missing=0, weights=None, models=()):
+    pieces = [Piece(index, "", output, models[index] if models else "") for index, output in enumerate(outputs)]
+    gaps = [Missing(len(outputs) + index, "", "timed out") for index in range(missing)]
+    work = Work(pieces, gaps, len(outputs) + missing, join_options(name, options or {}), weights=weights or {})
+    return join_named(name)(work)
+
+
+def ballot(name, output, options=None):
+    return traits_of(join_named(name)).ballot(output, join_options(name, options or {}))
+
+
+def test_the_majority_shows_the_first_answer_of_the_winning_ballot_with_its_count():
+    answer = joined("majority", ["B", "**a**", "Answer: A.", "a", " "], missing=1)
+
+    assert answer.output == "**a**"
+    details = answer.details
+    assert (details["ballot"], details["votes"], details["total"], details["share"]) == ("a", 3, 4, 0.75)
+    assert details["ballots"] == {"b": 1, "a": 3}
+    assert details["dissent"] == [{"ballot": "b", "votes": 1, "parts": [0]}]
+    assert details["tie"] == []
+    assert details["abstained"] == [4]
+    assert details["confidence"] == 13 / 16  # P(θ > ½) for θ ~ Beta(4, 2)
+    assert [gap["index"] for gap in details["missing"]] == [5]
+
+
+def test_a_tie_is_named_and_goes_to_who_got_there_first():
+    answer = joined("majority", ["x", "y"])
+
+    assert answer.output == "x"
+    assert answer.details["tie"] == ["x", "y"]
+    assert answer.details["confidence"] == 0.5
+
+
+def test_reasoning_is_counted_by_its_last_number():
+    texts = ["2 and 2 make 4.", "I add 2 to 2: 4", "2 + 2 = 5"]
+
+    assert len(joined("majority", texts).details["ballots"]) == 3
+    answer = joined("majority", texts, {"take": "last_number"})
+    assert (answer.output, answer.details["ballot"]) == ("2 and 2 make 4.", "4")
+    assert joined("majority", texts, {"take": "last_number", "show": "ballot"}).output == "4"
+
+
+def test_what_names_none_of_the_answers_abstains():
+    answer = joined("majority", ["A) first", "B", "b.", "no idea"], {"answers": ["A", "B"]})
+
+    assert answer.details["ballots"] == {"a": 1, "b": 2}
+    assert answer.details["abstained"] == [3]
+
+
+def test_json_is_one_ballot_however_it_is_laid_out():
+    answer = joined("majority", ['{"a": 1, "b": "X"}', '```json\n{"b": "x", "a": 1.0}\n```', '{"a": 2}'])
+
+    assert answer.details["votes"] == 2
+
+
+@pytest.mark.parametrize("outputs", [[], ["", "  \n"]])
+@pytest.mark.parametrize("name", COUNTING)
+def test_nothing_to_count_is_an_error_that_says_so(name, outputs):
+    with pytest.raises(JoinError, match=r"to count: 1 of [13] parts are missing"):
+        joined(name, outputs, missing=1)
+
+
+def test_the_heavier_model_wins_against_two_others():
+    answer = joined(
+        "weighted", ["x", "y", "y"], weights={"best": 2.5, "weak": 0.5}, models=["best", "weak", "stranger"]
+    )
+
+    assert answer.output == "x"
+    assert answer.details["weights"] == {"best": 2.5, "stranger": 1.0, "weak": 0.5}
+    assert answer.details["ballots"] == {"x": 2.5, "y": 1.5}
+    assert answer.details["share"] == answer.details["confidence"] == 2.5 / 4
+
+
+def test_the_options_have_the_last_word_on_weights():
+    options = {"weights": {"best": 0}, "other": 2}
+    answer = joined("weighted", ["x", "y", "z"], options, weights={"best": 9}, models=["best", "a", "b"])
+
+    assert answer.output == "y"
+    assert answer.details["abstained"] == [0]
+
+
+@pytest.mark.parametrize("weight", [-1, float("inf"), float("nan"), 1e9])
+def test_no_weight_is_negative_or_without_end(weight):
+    with pytest.raises(BadInput, match=r"join_options\.weights\.a"):
+        join_options("weighted", {"weights": {"a": weight}})
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("yes", "flagged"),
+        ("**Unsafe**: it threatens somebody", "flagged"),
+        ("Verdict: unsafe.", "flagged"),
+        ("no", "clear"),
+        ("Safe.", "clear"),
+        ("I can't help with that.", "clear"),
+        ("  ", ""),
+    ],
+)
+def test_a_flag_is_read_from_words_and_beginnings(output, said):
+    assert ballot("threshold", output) == said
+
+
+def test_what_flags_is_said_by_the_options():
+    spam = {"flag": ["spam"], "path": "label"}
+
+    assert ballot("threshold", '{"label": "Spam"}', spam) == "flagged"
+    assert ballot("threshold", '{"label": "ham"}', spam) == "clear"
+    assert ballot("threshold", '{"flag": true}', {"path": "flag"}) == "flagged"
+    assert ballot("threshold", "I can't help with that.", {"unread": "flagged"}) == "flagged"
+
+
+@pytest.mark.parametrize(("k", "verdict"), [(1, "flagged"), (2, "flagged"), (3, "clear"), (None, "clear")])
+def test_it_is_flagged_if_at_least_k_say_so(k, verdict):
+    answer = joined("threshold", ["yes", "no", "unsafe", "hm"], {"k": k} if k else {}, missing=1)
+
+    assert answer.output == verdict
+    details = answer.details
+    assert (details["flags"], details["clear"], details["unread"]) == ([0, 2], [1, 3], [3])
+    assert details["n"] == 5
+    assert details["dissent"][0]["parts"] == ([1, 3] if verdict == "flagged" else [0, 2])
+
+
+def test_the_verdict_is_told_in_the_words_that_were_asked_for():
+    options = {"k": 1, "says_flagged": "Hold the post.", "says_clear": "Publish."}
+
+    assert joined("threshold", ["no", "yes"], options).output == "Hold the post."
+    assert joined("threshold", ["no", "no"], options).output == "Publish."
+
+
+def test_the_balance_of_false_alarms_and_misses_follows_from_the_rates_of_one_voter():
+    rates = {"false_alarms": 0.1, "misses": 0.2}
+    few = joined("threshold", ["yes"] * 3, {"k": 1, **rates}).details
+    many = joined("threshold", ["yes"] * 3, {"k": 3, **rates}).details
+
+    assert few["false_alarm"] == pytest.approx(1 - 0.9**3)
+    assert few["miss"] == pytest.approx(0.2**3)
+    assert many["false_alarm"] == pytest.approx(0.1**3)
+    assert many["miss"] == pytest.approx(1 - 0.8**3)
+
+
+@given(st.integers(1, 30), st.floats(0, 1), st.data())
+def test_more_votes_that_are_needed_mean_fewer_alarms(n, rate, data):
+    k = data.draw(st.integers(1, n))
+
+    assert at_least(k, n, rate) <= at_least(k - 1, n, rate) + 1e-9
+    assert at_least(0, n, rate) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"k": 0}, {"flag": []}, {"flag": ["yes", " "]}, {"flag": ["hm"], "clear": ["Hm."]}, {"misses": 1.5}]
+)
+def test_a_threshold_that_makes_no_sense_is_refused(options):
+    with pytest.raises(BadInput, match="join_options"):
+        join_options("threshold", options)
+
+
+def test_more_flags_than_votes_are_refused():
+    with pytest.raises(BadInput, match="at most 2 can flag"):
+        joined("threshold", ["yes", "no"], {"k": 3})
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "score"),
+    [
+        ("7", {}, 7),
+        ("Score: 7/10", {}, 7),
+        ("I give it 8 out of 10.", {}, 8),
+        ("Of 3 points 2 are met: 6.5", {}, 6.5),
+        ("8, because 2 things are missing", {"take": "first"}, 8),
+        ("-1,250.5", {}, -1250.5),
+        ('{"score": 4, "of": 5}', {"path": "score"}, 4),
+        ("[[9]] and no more than 10", {"extract": r"\[\[(\d+)\]\]"}, 9),
+        ("no number", {}, None),
+        ("11", {"most": 10}, None),
+        ("0", {"least": 1}, None),
+        ("9" * 400, {}, None),
+    ],
+)
+def test_a_score_is_found_in_its_text(output, options, score):
+    answer = joined("median", [output, "5"], options)
+
+    assert answer.details["scores"].get("0") == score
+    assert (0 in answer.details["unread"]) == (score is None)
+
+
+def test_the_mean_and_the_median_say_how_far_the_scores_are_apart():
+    outputs = ["1", "7", "8", "8", "9"]
+
+    mean, median = joined("mean", outputs), joined("median", outputs)
+    assert (mean.output, median.output) == ("6.6", "8")
+    assert mean.details["spread"] == median.details["spread"] == pytest.approx(3.2094, abs=1e-4)
+    assert (median.details["lowest"], median.details["highest"], median.details["total"]) == (1, 9, 5)
+    assert median.details["dissent"] == [{"index": 0, "score": 1}]
+    assert joined("mean", ["4", "no idea", "6"], missing=1).details["confidence"] == 0.5
+
+
+def test_a_trimmed_mean_leaves_out_the_ends():
+    answer = joined("mean", ["1", "7", "8", "8", "100"], {"trim": 0.2})
+
+    assert answer.output == "7.67"
+    assert answer.details["mean"] == pytest.approx(23 / 3)
+    assert joined("mean", ["-0.001"]).output == "0"
+    assert joined("mean", ["2", "3"], {"decimals": 0}).output == "2"
+
+
+@pytest.mark.parametrize("options", [{"least": 5, "most": 5}, {"trim": 0.5}, {"decimals": -1}, {"most": float("nan")}])
+def test_scales_that_make_no_sense_are_refused(options):
+    with pytest.raises(BadInput, match="join_options"):
+        join_options("mean", options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["Red", "green", "Blue."]',
+        '```json\n["Red", "green", "Blue."]\n```',
+        '{"ranking": [{"name": "Red", "why": "x"}, {"name": "green"}, {"name": "Blue."}]}',
+        "Here is my ranking:\n\n1. Red\n2. green\n3. Blue.\n\nI like red.",
+        "1) **Red**\n2) green\n3) Blue.",
+        "- Red\n- green\n- Blue.\n- red",
+        "Red\ngreen\nBlue.",
+        "Red > green > Blue.",
+        "Red, green, Blue.",
+    ],
+)
+def test_a_ranking_is_read_from_json_lists_and_lines(text):
+    assert list(ranking_of(text)) == ["red", "green", "blue"]
+
+
+#: Nine voters on three candidates: A has most first places, B beats both others pair by pair, C has most of nothing.
+NINE = [["a", "b", "c"]] * 4 + [["b", "c", "a"]] * 2 + [["c", "b", "a"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("method", "order", "points"),
+    [
+        ("borda", ["b", "c", "a"], {"b": 11, "c": 8, "a": 8}),
+        ("copeland", ["b", "c", "a"], {"b": 2, "c": 0, "a": -2}),
+        ("instant_runoff", ["c", "a", "b"], {"c": 2, "a": 1, "b": 0}),
+    ],
+)
+def test_each_method_ranks_by_its_own_rule(method, order, points):
+    answer = joined("ranked", [json.dumps(names) for names in NINE], {"method": method, "show": "json"})
+
+    assert answer.details["points"] == points
+    if method == "borda":
+        # Equal points: the order in which they were first named.
+        assert answer.details["ties"] == [["a", "c"]]
+        assert json.loads(answer.output) == ["b", "a", "c"]
+    else:
+        assert json.loads(answer.output) == order
+
+
+def test_candidates_that_a_ballot_leaves_out_share_what_is_left():
+    answer = joined("ranked", ['["a"]', '["b", "a", "c"]'])
+
+    # a: 2 + 1; b: ½ + 2; c: ½ + 0
+    assert answer.details["points"] == {"a": 3, "b": 2.5, "c": 0.5}
+    assert answer.output == "1. a\n2. b\n3. c"
+
+
+def test_what_nobody_may_rank_is_left_out_and_what_nobody_ranked_is_last():
+    answer = joined("ranked", ['["X", "Blue", "red"]', '["red"]', "I refuse."], {"among": ["Red", "Blue", "Green"]})
+
+    assert answer.details["ranking"] == ["Red", "Blue", "Green"]
+    assert answer.details["unread"] == [2]
+    assert joined("ranked", ['["b", "a"]'], {"show": "winner"}).output == "b"
+
+
+def test_a_ranking_says_how_much_of_the_ballots_it_keeps_and_who_wanted_another_winner():
+    details = joined("ranked", ['["a", "b", "c"]', '["a", "c"]', '["b", "a", "c"]']).details
+
+    assert details["confidence"] == 6 / 7
+    assert details["dissent"] == [{"index": 2, "first": "b"}]
+    assert details["tie"] == []
+    assert joined("ranked", ['["a", "b"]', '["b", "a"]']).details["tie"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("method", ["borda", "copeland", "instant_runoff"])
+def test_a_thousand_rankings_of_what_nobody_else_names_come_to_an_end(method):
+    outputs = [json.dumps(["all", *(f"{index}-{place}" for place in range(300))]) for index in range(1000)]
+
+    details = joined("ranked", outputs, {"method": method}).details
+
+    assert details["ranking"][0] == "all"
+    assert len(details["ranking"]) == 200
+    assert details["dropped"] == 1 + 1000 * 199 - 200
+
+
+@given(
+    st.sampled_from(COUNTING), st.lists(st.text(max_size=30) | st.from_regex(r"\d{1,3}", fullmatch=True), min_size=1)
+)
+def test_whatever_models_write_ends_in_an_answer_with_json_details_or_a_reason(name, outputs):
+    try:
+        answer = joined(name, outputs)
+    except JoinError:
+        return
+    json.dumps(answer.details, allow_nan=False)
+    assert answer.output
+    assert joined(name, outputs) == answer
