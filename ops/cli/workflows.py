@@ -27,7 +27,8 @@ def workflows(
 ) -> None:
     """List the workflows, or show the steps of one.
 
-    They are those that the configuration names. A prompt is shown with its version, the hash that the parts of a result name. `pointsman run` runs a workflow.
+    They are those that the configuration names. A prompt is shown with its version, the hash that the parts of a result
+    name. `pointsman run` runs a workflow.
 
         pointsman workflows
         pointsman workflows legal_review

@@ -133,6 +133,7 @@ def draw(pools: Sequence[Pool] | None, config: Config, *, flower: str = "") -> s
             _route_row(name, route.description, route.strategy, route.models, default=name == config.default_route)
             for name, route in config.routes.items()
         ),
+        workflows=_workflows(config),
     )
 
 
@@ -168,6 +169,18 @@ def _lately(pool: Pool) -> str:
 
 def _no_counts() -> str:
     return '<tr><td colspan="8" class="missing">The counts come back when Redis does. Accepted jobs are kept.</td></tr>'
+
+
+def _workflows(config: Config) -> str:
+    if not config.flows:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(flow.description)}</td>'
+        f"<td>{escape(' → '.join(step.name for step in flow.steps))}</td></tr>"
+        for name, flow in config.flows.items()
+    )
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Kind", "For", "Steps"))
+    return f"<section><h2>Workflows</h2><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></section>"
 
 
 def _route_row(name: str, description: str, strategy: str, models: Sequence[str], *, default: bool) -> str:

@@ -45,7 +45,7 @@ def ranked(work: Work) -> Joined:
     Those with equal points stand in the order in which they were first named, and `ties` tells them. `points` are those
     of the method; of `instant_runoff` the round in which a candidate was left out, the highest for the winner.
     `confidence` is the share of all pairs on the ballots that stand in the order of the answer, `dissent` are the parts
-    whose first place is another than the winner. Of more than 200 candidates those count that are on most ballots;
+    whose first place is another than the winner. Of more than 100 candidates those count that are on most ballots;
     `dropped` is how many did not.
 
     Raises:
@@ -61,7 +61,8 @@ def ranked(work: Work) -> Joined:
         if options.among:
             found = {candidate: name for candidate, name in found.items() if candidate in names}
         if found:
-            names = {**found, **names}
+            for candidate, name in found.items():
+                names.setdefault(candidate, name)
             ballots[piece.index] = tuple(found)
         else:
             unread.append(piece.index)

@@ -18,8 +18,9 @@ from tasks.votes.normalize import normalize
 
 __all__ = ["METHODS", "MOST_CANDIDATES", "agreeing", "borda", "copeland", "instant_runoff", "ranking_of"]
 
-#: Candidates of one ballot: what a model lists beyond them is not read. A thousand ballots take tenths of a second.
-MOST_CANDIDATES = 200
+#: Candidates of one ballot: what a model lists beyond them is not read. The time of a thousand
+#: ballots is that of reading them.
+MOST_CANDIDATES = 100
 _NUMBERED = re.compile(r"\s{0,20}[*_#]{0,4}\(?\d{1,4}[.):][*_]{0,3}\s+(\S.*)")
 _BULLET = re.compile(r"\s{0,20}[-*•+]\s+(\S.*)")
 

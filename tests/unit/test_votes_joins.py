@@ -294,14 +294,14 @@ def test_a_ranking_says_how_much_of_the_ballots_it_keeps_and_who_wanted_another_
 
 
 @pytest.mark.parametrize("method", ["borda", "copeland", "instant_runoff"])
-def test_a_thousand_rankings_of_what_nobody_else_names_come_to_an_end(method):
-    outputs = [json.dumps(["all", *(f"{index}-{place}" for place in range(300))]) for index in range(1000)]
+def test_many_rankings_of_what_nobody_else_names_come_to_an_end(method):
+    outputs = [json.dumps(["all", *(f"{index}-{place}" for place in range(300))]) for index in range(200)]
 
     details = joined("ranked", outputs, {"method": method}).details
 
     assert details["ranking"][0] == "all"
-    assert len(details["ranking"]) == 200
-    assert details["dropped"] == 1 + 1000 * 199 - 200
+    assert len(details["ranking"]) == 100
+    assert details["dropped"] == 1 + 200 * 99 - 100
 
 
 @given(
