@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,7 +16,7 @@ from tasks.model_config import Section
 from tasks.routing.traits import unmeasured
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config import Config, Route
 
 __all__ = [
     "Classification",
@@ -32,6 +33,9 @@ Name: TypeAlias = Literal["context", "rules", "examples", "llm"]
 
 #: Who is asked by default: the surest first, the dearest last.
 ORDER: tuple[Name, ...] = ("context", "rules", "examples", "llm")
+
+#: Choices of routes whose rules are kept: a producer may name any.
+MOST_CHOICES = 64
 
 _SCALAR = {"type": ["string", "number", "boolean"]}
 _CONDITION = {
@@ -133,17 +137,21 @@ def known_zone(value: str) -> str:
 def context_rules(config: Config, routes: tuple[str, ...] | None = None) -> ContextRules:
     """The contextual rules of all routes that every job may fall into, or of `routes` alone.
 
-    There are none where the classifier's order leaves them out. Those of all are read once.
+    There are none where the classifier's order leaves them out. They are read once, those of the choices of routes that
+    were used last.
     """
 
-    def read() -> ContextRules:
-        known = config.routes if routes is None else {name: config.all_routes[name] for name in routes}
+    def read(known: Mapping[str, Route]) -> ContextRules:
         used = known.items() if "context" in config.classifier.order else ()
         rules = [read_rule(name, when) for name, route in used for when in route.when]
         return ContextRules(rules, timezone=ZoneInfo(config.classifier.timezone))
 
-    # Which routes a job names is the producer's choice: what is kept for each choice would grow without bound.
-    return config.derived("context_rules", read) if routes is None else read()
+    def of_choice(names: tuple[str, ...]) -> ContextRules:
+        return read({name: config.all_routes[name] for name in names})
+
+    if routes is None:
+        return config.derived("context_rules", lambda: read(config.routes))
+    return config.derived("context_rules of choices", lambda: lru_cache(MOST_CHOICES)(of_choice))(routes)
 
 
 def remarks(config: Config) -> list[str]:

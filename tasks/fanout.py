@@ -35,8 +35,10 @@ async def fan_out(ports: Ports, job_id: str, number: int) -> None:
     if known is None:
         return
     job, state, decided = known
+    # Asked after it was read: the input of a job that is planned may lie in its parts alone.
+    unplanned = (await ports.ledger.jobs.progress(job_id)).n == 0
     try:
-        if number == 0 and state == "routed" and decided is not None:
+        if number == 0 and unplanned and state == "routed" and decided is not None:
             planned = await plan_first(ports, job, decided)
         elif number > 0:
             planned = await ports.ledger.send_wave(job_id, number, size=await wave_size(ports, job))

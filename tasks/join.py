@@ -5,6 +5,7 @@ A join may ask models: then it plans more parts, and is done again with their an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from tasks.voting import decided_early, join_of, weights_for
 
 if TYPE_CHECKING:
     from tasks.job import Decision, Job
-    from tasks.ledger import End, Progress
+    from tasks.ledger import End, Progress, Stage
     from tasks.planning import Planned
 
 __all__ = ["join"]
@@ -35,6 +36,8 @@ log = get_task_logger(__name__)
 
 #: Rounds of questions that a join may ask: a tree over 100,000 parts, two by two, has 17.
 MOST_ROUNDS = 64
+#: Parts above which a join is made in a thread.
+MANY = 100
 
 
 @shared_task(name="tasks.join", bind=True)
@@ -118,28 +121,31 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
         raise PointsmanError(reason + (f"; part {first.index - progress.base + 1}: {first.error}" if first else ""))
     name = join_of(job)
     pieces, missing = _sorted_out(ends, progress.base)
-    came = join_named(name)(
-        Work(
-            pieces=pieces,
-            missing=missing,
-            total=len(ends),
-            options=join_options(name, job.join_options),
-            question=job.question if job.items is None else "",
-            schema=job.response_schema,
-            weights=weights_for(ports.config, decided.route),
-            window=window_of(job, decided, ports),
-            rounds=[
-                [
-                    Answer(end.output, end.error)
-                    for end in await ports.ledger.jobs.ends(job.id, stage.first, stage.count)
-                ]
-                for stage in asked
-            ],
-        )
+    work = Work(
+        pieces=pieces,
+        missing=missing,
+        total=len(ends),
+        options=join_options(name, job.join_options),
+        question=job.question if job.items is None else "",
+        schema=job.response_schema,
+        weights=weights_for(ports.config, decided.route),
+        window=window_of(job, decided, ports),
+        rounds=[await _answers(ports, job, stage) for stage in asked],
     )
+    # Thousands of parts take seconds, which the heartbeats of this process don't have.
+    came = await asyncio.to_thread(join_named(name), work) if len(ends) > MANY else join_named(name)(work)
     if isinstance(came, Joined):
         return came
+    if progress.left:
+        raise PointsmanError(
+            "the join asks models though the vote was decided early; one that asks has to say asks=True"
+        )
     return await _ask(ports, job, decided, came, len(asked), progress.n)
+
+
+async def _answers(ports: Ports, job: Job, stage: Stage) -> list[Answer]:
+    ends = await ports.ledger.jobs.ends(job.id, stage.first, stage.count)
+    return [Answer(end.output, end.error) for end in ends]
 
 
 async def _ask(ports: Ports, job: Job, decided: Decision, ask: Ask, rounds: int, first: int) -> Planned | None:

@@ -36,8 +36,7 @@ def _weights(config: Config, route: str) -> Mapping[str, float]:
         for name, traits in model_traits(config, route, tuple(config.models)).items()
         if "accuracy" in traits.scores
     }
-    # How many answers there are to choose from is not known here; two is the most careful guess.
-    return weights_of(accuracies, answers=2)
+    return weights_of(accuracies)
 
 
 def stopping_for(config: Config, job: Job, route: str) -> Stopping | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,12 +21,16 @@ from tasks.joins.verdicts import ORDER_PROMPT, Bench, Reply, read_reply
 __all__ = ["OptionsOptions", "options"]
 
 
+#: What makes another idea of the same words: "by 10%", "by 15%".
+_FIGURE = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+
+
 class OptionsOptions(BaseModel):
     """What `join_options` may say to `options`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Takes at least so alike are one option.
+    #: Takes at least so alike are one option, if they have the same numbers.
     threshold: float = Field(default=0.8, ge=0, le=1)
     #: Ranked by how many votes said it, or by a model (one question).
     by: Literal["count", "judge"] = "count"
@@ -90,7 +95,9 @@ def _united(takes: Sequence[Take], threshold: float) -> list[_Option]:
     similar = similarities([take.text for take in takes])
     votes = np.array([len(take.indices) for take in takes])
     alike = means(similar, votes.tolist())
-    near = similar >= threshold
+    figures = [frozenset(_FIGURE.findall(take.text)) for take in takes]
+    same = np.array([[one == other for other in figures] for one in figures])
+    near = (similar >= threshold) & same
     gathers = near @ votes
     free = dict.fromkeys(range(len(takes)))
     found: list[_Option] = []

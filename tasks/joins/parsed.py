@@ -57,6 +57,8 @@ def parsed(output: str) -> Any:
     """
     text = output.strip()
     for candidate in _candidates(text):
+        if candidate.startswith("```"):
+            continue
         try:
             data = parse_answer(candidate)
         except ValueError:
@@ -72,7 +74,7 @@ def as_text(data: Any, *, indent: int | None = None) -> str:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    # By lines, not by a pattern: its backtracking over runs of blanks would take quadratic time.
+    # By lines, not by a pattern: its backtracking over runs of blanks would take minutes.
     if not text.startswith("```"):
         yield text
     if "```" not in text:

@@ -82,7 +82,8 @@ def least_flags(options: ThresholdOptions, n: int) -> int:
 
 def at_least(k: int, n: int, rate: float) -> float:
     """The chance that at least `k` of `n` voters flag who do so with chance `rate`, each for itself."""
-    return math.fsum(math.comb(n, flags) * rate**flags * (1 - rate) ** (n - flags) for flags in range(k, n + 1))
+    chances = (math.comb(n, flags) * rate**flags * (1 - rate) ** (n - flags) for flags in range(k, n + 1))
+    return min(1.0, math.fsum(chances))
 
 
 @joiner(kinds=("vote",), options=ThresholdOptions, ballot=_ballot)

@@ -63,7 +63,7 @@ _ORDER = _schema("order", {"type": "array", "items": {"type": "integer"}})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a judge said: `value`, or the `fault` for which it counts as an abstention; `error` is that of a failed call."""
+    """What a judge said: `value`, or the `fault` for which it counts as an abstention, with a failed call's `error`."""
 
     value: Any = None
     fault: Fault | None = None

@@ -114,11 +114,15 @@ local function count_of(list) local _, commas = string.gsub(list, ',', '') retur
 local function send(size)
   local first, n, starts = tonumber(job('sent')), tonumber(job('n')), job('starts')
   local count = math.min(tonumber(size), n - first)
+  local runs = false
   for i = first, first + count - 1 do
     if part(i, 'state') == 'waiting' then
-      redis.call('HSET', PARTS, i .. ':state', part(i, 'job') and 'running' or 'queued', i .. ':queued_at', now)
+      local born = part(i, 'job')
+      runs = runs or born
+      redis.call('HSET', PARTS, i .. ':state', born and 'running' or 'queued', i .. ':queued_at', now)
     end
   end
+  if runs and job('state') == 'routed' then enter('running') end
   redis.call('HSET', JOB, 'sent', first + count, 'starts', starts == '' and tostring(first) or starts .. ',' .. first)
   return { 'ok', count_of(starts), first, count }
 end
@@ -167,7 +171,7 @@ end
 -- the number of the wave to be sent and its size: ok, its first part and their count, or sent before
 function step.send(wave, size)
   local state = job('state')
-  if not state or not OPEN[state] then return { 'over' } end
+  if not state or not OPEN[state] or not job('starts') then return { 'over' } end
   if count_of(job('starts')) ~= tonumber(wave) or tonumber(job('sent')) >= tonumber(job('n')) then return { 'sent' } end
   return send(size)
 end

@@ -13,6 +13,7 @@ from tasks.parts.nesting import DEEPEST, each_of, item_of
 from tasks.prompts import check_prompt
 from tasks.split import split_named, split_options, splits
 from tasks.split import traits_of as traits_of_split
+from tasks.votes.stopping import stopping_of
 
 if TYPE_CHECKING:
     from tasks.config import Config
@@ -59,7 +60,17 @@ def _check_join(job: Job, config: Config) -> None:
             going = [name for name in joins() if job.kind in traits_of(join_named(name)).kinds]
             allowed = ", ".join(going) or "none: a single job has one part"
             raise BadInput("join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
-        join_options(job.join, job.join_options)
+        options = join_options(job.join, job.join_options)
+        if job.kind == "vote":
+            # Its votes must be able to come to an end.
+            stopping_of(
+                join=job.join,
+                options=options,
+                n=job.n or 1,
+                early_stop=job.early_stop,
+                confidence=job.confidence,
+                weights={},
+            )
         for name, said in job.join_options.items():
             if name.endswith("prompt") and isinstance(said, str):
                 check_prompt(config, said, at=f"join_options.{name}")

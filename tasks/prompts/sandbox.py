@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import ChainableUndefined, StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import ChainableUndefined, StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.errors import PromptError
@@ -135,30 +135,42 @@ def compile_expression(
 def _parse(source: str, known: Collection[str]) -> tuple[nodes.Template | None, list[tuple[int, str]]]:
     try:
         tree = _STRICT.parse(source)
-        if problems := list(_strangers(tree)):
-            return tree, problems
-        unknown = meta.find_undeclared_variables(tree) - set(known) - set(_GLOBALS)
+        problems = list(_problems(tree, known))
     except TemplateSyntaxError as error:
         return None, [(error.lineno, f"is no template: {error.message}")]
     except RecursionError:
         return None, [(1, "is nested too deeply")]
-    problems = [(node.lineno, "a template stands alone: it can't include or import others") for node in _loads(tree)]
-    for name in sorted(unknown):
-        line = min((node.lineno for node in tree.find_all(nodes.Name) if node.name == name), default=1)
-        problems.append((line, f"{name!r} is not a variable here; there are: {', '.join(sorted(known))}"))
     return tree, problems
 
 
-def _loads(tree: nodes.Template) -> Iterator[nodes.Node]:
-    yield from tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))
+def _problems(tree: nodes.Template, known: Collection[str]) -> Iterator[tuple[int, str]]:
+    """Names that are none, and what reaches out. In one walk: a configuration may have hundreds of templates.
 
-
-def _strangers(tree: nodes.Template) -> Iterator[tuple[int, str]]:
-    """Filters and tests that don't exist: the compiler would tell of the first alone."""
-    for kind, known, what in ((nodes.Filter, _STRICT.filters, "filter"), (nodes.Test, _STRICT.tests, "test")):
-        for node in tree.find_all(kind):
-            if node.name not in known:
-                yield node.lineno, f"there is no {what} {node.name!r}"
+    A name that the template sets anywhere is known everywhere; where it isn't set yet it is undefined when it is used.
+    """
+    read: dict[str, int] = {}
+    own = {*known, *_GLOBALS}
+    todo: list[nodes.Node] = [tree]
+    while todo:
+        node = todo.pop()
+        todo += node.iter_child_nodes()
+        if isinstance(node, nodes.Name):
+            if node.ctx == "load":
+                read[node.name] = min(node.lineno, read.get(node.name, node.lineno))
+            else:
+                own.add(node.name)
+        elif isinstance(node, nodes.Filter | nodes.Test):
+            kind = "filter" if isinstance(node, nodes.Filter) else "test"
+            if node.name not in (_STRICT.filters if kind == "filter" else _STRICT.tests):
+                yield node.lineno, f"there is no {kind} {node.name!r}"
+        elif isinstance(node, nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends | nodes.Block):
+            yield node.lineno, "a template stands alone: it can't include or import others"
+        elif isinstance(node, nodes.For):
+            own.add("loop")
+        elif isinstance(node, nodes.Macro):
+            own |= {node.name, "caller", "varargs", "kwargs"}
+    for name in sorted(read.keys() - own):
+        yield read[name], f"{name!r} is not a variable here; there are: {', '.join(sorted(known))}"
 
 
 def _failed(error: Exception, source: str, name: str) -> PromptError:

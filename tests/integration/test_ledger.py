@@ -23,6 +23,7 @@ from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
 from tasks.queue.publish import Publisher
 from tasks.routing.snapshot import Preference
 from tasks.votes.count import Take, count
+from tasks.votes.posterior import enough_votes
 from tasks.votes.stopping import Stopping, decided
 
 MODELS = ("fast", "slow")
@@ -435,6 +436,244 @@ def test_a_join_that_never_ends_is_given_to_another_and_is_poison_in_the_end(run
             assert (await ledger.jobs.join(job)).word == "busy"
             let_pass(store, job, "joining_at", 31)
         assert (await ledger.jobs.join(job)).word == "poison"
+
+    run(steps)
+
+
+# -- stages, waves, parts that are jobs --------------------------------------------------------------
+
+
+async def ended(ledger, job, *indices, error=None):
+    """These parts run and end."""
+    for index in indices:
+        await ledger.jobs.claim(job, index, f"owner {index}")
+        word = await finish(ledger, job, index, f"owner {index}", f"answer {index}", error=error)
+    return word
+
+
+def test_a_job_goes_through_its_stages_and_each_is_joined_when_its_own_parts_are_there(run):
+    async def steps(ledger):
+        job = await accepted(ledger, parse_job({"kind": "sections", "text": "x", "split": "plan"}))
+        await ledger.jobs.route(job, DECISION)
+        plan = DECISION.model_dump_json()
+        assert (await ledger.plan(job, plan, [PartPlan("fast")], role="plan"))[1] == Wave(0, 0, 1)
+        assert (await ledger.jobs.join(job)).word == "wait"
+        assert await ended(ledger, job, 0) == ("complete", "all")
+        assert (await ledger.jobs.join(job)).word == "go"
+        sections = [PartPlan("fast", "a", "A"), PartPlan("fast", "b", "B")]
+        assert (await ledger.plan(job, plan, sections, first=1))[1] == Wave(1, 1, 2)
+        assert await state_of(ledger, job) == "running"
+        assert (await ledger.plan(job, plan, sections, first=1))[0] == "planned"
+        assert await ended(ledger, job, 1, 2) == ("complete", "all")
+        for first in (3, 5):
+            assert (await ledger.jobs.join(job)).word == "go"
+            asked = [PartPlan("slow", "ask")] * 2
+            assert (await ledger.plan(job, "", asked, first=first, role="join"))[1].first == first
+            # Under the policy fail, too: what becomes of a question is for the join to say.
+            assert await ended(ledger, job, first, error="refused") == ("more", "")
+            assert await ended(ledger, job, first + 1) == ("complete", "all")
+        assert (await ledger.jobs.join(job)).word == "go"
+        assert await ledger.jobs.conclude(job, "succeeded", output="joined")
+        return await ledger.jobs.progress(job), await ledger.jobs.result(job)
+
+    progress, result = run(steps)
+    assert [part.role for part in result.parts] == ["plan", "", "", "join", "join", "join", "join"]
+    assert (result.parts_total, result.parts_failed, result.output) == (7, 0, "joined")
+    assert (progress.base, progress.starts) == (1, (0, 1, 3, 5))
+    assert [(stage.role, stage.first, stage.count) for stage in progress.stages] == [
+        ("plan", 0, 1), ("", 1, 2), ("join", 3, 2), ("join", 5, 2),
+    ]  # fmt: skip
+
+
+def test_waves_of_any_size_cover_the_parts_once_and_only_when_the_one_before_has_ended(run):
+    async def steps(ledger):
+        job = await accepted(ledger, vote_of(9, policy="partial"))
+        await ledger.jobs.route(job, DECISION)
+        await ledger.plan(job, DECISION.model_dump_json(), [PartPlan("fast")] * 9, wave=2)
+        done = 0
+        for number, size in ((1, 1), (2, 4), (3, 100)):
+            sent_before = (await ledger.jobs.progress(job)).sent
+            await ended(ledger, job, *range(done, sent_before))
+            done = sent_before
+            gate = await ledger.jobs.join(job)
+            assert (gate.word, gate.wave_ended, gate.waves) == ("wait", True, number)
+            wave, sent = await ledger.send_wave(job, number, size=size)
+            assert (wave.first, [part.index for part in sent]) == (done, list(range(done, min(done + size, 9))))
+            assert await ledger.send_wave(job, number, size=size) is None
+            assert not (await ledger.jobs.join(job)).wave_ended
+        assert await ended(ledger, job, *range(done, 9)) == ("complete", "all")
+        assert await ledger.send_wave(job, 4, size=1) is None
+        assert (await ledger.jobs.progress(job)).starts == (0, 2, 3, 7)
+
+    run(steps)
+
+
+def test_a_vote_may_be_decided_between_its_waves_but_not_while_a_take_is_under_way(run):
+    async def steps(ledger):
+        job = await accepted(ledger, vote_of(9))
+        await ledger.jobs.route(job, DECISION)
+        await ledger.plan(job, DECISION.model_dump_json(), [PartPlan("fast")] * 9, wave=2)
+        await ended(ledger, job, 0)
+        assert (await ledger.jobs.join(job, decided=True)).word == "wait"
+        await ended(ledger, job, 1)
+        assert (await ledger.jobs.join(job)).word == "wait"
+        assert (await ledger.jobs.join(job, decided=True)).word == "go"
+        assert await ledger.send_wave(job, 1) is None
+
+    run(steps)
+
+
+def test_no_wave_is_sent_of_a_job_that_is_not_planned_yet(run):
+    async def steps(ledger):
+        job = await accepted(ledger, vote_of(3))
+        await ledger.jobs.route(job, DECISION)
+        assert await ledger.send_wave(job, 0) is None
+        assert await ledger.send_wave(job, 1) is None
+
+    run(steps)
+
+
+def test_parts_that_are_written_in_several_steps_are_there_once_they_are_planned(run):
+    async def steps(ledger):
+        job = await accepted(ledger, parse_job({"kind": "sections", "items": ["x"]}))
+        await ledger.jobs.route(job, DECISION)
+        plans = [PartPlan("fast", "", f"{index}") for index in range(2500)]
+        *written, last = ledger.jobs.planning(job, DECISION.model_dump_json(), plans, wave=10)
+        assert len(written) == 3
+        for command in written:
+            await ledger.store.run(command)
+            # Its router may die here: nothing can be ended, joined or sent, and nobody sees a part.
+            assert (await ledger.jobs.join(job)).word == "wait"
+            assert await ledger.send_wave(job, 0) is None
+            assert (await finish(ledger, job, 0, "owner"))[0] == "gone"
+            result = await ledger.jobs.result(job)
+            assert (result.parts_total, result.parts) == (0, ())
+        ((word, *_),) = await ledger.store.run(last)
+        assert word == "ok"
+        # Another router that planned the same at that time comes too late.
+        others = [PartPlan("slow", "", "other")] * 2500
+        replies = await ledger.store.run(*ledger.jobs.planning(job, "{}", others, wave=10))
+        assert {reply[0] for reply in replies} == {"planned"}
+        claim = await ledger.jobs.claim(job, 2499, "owner")
+        assert (claim.section, claim.model, claim.total) == ("2499", "fast", 2500)
+
+    run(steps)
+
+
+def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alone(run):
+    async def steps(ledger):
+        job = await accepted(
+            ledger, parse_job({"kind": "sections", "items": ["a", "b", "c", "d"], "policy": "partial"})
+        )
+        await ledger.jobs.route(job, DECISION)
+        plans = [PartPlan("fast"), *(PartPlan("", job=f"child {index}") for index in (1, 2, 3))]
+        await ledger.plan(job, DECISION.model_dump_json(), plans, wave=3)
+        assert await ledger.jobs.sent(job, 0, 4) == [
+            Sent(0, "queued", "fast", ""), Sent(1, "running", "", "child 1"), Sent(2, "running", "", "child 2"),
+            Sent(3, "waiting", "", "child 3"),
+        ]  # fmt: skip
+        assert await ledger.fleet.find([CallId(job, index, 0) for index in range(3)]) == ["part", "nowhere", "nowhere"]
+        # What was not sent names no job: there is none yet.
+        assert [part.job for part in (await ledger.jobs.result(job)).parts] == [None, "child 1", "child 2", None]
+        assert await ledger.jobs.children(job) == ["child 1", "child 2", "child 3"]
+        (standing,) = await ledger.jobs.standings([job])
+        assert standing.has_children
+
+        async def end(index, child, **how):
+            (reply,) = await ledger.store.run(ledger.jobs.finishing(job, index, child, record=PartRecord(), **how))
+            return reply
+
+        assert await end(1, "child 2", output=None) == ["stale"]
+        assert await end(1, "child 1", output="one") == ["more"]
+        assert await end(1, "child 1", output="again") == ["final", "succeeded"]
+        assert await end(2, "child 2", output=None, skipped=True, unborn=True) == ["more"]
+        await ended(ledger, job, 0)
+        assert (await ledger.jobs.join(job)).wave_ended
+        assert (await ledger.send_wave(job, 1))[1] == [Sent(3, "running", "", "child 3")]
+        assert await end(3, "child 3", output=None) == ["complete", "all"]
+        return await ledger.jobs.result(job)
+
+    result = run(steps)
+    assert [part.state for part in result.parts] == ["succeeded", "succeeded", "skipped", "failed"]
+    assert [part.job for part in result.parts] == [None, "child 1", None, "child 3"]
+    assert result.parts_failed == 1
+
+
+def test_a_part_that_failed_before_it_began_is_counted_when_the_job_is_planned(run):
+    async def steps(ledger, policy):
+        job = await accepted(ledger, parse_job({"kind": "sections", "items": ["a", "b"], "policy": policy}))
+        await ledger.jobs.route(job, DECISION)
+        plans = [PartPlan("fast"), PartPlan("", error="too long")]
+        await ledger.plan(job, DECISION.model_dump_json(), plans)
+        gate = await ledger.jobs.join(job)
+        result = await ledger.jobs.result(job)
+        return gate.word, [(part.state, part.error) for part in result.parts], result.parts_failed
+
+    parts = [("queued", None), ("failed", "too long")]
+    assert run(lambda ledger: steps(ledger, "partial")) == ("wait", parts, 1)
+    assert run(lambda ledger: steps(ledger, "fail")) == ("go", parts, 1)
+
+
+def test_what_a_part_has_booked_is_given_back_when_it_ends_and_never_booked_after(run):
+    async def steps(ledger):
+        job = await planned(ledger, vote_of(3, budget_usd=1.0))
+
+        async def book(index, usd):
+            (reply,) = await ledger.store.run(ledger.jobs.booking(job, index, f"owner {index}", usd=usd, budget=1.0))
+            return reply[0]
+
+        for index in (0, 1):
+            await ledger.jobs.claim(job, index, f"owner {index}")
+        assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == ["ok", "broke", "ok"]
+        assert await ledger.jobs.spent(job) == pytest.approx(1.0)
+        record = PartRecord(spent_usd=0.1)
+        await ledger.settle(CallId.part(job, 0), "fast", "owner 0", output="x", record=record)
+        assert await book(0, 0.3) == "stale"
+        assert await ledger.jobs.spent(job) == pytest.approx(0.5)
+
+    run(steps)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    ballots=st.lists(st.sampled_from(["yes", "no", "perhaps", ""]), min_size=2, max_size=12),
+    rule=st.sampled_from(["exact", "beta", "both", "flags", "weighted"]),
+    k=st.integers(1, 12),
+    weights=st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.75]), min_size=12, max_size=12),
+)
+def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballots, rule, k, weights):
+    n = len(ballots)
+    enough = enough_votes(n, 0.9)
+    stopping = {
+        "exact": Stopping(exact=True),
+        "beta": Stopping(exact=False, enough=enough),
+        "both": Stopping(exact=True, enough=enough),
+        "flags": Stopping(exact=True, flag="yes", k=min(k, n)),
+        "weighted": Stopping(exact=True, heaviest=max(weights)),
+    }[rule]
+
+    async def steps(ledger):
+        job = await accepted(ledger, vote_of(n, policy="partial"))
+        await ledger.jobs.route(job, DECISION)
+        await ledger.plan(job, DECISION.model_dump_json(), [PartPlan("fast")] * n, stopping=stopping)
+        tally: dict[str, float] = {}
+        for index, ballot in enumerate(ballots):
+            weight = weights[index] if rule == "weighted" else 1.0
+            await ledger.jobs.claim(job, index, "owner")
+            # Who casts no ballot has failed, or said nothing.
+            outcome, _ = await ledger.settle(
+                CallId.part(job, index), "fast", "owner", output=ballot or None, record=PartRecord(error="failed"),
+                ballot=digest(ballot) if ballot else "", weight=weight,
+            )  # fmt: skip
+            if ballot:
+                tally[ballot] = tally.get(ballot, 0.0) + weight
+            left = n - index - 1
+            expected = decided(stopping, tally, left)
+            assert (outcome.word == "complete") == expected, (ballots[: index + 1], left)
+            assert outcome.detail == ("all" if not left else "decided" if expected else "")
+            assert await ledger.jobs.tally(job) == pytest.approx({digest(name): what for name, what in tally.items()})
+            if expected:
+                return
 
     run(steps)
 

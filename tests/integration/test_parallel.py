@@ -310,16 +310,12 @@ def test_for_cost_votes_go_out_in_waves_and_for_latency_all_at_once(submit, voic
 def test_for_cost_a_split_vote_asks_on_until_it_is_decided(submit, voices):
     # by seed, that is by index: n n y y y | n y | y …
     answers = ["no", "no", "yes", "yes", "yes", "no", "yes", "yes", "no"]
-    result = submit(
-        lambda asked: answers[asked.seed], kind="vote", text="sure?", n=9, model="one", prefer="cost"
-    )
+    result = submit(lambda asked: answers[asked.seed], kind="vote", text="sure?", n=9, model="one", prefer="cost")
     assert (result.state, result.output, len(voices.asked)) == ("succeeded", "yes", 8)
 
 
 def test_enough_confidence_ends_a_vote_before_it_is_certain(submit, voices):
-    result = submit(
-        lambda _: "yes", kind="vote", text="sure?", n=40, model="one", prefer="cost", confidence=0.95
-    )
+    result = submit(lambda _: "yes", kind="vote", text="sure?", n=40, model="one", prefer="cost", confidence=0.95)
     assert (result.state, result.output) == ("succeeded", "yes")
     assert len(voices.asked) < 10
 
@@ -409,9 +405,7 @@ def test_the_deadline_ends_the_job_and_all_that_works_for_it(running, submit, vo
     assert (result.state, "deadline" in result.error) == ("expired", True)
     wait_for(lambda: voices.in_flight == 0, "the end of the calls", within=10)
     children = [running.producer.result(part.job) for part in result.parts]
-    wait_for(
-        lambda: all(running.producer.result(child.id).state in FINAL for child in children), "the children's end"
-    )
+    wait_for(lambda: all(running.producer.result(child.id).state in FINAL for child in children), "the children's end")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ class BrokenProducer:
     config = CONFIG
     ledger = SimpleNamespace()
 
+    async def read_files(self, jobs: Any) -> Any:
+        return jobs
+
     def __init__(self, error: Exception) -> None:
         self._error = error
 

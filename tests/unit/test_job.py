@@ -20,7 +20,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
     ("request_", "field", "says"),
     [
         ([], "job", "must be a JSON object"),
-        ({}, "text", "exactly one of text, messages and items is needed, got none"),
+        ({}, "text", "exactly one of text, messages, items and files is needed, got none"),
         ({"text": "x", "items": ["y"]}, "text", "got text and items"),
         ({"text": " \n"}, "text", "is empty; send the text"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages", "hold no content; send at least one"),

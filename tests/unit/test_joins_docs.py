@@ -93,7 +93,7 @@ def test_the_jobs_that_are_shown_are_jobs(text):
 
 
 def test_the_join_that_is_shown_is_found_by_its_name_and_works(monkeypatch):
-    code = next(text for _, text in blocks(PAGE, "python"))
+    code = next(text for _, text in blocks(PAGE, "python") if "@joiner" in text)
     project = next(text for _, text in blocks(PAGE, "toml"))
     name, module, function = re.search(r'^(\w+) = "(\w+):(\w+)"$', project, re.MULTILINE).groups()
     made = ModuleType(module)

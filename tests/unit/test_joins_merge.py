@@ -177,6 +177,12 @@ def test_what_is_missing_can_be_named_in_the_merged_object():
     ]
 
 
+@pytest.mark.parametrize("output", ["```json\n" + "\n" * 20_000 + "x", "```\n```json" + "\n" * 20_000 + "x"])
+def test_an_output_of_blanks_takes_no_time(output):
+    with pytest.raises(JoinError, match="1 of 1 outputs are no JSON"):
+        merged(output)
+
+
 def test_half_a_character_in_an_output_can_be_stored():
     joined = join_named("merge")(work('{"a": "\\ud800"}'))
 

@@ -384,8 +384,14 @@ def test_where_the_judge_ranks_nothing_the_votes_do_or_the_join_fails(reply):
         played("options", work(*IDEAS), lambda _: reply, by="judge", refused="error")
 
 
+def test_the_same_words_with_other_numbers_are_another_idea():
+    joined = played("options", work("Lower the price by 10%.", "Lower the price by 15%."), None, threshold=0.5).joined
+
+    assert len(joined.details["options"]) == 2
+
+
 def test_a_thousand_takes_are_united():
-    texts = [f"idea {number}" for number in range(1000)]
+    texts = ["idea " + "a" * number for number in range(1000)]
 
     joined = played("options", work(*texts), None, threshold=0).joined
 

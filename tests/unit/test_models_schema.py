@@ -131,3 +131,9 @@ def test_a_schema_is_closed_when_each_object_lists_all_it_has():
     assert not is_closed(closed | {"required": []})
     assert not is_closed(closed | {"minProperties": 1})
     assert not is_closed({"type": "array", "items": {"type": "object"}})
+
+
+def test_an_answer_that_opens_a_block_and_never_closes_it_is_refused_at_once():
+    # By a pattern this took minutes: blank lines match in quadratically many ways.
+    with pytest.raises(ValueError, match="Expecting value"):
+        parse_answer("```json" + "\n" * 100_000 + "x")

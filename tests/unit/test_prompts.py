@@ -185,6 +185,18 @@ class TestSandbox:
         assert compile_template(source, name="x", known=())[1]
 
     @pytest.mark.parametrize(
+        ("source", "text"),
+        [
+            ("{% for x in metadata.list %}{{ loop.index }}{{ x }}{% endfor %}", "1a2b"),
+            ("{% set n = metadata.list|length %}{{ n }}", "2"),
+            ("{% macro m(x) %}<{{ x }}>{% endmacro %}{{ m('a') }}", "<a>"),
+            ("{% set a = namespace(n=0) %}{% for i in range(3) %}{% set a.n = i %}{% endfor %}{{ a.n }}", "2"),
+        ],
+    )
+    def test_names_that_a_template_sets_itself_are_known(self, source, text):
+        assert filled(source, metadata={"list": ["a", "b"]}) == text
+
+    @pytest.mark.parametrize(
         ("source", "told"),
         [
             ("one\n{{ metadata.grade }}", "prompt file:x.md, line 2: 'grade' is undefined"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from tasks.accept import check
 from tasks.config import json_schema, parse
@@ -33,6 +36,13 @@ steps:
     job: {prompt: "file:whole.md", temperature: 0}
 """
 PROMPTS = {"part.md": "Part {{ index }}.", "whole.md": "Whole.", "de/more.md": "Mehr."}
+
+#: Any JSON, and what is none.
+VALUES = some.recursive(
+    some.none() | some.floats() | some.text(),
+    lambda inner: some.lists(inner) | some.dictionaries(some.sampled_from(["text", "title", "route"]), inner),
+)
+OUTPUTS = some.text() | VALUES.map(json.dumps)
 
 
 def write(folder, name, text, prompts=PROMPTS, **files):
@@ -62,6 +72,16 @@ def problems_of(folder, *names, **sources):
 def flow_job(kind="flow", **fields):
     fields = fields if {"items", "messages"} & fields.keys() else {"text": "1. a\n2. b\n", **fields}
     return parse_job({"kind": kind, **fields})
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    text = """\
+        description: Items.
+        input: text
+        steps: [{name: plan, job: {}}, {name: parts, job: {kind: sections}}]
+    """
+    return one(tmp_path_factory.mktemp("planned"), text).flows["flow"]
 
 
 class TestWrittenDown:
@@ -365,6 +385,15 @@ class TestSteps:
             step_job(flow, 1, flow_job(), [StepDone("plan", "succeeded", output)])
 
         assert str(caught.value) == problem
+
+    @given(output=OUTPUTS)
+    def test_whatever_a_step_gave_the_next_one_gets_a_job_or_a_reason(self, planned, output):
+        try:
+            fields = step_job(planned, 1, flow_job(), [StepDone("plan", "succeeded", output)])
+            parse_job(dict(fields))
+        except (JoinError, BadInput):
+            return
+        assert fields["items"]
 
     def test_messages_go_through_to_a_step_that_takes_them(self, tmp_path):
         config = one(tmp_path, "description: x\ninput: messages\nsteps: [{name: a, job: {}}]\n")

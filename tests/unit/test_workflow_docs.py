@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
-from ops.evaluate.workflow_cases import GRADERS
-from tasks.config import load
+from ops.evaluate.workflow_cases import GRADERS, read_workflow_cases
+from tasks.config import load, parse
 from tasks.prompts import VARIABLES as IN_PROMPTS
 from tasks.workflow import VARIABLES
 from tasks.workflow_load import names_in
-from tests.unit.test_docs import REFERENCE, REPOSITORY, section
+from tests.unit.test_docs import DOCS, REFERENCE, REPOSITORY, blocks, section
 
 PAGE = REFERENCE / "workflows.md"
+HOW_TO = DOCS / "how-to" / "write-a-workflow.md"
 
 
 def named(title):
@@ -22,13 +24,13 @@ def named(title):
     return sorted(re.findall(r"`(\w+)(?:\.NAME)?`", " ".join(cells)))
 
 
-def test_the_ready_ones_are_told_as_they_tell_themselves():
+def test_the_ready_ones_are_told_with_what_they_take_and_stand_in_the_example():
     flows = load(REPOSITORY / "pointsman.yaml").flows
 
-    told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section(PAGE, "The ready ones"), re.MULTILINE))
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", section(PAGE, "The ready ones"), re.MULTILINE))
 
-    assert sorted(told) == names_in("ready")
-    assert told == {name: f"{' or '.join(flow.inputs)} | {flow.description}" for name, flow in flows.items()}
+    assert sorted(flows) == names_in("ready")
+    assert told == {name: " or ".join(flow.inputs) for name, flow in flows.items()}
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,19 @@ def test_the_variables_are_those_that_templates_know(title, known):
 
 def test_the_graders_are_those_that_cases_may_name():
     assert named("Cases") == sorted(GRADERS)
+
+
+@pytest.mark.parametrize("text", [text for _, text in blocks(HOW_TO, "yml")])
+def test_the_workflows_that_the_how_to_shows_can_be_loaded(tmp_path, text):
+    for name in re.findall(r"file:([\w.]+)", text):
+        (tmp_path / "flow" / "prompts").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "flow" / "prompts" / name).write_text("You read.")
+    (tmp_path / "flow" / "example.md").write_text("# A")
+    shown = [line for line in HOW_TO.read_text().splitlines() if line.startswith('{"id"')]
+    (tmp_path / "flow" / "cases.jsonl").write_text("\n".join(shown))
+    (tmp_path / "flow" / "workflow.yaml").write_text(text)
+    base = {"models": {"m": {"provider": "simulated"}}, "routes": {"r": {"models": ["m"]}}, "default_route": "r"}
+
+    config = parse(json.dumps({**base, "workflows": {"flow": "./flow"}}), folder=tmp_path)
+
+    assert len(read_workflow_cases(tmp_path / "flow" / "cases.jsonl", config.flows["flow"]).cases) == 2

@@ -122,7 +122,7 @@ def test_no_case_is_an_example_that_the_classifier_has_learned(name):
         lambda _: "",
         lambda _: "I'm sorry, but I can't help with that.",
         lambda text: text,
-        lambda text: f"[simulated fast] {text}",
+        lambda text: f"[simulated fast] {' '.join(text.split()[:12])} …",
     ],
     ids=["nothing", "refuses", "echoes", "simulated"],
 )

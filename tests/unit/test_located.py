@@ -1,0 +1,72 @@
+"""YAML files with the line of each value, whichever parser reads them."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tasks.errors import ConfigError
+from tasks.located import MOST_DEPTH, read_yaml
+
+TEXT = """\
+# a comment
+a: {b: 1, c: [x,
+  y]}
+d: &anchor
+  - e: "ü"
+    f: 2026-01-02
+g: *anchor
+a: again
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["libyaml", "python"])
+def parser(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(yaml, "__with_libyaml__", request.param)
+
+
+@pytest.mark.usefixtures("parser")
+class TestReading:
+    def test_values_lines_and_keys_that_stand_twice_are_the_same(self):
+        written = read_yaml(TEXT, source="x.yaml", needs="a")
+
+        assert written.data == yaml.safe_load(TEXT)
+        assert written.twice == (("a",),)
+        assert {loc: written.lines[loc] for loc in [("a", "b"), ("a", "c", 1), ("d", 0, "f"), ("g",), ("a",)]} == {
+            ("a", "b"): 2, ("a", "c", 1): 3, ("d", 0, "f"): 6, ("g",): 7, ("a",): 8,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("a: [", "x.yaml:1: not YAML: "),
+            ("a: 1\n b: 2", "x.yaml:2: not YAML: mapping values are not allowed here"),
+            ("- a", "x.yaml:1: must be a mapping with a"),
+            ("", "x.yaml:1: must be a mapping with a"),
+            ("a: 2024-99-99", "x.yaml:1: not YAML: "),
+            ("a: &a [*a]", "x.yaml:1: nested too deeply, or an alias that holds itself"),
+            ("a: " + "[" * 20_000, "x.yaml:1: nested too deeply"),
+            ("a: " + "{a: " * 20_000, "x.yaml:1: nested too deeply"),
+            ("a: !!python/object/apply:os.getpid []", "x.yaml:1: not YAML: could not determine a constructor"),
+        ],
+        ids=range(9),
+    )
+    def test_what_can_t_be_read_is_told(self, text, problem):
+        with pytest.raises(ConfigError) as caught:
+            read_yaml(text, source="x.yaml", needs="a")
+
+        assert str(caught.value).startswith(problem)
+
+    def test_a_file_as_deep_as_libyaml_composes_is_read(self):
+        text = "a: " + "[" * (MOST_DEPTH - 1) + "]" * (MOST_DEPTH - 1)
+
+        assert read_yaml(text, source="x.yaml", needs="a").data["a"]
+
+
+def test_a_problem_is_told_at_the_nearest_line_that_is_known():
+    written = read_yaml("a:\n  b: 1\n", source="x.yaml", needs="a")
+
+    told = written.told([(("a", "b", "c", 0), "is wrong"), ((), "lacks something")], whole="file")
+
+    assert told == "x.yaml:1: file: lacks something\nx.yaml:2: a.b.c[0]: is wrong"
