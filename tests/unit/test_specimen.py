@@ -25,7 +25,7 @@ RISK = {
     "schema",
     [
         RISK,
-        {"type": "object", "properties": {"risks": {"type": "array", "items": RISK, "minItems": 2}}, "required": ["risks"]},
+        {"type": "object", "properties": {"risks": {"type": "array", "items": RISK, "minItems": 2}}},
         {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}},
         {"type": "array", "maxItems": 0},
         {"$defs": {"one": {"const": 7}}, "type": "object", "properties": {"a": {"$ref": "#/$defs/one"}}},
