@@ -23,7 +23,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-__all__ = ["Problem", "check_schema", "is_closed", "parse_answer", "problem_of"]
+__all__ = ["Problem", "check_schema", "is_closed", "problem_of"]
 
 #: Bytes of a schema as JSON; those that providers accept are smaller.
 MOST_BYTES = 64 * 1024
@@ -110,24 +110,6 @@ def _check_part(path: str, part: Mapping[str, Any]) -> None:
             raise ValueError(f"{path}/{keyword} {error}") from None
 
 
-def parse_answer(text: str) -> Any:
-    """The JSON of an answer, also out of a fenced block.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    text = text.strip()
-    # Not by a pattern: its backtracking over runs of blanks would take minutes.
-    opening, _, rest = text.partition("\n")
-    word = opening[3:].strip()
-    if text.startswith("```") and rest.endswith("```") and (not word or word.isalpha()):
-        text = rest[:-3]
-    try:
-        return json.loads(text, parse_constant=_no_number)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-
-
 def problem_of(schema: Mapping[str, Any], answer: Any) -> Problem | None:
     """The first thing that is wrong with an answer, by a schema that `check_schema` has passed."""
     token = _steps.set([STEPS])
@@ -157,10 +139,6 @@ def is_closed(schema: Any) -> bool:
         return False
     inner = [*properties.values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
     return all(map(is_closed, inner)) and ("items" not in schema or is_closed(schema["items"]))
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
 
 
 def _walk(schema: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.answer import parse_answer
 from tasks.classify_config import context_rules
 from tasks.errors import BadInput, JoinError, PromptError
 
@@ -199,8 +200,6 @@ class _Parsed(Mapping[str, Any]):
         self.unreadable: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
-        from tasks.schema import parse_answer  # noqa: PLC0415 - slow, and seldom needed
-
         if name not in self._read:
             one = self._done[name]
             try:

@@ -53,6 +53,7 @@ LIBRARIES = (
     "greenlet",
     "hiredis",
     "httpx",
+    "jinja2.sandbox",
     "jsonschema",
     "kombu.pidbox",
     "kombu.transport.redis",

@@ -140,7 +140,7 @@ def _folded(text: str) -> str:
 
 
 def _label(answer: str) -> str:
-    from tasks.schema import parse_answer
+    from tasks.answer import parse_answer
 
     try:
         read: Any = parse_answer(answer)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.answer import parse_answer
 from tasks.classify.decision import Abstention, Verdict, excerpt
 from tasks.job import Job, Result, ulid
 
@@ -146,8 +147,6 @@ def _described(name: str, route: Route, examples: int) -> str:
 
 
 def _parsed(output: str) -> Mapping[str, Any]:
-    from tasks.schema import parse_answer  # noqa: PLC0415 - slow, and seldom needed
-
     try:
         answer = parse_answer(output)
     except ValueError:

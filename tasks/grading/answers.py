@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+from tasks.answer import parse_answer
 from tasks.votes import normalize
 
 __all__ = ["Check", "Grade", "expectation", "find_number", "is_right"]
@@ -135,7 +136,7 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def _satisfies(answer: str, schema: Mapping[str, Any]) -> bool:
-    from tasks.schema import parse_answer, problem_of  # noqa: PLC0415 - slow, and seldom needed
+    from tasks.schema import problem_of  # noqa: PLC0415 - slow, and seldom needed
 
     try:
         return problem_of(schema, parse_answer(answer)) is None

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.answer import parse_answer
+
 __all__ = ["JUDGE_SCHEMA", "REFUSAL_SCHEMA", "Judging", "read_verdict", "refusal_question", "right_questions"]
 
 
@@ -68,7 +70,7 @@ def refusal_question(request: str, answer: str) -> Judging:
 
 def read_verdict(reply: str, schema: Mapping[str, Any]) -> str | None:
     """The verdict of a reply that satisfies its schema; None of any other."""
-    from tasks.schema import parse_answer, problem_of  # noqa: PLC0415 - slow, and seldom needed
+    from tasks.schema import problem_of  # noqa: PLC0415 - slow, and seldom needed
 
     try:
         said = parse_answer(reply)

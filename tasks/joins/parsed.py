@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.answer import parse_answer
 from tasks.errors import JoinError
 from tasks.joins.values import Piece
-from tasks.schema import parse_answer
 
 __all__ = ["Parsed", "as_text", "parse_all", "parsed"]
 

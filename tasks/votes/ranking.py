@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.schema import parse_answer
+from tasks.answer import parse_answer
 from tasks.votes.normalize import normalize
 
 __all__ = ["METHODS", "MOST_CANDIDATES", "agreeing", "borda", "copeland", "instant_runoff", "ranking_of"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tasks.schema import parse_answer
+from tasks.answer import parse_answer
 from tasks.votes.normalize import normalize
 
 __all__ = ["MOST_PATTERN", "NUMBER", "Finding", "Reading", "chosen", "read", "written"]

@@ -11,7 +11,7 @@ import pytest
 from tasks.accept import accept
 from tasks.config import load
 from tasks.job import FINAL, Decision, parse_job
-from tasks.ledger import Admitted, CallId, Ledger, PartPlan, PartRecord
+from tasks.ledger import CallId, Ledger, PartPlan, PartRecord
 from tasks.parts.nesting import child_id
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher

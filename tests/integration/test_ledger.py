@@ -710,8 +710,8 @@ class Steps(RuleBasedStateMachine):
     url: str
     store: redis.Redis
 
-    kinds = st.sampled_from(["single", "partial", "fail", "vote"])
-    indexes = st.integers(0, 2)
+    kinds = st.sampled_from(["single", "partial", "fail", "vote", "nested"])
+    indexes = st.integers(0, 4)
     owners = st.sampled_from(["one", "two", "three"])
 
     def __init__(self):
@@ -745,6 +745,7 @@ class Steps(RuleBasedStateMachine):
             "vote": {"kind": "vote", "text": "x", "n": 3, "policy": "partial"},
             "fail": {"kind": "sections", "items": ["a", "b", "c"]},
             "partial": {"kind": "sections", "items": ["a", "b", "c"], "policy": "partial"},
+            "nested": {"kind": "sections", "items": ["a", "b", "c"], "policy": "partial"},
         }
         self.channel.subscribe(f"pm:{{{self.job}}}:events")
         self.channel.get_message(timeout=5)
@@ -763,17 +764,34 @@ class Steps(RuleBasedStateMachine):
     @rule()
     def plan(self):
         stopping = Stopping(exact=True) if self.kind == "vote" else None
-        commands = self.ledger.jobs.planning(
-            self.job, DECISION.model_dump_json(), [PartPlan("fast")] * 3, wave=2, stopping=stopping
-        )
+        plans = [PartPlan("fast")] * 3
+        if self.kind == "nested":
+            # Each is ended by whoever has the name of its job, and claimed by nobody.
+            plans = [PartPlan("", job=job) for job in ("one", "two", "three")]
+        commands = self.ledger.jobs.planning(self.job, DECISION.model_dump_json(), plans, wave=2, stopping=stopping)
         self.do(self.ledger.store.run(*commands))
+
+    @precondition(lambda self: self.kind not in {None, "single"})
+    @rule(wave=st.integers(0, 2), size=st.integers(1, 3))
+    def send(self, wave, size):
+        self.do(self.ledger.jobs.send(self.job, wave, size=size))
+
+    @precondition(lambda self: self.kind not in {None, "single"})
+    @rule()
+    def ask(self):
+        """Plan what a join asks, which has all its parts."""
+        progress = self.do(self.ledger.jobs.progress(self.job))
+        if self.do(state_of(self.ledger, self.job)) == "joining" and progress.left == 0:
+            plans, first = [PartPlan("fast")] * 2, progress.n
+            commands = self.ledger.jobs.planning(self.job, "", plans, first=first, role="join", wave=WAVE)
+            self.do(self.ledger.store.run(*commands))
 
     @precondition(lambda self: self.kind is not None)
     @rule(index=indexes, model=st.sampled_from(MODELS))
     def queue(self, index, model):
         self.do(self.ledger.jobs.queue([(self.job, index if self.parts > 1 else 0, model)]))
 
-    @precondition(lambda self: self.kind is not None)
+    @precondition(lambda self: self.kind not in {None, "nested"})
     @rule(index=indexes, owner=owners, dead=st.sampled_from(["", "one", "two"]))
     def claim(self, index, owner, dead):
         self._age(index)
@@ -791,12 +809,20 @@ class Steps(RuleBasedStateMachine):
             assert index not in self.written
             self.written[index] = output
 
+    @precondition(lambda self: self.kind not in {None, "single"})
+    @rule(output=st.sampled_from(["yes", None]))
+    def end_all(self, output):
+        for index, owner in enumerate(("one", "two", "three", "one", "two")):
+            if self.kind != "nested" or index > 2:
+                self.do(self.ledger.jobs.claim(self.job, index, owner))
+            self.finish(index, owner, output)
+
     @precondition(lambda self: self.kind is not None)
     @rule(index=indexes, owner=owners)
     def retry(self, index, owner):
         self.do(self.ledger.jobs.retry(self.job, index if self.parts > 1 else 0, owner, "429"))
 
-    @precondition(lambda self: self.kind is not None)
+    @precondition(lambda self: self.kind not in {None, "nested"})
     @rule(index=indexes, owner=owners)
     def requeue(self, index, owner):
         self._age(index)
@@ -848,7 +874,8 @@ class Steps(RuleBasedStateMachine):
         stored = [self.store.hget(f"pm:{{{self.job}}}:parts", f"{index}:state") for index in range(int(record["n"]))]
         done = sum(state in {"succeeded", "failed"} for state in stored)
         assert int(record["left"]) == int(record["n"]) - done
-        assert int(record["failed"]) == stored.count("failed")
+        # Of the parts themselves; what becomes of a join's questions is told apart.
+        assert int(record["failed"]) == stored[:3].count("failed")
         for index, output in self.written.items():
             assert result.parts[index].output == output
 

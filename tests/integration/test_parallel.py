@@ -1,11 +1,10 @@
-"""Parallel work in its shapes, over a real broker and real workers: what is asked of the models, and what comes of it."""
+"""Parallel work in its shapes, over real workers: what is asked of the models, and what comes of it."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 
-import httpx
 import pytest
 import yaml
 

@@ -10,7 +10,7 @@ import redis
 
 from ops.embedded.server import ValkeyServer
 from tasks.config import parse
-from tasks.job import Decision, Job, parse_job
+from tasks.job import Decision, Job, Parent, parse_job
 from tasks.ledger import WAVE, Admitted, CallId, Claim, Ledger, PartPlan, PartRecord
 from tasks.ledger.jobs import MOST_LOST
 from tasks.queue import peek
@@ -37,7 +37,7 @@ class Notes(Publisher):
         self.clear()
 
     def clear(self):
-        self.routed, self.fanned_out, self.called, self.joined = [], [], [], []
+        self.routed, self.fanned_out, self.called, self.joined, self.settled = [], [], [], [], []
 
     async def route(self, jobs):
         self.routed += [job for job, _ in jobs]
@@ -50,6 +50,9 @@ class Notes(Publisher):
 
     async def join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
         self.joined.append(job)
+
+    async def settle(self, parts):
+        self.settled += [str(part) for part in parts]
 
 
 class Place:
@@ -77,6 +80,16 @@ class Place:
         await self.jobs.route(job.id, DECISION)
         await self.ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast")] * n)
         return job.id
+
+    async def nested(self, *, wave=WAVE):
+        """A job whose three parts are jobs, the first of which was accepted; the ids of all."""
+        job = parse_job({"kind": "sections", "items": ["x"] * 3, "policy": "partial"})
+        children = [Job(text="x", parent=Parent(part=f"{job.id}.{index}.0", depth=1)) for index in range(3)]
+        await self.ledger.accept([job, children[0]], keep_seconds=3600)
+        await self.jobs.route(job.id, DECISION)
+        plans = [PartPlan("", job=child.id) for child in children]
+        await self.ledger.plan(job.id, DECISION.model_dump_json(), plans, wave=wave)
+        return job.id, [child.id for child in children]
 
     async def lapse(self, call, model="fast"):
         """As if the lease's time had passed, and the time since the call started with it."""
@@ -311,22 +324,94 @@ def test_a_part_that_stands_nowhere_is_found_again(run, state):
     run(steps)
 
 
-def test_the_next_wave_that_nobody_asked_for_is_sent_once_and_later_ones_wait(run):
+def test_the_next_wave_that_nobody_asked_for_is_asked_for_once(run):
     async def steps(at):
         job = await at.fanout(2 * WAVE + 1)
         await at.look_now(job)
-        assert (await at.sweep()).fanned_out == []
+        assert (await at.sweep()).joined == []
         for index in range(WAVE):
             at.store.hset(f"pm:{{{job}}}:parts", f"{index}:state", "succeeded")
         at.store.hset(f"pm:{{{job}}}", "left", WAVE + 1)
+        # Whether there is need of it is for the join to say.
         await at.look_now(job)
-        assert (await at.sweep()).fanned_out == [(job, 1)]
+        assert (await at.sweep()).joined == [job]
         at.store.lpush("route", json.dumps({"headers": {"id": f"{job}.fanout.1"}}))
         await at.look_now(job)
-        assert (await at.sweep()).fanned_out == []
-        assert len(await at.ledger.send_wave(job, 1)) == WAVE
+        assert (await at.sweep()).joined == []
+        assert len((await at.ledger.send_wave(job, 1))[1]) == WAVE
+        await at.look_now(job)
+        notes = await at.sweep()
+        assert (notes.joined, notes.fanned_out) == ([], [])
+
+    run(steps)
+
+
+def test_jobs_that_are_parts_and_were_never_accepted_are_asked_for_wave_by_wave(run):
+    async def steps(at):
+        job, children = await at.nested()
+        await at.look_now(job)
+        notes = await at.sweep()
+        assert (notes.fanned_out, notes.settled, notes.joined) == ([(job, 0)], [], [])
+        at.store.lpush("route", json.dumps({"headers": {"id": f"{job}.fanout.0"}}))
         await at.look_now(job)
         assert (await at.sweep()).fanned_out == []
+        at.store.delete("route")
+        await at.ledger.accept([Job(id=child, text="x") for child in children[1:]], keep_seconds=3600)
+        await at.look_now(job)
+        assert (await at.sweep()).fanned_out == []
+        # What was not sent yet is nobody's to accept.
+        later, _ = await at.nested(wave=1)
+        await at.look_now(later)
+        assert (await at.sweep()).fanned_out == []
+
+    run(steps)
+
+
+def test_the_end_of_a_job_that_is_a_part_is_told_where_nobody_has_heard_of_it(run):
+    async def steps(at):
+        job, children = await at.nested(wave=1)
+        await at.look_now(job)
+        assert (await at.sweep()).settled == []
+        await at.jobs.stop(children[0], "failed", "so it is")
+        for _ in range(2):
+            await at.look_now(job)
+            assert (await at.sweep()).settled == [f"{job}.0.0"]
+        finishing = at.jobs.finishing(job, 0, children[0], output=None, record=PartRecord(error="so it is"))
+        await at.ledger.store.run(finishing)
+        await at.look_now(job)
+        notes = await at.sweep()
+        # All that was sent has ended: the join asks for the rest.
+        assert (notes.settled, notes.joined) == ([], [job])
+
+    run(steps)
+
+
+def test_a_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run):
+    async def steps(at):
+        expiring = Job(text="x", deadline=30, parent=Parent(part="above.0.0", depth=1))
+        await at.ledger.accept([expiring], keep_seconds=3600)
+        at.store.hset(f"pm:{{{expiring.id}}}", "deadline_at", 1)
+        await at.look_now(expiring.id)
+        assert (await at.sweep()).settled == ["above.0.0"]
+        call, _ = await at.single(parent=Parent(part="above.1.0", depth=1))
+        for lost in range(MOST_LOST):
+            await at.jobs.claim(call.job, 0, f"worker {lost}")
+            await at.lapse(call)
+            notes = await at.sweep()
+        assert notes.settled == ["above.1.0"]
+
+    run(steps)
+
+
+def test_a_job_past_its_deadline_ends_the_jobs_that_are_its_parts(run):
+    async def steps(at):
+        job, children = await at.nested()
+        at.store.hset(f"pm:{{{job}}}", "deadline_at", 1)
+        await at.look_now(job)
+        await at.sweep()
+        assert await at.jobs.states([job, children[0]]) == ["expired", "cancelled"]
+        result = await at.jobs.result(children[0])
+        assert result.error == "the job that it was a part of has ended"
 
     run(steps)
 
@@ -338,7 +423,7 @@ def test_a_job_that_is_complete_and_one_whose_join_takes_too_long_are_joined(run
         await at.ledger.settle(CallId.part(job, 0), "fast", "owner", output="x", record=PartRecord())
         await at.look_now(job)
         assert (await at.sweep()).joined == [job]
-        assert await at.jobs.join(job) == "go"
+        assert (await at.jobs.join(job)).word == "go"
         await at.look_now(job)
         assert (await at.sweep()).joined == [job]
 

@@ -34,7 +34,7 @@ def test_the_ready_ones_are_told_with_what_they_take_and_stand_in_the_example():
 
 
 @pytest.mark.parametrize(
-    ("title", "known"), [("Templates", VARIABLES), ("Prompts as files", IN_PROMPTS)], ids=["steps", "prompts"]
+    ("title", "known"), [("Templates", VARIABLES), ("Prompts", IN_PROMPTS)], ids=["steps", "prompts"]
 )
 def test_the_variables_are_those_that_templates_know(title, known):
     assert named(title) == sorted(known)

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tasks.answer import parse_answer
 from tasks.errors import ModelError, SchemaMismatch
 from tasks.job import Message, Usage
 from tasks.ports import ModelClient, ModelReply, ModelRequest
-from tasks.schema import Problem, parse_answer, problem_of
+from tasks.schema import Problem, problem_of
 
 __all__ = ["Structured"]
 
