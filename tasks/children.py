@@ -146,11 +146,13 @@ async def _step(ports: Ports, job: Job, index: int) -> Mapping[str, Any] | Point
 
 async def steps_done(ports: Ports, job: Job, count: int) -> list[StepDone]:
     """What became of the first `count` steps of a workflow's job."""
-    ends = await ports.ledger.jobs.ends(job.id, 0, count)
+    jobs = ports.ledger.jobs
+    ends = await jobs.ends(job.id, 0, count)
+    routes = await jobs.routes([part.job for part in await jobs.sent(job.id, 0, count)])
     done = []
-    for step, end in zip(ports.config.flows[job.kind].steps, ends, strict=False):
+    for step, end, route in zip(ports.config.flows[job.kind].steps, ends, routes, strict=False):
         if end.output is not None:
-            done.append(StepDone(step.name, "succeeded", output=end.output))
+            done.append(StepDone(step.name, "succeeded", output=end.output, route="" if route == job.kind else route))
         elif end.error:
             done.append(StepDone(step.name, "failed", error=end.error))
         else:

@@ -81,6 +81,8 @@ class StepDone:
     state: Literal["succeeded", "failed", "skipped"]
     output: str = ""
     error: str = ""
+    #: The route of its job, where that is not the workflow's own.
+    route: str = ""
 
 
 def step_job(workflow: Workflow, step: int, job: Job, done: Sequence[StepDone]) -> Mapping[str, Any] | None:
@@ -115,13 +117,17 @@ def conclude(workflow: Workflow, job: Job, done: Sequence[StepDone]) -> Joined:
     """
     from tasks.joins.values import Joined  # noqa: PLC0415 - with all joins, which reading a configuration needs not
 
-    details = {"steps": [{"name": one.name, "state": one.state} for one in done]}
+    details = {"steps": [_told(one) for one in done]}
     if workflow.output is not None:
         return Joined(_filled(workflow.output.render, _variables(job, done)), details)
     last = next((one for one in reversed(done) if one.state == "succeeded"), None)
     if last is None:
         raise JoinError(f"no step of the workflow {workflow.name!r} gave an output")
     return Joined(last.output, details)
+
+
+def _told(one: StepDone) -> dict[str, str]:
+    return {"name": one.name, "state": one.state, **({"route": one.route} if one.route else {})}
 
 
 def check_workflow_job(job: Job, config: Config, at: str = "") -> None:

@@ -37,7 +37,7 @@ def prompt_of(claim: Claim, config: Config, index: int) -> Prompt | None:
         "metadata": job.metadata,
         "labels": job.labels,
         "title": claim.title,
-        "index": index + 1,
+        "index": index - claim.first + 1,
         "total": claim.total,
         "kind": job.kind,
         "route": claim.decision.route,

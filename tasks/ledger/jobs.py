@@ -245,7 +245,8 @@ class Jobs:
             return Holding("done", state=reply[1])
         if word == "gone":
             return Holding("gone")
-        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, own, n = reply
+        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, *rest = reply
+        own, n, base = rest
         given = json.loads(text)
         section = given.get("section")
         job = _job(spec, None if section is not None else text)
@@ -261,7 +262,8 @@ class Jobs:
             tried=tuple(Tried.model_validate(item) for item in json.loads(tried)),
             trying_s=(int(now) - int(first_at)) / 1000,
             own=PartInput.from_json(own),
-            total=int(n),
+            first=int(base),
+            total=int(n) - int(base),
         )
 
     def booking(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command:
@@ -486,6 +488,13 @@ class Jobs:
             )
             for state, kind, n, left, priority, deadline_at, sent, starts, children, parent in replies
         ]
+
+    async def routes(self, job_ids: Sequence[str]) -> list[str]:
+        """The route of each job, "" where it has none."""
+        if not job_ids:
+            return []
+        replies = await self._store.run(*(("HGET", _key(job_id), "decision") for job_id in job_ids))
+        return ["" if reply is None else Decision.model_validate_json(reply).route for reply in replies]
 
     async def states(self, job_ids: Sequence[str]) -> list[str | None]:
         if not job_ids:

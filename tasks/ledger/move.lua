@@ -226,7 +226,7 @@ function step.claim(i, owner, from, lease_ms, at)
   if state ~= 'running' then enter('running') else announce('part ' .. i .. ' running') end
   return { 'go', attempts, part(i, 'model'), job('spec'), redis.call('HGET', INPUTS, i) or job('input'),
     decision, part(i, 'title') or '', part(i, 'queued_at') or now, now, job('accepted_at'), part(i, 'tried') or '[]',
-    part(i, 'first_at'), redis.call('HGET', INPUTS, 'x' .. i) or '', job('n') or '1' }
+    part(i, 'first_at'), redis.call('HGET', INPUTS, 'x' .. i) or '', job('n') or '1', job('base') or '0' }
 end
 
 -- What a part has booked of the job's budget becomes `usd`.

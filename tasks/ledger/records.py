@@ -50,7 +50,8 @@ class PartInput:
 
     def to_json(self) -> str:
         """The empty string where there is nothing to say."""
-        said = {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
+        # By identity: the seed 0 is said, too.
+        said = {name: value for name, value in asdict(self).items() if value not in ((), None) and value is not False}
         return json.dumps(said, separators=(",", ":")) if said else ""
 
     @classmethod
@@ -83,7 +84,8 @@ class Claim:
     #: Seconds since the part's first attempt began.
     trying_s: float = 0.0
     own: PartInput = _NOTHING
-    #: Parts that the job has by now.
+    #: The index of the job's first section or vote, and how many there are.
+    first: int = 0
     total: int = 1
 
 

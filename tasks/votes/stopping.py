@@ -50,9 +50,9 @@ def stopping_of(
     """When a vote of `n` parts that goes to `join` may end; None: every part is needed.
 
     Only a join that declares a ballot, and asks no model, stops early. One that we don't know counts as a majority: the
-    ballot with the most votes wins. `confidence` is the chance, by the posterior over the two leaders, that the whole vote has the same
-    winner (`tasks.votes.posterior`). It goes with votes that weigh the same: a posterior over weighted counts would
-    promise what it can't hold; so it says nothing to a threshold, nor to weights that differ.
+    ballot with the most votes wins. `confidence` is the chance, by the posterior over the two leaders, that the whole
+    vote has the same winner (`tasks.votes.posterior`). It goes with votes that weigh the same: a posterior over
+    weighted counts would promise what it can't hold; so it says nothing to a threshold, nor to weights that differ.
     """
     traits = traits_of(join_named(join))
     if n < 2 or traits.ballot is None or traits.asks:

@@ -1,0 +1,223 @@
+"""What a job's parts are, before anything is sent: cut, proposed by a model, or jobs of their own."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.accept import check
+from tasks.config import parse
+from tasks.errors import BadInput, JoinError
+from tasks.job import parse_job
+from tasks.ledger.records import PartInput
+from tasks.parts.cut import cut
+from tasks.parts.nesting import DEEPEST, child_id, each_of, item_of
+from tasks.parts.proposal import MOST, proposed, question
+
+CONFIG = parse("""
+models: {fast: {provider: simulated}, slow: {provider: simulated}}
+routes: {r: {models: [fast, slow], prompt: Of the route.}}
+default_route: r
+limits: {parts: 5}
+""")
+
+
+def sections(*items, **more):
+    return parse_job({"kind": "sections", "items": list(items), **more})
+
+
+# -- cutting -------------------------------------------------------------------------------------
+
+
+def test_items_become_parts_with_what_they_say_of_their_own():
+    schema = {"type": "object"}
+    job = sections("plain", {"text": "own", "title": "T", "prompt": "P", "response_schema": schema})
+    plain, own = cut(job, most=5)
+    assert (plain.title, plain.text, plain.own, plain.child) == ("item 1", "plain", PartInput(), None)
+    assert (own.title, own.text, own.own) == ("T", "own", PartInput(prompt="P", schema=schema))
+
+
+def test_an_item_with_a_route_or_a_model_is_a_job_of_its_own():
+    routed, named = cut(sections({"text": "a", "route": "r"}, {"text": "b", "model": "slow"}, model="fast"), most=5)
+    assert (routed.child["route"], "model" in routed.child) == ("r", False)
+    assert (named.child["model"], "route" in named.child) == ("slow", False)
+
+
+def test_votes_take_prompts_models_and_seeds_by_turns():
+    job = parse_job({
+        "kind": "vote", "text": "x", "n": 5, "variety": {"prompts": ["a", "b"], "models": ["fast"], "seeds": [1, 2, 3]},
+    })  # fmt: skip
+    takes = [piece.own for piece in cut(job, most=5)]
+    assert [take.prompt for take in takes] == ["a", "b", "a", "b", "a"]
+    assert [take.seed for take in takes] == [1, 2, 3, 1, 2]
+    assert {take.among for take in takes} == {("fast",)}
+    # The text is the job's: it isn't written once a vote.
+    assert {piece.text for piece in cut(job, most=5)} == {None}
+
+
+def test_votes_without_variety_differ_in_nothing_that_is_written_down():
+    takes = cut(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
+    assert {take.own.to_json() for take in takes} == {""}
+
+
+def test_more_sections_than_the_limit_are_refused_with_both_figures():
+    text = "\n".join("abcdef")
+    with pytest.raises(BadInput, match=r"^text: makes 6 sections, the limit is 5; .*limits\.parts"):
+        cut(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=5)
+
+
+def test_fifty_thousand_sections_are_cut():
+    text = "\n".join(f"line {number}" for number in range(50_000))
+    pieces = cut(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=50_000)
+    assert [piece.text.strip() for piece in pieces] == text.splitlines()
+
+
+# -- jobs of their own -----------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6))
+def test_the_id_of_a_part_s_job_is_always_the_same_and_no_other_part_s(index):
+    job = parse_job({"text": "x"}).id
+    made = child_id(job, index)
+    assert made == child_id(job, index) != child_id(job, index + 1)
+    assert len(made) == len(job)
+    # Sorted beside its job by time.
+    assert made[:10] == job[:10]
+    assert parse_job({"id": made, "text": "x"}).id == made
+
+
+def test_the_ids_of_many_parts_differ():
+    job = parse_job({"text": "x"}).id
+    assert len({child_id(job, index) for index in range(10_000)}) == 10_000
+
+
+def test_a_section_s_job_has_what_each_says_and_for_the_rest_what_the_job_says():
+    job = parse_job({
+        "kind": "sections", "text": "x", "split": "paragraphs", "prompt": "P", "temperature": 0.5, "model": "fast",
+        "labels": {"a": "b"}, "each": {"kind": "vote", "n": 3, "temperature": 1.0},
+    })  # fmt: skip
+    fields = each_of(job, "section")
+    assert fields == {
+        "kind": "vote", "n": 3, "text": "section", "prompt": "P", "temperature": 1.0, "model": "fast",
+    }  # fmt: skip
+    assert parse_job(fields).n == 3
+
+
+@pytest.mark.parametrize("own", [{"model": "slow"}, {"route": "r"}, {"routes": ["r"]}])
+def test_a_section_that_says_where_it_goes_does_not_go_where_the_job_does(own):
+    job = sections("a", model="fast", each={"kind": "single", **own})
+    fields = each_of(job, "a")
+    assert {name: fields.get(name) for name in ("model", "route", "routes")} == {
+        "model": None, "route": None, "routes": None, **own,
+    }  # fmt: skip
+
+
+def test_an_item_s_own_word_goes_before_that_of_each():
+    job = sections(
+        {"text": "a", "model": "slow", "prompt": "mine"}, each={"kind": "vote", "n": 3, "route": "r", "prompt": "all"}
+    )
+    fields = item_of(job, job.items[0])
+    assert (fields["model"], fields["prompt"], fields["n"], "route" in fields) == ("slow", "mine", 3, False)
+
+
+@pytest.mark.parametrize("field", ["text", "deadline", "budget_usd", "idempotency_key", "labels", "metadata", "parent"])
+def test_each_can_not_say_what_comes_with_the_job(field):
+    with pytest.raises(BadInput, match=rf"^each\.{field}: is not for each to say"):
+        check(sections("a", each={field: "x"}), CONFIG)
+
+
+def test_jobs_within_jobs_go_so_deep_and_no_deeper():
+    def nested(depth):
+        each = {"kind": "single"}
+        for _ in range(depth - 1):
+            each = {"kind": "sections", "split": "paragraphs", "each": each}
+        return sections("a", each=each)
+
+    check(nested(DEEPEST), CONFIG)
+    with pytest.raises(BadInput, match=rf"each: makes jobs within jobs {DEEPEST + 1} deep; at most {DEEPEST}"):
+        check(nested(DEEPEST + 1), CONFIG)
+
+
+def test_what_is_wrong_within_each_or_an_item_is_named_by_its_place():
+    def refused(job):
+        with pytest.raises(BadInput) as error:
+            check(job, CONFIG)
+        return error.value.field
+
+    assert refused(sections("a", each={"kind": "vote", "n": 3, "join": "nothing"})) == "each.join"
+    assert refused(sections("a", each={"kind": "sections", "split": "nothing"})) == "each.split"
+    assert refused(sections("a", {"text": "b", "model": "nobody"})) == "items[1].model"
+    assert refused(sections({"text": "b", "prompt": "file:nothing"})) == "items[0].prompt"
+    assert refused(sections({"text": "b", "response_schema": {"type": "nothing"}})) == "items[0].response_schema"
+    vote = {"kind": "vote", "text": "x", "n": 2}
+    assert refused(parse_job(vote | {"variety": {"models": ["fast", "nobody"]}})) == "variety.models[1]"
+    assert refused(parse_job(vote | {"variety": {"prompts": ["a", "file:b"]}})) == "variety.prompts[1]"
+    assert refused(parse_job(vote | {"join": "synthesis", "join_model": "nobody"})) == "join_model"
+    assert refused(parse_job(vote | {"join": "concatenate"})) == "join"
+    assert refused(parse_job(vote | {"join_options": {"take": "whole"}})) == "join_options"
+    assert refused(parse_job({"text": "x", "parent": {"part": "a.0.0", "depth": 1}})) == "parent"
+
+
+# -- what a model proposes ---------------------------------------------------------------------------
+
+
+def planned(**options):
+    return parse_job({"kind": "sections", "text": "Write.", "split": "plan", "split_options": options})
+
+
+def test_a_plan_is_asked_for_with_its_bound_and_without_the_job_s_own_prompt():
+    asked = question(planned(most=3).split_options)
+    assert (asked.bare, asked.task) == (True, None)
+    assert "at most 3" in asked.prompt
+    assert asked.schema["properties"]["sections"]["maxItems"] == 3
+    assert f"at most {MOST}" in question({}).prompt
+    assert question({"prompt": "Mine."}).prompt == "Mine."
+
+
+def test_proposed_sections_are_tasks_on_the_job_s_own_input():
+    answer = json.dumps({"sections": [{"title": " A ", "brief": "do a"}, {"title": "", "brief": "do b"}]})
+    first, second = proposed(planned(), answer)
+    assert (first.title, first.text, first.own.task) == ("A", None, "Your part: A\n\ndo a")
+    assert (second.title, second.own.task) == ("part 2", "Your part: \n\ndo b")
+
+
+def test_no_more_sections_are_taken_than_were_allowed():
+    answer = json.dumps({"sections": [{"title": f"{number}", "brief": "b"} for number in range(50)]})
+    assert len(proposed(planned(), answer)) == MOST
+    assert [piece.title for piece in proposed(planned(most=2), answer)] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "no plan today", "[]", "{}", '{"sections": "a"}', '{"sections": []}', '{"sections": [7]}']
+)
+def test_an_answer_that_proposes_nothing_is_an_error_that_does_not_show_it(answer):
+    with pytest.raises(JoinError, match=r"plan") as error:
+        proposed(planned(), answer)
+    assert not answer or answer not in str(error.value)
+
+
+# -- what is written down ----------------------------------------------------------------------------
+
+
+@given(
+    st.builds(
+        PartInput,
+        prompt=st.none() | st.text(),
+        seed=st.none() | st.integers(),
+        task=st.none() | st.text(),
+        among=st.lists(st.sampled_from(["fast", "slow"])).map(tuple),
+        bare=st.booleans(),
+        schema=st.none() | st.just({"type": "object"}),
+    )
+)
+def test_a_part_s_own_input_is_read_as_it_was_written(own):
+    assert PartInput.from_json(own.to_json()) == own
+
+
+def test_ids_of_children_are_sorted_with_their_job_by_the_time_of_it():
+    jobs = ["0" * 25 + "1", "1" * 26]
+    assert all(child_id(one, 0) < child_id(other, 0) for one, other in pairwise(jobs))
