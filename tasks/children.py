@@ -13,6 +13,7 @@ from tasks.accept import check
 from tasks.errors import BadInput, PointsmanError
 from tasks.job import FINAL, Job, Parent, parse_job
 from tasks.ledger import CallId, Sent
+from tasks.parts.bound import check_bound, part_share
 from tasks.parts.nesting import DEEPEST
 from tasks.settle import end_part
 from tasks.workflow import StepDone, step_job
@@ -33,11 +34,12 @@ async def bear(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None
     if standing is not None and standing.deadline_at is not None:
         left_s = standing.deadline_at - await ledger.fleet.now()
     share = await _share(ports, job, wave)
+    most = part_share(job, (await ledger.jobs.progress(job.id)).n, ports.config)
     children: list[Job] = []
     for part, fields in zip(parts, await _fields(ports, job, parts), strict=True):
         name = CallId(job.id, part.index, wave)
         try:
-            child = _child(ports, job, part, str(name), fields, left_s=left_s, budget_usd=share)
+            child = _child(ports, job, part, str(name), fields, left_s=left_s, budget_usd=share, parts=most)
         except PointsmanError as error:
             await end_part(ports, job, name, part.job, error=str(error))
             continue
@@ -65,7 +67,7 @@ async def _accept(ports: Ports, job: Job, children: Sequence[Job]) -> None:
     if state is None or state in FINAL:
         # It was cancelled before these were there to be cancelled with it.
         for child in children:
-            await ledger.cancel(child.id, "cancelled", "the job that it was a part of has ended")
+            await ledger.cancel_child(child.id)
         return
     fresh = [child for child, word in zip(children, words, strict=True) if word == "accepted"]
     await ports.publisher.route([(child.id, child.priority) for child in fresh])
@@ -80,6 +82,7 @@ def _child(
     *,
     left_s: float | None,
     budget_usd: float | None,
+    parts: int,
 ) -> Job | None:
     """The job that is a part's work; None where there is nothing to do.
 
@@ -107,7 +110,9 @@ def _child(
         given["budget_usd"] = budget_usd
     child = parse_job({**fields, **given})
     check(child, ports.config)
-    return child.model_copy(update={"parent": Parent(part=name, depth=depth)})
+    child = child.model_copy(update={"parent": Parent(part=name, depth=depth, parts=parts)})
+    check_bound(child, ports.config)
+    return child
 
 
 async def _share(ports: Ports, job: Job, wave: int) -> float | None:

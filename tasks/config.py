@@ -82,6 +82,9 @@ class Limits(Section):
 
     payload_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="a job's size as JSON")
     parts: int = Field(default=10_000, ge=1, le=100_000, description="sections of one job")
+    nested_parts: int = Field(
+        default=100_000, ge=1, le=10_000_000, description="parts of a job, with those of the jobs within it"
+    )
     keep_seconds: int = Field(default=7 * 86_400, ge=60, description="a job's record after its end")
 
 

@@ -102,6 +102,8 @@ class Parent(_Value):
 
     part: str
     depth: int = Field(ge=1)
+    #: Parts that the job may have, with those of the jobs within it: its share of what its parent may have.
+    parts: int | None = Field(default=None, ge=1)
 
 
 class Variety(_Value):
@@ -210,12 +212,20 @@ class Job(_Value):
             raise BadInput("each", f"does not go with kind {self.kind!r}", 'use "kind": "sections"')
         elif self.kind in {"single", "vote"} and self.items is not None:
             raise BadInput("items", f"do not go with kind {self.kind!r}", 'use "kind": "sections"')
+        self._check_vote()
+        if self.kind in {"single", "vote"} and self.split is not None:
+            remedy = 'use "kind": "sections"' + (', with the vote in "each"' if self.kind == "vote" else "")
+            raise BadInput("split", f"does not go with kind {self.kind!r}", remedy)
+
+    def _check_vote(self) -> None:
         if self.kind == "vote" and self.n is None:
             raise BadInput("n", "is needed: how many votes", 'for example "n": 5')
         if self.kind != "vote" and self.n is not None:
             raise BadInput("n", "goes with votes alone", 'use "kind": "vote", or "each" for sections that are voted on')
         if self.kind != "vote" and self.variety is not None:
             raise BadInput("variety", "goes with votes alone", 'use "kind": "vote"')
+        if self.kind in {"single", "sections"} and self.confidence is not None:
+            raise BadInput("confidence", "ends a vote: there is none", 'use "kind": "vote", or say it in "each"')
 
     def _check_policy(self) -> None:
         if self.policy == "quorum" and self.quorum is None:
@@ -383,11 +393,51 @@ def parse_job(data: Any, *, at: str = "") -> Job:
 
 
 def _as_bad_input(error: ValidationError, at: str) -> BadInput:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = _path(first["loc"])
-    if first["type"] == "extra_forbidden":
-        return BadInput(_join_path(at, field), "is not a field of a job", f"fields are: {', '.join(Job.model_fields)}")
-    return BadInput(_join_path(at, field), first["msg"][0].lower() + first["msg"][1:])
+    found = _meant(error.errors(include_url=False, include_input=False))
+    loc = found["loc"]
+    field = _join_path(at, _path(loc))
+    if found["type"] == "extra_forbidden":
+        kind, word = _KINDS[str(loc[0])] if len(loc) > 1 else (Job, "a job")
+        return BadInput(field, f"is not a field of {word}", f"fields are: {', '.join(kind.model_fields)}")
+    if found["type"] == "missing":
+        return BadInput(field, "is needed")
+    if found["type"] in {"too_short", "too_long"}:
+        context = found["ctx"]
+        bound = f"at least {context['min_length']}" if "min_length" in context else f"at most {context['max_length']:,}"
+        return BadInput(field, f"has {context['actual_length'] or 'no'} entries; {bound} may be there")
+    problem = _PROBLEMS.get(found["type"]) or found["msg"][0].lower() + found["msg"][1:]
+    return BadInput(field, problem)
+
+
+#: What stands in a field of a job, and how it is called in an error.
+_KINDS: Mapping[str, tuple[type[BaseModel], str]] = {
+    "items": (Item, "an item"),
+    "messages": (Message, "a message"),
+    "files": (File, "a file"),
+    "variety": (Variety, "variety"),
+    "parent": (Parent, "parent"),
+}
+#: Said in the words of JSON rather than in Python's.
+_PROBLEMS: Mapping[str, str] = {
+    "dict_type": "must be a JSON object",
+    "mapping_type": "must be a JSON object",
+    "model_type": "must be a JSON object",
+    "tuple_type": "must be a JSON array",
+    "item": "must be a text, or a JSON object with a text",
+}
+
+
+def _meant(errors: Sequence[Any]) -> dict[str, Any]:
+    """The first error. An item may be a text or an object: of an object, only what is wrong with it as such is told."""
+    for error in errors:
+        loc = error["loc"]
+        if loc[0] != "items" or loc[2:] != ("str",):
+            break
+        of_object = [other for other in errors if other["loc"][:3] == (*loc[:2], "Item")]
+        if of_object and of_object[0]["type"] != "model_type":
+            return {**of_object[0], "loc": (*loc[:2], *of_object[0]["loc"][3:])}
+        return {**error, "loc": loc[:2], "type": "item"}
+    return dict(errors[0])
 
 
 def _path(loc: Sequence[int | str]) -> str:

@@ -115,10 +115,11 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
         if failed:
             raise PointsmanError(f"step {failed[0].title}: {failed[0].error}")
         return workflow.conclude(flow, job, await steps_done(ports, job, len(ends)))
-    reason = check_policy(job.policy, job.quorum, succeeded, len(failed))
+    reason = check_policy(job.policy, job.quorum, succeeded, len(failed), parts=len(ends))
     if reason is not None:
         first = next((end for end in failed if end.error), None)
-        raise PointsmanError(reason + (f"; part {first.index - progress.base + 1}: {first.error}" if first else ""))
+        noun = "vote" if job.kind == "vote" else "section"
+        raise PointsmanError(reason + (f"; {noun} {first.index - progress.base + 1}: {first.error}" if first else ""))
     name = join_of(job)
     pieces, missing = _sorted_out(ends, progress.base)
     work = Work(

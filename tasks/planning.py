@@ -12,6 +12,7 @@ from tasks.classify.decision import Verdict
 from tasks.errors import BadInput
 from tasks.job import Decision, Job
 from tasks.ledger import WAVE, PartInput, PartPlan, Sent
+from tasks.parts.bound import check_slices
 from tasks.parts.cut import cut
 from tasks.parts.nesting import child_id
 from tasks.parts.proposal import question
@@ -59,7 +60,12 @@ async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | Non
 async def plan_slices(
     ports: Ports, job: Job, decided: Decision, slices: Sequence[Slice], *, first: int = 0
 ) -> Planned | None:
-    """Plan the sections or votes of a job, from index `first` on."""
+    """Plan the sections or votes of a job, from index `first` on.
+
+    Raises:
+        BadInput: if these are too many, with the jobs within the job, or no model can take them.
+    """
+    check_slices(job, slices, ports.config)
     parts, decision = await _placed(ports, job, decided, slices)
     parts = [
         part if piece.child is None else replace(part, job=child_id(job.id, index), own=_bearing(piece))
@@ -88,11 +94,13 @@ async def plan_questions(
     if asker is not job:
         decided = decided.model_copy(update={"route": asker.fixed_route or ""})
     parts, decision = await _placed(ports, asker, decided, asked)
-    if asker is not job:
+    # The job's decision is about its sections or votes. Who else is asked, or where these are jobs that have one each,
+    # stands with the questions.
+    own = asker is not job or (first > 0 and not decided.candidates)
+    if own:
         among = able_of(decision.candidates)
         parts = [replace(part, own=replace(part.own, among=among)) for part in parts]
-    decision_json = decision if first == 0 else None
-    return await _write(ports, job, decision_json, parts, first=first, role=role)
+    return await _write(ports, job, None if own or first > 0 else decision, parts, first=first, role=role)
 
 
 def window_of(job: Job, decided: Decision, ports: Ports) -> int:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["end_part", "settle", "told_parent"]
 
+#: How a job ended that did not succeed, as people are told it.
+_ENDS = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
+
 
 @shared_task(name="tasks.settle", bind=True)
 async def settle(self: Any, job_id: str, index: int, wave: int) -> dict[str, Any]:
@@ -48,17 +51,18 @@ async def settle_part(ports: Ports, part: CallId) -> str | None:
 
 
 async def _end(ports: Ports, job: Job, part: CallId, child: str, result: Result) -> str:
+    error = f"its job {_ENDS[result.state]}: {result.error or 'unknown why'}" if result.state in _ENDS else None
     record = PartRecord(
         usage=result.usage,
         cost_usd=result.cost_usd,
         spent_usd=result.cost_usd,
         latency_s=round((result.ended_at or result.accepted_at) - result.accepted_at, 4),
         simulated=result.simulated,
-        error=None if result.state == "succeeded" else f"its job {result.state}: {result.error or 'no reason given'}",
+        error=error,
     )
     if result.state == "succeeded":
         return await end_part(ports, job, part, child, output=result.output or "", record=record)
-    return await end_part(ports, job, part, child, error=record.error or "", record=record)
+    return await end_part(ports, job, part, child, error=error or "", record=record)
 
 
 async def end_part(
@@ -90,6 +94,9 @@ async def end_part(
     if skipped or (word == "complete" and detail != "all"):
         # Nobody else comes to join: a part that is skipped has no message.
         await ports.publisher.join(part.job, wave=part.wave or 0)
+    elif unborn:
+        # No end of a job will be told: without a message of its own the chord of its wave would wait for it.
+        await ports.publisher.settle([part])
     if word == "over":
         return "cancelled"
     return "skipped" if passed_over else "failed" if output is None else "succeeded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 
 from tests.harness import REPOSITORY
@@ -37,6 +38,11 @@ LONGEST = (
     "integration/test_failing_models.py",
     "integration/test_embedded_local.py",
 )
+
+
+# Two cores serve many processes: how long one example takes says nothing.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("here")
 
 
 def pytest_report_header() -> str:

@@ -247,5 +247,10 @@ class Finals:
             if message and message["data"] in FINAL:
                 self._seen[message["channel"]] += 1
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each job was, by the channel of its words."""
+        return self._seen
+
     def of(self, job: str) -> int:
         return self._seen[f"pm:{{{job}}}:events"]

@@ -239,7 +239,8 @@ class Stranded:
     def _among(self, item: Stuck, part: Parked, snapshot: Snapshot) -> tuple[tuple[str, ...], Snapshot]:
         """The candidates among which a call shall choose anew, none where no other is open; and the load with it."""
         models, loads = self._config.models, snapshot.models
-        able = [each.model for each in part.decision.candidates if not each.reason and each.model in models]
+        named = part.among or [each.model for each in part.decision.candidates if not each.reason]
+        able = [name for name in named if name in models]
         may = unspent(part.tried, Bounds(attempts={name: models[name].attempts for name in able}))
         others = [name for name in may if name != item.model and loads[name].capacity and not loads[name].closed]
         if item.left_s is None:

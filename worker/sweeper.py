@@ -171,8 +171,14 @@ class Sweeper:
         now = await self._ledger.fleet.now()
         alive: dict[str, Standing] = {}
         over: list[str] = []
-        for job, standing in zip(due, await self._ledger.jobs.standings(due), strict=True):
+        standings = await self._ledger.jobs.standings(due)
+        orphans = await self._orphans(dict(zip(due, standings, strict=True)))
+        for job, standing in zip(due, standings, strict=True):
             if standing is None or standing.state in FINAL:
+                over.append(job)
+            elif job in orphans:
+                log.warning("sweep.orphan", job=job)
+                await self._ledger.cancel_child(job)
                 over.append(job)
             elif standing.deadline_at is not None and standing.deadline_at <= now:
                 await self._expire(job, standing)
@@ -184,6 +190,16 @@ class Sweeper:
         await self._ledger.fleet.watch(
             {job: min(pause, (alive[job].deadline_at or math.inf) - now) for job, pause in pauses.items()}
         )
+
+    async def _orphans(self, jobs: Mapping[str, Standing | None]) -> set[str]:
+        """Those that are the work of a job that has ended: whoever ended it died before it told them."""
+        parents = {
+            job: CallId.parse(standing.parent).job
+            for job, standing in jobs.items()
+            if standing is not None and standing.parent is not None and standing.state not in FINAL
+        }
+        states = await self._ledger.jobs.states(list(parents.values()))
+        return {job for job, state in zip(parents, states, strict=True) if state in FINAL}
 
     async def _set_going(self, jobs: Mapping[str, Standing], routing: frozenset[str] | None) -> dict[str, float]:
         """Set jobs going again that stand still; returns the seconds until the next look at each."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,8 @@ __all__ = ["explain", "print_candidates", "print_facts"]
 
 #: Parts that are listed unless all are asked for.
 MOST_PARTS = 50
+#: Letters of one of a join's details.
+MOST_SHOWN = 300
 
 
 async def explain(
@@ -38,25 +41,36 @@ async def explain(
 
     async with open_ledger() as ledger:
         job = await ledger.jobs.result(id, outputs=False)
+        (standing,) = await ledger.jobs.standings([id])
     if job is None:
         raise unknown(id)
     if as_json:
         print_json(job.model_dump(mode="json", exclude={"output": True, "parts": {"__all__": {"output"}}}))
         return
-    _print_decision(job)
+    _print_decision(job, above=standing.parent if standing is not None else None)
     if job.parts:
         print()
-        parts = job.parts if all_parts else job.parts[:MOST_PARTS]
+        parts = job.parts if all_parts else _telling(job.parts)
         _print_parts(parts, known=job.error)
         if len(parts) < len(job.parts):
             note(f"… and {len(job.parts) - len(parts)} more parts; --all lists them")
 
 
-def _print_decision(job: Result) -> None:
+def _telling(parts: Sequence[Part]) -> Sequence[Part]:
+    """The first, and of the others those that failed, or that the join has asked: they say how the job came out."""
+    later = [part for part in parts[MOST_PARTS:] if part.role or part.state == "failed"]
+    return [*parts[:MOST_PARTS], *later[:MOST_PARTS]]
+
+
+def _print_decision(job: Result, *, above: str | None) -> None:
+    """`above` is the part that the job is the work of."""
     from ops.cli.render import cost, models_of, summary
 
     routing = job.routing
     facts = [("job", job.id), ("state", summary(job))]
+    if above is not None:
+        parent, index, _ = above.split(".")
+        facts.append(("part of", f"{parent}, part {int(index) + 1}"))
     if job.error:
         facts.append(("error", job.error))
     if routing is None:
@@ -67,17 +81,37 @@ def _print_decision(job: Result) -> None:
             *facts,
             ("route", routing.route or "none: the model was named"),
             ("classifier", f"{routing.classifier}, confidence {routing.confidence:.2f}"),
-            ("strategy", routing.strategy or "-"),
-            ("model", routing.model or models_of(job) or "not chosen yet"),
+            *(
+                [("model", "each part is a job of its own, which finds its model")]
+                if _only_jobs(job)
+                else [
+                    ("strategy", routing.strategy or "-"),
+                    ("model", routing.model or models_of(job) or "not chosen yet"),
+                ]
+            ),
             ("reason", routing.reason),
             *([("asked", f"{routing.asked}, for {cost(routing.asked_usd)}")] if routing.asked else []),
-            *((name, str(value)) for name, value in job.details.items()),
+            *(fact for name, value in job.details.items() for fact in _details(name, value)),
         ]
     )
     if routing.candidates:
         print()
         failed = {tried.model: tried.error for part in job.parts for tried in part.tried if tried.error}
         print_candidates(routing.candidates, chosen=_models(job), failed=failed if len(job.parts) == 1 else {})
+
+
+def _only_jobs(job: Result) -> bool:
+    """Whether no part is a call, but for what the join asks: then its model is not chosen here."""
+    return any(part.job for part in job.parts) and not any(part.model and not part.role for part in job.parts)
+
+
+def _details(name: str, value: Any) -> list[tuple[str, str]]:
+    """How the answer came about, as far as it can be read at a glance; ``--json`` has all of it."""
+    if name == "missing" and isinstance(value, list):
+        named = [(gap["index"] + 1, f" “{gap['title']}”" if gap["title"] else "", gap["reason"]) for gap in value]
+        return [(name, f"{number}{title}: {reason}") for number, title, reason in named[:MOST_PARTS]]
+    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return [(name, told if len(told) <= MOST_SHOWN else f"{told[:MOST_SHOWN]} …")]
 
 
 def _models(job: Result) -> list[str]:
@@ -162,7 +196,15 @@ def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
         head.insert(1, "title")
         for row, part in zip(rows, parts, strict=True):
             row.insert(1, part.title)
-    print_table(head, rows, whole=("state",), right=("part", "tries", "waited", "took", "tokens", "cost"))
+    if any(part.role for part in parts):
+        head.insert(1, "for")
+        for row, part in zip(rows, parts, strict=True):
+            row.insert(1, part.role)
+    if any(part.job for part in parts):
+        head.append("job")
+        for row, part in zip(rows, parts, strict=True):
+            row.append(part.job or "")
+    print_table(head, rows, whole=("state", "job"), right=("part", "tries", "waited", "took", "tokens", "cost"))
     told = [
         (f"part {part.index + 1}", text)
         for part in parts

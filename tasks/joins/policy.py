@@ -14,13 +14,16 @@ def check_policy(
     quorum: int | None,
     succeeded: int,
     failed: int,
+    *,
+    parts: int | None = None,
 ) -> str | None:
     """None when a job with so many parts `succeeded` and `failed` may be joined, else the sentence why it failed.
 
     ``fail``: no part may fail. ``partial``: one must succeed. ``quorum``: `quorum` must succeed. Under every policy a
-    job of which nothing succeeded fails. Raises `BadInput` for the policy ``quorum`` without a `quorum` of at least 1.
+    job of which nothing succeeded fails. `parts` is how many there are where not all were waited for. Raises `BadInput`
+    for the policy ``quorum`` without a `quorum` of at least 1.
     """
-    parts = succeeded + failed
+    parts = succeeded + failed if parts is None else parts
     if policy == "quorum" and (quorum is None or quorum < 1):
         raise BadInput("quorum", "the policy quorum needs a number of parts", "set quorum to 1 or more")
     if policy == "fail" and failed:

@@ -60,9 +60,10 @@ def join_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(("join_options", *map(str, first["loc"])))
         if first["type"] == "extra_forbidden":
-            remedy = f"options of {name} are: {', '.join(model.model_fields)}"
+            remedy = f"options of {name} are: {', '.join(model.model_fields)}" if len(first["loc"]) == 1 else ""
             raise BadInput(field, "is not an option of this join", remedy) from None
-        raise BadInput(field, first["msg"].removeprefix("Value error, ")) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise BadInput(field, problem[:1].lower() + problem[1:]) from None
 
 
 @cache

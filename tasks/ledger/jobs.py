@@ -125,12 +125,11 @@ class Jobs:
             for place, chunk in enumerate(chunks if len(chunks) > 1 else ())
         ]
         here = chunks[0] if len(chunks) == 1 else ()
-        failed = sum(bool(part.error) for part in parts)
         rule = "" if stopping is None else _rule(stopping)
         return [
             *commands,
             _step(
-                job_id, "plan", decision_json, role, first, len(parts), failed, wave, rule, int(whole),
+                job_id, "plan", decision_json, role, first, len(parts), wave, rule, int(whole),
                 *itertools.chain.from_iterable(here),
             ),
         ]  # fmt: skip
@@ -405,12 +404,13 @@ class Jobs:
             commands += [
                 ("HMGET", f"{_key(job_id)}:parts", *(f"{index}:{field}" for field in fields)),
                 ("HMGET", _key(job_id), "state", "decision"),
+                ("HGET", f"{_key(job_id)}:inputs", f"x{index}"),
             ]
         clock, *replies = await self._store.run(*commands)
         now = int(clock[0]) * 1000 + int(clock[1]) // 1000
         found: list[Parked | None] = []
-        for (state, model, tried, moved, queued_at), (job_state, decision) in zip(
-            replies[::2], replies[1::2], strict=True
+        for (state, model, tried, moved, queued_at), (job_state, decision), own in zip(
+            replies[::3], replies[1::3], replies[2::3], strict=True
         ):
             moves = len((moved or "").split())
             parked = state in {"queued", "waiting"} and job_state not in FINAL and decision and moves < MOST_MOVES
@@ -422,6 +422,7 @@ class Jobs:
                     tried=tuple(Tried.model_validate(item) for item in json.loads(tried or "[]")),
                     moves=moves,
                     waited_s=max(0.0, (now - int(queued_at or now)) / 1000),
+                    among=PartInput.from_json(own or "").among,
                 )
                 if parked
                 else None

@@ -120,9 +120,10 @@ class Ledger:
 
     async def cancel(self, job: str, state: str, why: str) -> str:
         """End a job and the jobs that are its parts' work, and stop their calls: ``ok``, ``final`` or ``gone``."""
-        (standing,) = await self.jobs.standings([job])
         word = await self.jobs.stop(job, state, why)
         if word == "ok":
+            # Asked when it has ended: until then its parts may have been planned.
+            (standing,) = await self.jobs.standings([job])
             await self.drop_calls(job, standing)
         return word
 
@@ -133,12 +134,11 @@ class Ledger:
             await self.fleet.withdraw(standing.calls(job))
             children = await self.jobs.children(job) if standing.has_children else []
             for at in range(0, len(children), TOGETHER):
-                await asyncio.gather(
-                    *(
-                        self.cancel(child, "cancelled", "the job that it was a part of has ended")
-                        for child in children[at : at + TOGETHER]
-                    )
-                )
+                await asyncio.gather(*(self.cancel_child(child) for child in children[at : at + TOGETHER]))
+
+    async def cancel_child(self, job: str) -> None:
+        """End a job that is the work of a part, because the job that it is a part of has ended."""
+        await self.cancel(job, "cancelled", "the job that it was a part of has ended")
 
     async def settle(
         self,

@@ -111,16 +111,24 @@ end
 local function count_of(list) local _, commas = string.gsub(list, ',', '') return list == '' and 0 or commas + 1 end
 
 -- Send up to `size` of the parts that wait for their wave. Returns the wave's number, its first part and their count.
+-- One that has failed already ends here, with its wave: so a wave has ended when no more parts are left than were not sent.
 local function send(size)
   local first, n, starts = tonumber(job('sent')), tonumber(job('n')), job('starts')
   local count = math.min(tonumber(size), n - first)
-  local runs = false
+  local runs, failed = false, 0
   for i = first, first + count - 1 do
-    if part(i, 'state') == 'waiting' then
+    local stood = part(i, 'state')
+    if stood == 'waiting' then
       local born = part(i, 'job')
       runs = runs or born
       redis.call('HSET', PARTS, i .. ':state', born and 'running' or 'queued', i .. ':queued_at', now)
+    elseif stood == 'failed' then
+      failed = failed + 1
     end
+  end
+  if failed > 0 then
+    redis.call('HINCRBY', JOB, 'left', -failed)
+    if job('asking') ~= '1' then redis.call('HINCRBY', JOB, 'failed', failed) end
   end
   if runs and job('state') == 'routed' then enter('running') end
   redis.call('HSET', JOB, 'sent', first + count, 'starts', starts == '' and tostring(first) or starts .. ',' .. first)
@@ -128,37 +136,47 @@ local function send(size)
 end
 
 -- The parts from `first` on, `count` of them, are what the job works on now.
-local function stage(role, first, count, failed, stopping)
+local function stage(role, first, count, stopping)
   local stages = job('stages')
   if role ~= '' or stages then
     local entry = role .. ':' .. first .. ':' .. count
     redis.call('HSET', JOB, 'stages', stages and stages .. ',' .. entry or entry)
   end
-  redis.call('HSET', JOB, 'n', first + count, 'left', count - failed, 'asking', role == '' and 0 or 1)
-  if role == '' then redis.call('HSET', JOB, 'base', first, 'failed', failed, 'stopping', stopping) end
+  redis.call('HSET', JOB, 'n', first + count, 'left', count, 'asking', role == '' and 0 or 1)
+  if role == '' then redis.call('HSET', JOB, 'base', first, 'failed', 0, 'stopping', stopping) end
 end
 
--- first, then parts: those of a plan that is too large for one step. What was planned stays as it is.
-function step.write(first)
-  if tonumber(job('n') or 0) > tonumber(first) then return { 'planned' } end
-  write(tonumber(first), 3)
-  return { 'ok' }
-end
-
--- decision, role, first, count, how many of them have failed already, size of the first wave, when to stop (JSON or ""),
--- whether the parts hold all of the job's input (1: it is not kept twice), then those parts that were not written before. Parts are planned once; a job that joins may plan more.
-function step.plan(decision, role, first, count, failed, wave, stopping, whole)
+-- Why no parts may be planned from index `first` on: nil where they may. A job that joins may plan more.
+local function unplannable(first)
   local state = job('state')
   if not state then return { 'gone' } end
   if FINAL[state] then return { 'over', state } end
-  first, count = tonumber(first), tonumber(count)
   if tonumber(job('n') or 0) > first then return { 'planned' } end
   if not OPEN[state] and not (first > 0 and state == 'joining') then return { 'over', state } end
-  write(first, 10)
+  return nil
+end
+
+-- first, then parts: those of a plan that is too large for one step. What was planned stays as it is; and of a job that
+-- has ended nothing is written, since its keys were told when to go, and a new one would stay for ever.
+function step.write(first)
+  first = tonumber(first)
+  local why = unplannable(first)
+  if why then return why end
+  write(first, 3)
+  return { 'ok' }
+end
+
+-- decision, role, first, count, size of the first wave, when to stop (JSON or ""), whether the parts hold all of the job's
+-- input (1: it is not kept twice), then those parts that were not written before. Parts are planned once.
+function step.plan(decision, role, first, count, wave, stopping, whole)
+  first, count = tonumber(first), tonumber(count)
+  local why, state = unplannable(first), job('state')
+  if why then return why end
+  write(first, 9)
   if whole == '1' then redis.call('HSET', JOB, 'input', '') end
   if decision ~= '' then redis.call('HSET', JOB, 'decision', decision) end
   if first == 0 then redis.call('HSET', JOB, 'sent', 0, 'starts', '') end
-  stage(role, first, count, tonumber(failed), stopping)
+  stage(role, first, count, stopping)
   local sent = send(wave)
   if state == 'joining' then
     redis.call('HSET', JOB, 'joins', 0)

@@ -46,11 +46,14 @@ def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = (
 
 
 def _routing(decision: str | None, parts: Sequence[Part]) -> Decision | None:
-    """The decision, with the model that the feeder chose in the end, where all parts have the same."""
+    """The decision, with the model that the feeder chose in the end, where all parts have the same.
+
+    Who was asked by the join, or for the plan, is not who did the job.
+    """
     if not decision:
         return None
     routing = Decision.model_validate_json(decision)
-    models = {part.model for part in parts if part.model}
+    models = {part.model for part in parts if part.model and not part.role}
     return routing.model_copy(update={"model": models.pop()}) if len(models) == 1 else routing
 
 

@@ -209,6 +209,8 @@ class Parked:
     moves: int
     #: Seconds since it was queued, or began to wait.
     waited_s: float
+    #: The models that may do it; empty: the decision's candidates.
+    among: tuple[str, ...] = ()
 
 
 class Holder(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import BadInput
 from tasks.job import Item, Job, parse_job
 from tasks.joins import join_named, join_options, joins, traits_of
+from tasks.parts.bound import check_bound
 from tasks.parts.nesting import DEEPEST, each_of, item_of
 from tasks.prompts import check_prompt
 from tasks.split import split_named, split_options, splits
@@ -38,6 +39,7 @@ def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
         if job.each is not None:
             _check_depth(job.each)
             _within("each", lambda: check(parse_job(each_of(job, "x"))))
+        check_bound(job, config)
     except BadInput as error:
         raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 

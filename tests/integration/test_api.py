@@ -403,7 +403,7 @@ def test_parts_are_told_without_outputs_until_the_end(client, valkey):
     async def finish_all(ledger):
         await ledger.jobs.claim(job_id, 1, "me")
         await ledger.store.run(ledger.jobs.finishing(job_id, 1, "me", output="zwei", record=PartRecord()))
-        assert await ledger.jobs.join(job_id) == "go"
+        assert (await ledger.jobs.join(job_id)).word == "go"
         await ledger.jobs.conclude(job_id, "succeeded", output="einszwei")
 
     with client.stream("GET", f"/jobs/{job_id}/events") as response:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -464,6 +464,9 @@ def test_a_job_goes_through_its_stages_and_each_is_joined_when_its_own_parts_are
         assert (await ledger.plan(job, plan, sections, first=1))[1] == Wave(1, 1, 2)
         assert await state_of(ledger, job) == "running"
         assert (await ledger.plan(job, plan, sections, first=1))[0] == "planned"
+        claim = await ledger.jobs.claim(job, 2, "owner 2")
+        # The plan is no section: they are counted without it.
+        assert (claim.first, claim.total, claim.section) == (1, 2, "B")
         assert await ended(ledger, job, 1, 2) == ("complete", "all")
         for first in (3, 5):
             assert (await ledger.jobs.join(job)).word == "go"
@@ -641,6 +644,8 @@ def test_what_a_part_has_booked_is_given_back_when_it_ends_and_never_booked_afte
     k=st.integers(1, 12),
     weights=st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.75]), min_size=12, max_size=12),
 )
+@example(ballots=["", "no", "no"], rule="flags", k=3, weights=[1.0] * 12)
+@example(ballots=["yes", "no", "yes", "yes"], rule="beta", k=1, weights=[1.0] * 12)
 def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballots, rule, k, weights):
     n = len(ballots)
     enough = enough_votes(n, 0.9)

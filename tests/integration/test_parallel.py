@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 
+import httpx
 import pytest
 import yaml
 
 from tasks.errors import BadInput
 from tasks.job import FINAL
+from tests import forked
 from tests.harness import fleet, wait_for
 from tests.scripted import HELD, Reply, scripted
 
@@ -306,6 +309,14 @@ def test_for_cost_votes_go_out_in_waves_and_for_latency_all_at_once(submit, voic
     assert (full.details["votes"], len(voices.asked)) == (9, 9)
 
 
+def test_for_latency_the_takes_that_are_not_needed_any_more_are_broken_off(submit, voices):
+    result = submit(lambda asked: "yes" if asked.seed < 3 else HELD, kind="vote", text="sure?", n=5, model="one")
+    assert (result.state, result.output, len(voices.asked)) == ("succeeded", "yes", 5)
+    # They would be held for ever.
+    wait_for(lambda: voices.in_flight == 0, "the end of the other calls")
+    assert Counter(part.state for part in result.parts) == {"succeeded": 3, "skipped": 2}
+
+
 def test_for_cost_a_split_vote_asks_on_until_it_is_decided(submit, voices):
     # by seed, that is by index: n n y y y | n y | y …
     answers = ["no", "no", "yes", "yes", "yes", "no", "yes", "yes", "no"]
@@ -357,7 +368,7 @@ def test_a_part_that_fails_fails_the_job_or_is_named_as_missing(submit):
     say = lambda asked: Reply(status=400) if asked.text == "bad" else "done"  # noqa: E731 - three times the same
     failed = submit(say, **job)
     assert failed.state == "failed"
-    assert "every part must succeed; part 2: model 'two'" in failed.error
+    assert "every part must succeed; section 2: model 'two'" in failed.error
     partial = submit(say, **job, policy="partial")
     assert (partial.state, partial.parts_failed) == ("succeeded", 1)
     assert "[section 2 “Fees” is missing: model 'two'" in partial.output
@@ -430,6 +441,19 @@ def test_a_cancelled_fan_out_stops_its_calls_within_a_second(running, voices, sh
     assert {child.state for child in children} <= {"cancelled"}
 
 
+def test_a_child_that_is_cancelled_by_itself_is_a_part_that_failed(running, voices):
+    voices.forget(lambda asked: HELD if asked.text == "a" else "done")
+    vote = {"kind": "vote", "n": 3, "model": "one", "early_stop": "off"}
+    job = running.producer.submit({"kind": "sections", "items": ["a", "b"], "each": vote, "policy": "partial"})
+    wait_for(lambda: voices.in_flight == 3, "the calls of the first")
+    child = running.producer.result(job.id).parts[0].job
+    assert running.producer.cancel(child)
+    result = running.producer.wait(job.id, timeout=30)
+    assert (result.state, [part.state for part in result.parts]) == ("succeeded", ["failed", "succeeded"])
+    assert result.parts[0].error == "its job was cancelled: cancelled by the producer"
+    wait_for(lambda: voices.in_flight == 0, "the end of the calls")
+
+
 def test_an_idempotency_key_makes_one_job_of_a_fan_out(running, submit, voices):
     job = {"kind": "sections", "items": ["a"], "each": {"kind": "vote", "n": 3, "model": "one"}}
     first = submit(lambda _: "yes", **job, idempotency_key="nested")
@@ -453,3 +477,84 @@ def test_what_can_not_be_done_is_refused_with_its_field(running):
     assert "deep" in refused(each=deep)
     assert refused(items=[{"text": "a", "route": "nowhere"}]).startswith("items[0].route: 'nowhere' is not known")
     assert refused(join="majority").startswith("join: 'majority' does not go with kind 'sections'")
+
+
+# -- what a user reads ---------------------------------------------------------------------------
+
+
+def test_a_nested_job_and_its_children_are_followed_over_http(running, voices):
+    voices.forget(lambda asked: "risky" if "fee" in asked.text else "fine")
+    ready = running.folder / "api.ready"
+    words = ("--config", str(running.config_path), "--port", "0", "--ready-file", str(ready))
+    api = forked.start("producer.api", *words, env={**os.environ, **running.env})
+    try:
+        wait_for(ready.exists, "start of the API")
+        with httpx.Client(base_url=ready.read_text().strip(), timeout=30) as client:
+            job = {"kind": "sections", "items": ["a fee", "a date"], "each": {"kind": "vote", "n": 3, "model": "one"}}
+            accepted = client.post("/jobs", json=job)
+            assert accepted.status_code == 202
+            path = f"/jobs/{accepted.json()['id']}"
+            with client.stream("GET", f"{path}/events") as events:
+                told = "".join(events.iter_text())  # it ends with the job
+            assert "succeeded" in told
+            result = client.get(path).json()
+            assert [part["output"] for part in result["parts"]] == ["risky", "fine"]
+            child = client.get(f"/jobs/{result['parts'][0]['job']}").json()
+            assert (child["kind"], child["output"], child["state"]) == ("vote", "risky", "succeeded")
+    finally:
+        api.terminate()
+        api.wait(10)
+
+
+@pytest.fixture
+def explained(running):
+    def explain(job):
+        env = {**os.environ, **running.env}
+        done = forked.run("ops", "explain", job, env=env, cwd=running.folder, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return explain
+
+
+def test_explain_tells_what_each_part_is_for_and_which_job_does_it(submit, explained):
+    result = submit(
+        lambda asked: Reply(status=400) if "fee" in asked.text else "yes",
+        kind="sections",
+        items=[{"text": "a fee", "title": "Fees"}, {"text": "a date", "title": "Dates"}],
+        each={"kind": "vote", "n": 3, "model": "one"},
+        policy="partial",
+        join="synthesis",
+        join_model="judge",
+    )
+    told = explained(result.id)
+    assert "missing" in told
+    assert "1 “Fees”: its job failed: " in told
+    table = [line.split() for line in told.splitlines() if line.strip()[:1].isdigit()]
+    children = [part.job for part in result.parts[:2]]
+    assert [row[-1] for row in table[:2]] == children
+    assert table[2][:4] == ["3", "join", "synthesis", "succeeded"]
+    assert "each part is a job of its own" in told
+    assert f"part of     {result.id}, part 2" in explained(children[1])
+
+
+def test_explain_of_many_parts_shows_the_first_those_that_failed_and_what_the_join_asked(submit, explained):
+    result = submit(
+        lambda asked: Reply(status=400) if asked.text == "57" else "yes",
+        kind="sections",
+        items=[f"{number}" for number in range(1, 61)],
+        model="two",
+        policy="partial",
+        join="synthesis",
+    )
+    assert result.state == "succeeded"
+    told = explained(result.id)
+    listed = [line.split()[0] for line in told.splitlines() if line.strip()[:1].isdigit()]
+    assert listed == [*(f"{number}" for number in range(1, 51)), "57", "61"]
+
+
+def test_explain_of_a_job_whose_parts_are_jobs_names_no_model_of_its_own(submit, explained):
+    told = explained(submit(lambda _: "yes", kind="inner", text="hello").id)
+    assert "each part is a job of its own" in told
+    assert "not chosen yet" not in told
+    assert "{'" not in told  # what a join tells is JSON

@@ -80,7 +80,7 @@ class Place:
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision)
         await self.ledger.plan(job.id, decision.model_dump_json(), [PartPlan(model)] * n)
-        await self.publisher.chord(job.id, 0, [model] * n)
+        await self.publisher.chord(job.id, 0, [(index, model) for index in range(n)])
         return [CallId.part(job.id, index) for index in range(n)]
 
     async def dies(self, *models):

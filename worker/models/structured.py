@@ -22,6 +22,8 @@ __all__ = ["Structured"]
 #: Characters of an answer, and of what is wrong with it, that the model is shown again.
 _SHOWN = 20_000
 _TOLD = 500
+#: What is wrong with an answer that no schema can be asked about.
+_NO_JSON = "is not JSON"
 
 
 class Structured:
@@ -81,7 +83,8 @@ class Structured:
         if reply.finish_reason == "length":
             told = "its answer was cut off before its JSON was whole; raise max_tokens"
         else:
-            said = f"its answer does not satisfy response_schema at {problem.rule[:120]}"
+            at = f"does not satisfy response_schema at {problem.rule[:120]}"
+            said = f"its answer {_NO_JSON if problem.what == _NO_JSON else at}"
             told = f"{said}; describe the form in the prompt, or make the schema simpler"
         return SchemaMismatch(self._name, told, usage=usage)
 
@@ -91,7 +94,7 @@ def _read(schema: Mapping[str, Any], text: str) -> tuple[Problem | None, str]:
     try:
         answer = parse_answer(text)
     except ValueError:
-        return Problem("the answer", "is not JSON", "the answer is no JSON"), text
+        return Problem("the answer", _NO_JSON, ""), text
     problem = problem_of(schema, answer)
     return problem, text if problem is not None else json.dumps(answer, ensure_ascii=False)
 

@@ -1,0 +1,267 @@
+"""What a crash, a race or an odd part must not do to a fan-out: a real ledger, and a publisher that notes what it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+import redis
+
+from ops.embedded.server import ValkeyServer
+from tasks.children import bear
+from tasks.config import parse
+from tasks.fanout import fan_out, publish_wave
+from tasks.job import FINAL, Decision, Job, Parent, parse_job
+from tasks.join import join_job
+from tasks.ledger import CallId, Claim, Ledger, PartInput, PartPlan, PartRecord
+from tasks.queue.publish import Publisher
+from tasks.settle import settle_part
+from worker.stranded import Stranded, Stuck
+from worker.sweeper import Sweeper
+
+CONFIG = parse("""
+models:
+  fast: {provider: simulated, capacity: 100}
+  slow: {provider: simulated, capacity: 100}
+  judge: {provider: simulated, capacity: 100}
+routes:
+  r: {models: [fast, slow], strategy: least_connections}
+  other: {models: [slow]}
+default_route: other
+""")
+DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="least_connections")
+
+
+class Notes(Publisher):
+    """A publisher without a broker."""
+
+    def __init__(self):
+        self.routed, self.fanned_out, self.called, self.joined, self.settled = [], [], [], [], []
+        self.chords = {}
+
+    async def route(self, jobs):
+        self.routed += [job for job, _ in jobs]
+
+    async def fanout(self, job, *, wave=0):
+        self.fanned_out.append((job, wave))
+
+    async def calls(self, admitted):
+        self.called += list(admitted)
+
+    async def chord(self, job, wave, calls, *, size=None):
+        self.chords[job, wave] = len(calls) if size is None else size
+        self.called += [(CallId(job, index, wave), model) for index, model in calls]
+
+    async def join(self, job, *, wave=0):
+        self.joined.append((job, wave))
+
+    async def settle(self, parts):
+        self.settled += [str(part) for part in parts]
+
+
+class Place:
+    def __init__(self, ledger, store):
+        self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
+        self.notes = Notes()
+        self.ports = SimpleNamespace(config=CONFIG, ledger=ledger, publisher=self.notes)
+        self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
+
+    async def routed(self, decision=DECISION, **fields):
+        job = parse_job(fields)
+        await self.ledger.accept([job], keep_seconds=3600)
+        await self.jobs.route(job.id, decision)
+        return job
+
+    async def answer(self, job, index, output="answer"):
+        claim = await self.jobs.claim(job, index, f"owner of {index}")
+        assert isinstance(claim, Claim)
+        outcome, _ = await self.ledger.settle(
+            CallId.part(job, index), claim.model, f"owner of {index}", output=output, record=PartRecord()
+        )
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(server):
+    """Run a coroutine function at a place of its own."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as store, asyncio.Runner() as runner:
+        store.flushdb()
+
+        async def call(function):
+            ledger = Ledger(server.url, tuple(CONFIG.models))
+            try:
+                await ledger.fleet.configure(dict.fromkeys(CONFIG.models, 100))
+                return await function(Place(ledger, store))
+            finally:
+                await ledger.close()
+
+        yield lambda function: runner.run(call(function))
+
+
+# -- waves ---------------------------------------------------------------------------------------
+
+
+def test_parts_that_failed_before_they_were_sent_hold_up_no_wave(run):
+    async def steps(at):
+        job = await at.routed(kind="sections", items=["x"] * 4, policy="partial")
+        unfit = PartPlan("fast", error="no model can take it")
+        parts = [PartPlan("fast"), unfit, PartPlan("fast"), unfit]
+        await at.ledger.plan(job.id, DECISION.model_dump_json(), parts, wave=1)
+        waves = 1
+        for index in range(4):
+            if index in {0, 2}:
+                # Its wave is under way: nothing is to be joined or sent.
+                assert not (await at.jobs.join(job.id)).wave_ended
+                await at.answer(job.id, index)
+            if index < 3:
+                gate = await at.jobs.join(job.id)
+                assert (gate.wave_ended, gate.waves) == (True, waves)
+                assert await at.ledger.send_wave(job.id, waves, size=1) is not None
+                waves += 1
+        assert (await at.jobs.join(job.id)).word == "go"
+        return await at.jobs.result(job.id)
+
+    assert run(steps).parts_failed == 2
+
+
+# -- jobs that end while they are planned ----------------------------------------------------------
+
+
+def test_parts_of_a_job_that_has_ended_leave_nothing_behind(run):
+    async def steps(at):
+        job = await at.routed(kind="sections", items=["x"] * 2)
+        await at.ledger.cancel(job.id, "cancelled", "so it is")
+        word, sent = await at.ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast", text="x")] * 1001)
+        assert (word, sent) == ("over", None)
+        word, _ = await at.ledger.plan("gone", DECISION.model_dump_json(), [PartPlan("fast", text="x")] * 1001)
+        assert word == "gone"
+        assert at.store.keys("pm:{gone}*") == []
+        assert all(at.store.pttl(key) > 0 for key in at.store.keys(f"pm:{{{job.id}}}*"))
+
+    run(steps)
+
+
+def test_a_job_that_is_cancelled_while_it_is_planned_takes_its_children_with_it(run, monkeypatch):
+    async def steps(at):
+        job = await at.routed(kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3})
+        stop = at.jobs.stop
+        ending = at.jobs.ending
+
+        async def plan():
+            await fan_out(at.ports, job.id, 0)
+
+        # Between whatever is read of the job and its end.
+        async def late_stop(*args, **more):
+            await plan()
+            return await stop(*args, **more)
+
+        monkeypatch.setattr(at.jobs, "stop", late_stop)
+        assert await at.ledger.cancel(job.id, "cancelled", "so it is") == "ok"
+        monkeypatch.undo()
+        children = await at.jobs.children(job.id)
+        assert len(children) == 2
+        assert await at.jobs.states(children) == ["cancelled"] * 2
+
+    run(steps)
+
+
+@pytest.mark.parametrize("state", ["cancelled", "failed", "succeeded"])
+def test_children_whose_job_ended_and_whose_canceller_died_are_cancelled_by_the_sweeper(run, state):
+    async def steps(at):
+        job = await at.routed(kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3})
+        await fan_out(at.ports, job.id, 0)
+        children = await at.jobs.children(job.id)
+        await at.jobs.stop(children[0], "failed", "it ended before")
+        await at.jobs.stop(job.id, state, "so it is")  # and nothing else: whoever did it dies here
+        await at.fleet.watch(dict.fromkeys(children, -1.0))
+        await at.sweeper.sweep()
+        assert await at.jobs.states(children) == ["failed", "cancelled"]
+
+    run(steps)
+
+
+# -- children that never come to be ----------------------------------------------------------------
+
+
+def test_a_child_that_can_not_be_is_counted_by_its_wave_and_not_left_to_the_sweeper(run):
+    async def steps(at):
+        # The configuration lost the model after the job was accepted.
+        job = await at.routed(
+            kind="sections",
+            policy="partial",
+            items=[{"text": "x", "model": "gone"}, {"text": "y", "model": "fast"}],
+        )
+        await fan_out(at.ports, job.id, 0)
+        (part, other) = await at.jobs.sent(job.id, 0, 2)
+        assert (part.state, other.state) == ("failed", "running")
+        assert at.notes.chords == {(job.id, 0): 2}
+        # The chord waits for two: the message of this one is the only one that will ever come.
+        assert at.notes.settled == [f"{job.id}.0.0"]
+        assert await settle_part(at.ports, CallId(job.id, 0, 0)) == "failed"
+
+    run(steps)
+
+
+# -- who is asked ----------------------------------------------------------------------------------
+
+
+def test_who_plans_the_sections_does_not_change_the_route_of_the_sections(run):
+    async def steps(at):
+        job = await at.routed(kind="sections", text="hello", split="plan", join_model="judge")
+        await fan_out(at.ports, job.id, 0)
+        assert [model for _, model in at.notes.called] == ["judge"]
+        plan = json.dumps({"sections": [{"title": "one", "brief": "a"}, {"title": "two", "brief": "b"}]})
+        await at.answer(job.id, 0, plan)
+        assert await join_job(at.ports, job.id) == "asked"
+        _, _, decision = await at.jobs.read(job.id)
+        return decision, [model for _, model in at.notes.called[1:]]
+
+    decision, models = run(steps)
+    assert decision.route == "r"
+    assert {item.model for item in decision.candidates} == {"fast", "slow"}
+    assert len(models) == 2
+    assert set(models) <= {"fast", "slow"}
+
+
+def test_a_vote_that_is_for_one_model_alone_waits_for_it_and_goes_to_no_other(run):
+    async def steps(at):
+        job = await at.routed(kind="vote", text="which?", n=2, join="majority", variety={"models": ["judge"]})
+        await fan_out(at.ports, job.id, 0)
+        other = await at.routed(kind="vote", text="which?", n=2, join="majority")
+        await fan_out(at.ports, other.id, 0)
+        stood = at.notes.called[2][1]
+        await at.ledger.store.run(at.fleet.attending("process", tuple(CONFIG.models)))
+        for model in ("judge", stood):
+            await at.fleet.drain(model, on=True, move=True)
+        calls = [Stuck(CallId(each.id, 0, 0), model, "drained") for each, model in ((job, "judge"), (other, stood))]
+        moved, _ = await Stranded(at.ledger, CONFIG)._move(calls, await at.fleet.snapshot())
+        return moved, [call.call for call in calls]
+
+    moved, (bound, free) = run(steps)
+    assert moved == {free}
+
+
+def test_a_join_s_question_of_a_job_whose_parts_are_jobs_may_be_done_by_each_model_of_its_route(run):
+    async def steps(at):
+        job = await at.routed(
+            kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3}, join="synthesis", join_options={}
+        )
+        await fan_out(at.ports, job.id, 0)
+        for index, child in enumerate(await at.jobs.children(job.id)):
+            finishing = at.jobs.finishing(job.id, index, child, output="done", record=PartRecord())
+            await at.ledger.store.run(finishing)
+        assert await join_job(at.ports, job.id) == "asked"
+        (parked,) = await at.jobs.parked([(job.id, 2)])
+        claim = await at.jobs.claim(job.id, 2, "owner")
+        return parked, claim
+
+    parked, claim = run(steps)
+    assert set(parked.among) == set(claim.own.among) == {"fast", "slow"}
