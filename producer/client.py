@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: Seconds between two looks at the record while waiting: announcements make it sooner, missing one makes it this late.
 LOOK_EVERY = 1.0
+#: Jobs and items above which a thread checks them: each may bring a schema of its own, which takes milliseconds.
+MANY = 100
 
 
 class JobNotFound(PointsmanError):
@@ -85,11 +87,17 @@ class AsyncProducer:
             for place, job in enumerate(jobs)
         ]
         read = await self.read_files(read)
-        for place, job in enumerate(read):
-            check(job, self.config, at="" if alone else f"[{place}]")
         if not read:
             return []
+        if len(read) + sum(len(job.items or ()) for job in read) > MANY:
+            await asyncio.to_thread(self._check, read)
+        else:
+            self._check(read)
         return await accept(read, ledger=self.ledger, publisher=self._publisher, config=self.config)
+
+    def _check(self, jobs: Sequence[Job]) -> None:
+        for place, job in enumerate(jobs):
+            check(job, self.config, at="" if len(jobs) == 1 else f"[{place}]")
 
     async def read_files(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs with their files replaced by what is in them, in order; `submit` and `submit_many` do it too.

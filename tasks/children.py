@@ -52,10 +52,11 @@ async def bear(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None
         if share is not None:
             # The calls of the job must leave it to them. A step too late is no harm: it is a share, and what they spend
             # is told when they end.
+            born = {child.id for child in children}
             booked = [
                 ledger.jobs.booking(job.id, part.index, part.job, usd=share, budget=job.budget_usd or 0.0)
                 for part in parts
-                if part.job in {child.id for child in children}
+                if part.job in born
             ]
             await ledger.store.run(*booked)
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+import traceback
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["configure_logs"]
+from tasks.errors import PointsmanError
+
+__all__ = ["configure_logs", "told_error"]
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 #: Celery's loggers that tell of every message that came and every task that ended.
 _EVERY_MESSAGE = ("celery.app.trace", "celery.worker.strategy")
@@ -23,7 +29,13 @@ def configure_logs(level: Any = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    plain = structlog.processors.ExceptionRenderer(told_error)
+    # Its own way to tell an error shows the variables of each frame: prompts, that is, and keys.
+    last: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=_write_error)
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -34,7 +46,7 @@ def configure_logs(level: Any = None) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([] if sys.stderr.isatty() else [structlog.processors.format_exc_info]),
+            *([] if sys.stderr.isatty() else [plain]),
             last,
         ],
     )
@@ -47,3 +59,24 @@ def configure_logs(level: Any = None) -> None:
     quiet = ["httpx"] if os.environ.get("POINTSMAN_LOG_ATTEMPTS") == "all" else ["httpx", *_EVERY_MESSAGE]
     for name in quiet:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def told_error(exc_info: ExcInfo) -> str:
+    """Where an error happened and of which type it is, with those that led to it; its words where they are ours.
+
+    What a library, or somebody's join or strategy, says of an error may quote the text that it stumbled over.
+    """
+    told: list[str] = []
+    error: BaseException | None = exc_info[1]
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        words = f": {error}" if isinstance(error, PointsmanError) else ""
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        told.append(f"Traceback (most recent call last):\n{frames}{type(error).__name__}{words}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nThen:\n\n".join(reversed(told))
+
+
+def _write_error(stream: TextIO, exc_info: ExcInfo) -> None:
+    stream.write("\n" + told_error(exc_info))

@@ -13,6 +13,7 @@ from tasks.errors import BadInput
 from tasks.job import Decision, Job
 from tasks.ledger import WAVE, PartInput, PartPlan, Sent
 from tasks.parts.bound import check_slices
+from tasks.parts.copies import check_copies
 from tasks.parts.cut import cut
 from tasks.parts.nesting import child_id
 from tasks.parts.proposal import question
@@ -63,9 +64,10 @@ async def plan_slices(
     """Plan the sections or votes of a job, from index `first` on.
 
     Raises:
-        BadInput: if these are too many, with the jobs within the job, or no model can take them.
+        BadInput: if these are too many, with the jobs within the job, or repeat too much, or no model can take them.
     """
     check_slices(job, slices, ports.config)
+    check_copies(job, slices, ports.config)
     parts, decision = await _placed(ports, job, decided, slices)
     parts = [
         part if piece.child is None else replace(part, job=child_id(job.id, index), own=_bearing(piece))

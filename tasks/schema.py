@@ -27,6 +27,9 @@ __all__ = ["Problem", "check_schema", "is_closed", "problem_of"]
 
 #: Bytes of a schema as JSON; those that providers accept are smaller.
 MOST_BYTES = 64 * 1024
+#: Schemas that passed and are not checked again: a check takes milliseconds, and a thousand jobs that are the sections
+#: of one have the same.
+KEPT = 256
 #: Levels of a schema.
 MOST_DEPTH = 32
 #: Characters of a pattern.
@@ -69,11 +72,17 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         ValueError: saying what is wrong with it, and where.
     """
     try:
-        size = len(json.dumps(schema).encode())
+        text = json.dumps(schema)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    if size > MOST_BYTES:
-        raise ValueError(f"has {size:,} bytes, the limit is {MOST_BYTES:,}")
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"has {len(text):,} bytes, the limit is {MOST_BYTES:,}")
+    _check(text)
+
+
+@lru_cache(maxsize=KEPT)
+def _check(text: str) -> None:
+    schema = json.loads(text)
     parts = list(_walk(schema, "#", 0))
     for path, part in parts:
         _check_part(path, part)

@@ -98,8 +98,10 @@ def ballot_for(config: Config, job: Job, route: str, model: str, output: str) ->
 
 
 async def _stopping_of_late(ports: Ports, job: Job) -> Stopping | None:
-    known = await ports.ledger.jobs.read(job.id)
-    return stopping_for(ports.config, job, known[2].route) if known is not None and known[2] is not None else None
+    if job.kind != "vote":
+        return None
+    (route,) = await ports.ledger.jobs.routes([job.id])
+    return stopping_for(ports.config, job, route)
 
 
 async def _tally(ports: Ports, job: Job, stopping: Stopping) -> dict[str, float]:

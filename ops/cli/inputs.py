@@ -11,7 +11,7 @@ from typing import Any
 
 from ops.cli.failures import Failure
 
-__all__ = ["pairs", "read_documents", "read_text", "values"]
+__all__ = ["pairs", "read_documents", "read_job", "read_text", "values"]
 
 
 def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> str | None:
@@ -49,6 +49,18 @@ def read_documents(text: str | None, files: Sequence[Path]) -> list[dict[str, st
     if not files or [str(file) for file in files] == ["-"]:
         return None
     return [{"name": file.name, "data": base64.b64encode(_bytes(file)).decode()} for file in files]
+
+
+def read_job(file: Path) -> dict[str, Any]:
+    """The job that a JSON file holds, or standard input (``-``)."""
+    try:
+        said = json.loads(_read_stdin() if str(file) == "-" else _bytes(file).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        remedy = "give the fields of one job; many jobs are a batch: pointsman batch submit"
+        raise Failure("bad_input", f"{file} is not one JSON object", field="job", remedy=remedy)
+    return said
 
 
 def _both_given() -> Failure:

@@ -203,7 +203,7 @@ class Ledger:
 
 def _held(job: str, wave: Wave, parts: Sequence[PartPlan]) -> dict[str, list[CallId]]:
     sent = [
-        Sent(index, "failed" if part.error else "queued", part.model, part.job)
+        Sent(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
         for index, part in enumerate(parts[: wave.count], start=wave.first)
     ]
     return _held_calls(job, wave.number, sent)

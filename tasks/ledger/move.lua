@@ -122,7 +122,8 @@ local function send(size)
       local born = part(i, 'job')
       runs = runs or born
       redis.call('HSET', PARTS, i .. ':state', born and 'running' or 'queued', i .. ':queued_at', now)
-    elseif stood == 'failed' then
+    elseif stood == 'failed' and not part(i, 'ended_at') then
+      set_part(i, 'ended_at', now)
       failed = failed + 1
     end
   end

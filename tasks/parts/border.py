@@ -32,7 +32,7 @@ def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
         BadInput: naming the field and what is allowed there.
     """
     try:
-        _check_split(job)
+        _check_split(job, config)
         _check_join(job, config)
         _check_variety(job, config)
         _check_items(job, config, check)
@@ -44,13 +44,15 @@ def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
         raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 
 
-def _check_split(job: Job) -> None:
+def _check_split(job: Job, config: Config) -> None:
     if job.split is None or job.items is not None:
         if job.split_options:
             raise BadInput("split_options", "go with a split", "name one in split, or leave them out")
         return
     known("split", job.split, splits())
     split_options(job.split, job.split_options)
+    if isinstance(prompt := job.split_options.get("prompt"), str):
+        check_prompt(config, prompt, at="split_options.prompt")
     if traits_of_split(split_named(job.split)).by == "files":
         raise BadInput("split", "goes with files", "send files, or use another split")
 

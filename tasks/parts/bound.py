@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import BadInput
 from tasks.job import Item
+from tasks.parts.nesting import DEEPEST
 
 if TYPE_CHECKING:
     from tasks.config import Config
@@ -39,7 +40,7 @@ def check_bound(job: Job, config: Config) -> None:
         field = "items"
     else:
         field = "kind" if job.kind in config.flows else "each"
-    _within(least(_said(job), config), allowed(job, config), field)
+    _within(job, least(_said(job), config), config, field)
 
 
 def check_slices(job: Job, slices: Sequence[Slice], config: Config) -> None:
@@ -50,7 +51,7 @@ def check_slices(job: Job, slices: Sequence[Slice], config: Config) -> None:
     """
     total = sum(1 + (0 if piece.child is None else least(piece.child, config)) for piece in slices)
     nested = any(piece.child is not None for piece in slices)
-    _within(total, allowed(job, config), "each" if nested and job.each is not None else "text")
+    _within(job, total, config, "each" if nested and job.each is not None else "text")
 
 
 def part_share(job: Job, parts: int, config: Config) -> int:
@@ -65,20 +66,23 @@ def part_share(job: Job, parts: int, config: Config) -> int:
     return max(1, left // max(1, parts))
 
 
-def least(fields: Mapping[str, Any], config: Config) -> int:
+def least(fields: Mapping[str, Any], config: Config, *, depth: int = 0) -> int:
     """Parts that a job of these fields has at least, with those of the jobs within it.
 
-    A text counts as one section: how many it has, nobody knows before it is cut.
+    A text counts as one section: how many it has, nobody knows before it is cut. What lies deeper than jobs may is
+    refused elsewhere, as is a workflow that leads back to itself.
     """
+    if depth > DEEPEST:
+        return 1
     kind = fields.get("kind", "single")
     if kind == "vote":
         return int(fields.get("n") or 1)
     if (workflow := config.flows.get(str(kind))) is not None:
-        return sum(1 + least(step.job, config) for step in workflow.steps)
+        return sum(1 + least(step.job, config, depth=depth + 1) for step in workflow.steps)
     if kind != "sections":
         return 1
     each = fields.get("each")
-    inner = None if each is None else least(each, config)
+    inner = None if each is None else least(each, config, depth=depth + 1)
     return sum(1 + (inner if inner is not None else own) for own in _items(fields.get("items")))
 
 
@@ -93,10 +97,12 @@ def _said(job: Job) -> Mapping[str, Any]:
     return {"kind": job.kind, "n": job.n, "items": job.items, "each": job.each}
 
 
-def _within(total: int, most: int, field: str) -> None:
+def _within(job: Job, total: int, config: Config, field: str) -> None:
+    most = allowed(job, config)
     if total > most:
+        word = "the limit" if job.parent is None else "its share of the limit"
         raise BadInput(
             field,
-            f"makes at least {total:,} parts, with those of the jobs within the job; the limit is {most:,}",
+            f"makes at least {total:,} parts, with those of the jobs within the job; {word} is {most:,}",
             "take fewer votes or coarser sections, or raise limits.nested_parts in the configuration",
         )

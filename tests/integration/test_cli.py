@@ -177,6 +177,40 @@ def test_every_option_reaches_the_job(cli):
     }  # fmt: skip
 
 
+def test_a_job_comes_from_a_file_then_from_fields_then_from_options(cli):
+    # given a job file, and options that say more
+    said = {"kind": "sections", "items": ["a", "b"], "model": "fast", "join": "table", "priority": "low"}
+    (cli.folder / "job.json").write_text(json.dumps(said))
+    # when it is submitted
+    job_id = cli.submit(
+        "--job", "job.json", "--field", "model=slow", "--field", 'join_options={"format": "csv"}', "--each", "kind=vote",
+        "--each", "n=5", "--priority", "high", "--budget", "0.5", "--join-model", "fast",
+    )  # fmt: skip
+
+    # then the last word counts
+    async def read(ledger: Ledger) -> Any:
+        return await ledger.jobs.read(job_id)
+
+    job, _, _ = cli.ledger(read)
+    assert job.model_dump(exclude_defaults=True, exclude={"id"}) == {
+        "kind": "sections", "items": ("a", "b"), "model": "slow", "join": "table", "join_options": {"format": "csv"},
+        "join_model": "fast", "each": {"kind": "vote", "n": 5}, "priority": "high", "budget_usd": 0.5,
+    }  # fmt: skip
+
+
+def test_a_vote_says_what_it_saves_and_what_it_varies(cli):
+    job_id = cli.submit(
+        "spam?", "-n", "9", "--prefer", "cost", "--confidence", "0.9", "--field", 'variety={"models": ["fast", "slow"]}'
+    )
+
+    async def read(ledger: Ledger) -> Any:
+        return await ledger.jobs.read(job_id)
+
+    job, _, _ = cli.ledger(read)
+    assert (job.kind, job.n, job.prefer, job.confidence) == ("vote", 9, "cost", 0.9)
+    assert job.variety.models == ("fast", "slow")
+
+
 def test_the_same_idempotency_key_gives_the_same_job(cli):
     first = cli("submit", "once", "--idempotency-key", "test-key")
     again = cli("submit", "once", "--idempotency-key", "test-key")

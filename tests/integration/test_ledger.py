@@ -563,7 +563,7 @@ def test_parts_that_are_written_in_several_steps_are_there_once_they_are_planned
     run(steps)
 
 
-def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alone(run):
+def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alone(run, store):
     async def steps(ledger):
         job = await accepted(
             ledger, parse_job({"kind": "sections", "items": ["a", "b", "c", "d"], "policy": "partial"})
@@ -576,6 +576,7 @@ def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alon
             Sent(3, "waiting", "", "child 3"),
         ]  # fmt: skip
         assert await ledger.fleet.find([CallId(job, index, 0) for index in range(3)]) == ["part", "nowhere", "nowhere"]
+        assert store.keys("pm:{fleet}:part:") == []
         # What was not sent names no job: there is none yet.
         assert [part.job for part in (await ledger.jobs.result(job)).parts] == [None, "child 1", "child 2", None]
         assert await ledger.jobs.children(job) == ["child 1", "child 2", "child 3"]

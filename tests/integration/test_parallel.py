@@ -558,3 +558,15 @@ def test_explain_of_a_job_whose_parts_are_jobs_names_no_model_of_its_own(submit,
     assert "each part is a job of its own" in told
     assert "not chosen yet" not in told
     assert "{'" not in told  # what a join tells is JSON
+
+
+def test_when_all_is_done_no_lease_and_no_message_is_left(running, submit):
+    submit(lambda _: "yes", kind="outer", text="alpha\n\nbeta")
+    redis = running.redis
+
+    def held():
+        return [key for kind in ("single", "part") for key in redis.keys(f"pm:{{fleet}}:{kind}:*") if redis.zcard(key)]
+
+    wait_for(lambda: not held(), "the leases to be given back")
+    queues = ["route", "join", *(f"model.{name}" for name in MODELS)]
+    wait_for(lambda: not any(redis.llen(queue) for queue in queues), "the queues to be empty")

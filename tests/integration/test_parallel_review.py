@@ -1,4 +1,4 @@
-"""What a crash, a race or an odd part must not do to a fan-out: a real ledger, and a publisher that notes what it sends."""
+"""What crashes, races and odd parts must not do to a fan-out: a real ledger, a publisher that notes what it sends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
-from tasks.children import bear
 from tasks.config import parse
-from tasks.fanout import fan_out, publish_wave
-from tasks.job import FINAL, Decision, Job, Parent, parse_job
+from tasks.fanout import fan_out
+from tasks.job import Decision, parse_job
 from tasks.join import join_job
-from tasks.ledger import CallId, Claim, Ledger, PartInput, PartPlan, PartRecord
+from tasks.ledger import CallId, Claim, Ledger, PartPlan, PartRecord
 from tasks.queue.publish import Publisher
 from tasks.settle import settle_part
 from worker.stranded import Stranded, Stuck
@@ -28,7 +27,7 @@ models:
   judge: {provider: simulated, capacity: 100}
 routes:
   r: {models: [fast, slow], strategy: least_connections}
-  other: {models: [slow]}
+  other: {models: [slow, judge]}
 default_route: other
 """)
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="least_connections")
@@ -153,7 +152,6 @@ def test_a_job_that_is_cancelled_while_it_is_planned_takes_its_children_with_it(
     async def steps(at):
         job = await at.routed(kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3})
         stop = at.jobs.stop
-        ending = at.jobs.ending
 
         async def plan():
             await fan_out(at.ports, job.id, 0)
@@ -231,22 +229,26 @@ def test_who_plans_the_sections_does_not_change_the_route_of_the_sections(run):
     assert set(models) <= {"fast", "slow"}
 
 
-def test_a_vote_that_is_for_one_model_alone_waits_for_it_and_goes_to_no_other(run):
+@pytest.mark.parametrize(("asker", "left", "goes"), [("judge", "judge", []), ("route:other", "slow", ["judge"])])
+def test_a_question_whose_model_is_drained_goes_to_another_of_those_who_were_named_for_it(run, asker, left, goes):
     async def steps(at):
-        job = await at.routed(kind="vote", text="which?", n=2, join="majority", variety={"models": ["judge"]})
+        job = await at.routed(kind="sections", items=["x", "y"], join="synthesis", join_model=asker)
         await fan_out(at.ports, job.id, 0)
-        other = await at.routed(kind="vote", text="which?", n=2, join="majority")
-        await fan_out(at.ports, other.id, 0)
-        stood = at.notes.called[2][1]
+        for index in range(2):
+            await at.answer(job.id, index)
         await at.ledger.store.run(at.fleet.attending("process", tuple(CONFIG.models)))
-        for model in ("judge", stood):
-            await at.fleet.drain(model, on=True, move=True)
-        calls = [Stuck(CallId(each.id, 0, 0), model, "drained") for each, model in ((job, "judge"), (other, stood))]
-        moved, _ = await Stranded(at.ledger, CONFIG)._move(calls, await at.fleet.snapshot())
-        return moved, [call.call for call in calls]
+        for model in {"slow", "judge"} - {left}:
+            await at.fleet.drain(model, on=True)
+        assert await join_job(at.ports, job.id) == "asked"
+        question = CallId(job.id, 2, 1)
+        assert (question, left) in at.notes.called
+        for model in ("slow", "judge"):
+            await at.fleet.drain(model, on=model == left, move=True)
+        stuck = Stuck(question, left, "drained")
+        _, admitted = await Stranded(at.ledger, CONFIG)._move([stuck], await at.fleet.snapshot())
+        return [model for _, model in admitted]
 
-    moved, (bound, free) = run(steps)
-    assert moved == {free}
+    assert run(steps) == goes
 
 
 def test_a_join_s_question_of_a_job_whose_parts_are_jobs_may_be_done_by_each_model_of_its_route(run):

@@ -214,3 +214,11 @@ def test_labels_are_text_and_metadata_may_be_json():
     assert values("metadata", given) == {
         "n": 3, "s": "x", "t": "3", "o": {"a": [1]}, "b": True, "nan": "NaN", "empty": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["[]", '{"text": "a"}\n{"text": "b"}', "", "no json", "7"])
+def test_a_file_that_holds_no_single_job_is_refused(capsys, tmp_path, text):
+    (tmp_path / "job.json").write_text(text or " ")
+    code, _, err = run(capsys, "submit", "--job", "job.json")
+    assert code == Exit.USAGE
+    assert "job.json" in err

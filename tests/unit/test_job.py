@@ -46,6 +46,21 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
         ({"text": "x", "id": "a" * 26 + "\n"}, "id", "should match pattern"),
         ({"text": "x", "schema_version": 2}, "schema_version", "should be 1"),
         ({"text": "x", "stop": ["a"] * 5}, "stop", "at most 4"),
+        ({"text": "x", "split": "lines"}, "split", 'does not go with kind \'single\'; use "kind": "sections"'),
+        ({"kind": "vote", "n": 2, "text": "x", "split": "lines"}, "split", 'with the vote in "each"'),
+        ({"text": "x", "confidence": 0.9}, "confidence", 'use "kind": "vote"'),
+        ({"kind": "sections", "text": "x", "split": "lines", "each": "vote"}, "each", "must be a JSON object"),
+        ({"kind": "sections", "items": "x"}, "items", "must be a JSON array"),
+        ({"kind": "sections", "items": ["a", 5]}, "items[1]", "must be a text, or a JSON object with a text"),
+        ({"kind": "sections", "items": [{}]}, "items[0].text", "is needed"),
+        ({"kind": "sections", "items": [{"text": "a", "titel": "b"}]}, "items[0].titel", "a field of an item; fields"),
+        ({"kind": "sections", "items": [{"text": "a", "title": "b" * 201}]}, "items[0].title", "at most 200"),
+        (
+            {"kind": "vote", "n": 2, "text": "x", "variety": {"seed": [1]}},
+            "variety.seed",
+            "fields are: prompts, models",
+        ),
+        ({"files": []}, "files", "has no entries; at least 1"),
     ],
 )
 def test_what_is_no_job_names_the_field_and_the_remedy(request_, field, says):

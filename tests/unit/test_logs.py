@@ -1,0 +1,72 @@
+"""What the logs tell of an error: where it happened, never what it was about."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+
+import pytest
+import structlog
+
+from tasks.errors import Unreachable
+from tasks.logs import configure_logs
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(params=[io.StringIO, Terminal], ids=["file", "terminal"])
+def written(request, monkeypatch):
+    """Where the logs go, as configured for it; what was there before comes back."""
+    root, before = logging.getLogger(), (logging.getLogger().handlers[:], logging.getLogger().level)
+    quiet = {name: logging.getLogger(name).level for name in ("httpx", "celery.app.trace", "celery.worker.strategy")}
+    stream = request.param()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure_logs("INFO")
+    yield stream
+    root.handlers[:], root.level = before[0], before[1]
+    for name, level in quiet.items():
+        logging.getLogger(name).setLevel(level)
+    structlog.reset_defaults()
+
+
+def join_of_somebody(text):
+    raise ZeroDivisionError(text)
+
+
+def fail(text):
+    try:
+        join_of_somebody(text)
+    except ZeroDivisionError as error:
+        raise ValueError(text) from error
+
+
+def go_away():
+    raise Unreachable("Redis does not answer")
+
+
+@pytest.mark.parametrize("log", [logging.getLogger("tasks.join"), structlog.stdlib.get_logger("worker.sweeper")])
+def test_an_error_is_told_by_its_type_and_place_and_never_quotes_a_text(written, log):
+    secret = "the text of a part"
+    try:
+        fail(secret)
+    except ValueError:
+        log.exception("join of %s failed", "01abc")
+    said = written.getvalue()
+    assert "01abc" in said
+    assert "in join_of_somebody" in said
+    assert said.index("ZeroDivisionError") < said.rindex("ValueError")
+    assert secret not in said
+
+
+def test_our_own_errors_are_told_in_their_words(written):
+    try:
+        go_away()
+    except Unreachable:
+        logging.getLogger("tasks.join").exception("join failed")
+    said = written.getvalue()
+    assert "Unreachable: Redis does not answer" in (said if written.isatty() else json.loads(said)["exception"])

@@ -1,0 +1,103 @@
+"""How many parts a job may have, with all the jobs within it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.accept import check
+from tasks.config import parse
+from tasks.errors import BadInput
+from tasks.job import Parent, parse_job
+from tasks.parts.bound import allowed, check_bound, check_slices, least, part_share
+from tasks.parts.cut import cut
+
+CONFIG = parse("""
+models: {fast: {provider: simulated}}
+routes: {r: {models: [fast]}}
+default_route: r
+workflows: {legal_review: ready}
+limits: {nested_parts: 1000}
+""")
+
+
+def job(**fields):
+    return parse_job({"kind": "sections", **fields})
+
+
+def within(job, *, parts):
+    return job.model_copy(update={"parent": Parent(part="above.0.0", depth=1, parts=parts)})
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts"),
+    [
+        ({"text": "x"}, 1),
+        ({"kind": "vote", "n": 7, "text": "x"}, 7),
+        ({"kind": "sections", "items": ["a", "b", "c"]}, 3),
+        # Each section, and what its own job has.
+        ({"kind": "sections", "items": ["a", "b", "c"], "each": {}}, 6),
+        ({"kind": "sections", "items": ["a", "b"], "each": {"kind": "vote", "n": 5}}, 12),
+        ({"kind": "sections", "items": ["a", {"text": "b", "route": "r"}, {"text": "c", "model": "fast"}]}, 5),
+        # Of a text one section is sure.
+        ({"kind": "sections", "text": "x", "split": "lines", "each": {"kind": "vote", "n": 5}}, 6),
+        # Two steps, of which one has sections, of which one is sure.
+        ({"kind": "legal_review", "text": "x"}, 4),
+    ],
+)
+def test_what_is_sure_to_come_is_counted_over_the_whole_tree(fields, parts):
+    said = parse_job(fields)
+    assert least({"kind": said.kind, "n": said.n, "items": said.items, "each": said.each}, CONFIG) == parts
+
+
+def test_a_bomb_of_sections_with_votes_is_refused_at_the_border():
+    bomb = job(items=["x"] * 100, each={"kind": "vote", "n": 100})
+    with pytest.raises(BadInput, match=r"makes at least 10,100 parts.* the limit is 1,000; .*limits\.nested_parts"):
+        check(bomb, CONFIG)
+    check(job(items=["x"] * 100, each={"kind": "vote", "n": 9}), CONFIG)
+
+
+def test_a_text_whose_sections_turn_out_too_many_is_refused_before_any_of_them_is_sent():
+    # given a job that the border must let in
+    bomb = job(text="a\n" * 100, split="lines", each={"kind": "vote", "n": 100})
+    check(bomb, CONFIG)
+    # when it is cut, then it is refused as a whole
+    with pytest.raises(BadInput, match="makes at least 10,100 parts") as caught:
+        check_slices(bomb, cut(bomb, most=1000), CONFIG)
+    assert caught.value.field == "each"
+
+
+def test_a_job_within_a_job_may_have_its_share_and_no_more():
+    outer = job(text="a\n" * 100, split="lines", each={"kind": "sections", "split": "sentences"})
+    share = part_share(outer, 100, CONFIG)
+    assert share == 9
+    with pytest.raises(BadInput, match="its share of the limit is 9"):
+        check_bound(within(job(items=["x"] * 10), parts=share), CONFIG)
+    check_bound(within(job(items=["x"] * 9), parts=share), CONFIG)
+
+
+def test_a_step_that_is_one_call_leaves_its_share_to_the_others():
+    review = parse_job({"kind": "legal_review", "text": "x"})
+    assert part_share(review, 2, CONFIG) == 998
+
+
+def test_a_share_is_never_more_than_the_configuration_allows():
+    assert allowed(within(job(items=["x"]), parts=5000), CONFIG) == 1000
+    assert allowed(job(items=["x"]), CONFIG) == 1000
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4))
+def test_a_tree_of_shares_has_no_more_parts_than_the_limit_whatever_its_branches(branches):
+    # given jobs within jobs that all take what they may
+    at, total, wide = job(items=["x"], each={}), 0, 1
+    for branch in branches:
+        parts = min(branch, allowed(at, CONFIG))
+        # when each level's parts are jobs again
+        total += wide * parts
+        wide *= parts
+        at = within(at, parts=part_share(at, parts, CONFIG))
+        if allowed(at, CONFIG) == 1:
+            break
+    # then all levels together keep the limit
+    assert total <= 1000

@@ -1,0 +1,101 @@
+"""What the parts of a job may repeat: a prompt of some megabytes is not kept a thousand times."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.checking import check
+from tasks.config import parse
+from tasks.errors import BadInput
+from tasks.job import parse_job
+from tasks.parts.copies import MOST_COPIED, check_copies
+from tasks.parts.cut import cut
+from tasks.parts.proposal import proposed
+
+PAYLOAD = 4096
+CONFIG = parse(f"""
+models: {{fast: {{provider: simulated, capacity: 1}}}}
+routes: {{r: {{models: [fast]}}}}
+default_route: r
+limits: {{payload_bytes: {PAYLOAD}}}
+""")
+LONG = "x" * 3000
+SECTIONS = {"kind": "sections", "items": ["a"] * 50}
+
+
+def checked(**fields):
+    job = parse_job(fields)
+    check_copies(job, cut(job, most=10_000), CONFIG)
+
+
+def test_of_proposed_sections_that_are_jobs_each_repeats_the_text():
+    plan = json.dumps({"sections": [{"title": "t", "brief": "b"}] * 12})
+    for each, refused in ((None, False), ({}, True)):
+        job = parse_job({"kind": "sections", "text": LONG, "split": "plan", "each": each})
+        slices = proposed(job, plan)
+        if refused:
+            with pytest.raises(BadInput):
+                check_copies(job, slices, CONFIG)
+        else:
+            check_copies(job, slices, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("variety", {"kind": "vote", "text": "q", "n": 50, "variety": {"prompts": [LONG]}}),
+        ("each", {**SECTIONS, "prompt": LONG, "each": {}}),
+        ("each", {**SECTIONS, "each": {"kind": "vote", "n": 2, "prompt": LONG}}),
+        ("each", {**SECTIONS, "each": {}, "metadata": {"note": LONG}}),
+        ("each", {**SECTIONS, "each": {}, "response_schema": {"description": LONG}}),
+        ("items", {"kind": "sections", "items": [{"text": "a", "model": "fast"}] * 50, "prompt": LONG}),
+    ],
+)
+def test_what_would_be_kept_once_a_part_is_refused_beyond_a_bound(field, fields):
+    with pytest.raises(BadInput) as told:
+        checked(**fields)
+    assert told.value.field == field
+    assert LONG not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**SECTIONS, "prompt": LONG},  # it stands in the job, once
+        {**SECTIONS, "items": [LONG] * 50, "each": {}},  # a text is a section's own
+        {"kind": "vote", "text": LONG, "n": 50, "prompt": LONG},
+        {"kind": "vote", "text": "q", "n": 10, "variety": {"prompts": [LONG]}},
+    ],
+)
+def test_what_is_kept_once_or_stays_below_the_bound_is_not(fields):
+    checked(**fields)
+
+
+@given(st.integers(1, 40), st.integers(1, 3000))
+def test_the_bound_is_on_all_parts_together(votes, length):
+    fields = {"kind": "vote", "text": "q", "n": votes, "variety": {"prompts": ["x" * length]}}
+    if votes * length <= MOST_COPIED * PAYLOAD:
+        checked(**fields)
+    else:
+        with pytest.raises(BadInput):
+            checked(**fields)
+
+
+def test_a_value_that_all_parts_share_is_measured_once(monkeypatch):
+    measured = []
+    monkeypatch.setattr("tasks.parts.copies.json.dumps", lambda value, **_: measured.append(value) or "")
+    job = parse_job({"kind": "sections", "items": ["a"] * 500, "each": {}, "response_schema": {"type": "object"}})
+    check_copies(job, cut(job, most=10_000), CONFIG)
+    assert len(measured) <= 5
+
+
+def test_a_plan_s_prompt_that_is_no_file_of_the_configuration_is_refused_at_the_border():
+    job = parse_job({
+        "kind": "sections", "text": "q", "split": "plan", "split_options": {"prompt": "file:none.md"},
+    })  # fmt: skip
+    with pytest.raises(BadInput, match="split_options.prompt"):
+        check(job, CONFIG)
