@@ -12,7 +12,7 @@ from tasks.classify.decision import Verdict
 from tasks.errors import BadInput
 from tasks.job import Decision, Job
 from tasks.ledger import WAVE, PartInput, PartPlan, Sent
-from tasks.parts.bound import check_slices
+from tasks.parts.bound import check_planned
 from tasks.parts.copies import check_copies
 from tasks.parts.cut import cut
 from tasks.parts.nesting import child_id
@@ -66,7 +66,7 @@ async def plan_slices(
     Raises:
         BadInput: if these are too many, with the jobs within the job, or repeat too much, or no model can take them.
     """
-    check_slices(job, slices, ports.config)
+    check_planned(job, [piece.child for piece in slices], ports.config)
     check_copies(job, slices, ports.config)
     parts, decision = await _placed(ports, job, decided, slices)
     parts = [

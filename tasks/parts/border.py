@@ -75,6 +75,9 @@ def _check_join(job: Job, config: Config) -> None:
                 confidence=job.confidence,
                 weights={},
             )
+        # A name that is misspelt would weigh nothing, and nobody would see it.
+        for model in getattr(options, "weights", {}) if job.join == "weighted" else ():
+            known("join_options.weights", model, config.models)
         for name, said in job.join_options.items():
             if name.endswith("prompt") and isinstance(said, str):
                 check_prompt(config, said, at=f"join_options.{name}")

@@ -17,9 +17,8 @@ from tasks.parts.nesting import DEEPEST
 if TYPE_CHECKING:
     from tasks.config import Config
     from tasks.job import Job
-    from tasks.parts.slice import Slice
 
-__all__ = ["allowed", "check_bound", "check_slices", "least", "part_share"]
+__all__ = ["allowed", "check_bound", "check_planned", "least", "part_share"]
 
 
 def allowed(job: Job, config: Config) -> int:
@@ -43,15 +42,14 @@ def check_bound(job: Job, config: Config) -> None:
     _within(job, least(_said(job), config), config, field)
 
 
-def check_slices(job: Job, slices: Sequence[Slice], config: Config) -> None:
-    """The same, once it is known how many parts there are.
+def check_planned(job: Job, children: Sequence[Mapping[str, Any] | None], config: Config) -> None:
+    """The same, once it is known how many parts there are: of each the fields of its job, None where it is a call.
 
     Raises:
         BadInput: if they and the jobs that they are have too many.
     """
-    total = sum(1 + (0 if piece.child is None else least(piece.child, config)) for piece in slices)
-    nested = any(piece.child is not None for piece in slices)
-    _within(job, total, config, "each" if nested and job.each is not None else "text")
+    total = sum(1 + (0 if child is None else least(child, config)) for child in children)
+    _within(job, total, config, "text" if job.each is None else "each")
 
 
 def part_share(job: Job, parts: int, config: Config) -> int:

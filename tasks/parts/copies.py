@@ -25,7 +25,7 @@ MOST_COPIED = 8
 
 
 def check_copies(job: Job, slices: Sequence[Slice], config: Config) -> None:
-    """See that what is written once a part, beside its text, is not too much.
+    """See that what is written once a part is not too much: its text too, which a split may repeat the head of.
 
     Raises:
         BadInput: if it is more than `MOST_COPIED` times ``limits.payload_bytes``.
@@ -37,16 +37,16 @@ def check_copies(job: Job, slices: Sequence[Slice], config: Config) -> None:
     total = 0
     for piece in slices:
         own = piece.own
-        total += sum(_size(value, sizes) for value in (own.prompt, own.schema, own.task))
+        total += sum(_size(value, sizes) for value in (piece.text, own.prompt, own.schema, own.task))
         if piece.child is not None:
             # Of a part that a model has proposed the job gets all of the text.
             total += handed_on + _fields(piece.child, sizes) + (len(job.text or "") if piece.text is None else 0)
     if total > limit:
-        own = "variety" if job.variety is not None else "items"
+        whose = "variety" if job.variety is not None else "split" if job.items is None else "items"
         raise BadInput(
-            "each" if job.each is not None else own,
-            f"prompts, schemas and metadata are kept once a part: {total:,} bytes, the limit is {limit:,}",
-            "name a prompt of the configuration (file:NAME), shorten them, or send several jobs",
+            "each" if job.each is not None else whose,
+            f"what is kept once a part (texts, prompts, schemas, metadata) has {total:,} bytes, the limit is {limit:,}",
+            "shorten what is repeated, name prompts of the configuration (file:NAME), or send several jobs",
         )
 
 

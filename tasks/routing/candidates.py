@@ -53,7 +53,7 @@ def _obstacle(job: Job, model: Model, given: int) -> str:
             return f"lacks {', '.join(lacking)}"
     cost = given * model.price.input / 1e6
     if job.budget_usd is not None and cost > job.budget_usd:
-        return f"would cost ${cost:.6f} for its input alone, budget_usd is ${job.budget_usd:g}"
+        return f"would cost ${cost:.6f} for its input alone, budget_usd is ${job.budget_usd:.6f}"
     return ""
 
 

@@ -183,8 +183,8 @@ def test_a_job_comes_from_a_file_then_from_fields_then_from_options(cli):
     (cli.folder / "job.json").write_text(json.dumps(said))
     # when it is submitted
     job_id = cli.submit(
-        "--job", "job.json", "--field", "model=slow", "--field", 'join_options={"format": "csv"}', "--each", "kind=vote",
-        "--each", "n=5", "--priority", "high", "--budget", "0.5", "--join-model", "fast",
+        "--job", "job.json", "--field", "model=slow", "--field", 'join_options={"format": "csv"}',
+        "--each", "kind=vote", "--each", "n=5", "--priority", "high", "--budget", "0.5", "--join-model", "fast",
     )  # fmt: skip
 
     # then the last word counts

@@ -109,7 +109,7 @@ def test_the_result_names_each_step_and_what_became_of_it(running):
 
     result = json.loads(done.stdout)
     assert result["details"]["steps"] == [
-        {"name": "answer", "state": "succeeded"},
+        {"name": "answer", "state": "succeeded", "route": "flow.money"},
         {"name": "again", "state": "skipped"},
         {"name": "spare", "state": "failed"},
     ]

@@ -267,3 +267,21 @@ def test_a_join_s_question_of_a_job_whose_parts_are_jobs_may_be_done_by_each_mod
 
     parked, claim = run(steps)
     assert set(parked.among) == set(claim.own.among) == {"fast", "slow"}
+
+
+def test_a_worker_that_was_given_up_may_still_fail_its_part_while_nobody_else_has_it(run):
+    async def steps(at):
+        job = await at.routed(kind="sections", items=["x", "y"], policy="partial")
+        await fan_out(at.ports, job.id, 0)
+        for index in range(2):
+            await at.jobs.claim(job.id, index, "lost")
+            at.store.hset(f"pm:{{{job.id}}}:parts", f"{index}:started_at", 1)
+        assert await at.jobs.requeue([(job.id, 0, "lost"), (job.id, 1, "lost")]) == ["ok", "ok"]
+        assert isinstance(await at.jobs.claim(job.id, 1, "other"), Claim)
+        failing = [
+            at.jobs.finishing(job.id, index, "lost", output=None, record=PartRecord(error="no")) for index in range(2)
+        ]
+        replies = await at.ledger.store.run(*failing)
+        return [reply[0] for reply in replies], [part.state for part in await at.jobs.sent(job.id, 0, 2)]
+
+    assert run(steps) == (["more", "stale"], ["failed", "running"])

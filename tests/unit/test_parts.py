@@ -142,6 +142,16 @@ def test_jobs_within_jobs_go_so_deep_and_no_deeper():
         check(nested(DEEPEST + 1), CONFIG)
 
 
+def test_a_weight_for_a_model_that_does_not_exist_is_refused():
+    def voted(**weights):
+        options = {"weights": weights}
+        return parse_job({"kind": "vote", "text": "x", "n": 3, "join": "weighted", "join_options": options})
+
+    check(voted(fast=2, slow=1), CONFIG)
+    with pytest.raises(BadInput, match=r"^join_options\.weights: 'fats' is not known; allowed: fast, slow"):
+        check(voted(fats=2), CONFIG)
+
+
 def test_what_is_wrong_within_each_or_an_item_is_named_by_its_place():
     def refused(job):
         with pytest.raises(BadInput) as error:

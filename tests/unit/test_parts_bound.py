@@ -10,7 +10,7 @@ from tasks.accept import check
 from tasks.config import parse
 from tasks.errors import BadInput
 from tasks.job import Parent, parse_job
-from tasks.parts.bound import allowed, check_bound, check_slices, least, part_share
+from tasks.parts.bound import allowed, check_bound, check_planned, least, part_share
 from tasks.parts.cut import cut
 
 CONFIG = parse("""
@@ -64,7 +64,7 @@ def test_a_text_whose_sections_turn_out_too_many_is_refused_before_any_of_them_i
     check(bomb, CONFIG)
     # when it is cut, then it is refused as a whole
     with pytest.raises(BadInput, match="makes at least 10,100 parts") as caught:
-        check_slices(bomb, cut(bomb, most=1000), CONFIG)
+        check_planned(bomb, [piece.child for piece in cut(bomb, most=1000)], CONFIG)
     assert caught.value.field == "each"
 
 

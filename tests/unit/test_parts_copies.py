@@ -48,6 +48,7 @@ def test_of_proposed_sections_that_are_jobs_each_repeats_the_text():
     ("field", "fields"),
     [
         ("variety", {"kind": "vote", "text": "q", "n": 50, "variety": {"prompts": [LONG]}}),
+        ("split", {"kind": "sections", "text": f"{LONG},b\n" + "1,2\n" * 50, "split": "rows"}),
         ("each", {**SECTIONS, "prompt": LONG, "each": {}}),
         ("each", {**SECTIONS, "each": {"kind": "vote", "n": 2, "prompt": LONG}}),
         ("each", {**SECTIONS, "each": {}, "metadata": {"note": LONG}}),
@@ -66,7 +67,7 @@ def test_what_would_be_kept_once_a_part_is_refused_beyond_a_bound(field, fields)
     "fields",
     [
         {**SECTIONS, "prompt": LONG},  # it stands in the job, once
-        {**SECTIONS, "items": [LONG] * 50, "each": {}},  # a text is a section's own
+        {**SECTIONS, "items": [LONG] * 10, "each": {}},  # what a job may bring, and little beside it
         {"kind": "vote", "text": LONG, "n": 50, "prompt": LONG},
         {"kind": "vote", "text": "q", "n": 10, "variety": {"prompts": [LONG]}},
     ],
@@ -97,5 +98,5 @@ def test_a_plan_s_prompt_that_is_no_file_of_the_configuration_is_refused_at_the_
     job = parse_job({
         "kind": "sections", "text": "q", "split": "plan", "split_options": {"prompt": "file:none.md"},
     })  # fmt: skip
-    with pytest.raises(BadInput, match="split_options.prompt"):
+    with pytest.raises(BadInput, match=r"split_options\.prompt"):
         check(job, CONFIG)

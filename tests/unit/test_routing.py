@@ -208,7 +208,7 @@ def test_a_preference_that_ignores_the_load_is_not_spoilt_by_an_infinite_one():
     [
         ({"region": "us"}, {"metadata": {"region": "eu"}}, "is in region us, the job's metadata ask for eu"),
         ({"features": ["json"]}, {"metadata": {"features": ["json", "vision"]}}, "lacks vision"),
-        ({"price": {"input": 10.0}}, {"budget_usd": 1e-6}, "its input alone would cost"),
+        ({"price": {"input": 10.0}}, {"budget_usd": 1e-6}, "would cost $0.000050 for its input alone"),
         ({"region": "eu"}, {"metadata": {"region": "eu"}}, ""),
         ({"features": ["json"]}, {"metadata": {"features": "json"}}, ""),
         ({}, {"metadata": {"region": "eu", "features": ["vision"]}}, ""),

@@ -89,8 +89,8 @@ def test_over_any_cycle_the_shares_are_exact(weights, start, rounds):
 @given(weights=st.lists(st.integers(1, 20), min_size=2, max_size=5))
 def test_no_model_has_more_turns_in_a_row_than_its_share_asks_for(weights):
     # With w turns of n, the longest row that an even spread needs is ⌈w / (n − w)⌉; nginx's may be twice as long and
-    # one more, as where two cycles meet: a a b a c a a, and again a a. Nobody has proved that; the worst of 60,000 tried
-    # weights, 4 4 4 4 15, has three in a row.
+    # one more, as where two cycles meet: a a b a c a a, and again a a. Nobody has proved that; the worst of 60,000
+    # weights that were tried, 4 4 4 4 15, has three in a row.
     total, divisor = cycle_of(weights), math.gcd(*weights)
     cycle = turns(weights, 2 * total)
     for model, weight in zip(names(len(weights)), weights, strict=True):
