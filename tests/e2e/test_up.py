@@ -213,7 +213,10 @@ def test_a_malformed_message_is_put_aside_and_harms_no_worker(up):
 def test_a_worker_that_is_killed_is_started_again(up):
     before = up.workers("slow")[0]
     before.kill()
-    wait_for(lambda: up.workers("slow") and up.workers("slow")[0].pid != before.pid, "the restart of the worker")
+    wait_for(
+        lambda: (now := up.workers("slow")) and now[0].pid != before.pid,
+        "the restart of the worker",
+    )
     job = up.http.post("/jobs", json={"text": "x", "model": "slow"}).json()["id"]
     assert up.wait(job)["state"] == "succeeded"
 

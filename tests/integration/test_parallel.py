@@ -509,7 +509,8 @@ def test_a_nested_job_and_its_children_are_followed_over_http(running, voices):
 @pytest.fixture
 def explained(running):
     def explain(job):
-        env = {**os.environ, **running.env}
+        # A runner of tests says how wide its terminal is; what goes into a pipe is as wide as it is.
+        env = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | running.env
         done = forked.run("ops", "explain", job, env=env, cwd=running.folder, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
