@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from tasks.grading.refusal import is_refusal
 from tasks.joins.citations import citations
 from tasks.joins.declare import joiner
 from tasks.joins.gaps import coverage, gaps
@@ -65,7 +66,8 @@ def synthesis(work: Work) -> Joined | Ask:
     """Ask a model for one text of all outputs; where they outgrow its window, for summaries of groups before.
 
     Parts are cited by their numbers from 1, also through summaries; `details` say which were cited, which never, and
-    which numbers belong to no part. `confidence` is the share of the parts that went into the text.
+    which numbers belong to no part. `confidence` is the share of the parts that went into the text, and 0 where the
+    model refused by the looks of it (`tasks.grading.refusal`).
     """
     options = work.options if isinstance(work.options, SynthesisOptions) else SynthesisOptions()
     plan = Plan(
@@ -86,12 +88,13 @@ def synthesis(work: Work) -> Joined | Ask:
     output = tree.output
     if work.missing and options.result_schema is None:
         output = f"{output}\n\n{gaps(work.missing, 'part')}"
-    return Joined(output, told | details_of(work, tree))
+    return Joined(output, told | details_of(work, tree, cited=bool(found.cited)))
 
 
-def details_of(work: Work, tree: Tree) -> dict[str, Any]:
-    """How an answer came about that a tree of questions made."""
+def details_of(work: Work, tree: Tree, *, cited: bool = False) -> dict[str, Any]:
+    """How an answer came about that a tree of questions made; one that is `cited` from its parts is no refusal."""
     held = len(work.pieces) - len(tree.lost)
+    refused = not cited and is_refusal(tree.output)
     return {
         "sections": held,
         "questions": tree.questions,
@@ -100,5 +103,6 @@ def details_of(work: Work, tree: Tree) -> dict[str, Any]:
         "cut_answers": tree.cut_answers,
         "lost": tree.lost,
         "missing": listed(work.missing),
-        "confidence": coverage(held, len(tree.lost) + len(work.missing)),
+        "refused": refused,
+        "confidence": 0.0 if refused else coverage(held, len(tree.lost) + len(work.missing)),
     }

@@ -137,8 +137,16 @@ class Ledger:
                 await asyncio.gather(*(self.cancel_child(child) for child in children[at : at + TOGETHER]))
 
     async def cancel_child(self, job: str) -> None:
-        """End a job that is the work of a part, because the job that it is a part of has ended."""
-        await self.cancel(job, "cancelled", "the job that it was a part of has ended")
+        """End a job that is the work of a part, because the job that it is a part of has ended: that tells its cost."""
+        if await self.cancel(job, "cancelled", "the job that it was a part of has ended") != "ok":
+            return
+        (standing,) = await self.jobs.standings([job])
+        result = await self.jobs.result(job, outputs=False)
+        if standing is None or standing.parent is None or result is None or not result.cost_usd:
+            return
+        part = CallId.parse(standing.parent)
+        record = PartRecord(usage=result.usage, cost_usd=result.cost_usd, error="its job was cancelled")
+        await self.store.run(self.jobs.finishing(part.job, part.index, job, output=None, record=record))
 
     async def settle(
         self,

@@ -186,6 +186,29 @@ def test_children_whose_job_ended_and_whose_canceller_died_are_cancelled_by_the_
     run(steps)
 
 
+def test_what_a_cancelled_child_has_cost_is_told_by_the_job_that_it_was_a_part_of(run):
+    async def steps(at):
+        job = await at.routed(
+            kind="sections", items=["x", "y"], each={"kind": "sections", "split": "lines", "each": {"route": "r"}}
+        )
+        await fan_out(at.ports, job.id, 0)
+        (child, _) = await at.jobs.children(job.id)
+        await at.jobs.route(child, DECISION)
+        await fan_out(at.ports, child, 0)
+        (inner,) = await at.jobs.children(child)
+        # A call of the innermost job that has failed once, and shall be made again.
+        await at.jobs.route(inner, DECISION, placed="queued", model="fast")
+        await at.jobs.claim(inner, 0, "owner")
+        await at.ledger.store.run(at.jobs.retrying(inner, 0, "owner", "503", spent_usd=0.25))
+
+        assert await at.ledger.cancel(job.id, "cancelled", "so it is") == "ok"
+
+        costs = [(await at.jobs.result(name)).cost_usd for name in (inner, child, job.id)]
+        assert costs == [0.25, 0.25, 0.25]
+
+    run(steps)
+
+
 # -- children that never come to be ----------------------------------------------------------------
 
 

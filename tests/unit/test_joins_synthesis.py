@@ -61,10 +61,20 @@ def test_what_fits_is_asked_in_one_question_with_the_parts_numbered_from_1():
         "rounds": 1,
         "cut": [],
         "cut_answers": 0,
+        "refused": False,
         "lost": [],
         "missing": [{"index": 1, "title": "Doe", "reason": "timed out"}],
         "confidence": 2 / 3,
     }
+
+
+def test_a_model_that_refuses_is_told_and_trusted_with_nothing():
+    refused = synthesized(work("a", "b"), lambda _: "I'm sorry, but I can't help with that.").joined
+    assert refused.details["refused"]
+    assert refused.details["confidence"] == 0
+    quoting = synthesized(work("a", "b"), lambda _: "I'm sorry, says the first [1]; the second doesn't [2].").joined
+    assert not quoting.details["refused"]
+    assert quoting.details["confidence"] == 1
 
 
 def test_citations_are_compared_with_the_parts_there_are():
