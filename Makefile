@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= local
 
 # Processes that run tests at once. Two more than cores, since tests wait for processes of their own, and for leases.
-JOBS ?= 4
+JOBS ?= 3
 # A module's tests share its fleet of processes, so they stay on one runner. tests/conftest.py has them in order: the
 # modules that take longest first.
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
