@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 # Optional dependencies beside those of development; `local` is the model that the demo and some tests run on.
 EXTRAS ?= local
 
-# Processes that run tests at once. Two more than cores, since tests wait for processes of their own, and for leases.
+# Processes that run tests at once. One more than cores, since tests wait for processes of their own, and for leases.
 JOBS ?= 3
 # A module's tests share its fleet of processes, so they stay on one runner. tests/conftest.py has them in order: the
 # modules that take longest first.
