@@ -130,8 +130,7 @@ async def _placed(
     calls = [place for place, piece in enumerate(slices) if piece.child is None]
     if not calls:
         return parts, decided
-    sizes = {place: _size(job, slices[place]) for place in calls}
-    calls, errors = _fitting(ports, job, decided.route, sizes)
+    calls, errors, longest = _fitting(ports, job, decided.route, [(place, slices[place]) for place in calls])
     for place, error in errors.items():
         parts[place] = replace(parts[place], error=error)
     named = [place for place in calls if slices[place].own.among]
@@ -152,7 +151,7 @@ async def _placed(
         ports.config,
         snapshot,
         parts=len(free),
-        longest=max(sizes[place] for place in free),
+        longest=longest,
         texts=None if shared else texts,
         qualities=await predicted(ports, job, decided.route, [job.question] if shared else texts),
     )
@@ -163,16 +162,24 @@ async def _placed(
     return parts, decision
 
 
-def _fitting(ports: Ports, job: Job, route: str, sizes: dict[int, int]) -> tuple[list[int], dict[int, str]]:
-    """The parts that a model can take; the others with their reason, where the job can do without them."""
-    longest = max(sizes.values())
+def _fitting(
+    ports: Ports, job: Job, route: str, calls: Sequence[tuple[int, Slice]]
+) -> tuple[list[int], dict[int, str], int]:
+    """The parts that a model can take; the others with their reason, where the job can do without them.
+
+    And the tokens of the longest. That is found by its letters, as what has most of them has most tokens, or nearly: to
+    count them all takes a while, and is done only where some are too long.
+    """
+    whole = estimate(job.question) if any(piece.text is None for _, piece in calls) else 0
+    longest = _size(max((piece for _, piece in calls), key=lambda piece: _letters(job, piece)), whole)
     try:
         able_of(candidates(job, route, ports.config, longest=longest))
     except BadInput:
         if job.policy == "fail":
             raise
     else:
-        return list(sizes), {}
+        return [place for place, _ in calls], {}, longest
+    sizes = {place: _size(piece, whole) for place, piece in calls}
     errors: dict[int, str] = {}
     for size in sorted(set(sizes.values()), reverse=True):
         try:
@@ -180,13 +187,18 @@ def _fitting(ports: Ports, job: Job, route: str, sizes: dict[int, int]) -> tuple
             break
         except BadInput as error:
             errors |= {place: error.problem for place, own in sizes.items() if own == size}
-    return [place for place in sizes if place not in errors], errors
+    fitting = [place for place in sizes if place not in errors]
+    return fitting, errors, max((sizes[place] for place in fitting), default=0)
 
 
-def _size(job: Job, piece: Slice) -> int:
-    """Tokens of a part's input."""
+def _size(piece: Slice, whole: int) -> int:
+    """Tokens of a part's input; `whole` are those of the job's own, which serves where the part has none."""
     task = estimate(piece.own.task) if piece.own.task else 0
-    return task + estimate(job.question if piece.text is None else piece.text)
+    return task + (whole if piece.text is None else estimate(piece.text))
+
+
+def _letters(job: Job, piece: Slice) -> int:
+    return len(piece.own.task or "") + len(job.question if piece.text is None else piece.text)
 
 
 async def _write(

@@ -458,14 +458,6 @@ class Jobs:
         )
         return [Holder(state, owner or "", model) for state, owner, model in replies]
 
-    async def part_states(self, job_id: str, first: int, last: int) -> list[str]:
-        """The states of the parts from `first` to `last`, as far as there are parts."""
-        if first >= last:
-            return []
-        names = [f"{index}:state" for index in range(first, last)]
-        (reply,) = await self._store.run(("HMGET", f"{_key(job_id)}:parts", *names))
-        return [state for state in reply if state is not None]
-
     async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
         """Where each job stands; None where there is no such job."""
         if not job_ids:

@@ -51,6 +51,8 @@ class PartInput:
     def to_json(self) -> str:
         """The empty string where there is nothing to say."""
         # By identity: the seed 0 is said, too.
+        if self == _NOTHING:
+            return ""
         said = {name: value for name, value in asdict(self).items() if value not in ((), None) and value is not False}
         return json.dumps(said, separators=(",", ":")) if said else ""
 

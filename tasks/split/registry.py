@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ValidationError
-
 from tasks.errors import BadInput
+from tasks.plugins import Plugins
 from tasks.split.declare import traits_of
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from tasks.split.declare import Split
     from tasks.split.section import Section
 
@@ -22,23 +21,21 @@ __all__ = ["GROUP", "nothing_found", "split", "split_named", "split_options", "s
 GROUP = "pointsman.splits"
 
 
-@cache
+_PLUGINS = Plugins(GROUP, "split")
+
+
 def splits() -> tuple[str, ...]:
     """The names of all splits."""
-    return tuple(sorted(_found()))
+    return _PLUGINS.names
 
 
-@cache
 def split_named(name: str) -> Split:
     """The split of this name.
 
     Raises:
         BadInput: if there is none.
     """
-    found = _found().get(name)
-    if found is None:
-        raise BadInput("split", f"there is no split {name!r}", f"use one of: {', '.join(splits())}")
-    return cast("Split", found.load())
+    return cast("Split", _PLUGINS.named(name))
 
 
 def split_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
@@ -47,21 +44,7 @@ def split_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
     Raises:
         BadInput: naming the option that is wrong, or the split if there is none of that name.
     """
-    model = traits_of(split_named(name)).options
-    if model is None:
-        if given:
-            raise BadInput("split_options", f"the split {name!r} has no options", "leave them out")
-        return None
-    try:
-        return model.model_validate(dict(given))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(("split_options", *map(str, first["loc"])))
-        remedy = f"options of {name} are: {', '.join(model.model_fields)}"
-        if first["type"] == "extra_forbidden":
-            raise BadInput(field, "is not an option of this split", remedy) from None
-        problem = first["msg"].removeprefix("Value error, ")
-        raise BadInput(field, problem[:1].lower() + problem[1:]) from None
+    return _PLUGINS.options(name, traits_of(split_named(name)).options, given)
 
 
 def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list[Section]:
@@ -82,8 +65,3 @@ def nothing_found(how: str, problem: str) -> BadInput:
     """What a split raises that finds no section of its kind."""
     others = (name for name in splits() if name != how and traits_of(split_named(name)).by == "text")
     return BadInput("text", problem, f"use another split ({', '.join(others)}) or send the parts as items")
-
-
-@cache
-def _found() -> Mapping[str, Any]:
-    return {point.name: point for point in entry_points(group=GROUP)}

@@ -346,7 +346,7 @@ def test_a_large_fan_out_is_planned_and_read_again(run, parts):
         assert (await ledger.plan(job, DECISION.model_dump_json(), plans))[0] == "ok"
         claim = await ledger.jobs.claim(job, parts - 1, "owner")
         assert claim.section == f"{parts - 1} {text}"
-        states = Counter(await ledger.jobs.part_states(job, 0, parts))
+        states = Counter(part.state for part in await ledger.jobs.sent(job, 0, parts))
         assert states == {"queued": WAVE, "waiting": parts - WAVE - 1, "running": 1}
         assert await ledger.fleet.find([CallId.part(job, index) for index in (0, WAVE - 1, WAVE)]) == [
             "part", "part", "nowhere",
@@ -366,7 +366,7 @@ def test_a_later_wave_is_sent_once_and_never_for_a_job_that_has_ended(run):
         sent = [Sent(index, "queued", "fast", "") for index in (WAVE, WAVE + 1)]
         assert await ledger.send_wave(job, 1) == (Wave(1, WAVE, 2), sent)
         assert await ledger.send_wave(job, 1) is None
-        assert (await ledger.jobs.part_states(job, WAVE, WAVE + 2)) == ["queued", "queued"]
+        assert [part.state for part in await ledger.jobs.sent(job, WAVE, 2)] == ["queued", "queued"]
         ended = await planned(ledger, plans.model_copy(update={"id": Job(text="x").id}), WAVE + 2)
         await ledger.jobs.stop(ended, "cancelled")
         assert await ledger.send_wave(ended, 1) is None

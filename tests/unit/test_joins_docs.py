@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from tasks import plugins
 from tasks.job import parse_job
 from tasks.joins import Answer, join_named, join_options, joins, registry, traits_of
 from tasks.joins.best_of import MOST_PAIRED
@@ -105,17 +106,16 @@ def test_the_join_that_is_shown_is_found_by_its_name_and_works(monkeypatch):
         def load():
             return getattr(made, function)
 
-    monkeypatch.setattr(registry, "_found", lambda: {name: Point})
-    join_named.cache_clear()
-    try:
-        join = join_named(name)
-        plain = play(join, work("a", "bbb"), None).joined
-        polished = work("a", "bbb", options=join_options(name, {"polish": True}))
-        asked = play(join, polished, lambda question: question.text.upper()).joined
-        with pytest.raises(made.JoinError, match="was not polished: timed out"):
-            play(join, polished, lambda _: Answer(None, "timed out"))
-    finally:
-        join_named.cache_clear()
+    Point.name = name
+
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == registry.GROUP else [])
+    monkeypatch.setattr(registry, "_PLUGINS", plugins.Plugins(registry.GROUP, "join"))
+    join = join_named(name)
+    plain = play(join, work("a", "bbb"), None).joined
+    polished = work("a", "bbb", options=join_options(name, {"polish": True}))
+    asked = play(join, polished, lambda question: question.text.upper()).joined
+    with pytest.raises(made.JoinError, match="was not polished: timed out"):
+        play(join, polished, lambda _: Answer(None, "timed out"))
 
     assert registry.GROUP in project
     assert (plain.output, asked.output) == ("bbb", "BBB")

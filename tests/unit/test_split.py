@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import plugins
 from tasks.errors import BadInput
 from tasks.split import Section, registry, split, split_named, split_options, splits, traits_of
 
@@ -280,9 +281,6 @@ def test_a_split_of_another_package_is_known_by_its_entry_point(monkeypatch):
         def load():
             return lambda text: [Section(0, "", text[: len(text) // 2]), Section(1, "", text[len(text) // 2 :])]
 
-    monkeypatch.setattr(registry, "_found", lambda: {"halves": Point})
-    split_named.cache_clear()
-    try:
-        assert [section.text for section in split("abcd", "halves")] == ["ab", "cd"]
-    finally:
-        split_named.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == registry.GROUP else [])
+    monkeypatch.setattr(registry, "_PLUGINS", plugins.Plugins(registry.GROUP, "split"))
+    assert [section.text for section in split("abcd", "halves")] == ["ab", "cd"]

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from tasks import plugins
 from tasks.config import Limits
 from tasks.documents import ENDINGS, docx, pdf, reading
 from tasks.job import Job, parse_job
@@ -74,12 +75,11 @@ def test_the_split_that_is_shown_is_found_by_its_name_with_its_options(monkeypat
         def load():
             return getattr(made, function)
 
-    monkeypatch.setattr(registry, "_found", lambda: {name: Point})
-    split_named.cache_clear()
-    try:
-        sections = split("ANNA:\nHi.\nBOB:\nHo.\nANNA:\nBye.\n", name, {"most": 2})
-    finally:
-        split_named.cache_clear()
+    Point.name = name
+
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == registry.GROUP else [])
+    monkeypatch.setattr(registry, "_PLUGINS", plugins.Plugins(registry.GROUP, "split"))
+    sections = split("ANNA:\nHi.\nBOB:\nHo.\nANNA:\nBye.\n", name, {"most": 2})
 
     assert registry.GROUP in project
     assert [found.text for found in sections] == ["ANNA:\nHi.\nBOB:\nHo.\n", "ANNA:\nBye.\n"]
