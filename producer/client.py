@@ -18,15 +18,17 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from tasks.accept import Accepted, accept, check
-from tasks.config import Config, load
-from tasks.errors import PointsmanError, Unreachable
-from tasks.job import FINAL, Job, Result, parse_job
-from tasks.ledger import CallId, Ledger
+from tasks.config.config import Config, load
+from tasks.contract.errors import PointsmanError, Unreachable
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job, parse_job
+from tasks.contract.result import FINAL, Result
+from tasks.ledger import Ledger
 from tasks.ledger.batches import Batches
 from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
-from tasks.referral import drop_question
+from tasks.workflows.ask_route import drop_question
 
 __all__ = ["AsyncProducer", "JobNotFound", "Producer"]
 

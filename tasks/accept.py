@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.checking import KINDS, check
-from tasks.errors import BadInput, Unreachable
-from tasks.job import Job
+from tasks.contract.errors import BadInput, Unreachable
+from tasks.contract.job import Job
+from tasks.workflows.check_job import KINDS, check
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config.config import Config
     from tasks.ledger import Ledger
     from tasks.queue.publish import Publisher
 

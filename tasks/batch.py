@@ -13,11 +13,12 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from tasks.accept import accept, check
-from tasks.config import Config
-from tasks.errors import BadInput, PointsmanError, Unreachable
-from tasks.job import Job, parse_job, ulid
+from tasks.config.config import Config
+from tasks.contract.errors import BadInput, PointsmanError, Unreachable
+from tasks.contract.ids import ulid
+from tasks.contract.job import Job, parse_job
 from tasks.ledger.batches import Batches
-from tasks.ports import Ports, ports_of
+from tasks.queue.ports import Ports, ports_of
 
 __all__ = ["CHUNK", "batch", "read_jobs"]
 

@@ -23,15 +23,16 @@ from tasks.calling.attempt import Attempt, Broke, give_back
 from tasks.calling.request import bounds_of
 from tasks.calling.retry import Retry, decide, least_asked, unspent
 from tasks.calling.turn import Turn
-from tasks.classify.llm import asked_for
-from tasks.errors import ConfigError, PermanentModelError, PromptError, Unreachable
-from tasks.ledger import QUEUED_LEASE, Admitted, CallId, Claim
+from tasks.contract.errors import ConfigError, PermanentModelError, PromptError, Unreachable
+from tasks.contract.ids import CallId
+from tasks.ledger import QUEUED_LEASE, Admitted, Claim
 from tasks.ledger.limits import Refusal
-from tasks.ports import Ports, ports_of
 from tasks.queue.app import model_of_queue
+from tasks.queue.ports import Ports, ports_of
 from tasks.routing.choose import again
+from tasks.routing.classify.llm import asked_for
 from tasks.routing.options import is_loyal
-from tasks.voting import ballot_for
+from tasks.workflows.voting import ballot_for
 
 __all__ = ["call", "run_call"]
 

@@ -8,14 +8,14 @@ from typing import Any
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
-from tasks.children import bear
-from tasks.errors import PointsmanError, Unreachable
-from tasks.job import Job
+from tasks.contract.errors import PointsmanError, Unreachable
+from tasks.contract.job import Job
+from tasks.finish_part import told_parent
 from tasks.ledger import Sent, Wave
-from tasks.planning import plan_first
-from tasks.ports import Ports, ports_of
-from tasks.settle import told_parent
-from tasks.voting import wave_size
+from tasks.queue.ports import Ports, ports_of
+from tasks.workflows.children import bear
+from tasks.workflows.planning import plan_first
+from tasks.workflows.voting import wave_size
 
 __all__ = ["fanout", "publish_wave"]
 

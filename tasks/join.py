@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
-from tasks import workflow
-from tasks.children import steps_done
-from tasks.errors import PointsmanError, Unreachable
+from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.fanout import publish_wave
-from tasks.joins import Answer, Ask, Joined, Missing, Piece, Work, check_policy, join_named, join_options
-from tasks.ledger import PartInput
-from tasks.parts.proposal import proposed
-from tasks.parts.slice import Slice
-from tasks.planning import plan_questions, plan_slices, window_of
-from tasks.ports import Ports, ports_of
-from tasks.settle import told_parent
-from tasks.voting import decided_early, join_of, weights_for
+from tasks.finish_part import told_parent
+from tasks.parallel.joins import Answer, Ask, Joined, Missing, Piece, Work, check_policy, join_named, join_options
+from tasks.parallel.part_spec import PartInput, Slice
+from tasks.parallel.proposal import proposed
+from tasks.queue.ports import Ports, ports_of
+from tasks.workflows import workflow
+from tasks.workflows.children import steps_done
+from tasks.workflows.planning import plan_questions, plan_slices, window_of
+from tasks.workflows.voting import decided_early, join_of, weights_for
 
 if TYPE_CHECKING:
-    from tasks.job import Decision, Job
+    from tasks.contract.job import Job
+    from tasks.contract.result import Decision
     from tasks.ledger import End, Progress, Stage
-    from tasks.planning import Planned
+    from tasks.workflows.planning import Planned
 
 __all__ = ["join"]
 

@@ -9,17 +9,18 @@ from typing import Any
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
-from tasks.classify.decision import Verdict
-from tasks.classify.llm import asked_for
-from tasks.errors import PointsmanError, Unreachable
-from tasks.job import Decision, Job
+from tasks.contract.errors import PointsmanError, Unreachable
+from tasks.contract.job import Job
+from tasks.contract.result import Decision
+from tasks.finish_part import told_parent
 from tasks.ledger import Admitted
-from tasks.ports import Ports, ports_of
-from tasks.prediction import predicted
-from tasks.referral import verdict_of
+from tasks.queue.ports import Ports, ports_of
 from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import choose
-from tasks.settle import told_parent
+from tasks.routing.classify.decision import Verdict
+from tasks.routing.classify.llm import asked_for
+from tasks.workflows.ask_route import verdict_of
+from tasks.workflows.prediction import predicted
 
 __all__ = ["classify", "route"]
 

@@ -25,7 +25,7 @@ import yaml
 
 from ops.embedded.server import ValkeyServer
 from producer import Producer
-from tasks.job import FINAL
+from tasks.contract.result import FINAL
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
-from tasks.joins import Answer, Ask, Join, Joined, Missing, Piece, Question, Work
+from tasks.parallel.joins import Answer, Ask, Join, Joined, Missing, Piece, Question, Work
 
 __all__ = ["Played", "pieces", "play", "work"]
 

@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import WorkerShutdown
 
-import tasks.batch
-import tasks.call
-import tasks.fanout
-import tasks.join
-import tasks.route
-import tasks.settle  # noqa: F401 - importing registers
-from tasks.config import Config, load
-from tasks.errors import ConfigError, PointsmanError
-from tasks.logs import configure_logs
+# Importing these registers their Celery tasks.
+from tasks import batch, call, fanout, finish_part, join, route  # noqa: F401
+from tasks.config.config import Config, load
+from tasks.contract.errors import ConfigError, PointsmanError
+from tasks.contract.logs import configure_logs
 from tasks.queue.address import redis_url, result_url
 from tasks.queue.app import ROUTE, make_app, model_of_queue
 from worker.tasks import Application
 
 if TYPE_CHECKING:
-    from tasks.ports import Ports
+    from tasks.queue.ports import Ports
     from worker.runtime import Runtime
 
 __all__ = ["app"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from tasks.queue.address import state_dir
 
 if TYPE_CHECKING:
-    from tasks.classify.cascade import Cascade
-    from tasks.config import Config
+    from tasks.config.config import Config
+    from tasks.routing.classify.cascade import Cascade
     from tasks.routing.predicting import Predictor
 
 __all__ = ["Cascades", "Fitted", "fit_cascade", "fit_predictor"]
@@ -72,7 +72,7 @@ class Cascades:
 def fit_cascade(config: Config, routes: tuple[str, ...] | None = None) -> Cascade:
     """The classifiers of a configuration, as they were kept in the state directory where nothing has changed."""
     # Imported here, as below: it brings numpy, which the workers of models never need.
-    from tasks.classify.build import CACHE, build_cascade  # noqa: PLC0415
+    from tasks.routing.classify.build import CACHE, build_cascade  # noqa: PLC0415
 
     return build_cascade(config, routes, cache=state_dir() / CACHE)
 

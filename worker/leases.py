@@ -13,8 +13,9 @@ from typing import Any
 
 import structlog
 
-from tasks.errors import PointsmanError
-from tasks.ledger import LEASE, Admitted, CallId, Ledger
+from tasks.contract.errors import PointsmanError
+from tasks.contract.ids import CallId
+from tasks.ledger import LEASE, Admitted, Ledger
 from tasks.ledger.limits import Grant
 from tasks.ledger.store import Command
 
@@ -41,7 +42,7 @@ class RunningCall:
 
 
 class Heartbeat:
-    """`tasks.ports.Leases`. Belongs to one event loop; costs some round trips a second, however many calls run."""
+    """`tasks.queue.ports.Leases` on one event loop; costs some round trips a second for any number of calls."""
 
     def __init__(
         self, ledger: Ledger, *, sign: Path | None = None, serving: Callable[[], Collection[str]] = tuple

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tasks.ledger import Ledger
-from tasks.ports import Ports
+from tasks.queue.ports import Ports
 from tasks.queue.publish import Publisher
 from worker.fitting import Cascades, Fitted, fit_cascade, fit_predictor
 from worker.garbage import collect_forever
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from tasks.config import Config
+    from tasks.config.config import Config
 
 __all__ = ["Runtime"]
 

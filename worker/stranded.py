@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tasks.calling.retry import Bounds, unspent
-from tasks.errors import PointsmanError
-from tasks.job import FINAL
-from tasks.ledger.fleet import Admitted, CallId, admitted_of
+from tasks.contract.errors import PointsmanError
+from tasks.contract.ids import CallId
+from tasks.contract.result import FINAL
+from tasks.ledger.fleet import Admitted, admitted_of
 from tasks.queue.app import model_queue
 from tasks.queue.peek import Entry, ahead
 from tasks.routing.choose import again
 from tasks.routing.deadline import expected_s, expected_wait_s, too_late
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config.config import Config
     from tasks.ledger import Ledger
     from tasks.ledger.records import Parked
     from tasks.ledger.store import Command

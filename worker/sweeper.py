@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from tasks.errors import PointsmanError
-from tasks.job import FINAL
-from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, CallId, Ledger, PartRecord, Sent, Standing
+from tasks.contract.errors import PointsmanError
+from tasks.contract.ids import CallId
+from tasks.contract.result import FINAL
+from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, Ledger, PartRecord, Sent, Standing
 from tasks.ledger.jobs import JOIN_LEASE
 from tasks.queue.app import ROUTE, model_queue
 from tasks.queue.peek import waiting_ids

@@ -17,9 +17,9 @@ from typing import get_args
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from tasks.config import Model
-from tasks.errors import ConfigError, ModelError
-from tasks.telemetry import Attempt, Hook
+from tasks.config.models import Model
+from tasks.contract.errors import ConfigError, ModelError
+from tasks.contract.telemetry import Attempt, Hook
 
 __all__ = ["AttemptLog", "Hooks", "Metrics", "logs_everything", "metrics_address", "serve_metrics"]
 
@@ -32,7 +32,7 @@ OTHER = "other"
 
 
 class Hooks:
-    """A `tasks.telemetry.Hook` that passes each event on to several."""
+    """A `tasks.contract.telemetry.Hook` that passes each event on to several."""
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         self._hooks = tuple(hooks)

@@ -24,7 +24,7 @@ from ops.bench.fleet import CHUNK, GLANCE, PATIENCE, Fleet, MockModel, Valkey
 from ops.bench.process import driven, serving
 from ops.bench.report import Figure, Report
 from ops.bench.rounds import Contestant, Size, play
-from tasks.errors import PointsmanError
+from tasks.contract.errors import PointsmanError
 
 __all__ = ["FULL", "QUICK", "measure"]
 

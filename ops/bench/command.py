@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ops.bench.report import Report
 from ops.bench.rounds import Size
-from tasks.errors import ConfigError, PointsmanError
+from tasks.contract.errors import ConfigError, PointsmanError
 
 __all__ = ["Measure", "execute", "measured", "run", "sized"]
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tasks.classify.encoder import Encoder, encoder_named
-from tasks.errors import PointsmanError
-from tasks.routing.quality.curve import Curve, oracle_gap, share_curve
+from ops.evaluate.cost_quality.curve import Curve, oracle_gap, share_curve
+from tasks.contract.errors import PointsmanError
+from tasks.routing.classify.encoder import Encoder, encoder_named
 from tasks.routing.quality.features import looks
 from tasks.routing.quality.outcomes import Outcomes, read_outcomes
 from tasks.routing.quality.predictor import QualityPredictor

@@ -11,7 +11,7 @@ mpl.use("Agg")  # no display is needed
 
 from matplotlib.figure import Figure as Canvas
 
-from tasks.routing.quality.evaluation import Evaluation
+from ops.evaluate.cost_quality.evaluation import Evaluation
 
 __all__ = ["draw", "draw_comparison"]
 

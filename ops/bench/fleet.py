@@ -14,11 +14,11 @@ import yaml
 
 from ops.bench.process import serving
 from ops.embedded.server import ValkeyServer
-from ops.processes import Child
-from ops.stack import ROUTER_CALLS
+from ops.up.processes import Child
+from ops.up.stack import ROUTER_CALLS
 from producer import AsyncProducer
-from tasks.errors import PointsmanError
-from tasks.job import FINAL
+from tasks.contract.errors import PointsmanError
+from tasks.contract.result import FINAL
 
 __all__ = ["TEXT", "Fleet", "MockModel", "ModelServer", "Valkey"]
 
@@ -153,7 +153,7 @@ class Fleet:
         await asyncio.to_thread(child.kill)
 
     async def _worker(self, name: str, queues: str, concurrency: int, more: Mapping[str, str]) -> Child:
-        # The words of `ops.stack`: what is measured is what runs.
+        # The words of `ops.up.stack`: what is measured is what runs.
         command = ["-m", "celery", "-A", "worker", "worker", "-Q", queues, "-c", str(concurrency), "-n", f"{name}@%h"]
         command += ["-l", "INFO", "--without-gossip", "--without-mingle"]
         env = {

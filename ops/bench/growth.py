@@ -13,7 +13,7 @@ from ops.bench.fleet import PATIENCE, Fleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Contestant, Size, play
-from tasks.errors import PointsmanError
+from tasks.contract.errors import PointsmanError
 
 __all__ = ["BACKLOGS", "FULL", "QUICK", "measure"]
 

@@ -18,11 +18,13 @@ from ops.bench.fleet import CHUNK, TEXT, Fleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Contestant, Size, play
-from tasks.classify.decision import Verdict
-from tasks.job import Candidate, Decision, Job, new_id
-from tasks.ledger import QUEUED_LEASE, Admitted, CallId
+from tasks.contract.ids import CallId, new_id
+from tasks.contract.job import Job
+from tasks.contract.result import Candidate, Decision
+from tasks.ledger import QUEUED_LEASE, Admitted
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
+from tasks.routing.classify.decision import Verdict
 
 Run = Callable[[int], Awaitable[int]]
 

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.processes import Child
-from tasks.errors import Unreachable
+from ops.up.processes import Child
+from tasks.contract.errors import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 from ops.bench.fleet import Fleet
 from ops.bench.process import serving
 from ops.bench.scenarios import Models, Scenario
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 
 __all__ = ["ReplicaFleet", "ReplicaServer", "simulation_of"]
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tasks.errors import BadInput
-from tasks.simulation import Exponential, Latency, Outages
+from tasks.config.simulation import Exponential, Latency, Outages
+from tasks.contract.errors import BadInput
 
 __all__ = ["NAMED", "Answers", "Keys", "Models", "Scenario", "Slow", "read"]
 
@@ -27,7 +27,7 @@ class Keys(_Value):
 
 
 class Answers(_Value):
-    """How many tokens an answer has: half of them below `median`, a lognormal tail as in `tasks.simulation`."""
+    """How many tokens an answer has: half of them below `median`, a lognormal tail as in `tasks.config.simulation`."""
 
     median: float = Field(gt=0, le=1_000_000, allow_inf_nan=False)
     sigma: float = Field(default=0.0, ge=0, le=5)

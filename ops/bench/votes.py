@@ -23,8 +23,8 @@ from ops.bench.votes_exact import WRONG, expected, least_calls
 from ops.bench.votes_rule import Asked, asked, published, winner_of
 from ops.bench.votes_solvers import read_solvers, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
-from tasks.votes.posterior import enough_votes
-from tasks.votes.stopping import Stopping
+from tasks.parallel.votes.posterior import enough_votes
+from tasks.parallel.votes.stopping import Stopping
 
 __all__ = ["DATA", "FULL", "QUICK", "measure"]
 

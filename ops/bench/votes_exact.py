@@ -12,7 +12,7 @@ from functools import cache
 from itertools import product
 
 from ops.bench.votes_rule import asked, winner_of
-from tasks.votes.stopping import Stopping
+from tasks.parallel.votes.stopping import Stopping
 
 __all__ = ["WRONG", "Expected", "expected", "least_calls"]
 

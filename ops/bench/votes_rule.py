@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.votes.count import Take, count
-from tasks.votes.posterior import posterior
-from tasks.votes.stopping import Stopping, decided, next_wave
+from tasks.parallel.votes.count import Take, count
+from tasks.parallel.votes.posterior import posterior
+from tasks.parallel.votes.stopping import Stopping, decided, next_wave
 
 __all__ = ["Asked", "asked", "published", "winner_of"]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from tasks.errors import ConfigError
-from tasks.votes.count import Take, count
-from tasks.votes.learning import accuracies_of, agreement, learned
-from tasks.votes.normalize import normalize
-from tasks.votes.weights import Scale, weights_of
+from ops.evaluate.vote_weights import accuracies_of, agreement, learned
+from tasks.contract.errors import ConfigError
+from tasks.parallel.votes.count import Take, count
+from tasks.parallel.votes.normalize import normalize
+from tasks.parallel.votes.weights import Scale, weights_of
 
 __all__ = ["Halves", "Solved", "read_solvers", "score", "score_halves"]
 

@@ -16,7 +16,7 @@ from ops.cli.command import AsJson, command, group
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
-    from tasks.job import Result
+    from tasks.contract.result import Result
     from tasks.ledger import Ledger
     from tasks.ledger.batches import Batch
 
@@ -66,7 +66,7 @@ async def submit(
     from ops.cli.exits import Exit
     from ops.cli.render import print_json
     from tasks.batch import read_jobs
-    from tasks.job import new_id
+    from tasks.contract.ids import new_id
 
     async with open_producer() as producer:
         jobs = list(read_jobs(file, producer.config))
@@ -86,7 +86,7 @@ async def submit(
 
 async def _submit(producer: AsyncProducer, batch_id: str, file: str, jobs: Sequence[tuple[int, Any]]) -> list[str]:
     from ops.cli.failures import Failure
-    from tasks.errors import BadInput
+    from tasks.contract.errors import BadInput
 
     keep = producer.config.limits.keep_seconds
     at = await producer.ledger.fleet.now()
@@ -224,7 +224,7 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
     from ops.cli.batch_progress import BatchProgress
     from ops.cli.failures import Failure
     from ops.cli.waiting import check_interrupted
-    from tasks.job import FINAL
+    from tasks.contract.result import FINAL
 
     again = f"pointsman batch status {batch_id}"
     end = None if timeout is None else time.monotonic() + timeout

@@ -125,7 +125,7 @@ def run_all(
 def _check_extra() -> None:
     from importlib.util import find_spec
 
-    from tasks.errors import ConfigError
+    from tasks.contract.errors import ConfigError
 
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ops.cli.context import Running
-    from tasks.config import Config
+    from tasks.config.config import Config
 
 __all__ = [
     "Finding",
@@ -53,9 +53,9 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
 
 def check_config(path: Path) -> tuple[Config | None, list[Finding]]:
     """The configuration, if it can be used, and what there is to say about it: a line a problem."""
-    from tasks.classify_config import remarks
-    from tasks.config import load
-    from tasks.errors import ConfigError
+    from tasks.config.classifiers import remarks
+    from tasks.config.config import load
+    from tasks.contract.errors import ConfigError
 
     try:
         config = load(path)
@@ -69,8 +69,8 @@ def check_config(path: Path) -> tuple[Config | None, list[Finding]]:
 
 def check_keys(config: Config) -> list[Finding]:
     """Whether each key that a model names can be read here. Its value is never shown."""
-    from tasks.config import read_secret
-    from tasks.errors import ConfigError
+    from tasks.config.config import read_secret
+    from tasks.contract.errors import ConfigError
 
     found: list[Finding] = []
     for name in sorted({model.api_key_env for model in config.models.values() if model.api_key_env}):
@@ -96,7 +96,7 @@ def check_keys(config: Config) -> list[Finding]:
 def check_embedded() -> Finding:
     """Whether `pointsman up` finds the server it brings along."""
     from ops.embedded.server import _find_binary
-    from tasks.errors import ConfigError
+    from tasks.contract.errors import ConfigError
 
     try:
         return Finding("ok", "embedded server", str(_find_binary().name))

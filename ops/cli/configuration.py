@@ -36,8 +36,8 @@ def check(
     """
     from ops.cli.context import config_path
     from ops.cli.render import note, print_json
-    from tasks.classify_config import remarks
-    from tasks.config import load
+    from tasks.config.classifiers import remarks
+    from tasks.config.config import load
 
     path = file or config_path()
     config = load(path)
@@ -57,7 +57,7 @@ def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - it is JSON eith
     pointsman config schema > pointsman.schema.json
     """
     from ops.cli.render import print_json
-    from tasks.config import json_schema
+    from tasks.config.config import json_schema
 
     print_json(json_schema())
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from producer import AsyncProducer
-    from tasks.config import Config
+    from tasks.config.config import Config
     from tasks.ledger import Ledger
 
 __all__ = [
@@ -74,7 +74,7 @@ def config_path() -> Path:
 
 def load_config() -> Config:
     """The configuration; raises `ConfigError` for one that is missing or has problems."""
-    from tasks.config import load
+    from tasks.config.config import load
 
     return load(config_path())
 
@@ -98,7 +98,7 @@ async def reach(url: str, *, patience: float = PATIENCE) -> None:
     from redis.backoff import NoBackoff
     from redis.exceptions import AuthenticationError, RedisError
 
-    from tasks.errors import ConfigError, Unreachable
+    from tasks.contract.errors import ConfigError, Unreachable
 
     try:
         client = Redis.from_url(url, retry=Retry(NoBackoff(), 0))

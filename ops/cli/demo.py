@@ -17,9 +17,9 @@ from rich.table import Table
 
 from ops.cli.exits import Exit
 from ops.cli.up import end_on_signals
-from ops.stack import Options, Stack
+from ops.up.stack import Options, Stack
 from producer import Producer, Result
-from tasks.errors import ConfigError, PointsmanError
+from tasks.contract.errors import ConfigError, PointsmanError
 
 __all__ = ["run"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ops.cli.context import Running
-    from tasks.config import Config
+    from tasks.config.config import Config
 
 __all__ = ["doctor", "judge_server", "judge_workers"]
 
@@ -65,7 +65,7 @@ async def _check_fleet(config: Config | None, up: Running | None) -> list[Findin
 
     from ops.cli.context import reach, shown
     from ops.cli.workers import ask_workers
-    from tasks.errors import PointsmanError
+    from tasks.contract.errors import PointsmanError
     from tasks.queue.address import redis_url
 
     try:
@@ -90,7 +90,7 @@ async def _ask_server(url: str) -> dict[str, str]:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    from tasks.errors import Unreachable
+    from tasks.contract.errors import Unreachable
 
     async with Redis.from_url(url, decode_responses=True, socket_timeout=5) as client:
         try:

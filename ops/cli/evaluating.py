@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ops.profiling.asking import Run
+    from ops.evaluate.profiling.asking import Run
     from producer import AsyncProducer
 
 __all__ = ["Judge", "RunName", "Timeout", "check_workers", "named", "running"]
@@ -35,8 +35,8 @@ PATIENCE = (1.0, 5.0)
 def named(run: str | None) -> str:
     """The name of the run: the one that was given, or a new one."""
     from ops.cli.failures import Failure
-    from ops.profiling.asking import RUN_NAME
-    from tasks.job import new_id
+    from ops.evaluate.profiling.asking import RUN_NAME
+    from tasks.contract.ids import new_id
 
     if run is None:
         return new_id()
@@ -89,7 +89,7 @@ async def running(
     from ops.cli.failures import Failure, describe
     from ops.cli.render import note
     from ops.cli.waiting import check_interrupted
-    from ops.profiling.asking import NotEnded, Run
+    from ops.evaluate.profiling.asking import NotEnded, Run
 
     remedy = f"{again} --run {name}"
     note(f"run {name}")

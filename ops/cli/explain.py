@@ -13,7 +13,7 @@ from ops.cli.jobs import JobId, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tasks.job import Candidate, Part, Result, Tried
+    from tasks.contract.result import Candidate, Part, Result, Tried
 
 __all__ = ["explain", "print_candidates", "print_facts"]
 

@@ -40,7 +40,7 @@ def describe(error: BaseException) -> Failure:
     """What is told of any error. One that nobody foresaw is told as a defect."""
     if isinstance(error, Failure):
         return error
-    from tasks.errors import BadInput, PointsmanError
+    from tasks.contract.errors import BadInput, PointsmanError
 
     if isinstance(error, BadInput):
         return Failure(error.code, f"{error.field}: {error.problem}", field=error.field, remedy=error.remedy)

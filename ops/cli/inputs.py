@@ -26,8 +26,8 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
     if text is not None:
         return text
     if file is not None:
+        from tasks.contract.errors import BadInput
         from tasks.documents import read
-        from tasks.errors import BadInput
 
         try:
             return read(file.name, _bytes(file))

@@ -11,7 +11,7 @@ from ops.cli.command import AsJson
 from ops.cli.failures import Failure, report
 
 if TYPE_CHECKING:
-    from tasks.job import Result
+    from tasks.contract.result import Result
 
 __all__ = ["cancel", "result", "status"]
 

@@ -10,7 +10,8 @@ from ops.cli.command import AsJson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tasks.config import Config, Model
+    from tasks.config.config import Config
+    from tasks.config.models import Model
     from tasks.ledger.limits import Gate
     from tasks.routing.snapshot import ModelLoad
 
@@ -76,7 +77,7 @@ async def models(*, as_json: AsJson = False) -> None:
 async def _gates(config: Config) -> tuple[Mapping[str, Gate], Mapping[str, ModelLoad], str]:
     """How the fleet stands with each model, and how it did lately; none, and why, where that can't be known."""
     from ops.cli.context import open_ledger
-    from tasks.errors import PointsmanError
+    from tasks.contract.errors import PointsmanError
 
     try:
         async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:

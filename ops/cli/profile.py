@@ -14,10 +14,10 @@ from ops.cli.command import AsJson
 from ops.cli.evaluating import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
-    from ops.profiling.cases import CaseSet
-    from ops.profiling.judging import Graded
-    from tasks.config import Config
-    from tasks.profiles import ModelProfile, ProfileFile
+    from ops.evaluate.profiling.cases import CaseSet
+    from ops.evaluate.profiling.judging import Graded
+    from tasks.config.config import Config
+    from tasks.config.profiles import ModelProfile, ProfileFile
 
 __all__ = ["profile"]
 
@@ -65,8 +65,8 @@ async def profile(
     from ops.cli.evaluating import check_workers, named, running
     from ops.cli.exits import Exit
     from ops.cli.profile_result import remark, tell
-    from ops.profiling.cases import STARTER, read_cases
-    from ops.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
+    from ops.evaluate.profiling.cases import STARTER, read_cases
+    from ops.evaluate.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
 
     cases = read_cases(evaluation or STARTER)
     name = named(run)
@@ -97,7 +97,7 @@ async def profile(
 
 def _before(target: Path) -> ProfileFile | None:
     """The profile file that is there already; None where there is none yet. Raises `ConfigError` for a damaged one."""
-    from tasks.profiles import read_profile_file
+    from tasks.config.profiles import read_profile_file
 
     return read_profile_file(target) if target.exists() else None
 
@@ -144,9 +144,9 @@ def _again(
 def _measure(
     graded: Mapping[str, Sequence[Graded]], cases: CaseSet, *, run: str, judge: str | None, config: Config
 ) -> dict[str, ModelProfile]:
-    from ops.profiling.measure import profile_of
-    from ops.profiling.models import is_priced
-    from tasks.profiles import EvalSet
+    from ops.evaluate.profiling.measure import profile_of
+    from ops.evaluate.profiling.models import is_priced
+    from tasks.config.profiles import EvalSet
 
     now = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -173,8 +173,8 @@ def _write(
     cases: CaseSet,
 ) -> ProfileFile:
     from ops.cli.render import note
-    from ops.profiling.files import outcomes_csv, write_profiles, write_text
-    from ops.profiling.report import render
+    from ops.evaluate.profiling.files import outcomes_csv, write_profiles, write_text
+    from ops.evaluate.profiling.report import render
 
     written = write_profiles(target, measured, before=before)
     if outcomes is not None:

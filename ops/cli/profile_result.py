@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ops.profiling.judging import Grading
-    from tasks.config import Config
-    from tasks.profiles import ModelProfile, ProfileFile, Share
+    from ops.evaluate.profiling.judging import Grading
+    from tasks.config.config import Config
+    from tasks.config.profiles import ModelProfile, ProfileFile, Share
 
 __all__ = ["remark", "tell"]
 
@@ -81,7 +81,7 @@ def remark(
 ) -> None:
     """What the user should know beside the figures, on stderr."""
     from ops.cli.render import note
-    from tasks.profiles import METRICS
+    from tasks.config.profiles import METRICS
 
     for name, profile in measured.items():
         if profile.ungraded:

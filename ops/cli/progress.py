@@ -11,7 +11,7 @@ from ops.cli.render import note, printable
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from tasks.job import Part, Result
+    from tasks.contract.result import Part, Result
 
 __all__ = ["Progress"]
 

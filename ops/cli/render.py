@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from tasks.job import Result
+    from tasks.contract.result import Result
 
 __all__ = [
     "age",

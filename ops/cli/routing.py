@@ -13,9 +13,10 @@ from ops.cli.command import AsJson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tasks.classify.decision import Verdict
-    from tasks.config import Config
-    from tasks.job import Decision, Job
+    from tasks.config.config import Config
+    from tasks.contract.job import Job
+    from tasks.contract.result import Decision
+    from tasks.routing.classify.decision import Verdict
     from tasks.routing.snapshot import Snapshot
 
 __all__ = ["route"]
@@ -53,10 +54,10 @@ async def route(
     from ops.cli.inputs import read_text, values
     from ops.cli.render import note, print_json
     from tasks.accept import check
-    from tasks.classify.build import CACHE, build_cascade
-    from tasks.classify.decision import Facts, Verdict
-    from tasks.job import parse_job
+    from tasks.contract.job import parse_job
     from tasks.queue.address import state_dir
+    from tasks.routing.classify.build import CACHE, build_cascade
+    from tasks.routing.classify.decision import Facts, Verdict
 
     config = load_config()
     given = {
@@ -121,7 +122,7 @@ def _decide(
 async def _snapshot(config: Config) -> tuple[Snapshot, bool, str]:
     """The fleet now, or one that is idle; and what the user should know about it."""
     from ops.cli.context import open_ledger
-    from tasks.errors import PointsmanError
+    from tasks.contract.errors import PointsmanError
     from tasks.routing.snapshot import ModelLoad, Snapshot
 
     idle = Snapshot(1, {name: ModelLoad(model.capacity) for name, model in config.models.items()})

@@ -11,7 +11,7 @@ from ops.cli.command import AsJson
 from ops.cli.workflows import WorkflowName, known_workflow
 
 if TYPE_CHECKING:
-    from tasks.workflow import Workflow
+    from tasks.workflows.workflow import Workflow
 
 __all__ = ["read_input", "run"]
 

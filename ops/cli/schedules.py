@@ -11,7 +11,7 @@ import typer
 from ops.cli.command import AsJson, command, group
 
 if TYPE_CHECKING:
-    from tasks.config import Schedule
+    from tasks.config.config import Schedule
     from tasks.ledger.batches import Batch
 
 __all__ = ["app", "next_run"]
@@ -40,7 +40,7 @@ async def list_schedules(*, as_json: AsJson = False) -> None:
     """
     from ops.cli.context import load_config
     from ops.cli.render import note, print_json, print_table
-    from tasks.errors import PointsmanError
+    from tasks.contract.errors import PointsmanError
 
     config = load_config()
     last: dict[str, Batch] = {}

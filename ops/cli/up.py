@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ops.cli.exits import Exit
-from ops.stack import FLOWER_USER, Options, Stack
-from tasks.errors import ConfigError, PointsmanError
+from ops.up.stack import FLOWER_USER, Options, Stack
+from tasks.contract.errors import ConfigError, PointsmanError
 
 __all__ = ["end_on_signals", "run"]
 

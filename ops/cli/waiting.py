@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from producer import AsyncProducer
-    from tasks.job import Result
+    from tasks.contract.result import Result
 
 __all__ = ["check_interrupted", "conclude", "wait_for"]
 

@@ -10,8 +10,8 @@ import typer
 from ops.cli.command import AsJson
 
 if TYPE_CHECKING:
-    from tasks.config import Config
-    from tasks.workflow import Step, Workflow
+    from tasks.config.config import Config
+    from tasks.workflows.workflow import Step, Workflow
 
 __all__ = ["WorkflowName", "known_workflow", "workflows"]
 
@@ -81,7 +81,7 @@ def known_workflow(config: Config, name: str) -> Workflow:
 
 
 def _ready() -> list[str]:
-    from tasks.workflow_load import names_in
+    from tasks.loading.load_workflows import names_in
 
     return names_in("ready")
 
@@ -113,8 +113,7 @@ def _told(config: Config, workflow: Workflow) -> dict[str, Any]:
 
 def _versions(config: Config, job: Mapping[str, Any]) -> dict[str, str]:
     """Each prompt of a step, or of a route, with its version."""
-    from tasks.prompts import PREFIX, prompts_in
-    from tasks.prompts.render import version_of
+    from tasks.config.prompts import PREFIX, prompts_in, version_of
 
     found: dict[str, str] = {}
     for _, prompt in prompts_in(job):

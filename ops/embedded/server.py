@@ -42,7 +42,7 @@ from ops.embedded.state_dir import (
     try_lock,
     write_private,
 )
-from tasks.errors import ConfigError, Unreachable
+from tasks.contract.errors import ConfigError, Unreachable
 from tasks.queue.address import ADDRESS_FILE
 
 if TYPE_CHECKING:

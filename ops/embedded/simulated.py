@@ -1,6 +1,6 @@
 """Simulated models over HTTP, in OpenAI's chat-completions API: many models, one process, no cost.
 
-What comes back is declared (`tasks.simulation`) and marked: every body says ``"simulated": true``, every
+What comes back is declared (`tasks.config.simulation`) and marked: every body says ``"simulated": true``, every
 answer has the header ``x-simulated: true``. Latency, errors and the choice among answers follow from a hash
 of model, messages, seed and how often just that was asked before: a run can be repeated, and yet a retry
 may succeed. Tokens are estimated, four letters each.
@@ -30,7 +30,7 @@ from starlette.routing import Route
 
 from ops.embedded.bucket import Bucket, Headers, tell
 from ops.embedded.ready import add_ready_options, announce, is_loopback
-from tasks.simulation import Simulation, count_tokens
+from tasks.config.simulation import Simulation, count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

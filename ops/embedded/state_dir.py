@@ -11,7 +11,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 
 __all__ = ["LONGEST_SOCKET_PATH", "keep_password", "make_private", "make_short_dir", "try_lock", "write_private"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ops.evaluate.labelled import Labelled
-from tasks.classify.encoder import Encoder
-from tasks.classify.examples import ExampleClassifier
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
+from tasks.routing.classify.encoder import Encoder
+from tasks.routing.classify.examples import ExampleClassifier
 
 __all__ = ["Point", "Score", "cross_validate", "evaluate"]
 

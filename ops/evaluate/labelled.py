@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
 
 __all__ = ["Labelled", "read_labelled"]
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ops.profiling.asking import Question, Run
-from ops.profiling.statistics import quantile, wilson
-from tasks.grading import Judging, is_right, read_verdict, right_questions
-from tasks.votes import normalize
+from ops.evaluate.grading import Judging, is_right, read_verdict, right_questions
+from ops.evaluate.profiling.asking import Question, Run
+from ops.evaluate.profiling.statistics import quantile, wilson
+from tasks.parallel.votes import normalize
 
 if TYPE_CHECKING:
     from ops.evaluate.workflow_cases import Expected, WorkflowCase, WorkflowCases
-    from tasks.job import Result
+    from tasks.contract.result import Result
 
 __all__ = ["Graded", "Score", "ask_cases", "grade_answer", "score"]
 
@@ -124,7 +124,7 @@ def grade_answer(grader: str, expected: Expected, answer: str) -> bool:
     """Whether an answer holds what this grader expects. Pure; not for ``route`` and ``judge``.
 
     contains: every text, whatever its case and the blanks in it. label: the answer, or the field `label`, `verdict`,
-    `category` or `class` of its JSON, is one of the texts, as votes are compared. The others: `tasks.grading.is_right`.
+    `category` or `class` of its JSON, is one of the texts, as votes are compared. The others: `grading.is_right`.
     """
     if grader == "contains":
         folded = _folded(answer)
@@ -140,7 +140,7 @@ def _folded(text: str) -> str:
 
 
 def _label(answer: str) -> str:
-    from tasks.answer import parse_answer
+    from tasks.contract.answer import parse_answer
 
     try:
         read: Any = parse_answer(answer)

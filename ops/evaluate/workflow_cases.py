@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tasks.errors import BadInput
-from tasks.grading import Check, expectation
+from ops.evaluate.grading import Check, expectation
+from tasks.contract.errors import BadInput
 
 if TYPE_CHECKING:
-    from tasks.workflow import Workflow
+    from tasks.workflows.workflow import Workflow
 
 __all__ = ["GRADERS", "Expected", "WorkflowCase", "WorkflowCases", "read_workflow_cases"]
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from producer.api.server import DEFAULT_PORT, serve
-from tasks.errors import ConfigError
-from tasks.logs import configure_logs
+from tasks.contract.errors import ConfigError
+from tasks.contract.logs import configure_logs
 
 
 def main(arguments: list[str] | None = None) -> int:

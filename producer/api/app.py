@@ -23,7 +23,7 @@ from producer.api.events import EventRoutes
 from producer.api.jobs import JobRoutes, answering
 from producer.api.problems import Refused, problem_of
 from producer.client import AsyncProducer
-from tasks.errors import BadInput, PointsmanError, Unreachable
+from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 
 __all__ = ["create_app"]
 

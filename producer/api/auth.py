@@ -22,7 +22,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from producer.api.problems import Problem
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 
 __all__ = ["KEYS_FILE", "Guard", "is_loopback", "read_keys"]
 

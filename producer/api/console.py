@@ -19,12 +19,12 @@ from starlette.responses import Response
 
 from producer.api.jobs import answering
 from producer.client import AsyncProducer
-from tasks.errors import Unreachable
+from tasks.contract.errors import Unreachable
 from tasks.queue.app import model_queue
 from tasks.queue.peek import depth
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config.config import Config
 
 __all__ = ["Console", "Pool", "draw"]
 

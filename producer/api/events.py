@@ -25,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 
 from producer.api.jobs import ANSWER_WITHIN, answering, job_id_of
 from producer.client import AsyncProducer, JobNotFound
-from tasks.errors import PointsmanError
-from tasks.job import FINAL, Result
+from tasks.contract.errors import PointsmanError
+from tasks.contract.result import FINAL, Result
 
 __all__ = ["EventRoutes"]
 

@@ -25,8 +25,8 @@ from starlette.routing import Route
 from producer.api.problems import Problem, Refused
 from producer.client import AsyncProducer, JobNotFound
 from tasks.accept import Accepted
-from tasks.errors import BadInput, Unreachable
-from tasks.job import Job, parse_job
+from tasks.contract.errors import BadInput, Unreachable
+from tasks.contract.job import Job, parse_job
 
 __all__ = ["JobRoutes", "answering", "job_id_of", "read_json"]
 

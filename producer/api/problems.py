@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from producer.client import JobNotFound
-from tasks.errors import BadInput, Unreachable
+from tasks.contract.errors import BadInput, Unreachable
 
 __all__ = ["RETRY_AFTER", "Problem", "Refused", "problem_of"]
 

@@ -15,8 +15,8 @@ import uvicorn
 from producer.api.app import create_app
 from producer.api.auth import Guard
 from producer.client import AsyncProducer
-from tasks.config import Config, load
-from tasks.errors import ConfigError
+from tasks.config.config import Config, load
+from tasks.contract.errors import ConfigError
 
 __all__ = ["DEFAULT_PORT", "serve"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from celery.utils.log import get_task_logger
 
 from tasks.calling.cost import cost_of
-from tasks.errors import (
+from tasks.contract.errors import (
     ModelError,
     PermanentModelError,
     PointsmanError,
@@ -26,17 +26,19 @@ from tasks.errors import (
     TimedOut,
     UnusableModelError,
 )
-from tasks.job import Usage
-from tasks.ledger.fleet import LEASE, CallId
+from tasks.contract.ids import CallId
+from tasks.contract.result import Usage
+from tasks.contract.telemetry import Attempt as Event
+from tasks.ledger.fleet import LEASE
 from tasks.ledger.limits import Ask, Grant, Outcome, Refusal, granted_of, hold_of
-from tasks.telemetry import Attempt as Event
 
 if TYPE_CHECKING:
-    from tasks.config import Model
+    from tasks.config.models import Model
+    from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
+    from tasks.contract.rate_limits import RateLimits
     from tasks.ledger import Claim
     from tasks.ledger.store import Command
-    from tasks.ports import ModelClient, ModelReply, ModelRequest, Ports
-    from tasks.rate_limits import RateLimits
+    from tasks.queue.ports import Ports
 
 __all__ = ["Attempt", "Broke", "give_back", "take"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.config import Price
-    from tasks.job import Usage
+    from tasks.config.models import Price
+    from tasks.contract.result import Usage
 
 __all__ = ["cost_of"]
 

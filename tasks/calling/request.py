@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.calling.retry import Bounds
-from tasks.calling.tokens import estimate_messages
-from tasks.job import Message
+from tasks.config.prompts import Prompt, render
+from tasks.contract.job import Message
+from tasks.contract.model_client import ModelRequest
+from tasks.contract.tokens import estimate_messages
 from tasks.ledger.limits import Ask
-from tasks.ports import ModelRequest
-from tasks.prompts import Prompt, render
 
 if TYPE_CHECKING:
-    from tasks.config import Config, Model
-    from tasks.ledger import Claim, PartInput
+    from tasks.config.config import Config
+    from tasks.config.models import Model
+    from tasks.ledger import Claim
+    from tasks.parallel.part_spec import PartInput
 
 __all__ = ["ask_of", "bounds_of", "prompt_of", "request_of"]
 

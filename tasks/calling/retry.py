@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks.errors import (
+from tasks.contract.errors import (
     ContextTooLong,
     ModelError,
     QuotaExhausted,
@@ -14,7 +14,7 @@ from tasks.errors import (
     RetryableModelError,
     UnusableModelError,
 )
-from tasks.job import Tried
+from tasks.contract.result import Tried
 
 if TYPE_CHECKING:
     import random

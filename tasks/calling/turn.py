@@ -12,15 +12,17 @@ from tasks.calling.attempt import Attempt, Broke, take
 from tasks.calling.hedge import race
 from tasks.calling.request import ask_of, bounds_of, prompt_of, request_of
 from tasks.calling.retry import note, unspent
-from tasks.errors import PointsmanError
-from tasks.job import Tried, Usage
-from tasks.ledger import CallId, Claim, PartRecord
+from tasks.contract.errors import PointsmanError
+from tasks.contract.ids import CallId
+from tasks.contract.result import Tried, Usage
+from tasks.ledger import Claim, PartRecord
 from tasks.ledger.limits import Grant, Refusal
 
 if TYPE_CHECKING:
+    from tasks.config.prompts import Prompt
+    from tasks.contract.model_client import ModelRequest
     from tasks.ledger.store import Command
-    from tasks.ports import ModelRequest, Ports
-    from tasks.prompts import Prompt
+    from tasks.queue.ports import Ports
 
 __all__ = ["Turn"]
 

@@ -11,17 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tasks.contract.errors import BadInput
+from tasks.contract.job import File, Item, Job
 from tasks.documents.reading import Document, read_all
-from tasks.errors import BadInput
-from tasks.job import File, Item, Job
-from tasks.split import Section, split, split_named, traits_of
+from tasks.parallel.split import Section, split, split_named, traits_of
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config.config import Config
 
 __all__ = ["read_files", "with_files"]
 
-#: Characters of an item's title (`tasks.job.Item`), and of it those of its file's name.
+#: Characters of an item's title (`tasks.contract.job.Item`), and of it those of its file's name.
 TITLE, NAME = 200, 100
 #: Jobs whose files are read at the same time: each may keep a core busy. They have threads of their own, so that a
 #: hostile document holds up documents alone.

@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from tasks.contract.errors import BadInput
 from tasks.documents.plain import decode
 from tasks.documents.unreadable import Unreadable
-from tasks.errors import BadInput
 
 __all__ = ["ENDINGS", "Document", "read", "read_all"]
 

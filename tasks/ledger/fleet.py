@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tasks.job import PRIORITIES
+from tasks.contract.ids import CallId
+from tasks.contract.job import PRIORITIES
 from tasks.ledger.store import Command, Script, Store
 from tasks.routing.snapshot import INFINITE, ModelLoad, Preference, Ranking, Snapshot
 
-__all__ = ["FLEET", "LEASE", "QUEUED_LEASE", "WAVE", "Admitted", "CallId", "Fleet", "admitted_of"]
+__all__ = ["FLEET", "LEASE", "QUEUED_LEASE", "WAVE", "Admitted", "Fleet", "admitted_of"]
 
 FLEET = Script("fleet.lua")
 
@@ -35,27 +35,6 @@ WAVE = 1000
 CANCEL_KEPT = 30.0
 
 _PREFIX = "pm:{fleet}:"
-
-
-@dataclass(frozen=True, slots=True)
-class CallId:
-    """A call's name, also its Celery task id: ``<job>.<index>``, or ``<job>.<index>.<wave>`` in a fan-out."""
-
-    job: str
-    index: int
-    wave: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.job}.{self.index}" + ("" if self.wave is None else f".{self.wave}")
-
-    @classmethod
-    def parse(cls, text: str) -> CallId:
-        job, index, *wave = text.split(".")
-        return cls(job, int(index), int(wave[0]) if wave else None)
-
-    @classmethod
-    def part(cls, job: str, index: int) -> CallId:
-        return cls(job, index, index // WAVE)
 
 
 class Admitted(NamedTuple):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from tasks.job import FINAL, Decision, Job, Parent, Result, Tried
+from tasks.contract.job import Job, Parent
+from tasks.contract.result import FINAL, Decision, Result, Tried
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.reading import RESULT_FIELDS, as_mapping, read_result, stages_of, starts_of, wave_of
 from tasks.ledger.records import (
@@ -24,7 +25,6 @@ from tasks.ledger.records import (
     Holding,
     Outcome,
     Parked,
-    PartInput,
     PartPlan,
     PartRecord,
     Progress,
@@ -34,9 +34,10 @@ from tasks.ledger.records import (
     Wave,
 )
 from tasks.ledger.store import Command, Script, Store
+from tasks.parallel.part_spec import PartInput
 
 if TYPE_CHECKING:
-    from tasks.votes.stopping import Stopping
+    from tasks.parallel.votes.stopping import Stopping
 
 __all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
 

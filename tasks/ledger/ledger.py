@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.job import Decision, Job
-from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, CallId, Fleet, admitted_of
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job
+from tasks.contract.result import Decision
+from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, Fleet, admitted_of
 from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
 from tasks.ledger.limits import LIMITS, Limits
 from tasks.ledger.reading import wave_of
@@ -20,7 +22,7 @@ from tasks.ledger.store import Command, Store, connect
 from tasks.routing.snapshot import Ranking
 
 if TYPE_CHECKING:
-    from tasks.votes.stopping import Stopping
+    from tasks.parallel.votes.stopping import Stopping
 
 __all__ = ["Ledger"]
 

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from tasks.job import Usage
+from tasks.contract.result import Usage
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.store import Command, Script, Store
 
 if TYPE_CHECKING:
-    from tasks.config import Config, Model, Price
-    from tasks.errors import ModelError
-    from tasks.rate_limits import RateLimits
+    from tasks.config.config import Config
+    from tasks.config.models import Model, Price
+    from tasks.contract.errors import ModelError
+    from tasks.contract.rate_limits import RateLimits
 
 __all__ = [
     "LIMITS",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tasks.job import FINAL, Decision, Move, Part, Result, Tried, Usage
+from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Usage
 from tasks.ledger.records import Stage, Wave
 
 __all__ = ["RESULT_FIELDS", "as_mapping", "read_result", "stages_of", "starts_of", "wave_of"]

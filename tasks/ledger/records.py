@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from pydantic import JsonValue
-
-from tasks.job import Decision, Job, Tried, Usage
-from tasks.ledger.fleet import CallId
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job
+from tasks.contract.result import Decision, Tried, Usage
+from tasks.parallel.part_spec import NOTHING, PartInput
 
 __all__ = [
     "Claim",
@@ -20,7 +20,6 @@ __all__ = [
     "Holding",
     "Outcome",
     "Parked",
-    "PartInput",
     "PartPlan",
     "PartRecord",
     "Progress",
@@ -30,41 +29,6 @@ __all__ = [
     "Turnstile",
     "Wave",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class PartInput:
-    """What a part's call has of its own, beside its text; what is None is the job's."""
-
-    prompt: str | None = None
-    schema: Mapping[str, JsonValue] | None = None
-    seed: int | None = None
-    #: What of the job's input it shall do, told after it.
-    task: str | None = None
-    #: The models that may do it; empty: those that may do the job.
-    among: tuple[str, ...] = ()
-    #: The job's own prompt, schema and sampling are not for this call: it is what a join or a plan asks.
-    bare: bool = False
-    #: The fields of the job that is its work, but for the text.
-    child: Mapping[str, JsonValue] | None = None
-
-    def to_json(self) -> str:
-        """The empty string where there is nothing to say."""
-        # By identity: the seed 0 is said, too.
-        if self == _NOTHING:
-            return ""
-        said = {name: value for name, value in asdict(self).items() if value not in ((), None) and value is not False}
-        return json.dumps(said, separators=(",", ":")) if said else ""
-
-    @classmethod
-    def from_json(cls, text: str) -> PartInput:
-        if not text:
-            return _NOTHING
-        said = json.loads(text)
-        return cls(**(said | {"among": tuple(said.get("among", ()))}))
-
-
-_NOTHING = PartInput()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +49,7 @@ class Claim:
     tried: tuple[Tried, ...] = ()
     #: Seconds since the part's first attempt began.
     trying_s: float = 0.0
-    own: PartInput = _NOTHING
+    own: PartInput = NOTHING
     #: The index of the job's first section or vote, and how many there are.
     first: int = 0
     total: int = 1
@@ -113,7 +77,7 @@ class PartPlan:
     model: str
     title: str = ""
     text: str | None = None
-    own: PartInput = _NOTHING
+    own: PartInput = NOTHING
     #: The job that is its work, "" where it is a call.
     job: str = ""
     #: Why it has failed before it began: no model can take it.

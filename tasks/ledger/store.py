@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tasks.errors import PointsmanError, Unreachable
+from tasks.contract.errors import PointsmanError, Unreachable
 
 __all__ = ["Command", "Script", "Store", "connect"]
 

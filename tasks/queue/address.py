@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tasks.config import read_secret
-from tasks.errors import ConfigError
+from tasks.config.config import read_secret
+from tasks.contract.errors import ConfigError
 
 __all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "result_url", "state_dir"]
 

@@ -92,6 +92,6 @@ def _queue(name: str) -> Queue:
 
 def _routes(name: str, *_args: Any, **_kwargs: Any) -> dict[str, str] | None:
     """Where a message goes that names no queue: only calls must, since theirs is the model's."""
-    if name in {"tasks.join", "tasks.settle"}:
+    if name in {"tasks.join", "tasks.finish_part"}:
         return {"queue": JOIN}
     return {"queue": ROUTE} if name.startswith("tasks.") else None

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.errors import PointsmanError, Unreachable
-from tasks.ledger.fleet import Admitted, CallId
+from tasks.contract.errors import PointsmanError, Unreachable
+from tasks.contract.ids import CallId
+from tasks.ledger.fleet import Admitted
 from tasks.queue.app import JOIN, ROUTE, model_queue
 from tasks.queue.messages import Chord, Sender, Task
 
@@ -104,7 +105,7 @@ class Publisher:
     def commands_of_settle(self, parts: Iterable[CallId]) -> list[Command]:
         return self._sender.commands(
             Task(
-                "tasks.settle",
+                "tasks.finish_part",
                 str(part),
                 JOIN,
                 {"job_id": part.job, "index": part.index, "wave": part.wave},

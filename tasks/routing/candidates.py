@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.calling.tokens import estimate, estimate_messages
-from tasks.errors import BadInput
-from tasks.job import Candidate, Job
-from tasks.prompts import source_of
+from tasks.config.prompts import source_of
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Job
+from tasks.contract.result import Candidate
+from tasks.contract.tokens import estimate, estimate_messages
 from tasks.routing.deadline import expected_s, too_late
 
 if TYPE_CHECKING:
-    from tasks.config import Config, Model
+    from tasks.config.config import Config
+    from tasks.config.models import Model
     from tasks.routing.snapshot import Snapshot
 
 __all__ = ["able_of", "candidates", "in_time"]
@@ -21,7 +23,7 @@ __all__ = ["able_of", "candidates", "in_time"]
 def candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
     """The route's models and then its fallbacks, or the one the producer named; what can't do the job has a reason.
 
-    `longest` are the tokens (`tasks.calling.tokens`) of the longest section, by default of the text or all messages.
+    `longest` are the tokens (`tasks.contract.tokens`) of the longest section, by default of the text or all messages.
     """
     named = (job.fixed_model,) if job.fixed_model else config.candidates(route)
     spare = config.all_routes[route].fallbacks if route and not job.fixed_model else ()

@@ -1,4 +1,4 @@
-"""The third decision of routing: which model now. The first is `tasks.classify`, the second `candidates`."""
+"""The third decision of routing: which model now. The first is `tasks.routing.classify`, the second `candidates`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from celery.utils.log import get_task_logger
 
-from tasks.calling.tokens import estimate
-from tasks.job import Candidate, Decision, Job
+from tasks.contract.job import Job
+from tasks.contract.result import Candidate, Decision
+from tasks.contract.tokens import estimate
 from tasks.routing.candidates import able_of, candidates, in_time
 from tasks.routing.options import is_loyal, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
@@ -22,8 +23,8 @@ from tasks.routing.strategies.specialists import Contextual
 from tasks.routing.traits import options_for, traits_of
 
 if TYPE_CHECKING:
-    from tasks.classify.decision import Verdict
-    from tasks.config import Config
+    from tasks.config.config import Config
+    from tasks.routing.classify.decision import Verdict
 
 __all__ = ["again", "choose", "pick", "request_of", "spread"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.classify.condition import METADATA, WEEKDAYS
-from tasks.classify.context import read_rule
+from tasks.routing.classify.condition import METADATA, WEEKDAYS
+from tasks.routing.classify.context import read_rule
 
 if TYPE_CHECKING:
-    from tasks.classify.condition import Condition
+    from tasks.routing.classify.condition import Condition
     from tasks.routing.snapshot import Request
 
 __all__ = ["holds", "read_conditions"]

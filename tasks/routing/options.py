@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
 from tasks.routing.snapshot import Strategy, options_of
 
 __all__ = ["is_loyal", "is_predicting", "options_problems", "read_options", "strategies", "strategy_named"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tasks.routing.options import is_predicting
 
 if TYPE_CHECKING:
-    from tasks.config import Config
-    from tasks.job import Job
+    from tasks.config.config import Config
+    from tasks.contract.job import Job
 
 __all__ = ["Predictor", "asks_for_prediction"]
 

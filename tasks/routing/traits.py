@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from tasks.errors import BadInput
-from tasks.profiles import MeasuredProfile, read_profiles, scores_of
+from tasks.config.profiles import MeasuredProfile, read_profiles, scores_of
+from tasks.contract.errors import BadInput
 from tasks.routing.options import read_options
 from tasks.routing.snapshot import Traits
 from tasks.routing.strategies.specialists import ProfileOptions
@@ -14,8 +14,8 @@ from tasks.routing.strategies.specialists import ProfileOptions
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from tasks.config import Config
-    from tasks.model_config import Price
+    from tasks.config.config import Config
+    from tasks.config.models import Price
 
 __all__ = ["check_metrics", "options_for", "traits_of", "unmeasured"]
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tasks.job import FINAL
-from tasks.ledger import Admitted, CallId
+from tasks.contract.ids import CallId
+from tasks.contract.result import FINAL
+from tasks.ledger import Admitted
 from tests.harness import Finals, fleet, publish, wait_for
 
 

@@ -9,10 +9,12 @@ from collections import Counter
 import pytest
 
 from tasks.accept import accept
-from tasks.config import load
-from tasks.job import FINAL, Decision, parse_job
-from tasks.ledger import CallId, Ledger, PartPlan, PartRecord
-from tasks.parts.nesting import child_id
+from tasks.config.config import load
+from tasks.contract.ids import CallId
+from tasks.contract.job import parse_job
+from tasks.contract.result import FINAL, Decision
+from tasks.ledger import Ledger, PartPlan, PartRecord
+from tasks.parallel.nesting import child_id
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
 from tests.harness import Finals, fleet, wait_for
@@ -28,7 +30,7 @@ MODELS = {
 DECISION = Decision(route="able", classifier="explicit", confidence=1.0, strategy="round_robin")
 #: Joins that a package of somebody else declares.
 OWN_JOINS = """
-from tasks.joins import Ask, Question
+from tasks.parallel.joins import Ask, Question
 
 
 def raises(work):

@@ -24,7 +24,7 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
-from tasks.job import Decision, Usage
+from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartPlan, PartRecord
 
 REPOSITORY = Path(__file__).parents[2]

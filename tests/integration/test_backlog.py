@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.embedded.server import ValkeyServer
-from tasks.ledger import Admitted, CallId, Ledger
+from tasks.contract.ids import CallId
+from tasks.ledger import Admitted, Ledger
 from tasks.ledger.fleet import MOST_ADMITTED
 from tasks.routing.snapshot import Preference
 

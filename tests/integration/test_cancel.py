@@ -7,7 +7,8 @@ import time
 import pytest
 
 from producer import JobNotFound
-from tasks.ledger import Admitted, CallId
+from tasks.contract.ids import CallId
+from tasks.ledger import Admitted
 from tests.harness import fleet, publish, wait_for
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tasks.classify.llm import question_id
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
+from tasks.routing.classify.llm import question_id
 from tests.harness import fleet, publish, wait_for
 
 MODELS = {

@@ -20,8 +20,9 @@ import pytest
 
 from ops.cli.exits import Exit
 from ops.embedded.server import ValkeyServer
-from tasks.job import Decision, Usage
-from tasks.ledger import CallId, Ledger, PartRecord
+from tasks.contract.ids import CallId
+from tasks.contract.result import Decision, Usage
+from tasks.ledger import Ledger, PartRecord
 from tests import forked
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from producer.api.console import Pool, draw
-from tasks.config import load
+from tasks.config.config import load
 from tests import forked
 from tests.harness import REPOSITORY, fleet, wait_for
 from tests.recorder import Say, recorder

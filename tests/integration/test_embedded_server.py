@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer, find_url
-from tasks.errors import ConfigError, Unreachable
+from tasks.contract.errors import ConfigError, Unreachable
 from tests.harness import REPOSITORY, wait_for
 
 #: A process that owns a server, tells its URL and pid, and never stops it.

@@ -35,7 +35,7 @@ def test_its_exit_code_and_its_errors_are_those_of_a_started_process(tmp_path):
 
 def test_it_imports_the_code_of_this_repository_itself(tmp_path):
     tree = forked.run(
-        "trace", "--listfuncs", "--module", "tasks.errors", env=os.environ, cwd=tmp_path, timeout=PATIENCE
+        "trace", "--listfuncs", "--module", "tasks.contract.errors", env=os.environ, cwd=tmp_path, timeout=PATIENCE
     )
     assert str(REPOSITORY / "tasks" / "errors.py") in tree.stdout
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
 from tests.harness import fleet
 
 MODELS = {"fast": {"capacity": 4, "price": {"input": 1.0, "output": 2.0}}, "slow": {"capacity": 2}}

@@ -15,16 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ops.embedded.server import ValkeyServer
 from tasks.accept import accept
-from tasks.config import Config
-from tasks.errors import BadInput, PointsmanError, Unreachable
-from tasks.job import FINAL, Decision, Job, parse_job
-from tasks.ledger import WAVE, CallId, Claim, Holding, Ledger, PartPlan, PartRecord, Sent, Wave, digest
+from tasks.config.config import Config
+from tasks.contract.errors import BadInput, PointsmanError, Unreachable
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job, parse_job
+from tasks.contract.result import FINAL, Decision
+from tasks.ledger import WAVE, Claim, Holding, Ledger, PartPlan, PartRecord, Sent, Wave, digest
 from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
+from tasks.parallel.votes.count import Take, count
+from tasks.parallel.votes.posterior import enough_votes
+from tasks.parallel.votes.stopping import Stopping, decided
 from tasks.queue.publish import Publisher
 from tasks.routing.snapshot import Preference
-from tasks.votes.count import Take, count
-from tasks.votes.posterior import enough_votes
-from tasks.votes.stopping import Stopping, decided
 
 MODELS = ("fast", "slow")
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="round_robin")

@@ -12,12 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.embedded.server import ValkeyServer
-from tasks.config import Config, Price
-from tasks.errors import QuotaExhausted, RateLimited
-from tasks.job import Decision, Tried, Usage, parse_job
-from tasks.ledger import Admitted, CallId, Ledger, PartPlan, PartRecord
+from tasks.config.config import Config
+from tasks.config.models import Price
+from tasks.contract.errors import QuotaExhausted, RateLimited
+from tasks.contract.ids import CallId
+from tasks.contract.job import parse_job
+from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import Decision, Tried, Usage
+from tasks.ledger import Admitted, Ledger, PartPlan, PartRecord
 from tasks.ledger.limits import Ask, Grant, Refusal, granted_of, hold_of, minute_limit_of
-from tasks.rate_limits import RateLimits
 from tasks.routing.snapshot import Preference
 
 MODELS = ("fast", "slow")

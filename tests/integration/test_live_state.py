@@ -11,9 +11,11 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
-from tasks.config import Config, Price
-from tasks.job import Usage
-from tasks.ledger import Admitted, CallId, Ledger
+from tasks.config.config import Config
+from tasks.config.models import Price
+from tasks.contract.ids import CallId
+from tasks.contract.result import Usage
+from tasks.ledger import Admitted, Ledger
 from tasks.ledger.limits import Ask, Grant
 from tasks.routing.choose import pick
 from tasks.routing.live import Live, Told, observe

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import anthropic
 import pytest
 
-from tasks.errors import (
+from tasks.contract.errors import (
     BadReply,
     BadRequest,
     ContentRefused,
@@ -19,7 +19,8 @@ from tasks.errors import (
     RateLimited,
     Unauthorized,
 )
-from tasks.job import Message, Usage
+from tasks.contract.job import Message
+from tasks.contract.result import Usage
 from tests.providers.anthropic import ERRORS, TEXT, Anthropic
 from tests.providers.asking import SCHEMA, ask, clients, follow, request_of
 from tests.providers.serving import serve

@@ -9,7 +9,7 @@ import pytest
 from google import genai
 from google.genai import errors
 
-from tasks.errors import (
+from tasks.contract.errors import (
     BadReply,
     BadRequest,
     ContentRefused,
@@ -20,7 +20,8 @@ from tasks.errors import (
     RateLimited,
     Unauthorized,
 )
-from tasks.job import Message, Usage
+from tasks.contract.job import Message
+from tasks.contract.result import Usage
 from tests.providers.asking import SCHEMA, ask, clients, follow, request_of
 from tests.providers.gemini import ERRORS, TEXT, Gemini
 from tests.providers.serving import serve

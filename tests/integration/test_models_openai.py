@@ -9,7 +9,7 @@ from contextlib import aclosing
 import openai
 import pytest
 
-from tasks.errors import (
+from tasks.contract.errors import (
     BadReply,
     BadRequest,
     ConnectionFailed,
@@ -22,8 +22,9 @@ from tasks.errors import (
     TimedOut,
     Unauthorized,
 )
-from tasks.job import Message, Usage
-from tasks.rate_limits import RateLimits
+from tasks.contract.job import Message
+from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import Usage
 from tests.harness import wait_for
 from tests.providers.asking import SCHEMA, ask, clients, follow, request_of
 from tests.providers.openai import ERRORS, TEXT, OpenAI

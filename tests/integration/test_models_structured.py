@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.errors import Overloaded, SchemaMismatch, TimedOut
+from tasks.contract.errors import Overloaded, SchemaMismatch, TimedOut
 from tests.providers.asking import SCHEMA, ask, follow
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serve

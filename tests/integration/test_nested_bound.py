@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.job import Result
+from tasks.contract.result import Result
 from tests.harness import PATIENCE, Fleet, fleet
 
 #: A job of it, with all the jobs within it, has 60 parts at most.

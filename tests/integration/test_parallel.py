@@ -10,8 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from tasks.errors import BadInput
-from tasks.job import FINAL
+from tasks.contract.errors import BadInput
+from tasks.contract.result import FINAL
 from tests import forked
 from tests.harness import fleet, wait_for
 from tests.scripted import HELD, Reply, scripted

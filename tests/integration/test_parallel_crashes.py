@@ -16,16 +16,18 @@ import redis
 import yaml
 
 from ops.embedded.server import ValkeyServer
-from tasks.config import load
+from tasks.config.config import load
+from tasks.contract.ids import CallId
+from tasks.contract.job import parse_job
+from tasks.contract.result import FINAL
 from tasks.fanout import fan_out
-from tasks.job import FINAL, parse_job
+from tasks.finish_part import settle_part
 from tasks.join import join_job
-from tasks.ledger import CallId, Claim, Ledger, PartRecord
+from tasks.ledger import Claim, Ledger, PartRecord
 from tasks.ledger.fleet import _PREFIX
 from tasks.queue.publish import Publisher
 from tasks.route import route_job
-from tasks.settle import settle_part
-from tasks.voting import ballot_for
+from tasks.workflows.voting import ballot_for
 from worker.stranded import Stranded
 from worker.sweeper import Sweeper
 

@@ -10,13 +10,15 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
-from tasks.config import parse
+from tasks.config.config import parse
+from tasks.contract.ids import CallId
+from tasks.contract.job import parse_job
+from tasks.contract.result import Decision
 from tasks.fanout import fan_out
-from tasks.job import Decision, parse_job
+from tasks.finish_part import settle_part
 from tasks.join import join_job
-from tasks.ledger import CallId, Claim, Ledger, PartPlan, PartRecord
+from tasks.ledger import Claim, Ledger, PartPlan, PartRecord
 from tasks.queue.publish import Publisher
-from tasks.settle import settle_part
 from worker.stranded import Stranded, Stuck
 from worker.sweeper import Sweeper
 

@@ -19,7 +19,7 @@ import pytest
 
 from ops.cli.exits import Exit
 from ops.embedded.server import ValkeyServer
-from tasks.profiles import read_profiles
+from tasks.config.profiles import read_profiles
 from tests import forked
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet
 

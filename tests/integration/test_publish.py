@@ -11,7 +11,8 @@ import redis
 from celery import chord, group
 
 from ops.embedded.server import ValkeyServer
-from tasks.ledger import WAVE, Admitted, CallId
+from tasks.contract.ids import CallId
+from tasks.ledger import WAVE, Admitted
 from tasks.queue.app import make_app
 from tests.harness import close_app, publish
 

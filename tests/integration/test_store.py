@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from ops.embedded.server import ValkeyServer
-from tasks.errors import PointsmanError, Unreachable
+from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.ledger.fleet import FLEET
 from tasks.ledger.store import BULK, Store, connect
 

@@ -13,9 +13,11 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
-from tasks.config import parse
-from tasks.job import Candidate, Decision, Job, Tried, parse_job
-from tasks.ledger import Admitted, CallId, Claim, Ledger, PartPlan
+from tasks.config.config import parse
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job, parse_job
+from tasks.contract.result import Candidate, Decision, Tried
+from tasks.ledger import Admitted, Claim, Ledger, PartPlan
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher

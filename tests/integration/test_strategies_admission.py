@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.embedded.server import ValkeyServer
-from tasks.ledger import CallId, Ledger
+from tasks.contract.ids import CallId
+from tasks.ledger import Ledger
 from tasks.routing.choose import pick
 from tasks.routing.options import read_options, strategy_named
 from tests.snapshots import ALL, names, request

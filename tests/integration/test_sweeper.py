@@ -9,9 +9,11 @@ import pytest
 import redis
 
 from ops.embedded.server import ValkeyServer
-from tasks.config import parse
-from tasks.job import Decision, Job, Parent, parse_job
-from tasks.ledger import WAVE, Admitted, CallId, Claim, Ledger, PartPlan, PartRecord
+from tasks.config.config import parse
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job, Parent, parse_job
+from tasks.contract.result import Decision
+from tasks.ledger import WAVE, Admitted, Claim, Ledger, PartPlan, PartRecord
 from tasks.ledger.jobs import MOST_LOST
 from tasks.queue import peek
 from tasks.queue.publish import Publisher

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ops.cli.run import read_input
-from tasks.config import Config, load
-from tasks.job import Result
+from tasks.config.config import Config, load
+from tasks.contract.result import Result
 from tests.harness import REPOSITORY, Fleet, fleet
 
 NAMES = ("content_engine", "education", "research_assistant", "support_chat")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tasks.accept import KINDS, check
-from tasks.config import Config
-from tasks.errors import BadInput
-from tasks.job import parse_job
+from tasks.config.config import Config
+from tasks.contract.errors import BadInput
+from tasks.contract.job import parse_job
 
 CONFIG = Config.model_validate(
     {

@@ -10,8 +10,8 @@ import httpx
 import structlog
 
 from producer.api import Guard, create_app
-from tasks.config import parse
-from tasks.errors import PointsmanError
+from tasks.config.config import parse
+from tasks.contract.errors import PointsmanError
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}}

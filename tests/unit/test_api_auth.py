@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from producer.api.auth import KEYS_FILE, Guard, is_loopback, read_keys
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 
 DIGEST = hashlib.sha256(b"right").hexdigest()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html.parser
 
 from producer.api.console import Pool, draw
-from tasks.config import parse
+from tasks.config.config import parse
 
 CONFIG = parse("""
 models:

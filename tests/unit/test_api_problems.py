@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 
 from producer.api.problems import TITLES, Problem, problem_of
 from producer.client import JobNotFound
-from tasks import errors
-from tasks.errors import BadInput, ConfigError, PointsmanError, Unreachable
+from tasks.contract import errors
+from tasks.contract.errors import BadInput, ConfigError, PointsmanError, Unreachable
 
 
 def test_bad_input_names_field_and_remedy_in_both_worlds():

@@ -3,8 +3,8 @@
 import pytest
 
 from tasks.calling.attempt import Attempt
-from tasks.config import Model
-from tasks.errors import (
+from tasks.config.models import Model
+from tasks.contract.errors import (
     BadReply,
     BadRequest,
     ConnectionFailed,
@@ -17,10 +17,12 @@ from tasks.errors import (
     TimedOut,
     Unauthorized,
 )
-from tasks.job import Decision, Job, Message, Usage
-from tasks.ledger import CallId, Claim
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job, Message
+from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.contract.result import Decision, Usage
+from tasks.ledger import Claim
 from tasks.ledger.limits import Grant
-from tasks.ports import ModelReply, ModelRequest
 
 JOB = Job(text="my secret text")
 CLAIM = Claim(

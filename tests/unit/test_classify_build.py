@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from ops.cli.checks import check_config
-from tasks.classify.build import build_cascade
-from tasks.classify.decision import Facts, Verdict
-from tasks.classify.llm import Referral
-from tasks.classify_config import remarks
-from tasks.config import parse
-from tasks.errors import ConfigError
+from tasks.config.classifiers import remarks
+from tasks.config.config import parse
+from tasks.contract.errors import ConfigError
+from tasks.routing.classify.build import build_cascade
+from tasks.routing.classify.decision import Facts, Verdict
+from tasks.routing.classify.llm import Referral
 
 FILE = """\
 models: {fast: {provider: simulated}}

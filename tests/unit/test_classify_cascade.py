@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tasks.classify.cascade import LONG, Cascade
-from tasks.classify.context import ContextRules, read_rule
-from tasks.classify.decision import Abstention, Classifier, Facts, Verdict
-from tasks.classify.examples import ExampleClassifier
-from tasks.classify.llm import ModelClassifier, Referral
-from tasks.classify.rules import Rules
-from tasks.classify_config import ModelChoice
+from tasks.config.classifiers import ModelChoice
+from tasks.routing.classify.cascade import LONG, Cascade
+from tasks.routing.classify.context import ContextRules, read_rule
+from tasks.routing.classify.decision import Abstention, Classifier, Facts, Verdict
+from tasks.routing.classify.examples import ExampleClassifier
+from tasks.routing.classify.llm import ModelClassifier, Referral
+from tasks.routing.classify.rules import Rules
 
 
 @dataclass

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.classify.condition import read_condition
-from tasks.classify.context import ContextRules, read_rule
-from tasks.classify.decision import Abstention, Facts, Verdict
-from tasks.config import Config, json_schema, parse
-from tasks.errors import BadInput, ConfigError
-from tasks.job import parse_job
+from tasks.config.config import Config, json_schema, parse
+from tasks.contract.errors import BadInput, ConfigError
+from tasks.contract.job import parse_job
+from tasks.routing.classify.condition import read_condition
+from tasks.routing.classify.context import ContextRules, read_rule
+from tasks.routing.classify.decision import Abstention, Facts, Verdict
 
 #: A Saturday evening in UTC, Sunday morning in Tokyo.
 SATURDAY = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)

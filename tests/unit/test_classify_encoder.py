@@ -5,10 +5,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tasks.classify.encoder import encoder_named
-from tasks.classify.endpoint import Endpoint
-from tasks.classify.minilm import HEAD_TOKENS, TAIL_TOKENS, MiniLM
-from tasks.errors import ConfigError, EncoderFailed
+from tasks.contract.errors import ConfigError, EncoderFailed
+from tasks.routing.classify.encoder import encoder_named
+from tasks.routing.classify.endpoint import Endpoint
+from tasks.routing.classify.minilm import HEAD_TOKENS, TAIL_TOKENS, MiniLM
 
 
 class Api:
@@ -203,7 +203,9 @@ def test_of_a_long_text_the_packaged_encoder_reads_beginning_and_end(minilm):
 
 
 def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
-    monkeypatch.setattr("tasks.classify.minilm.find_spec", lambda name: None if name == "tokenizers" else object())
+    monkeypatch.setattr(
+        "tasks.routing.classify.minilm.find_spec", lambda name: None if name == "tokenizers" else object()
+    )
 
     with pytest.raises(ConfigError, match=r"embed needs tokenizers: pip install 'pointsman\[embed\]'"):
         MiniLM()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.classify.decision import Abstention, Verdict
-from tasks.classify.examples import ExampleClassifier
-from tasks.classify.network import Network
-from tasks.errors import ConfigError, EncoderFailed
+from tasks.contract.errors import ConfigError, EncoderFailed
+from tasks.routing.classify.decision import Abstention, Verdict
+from tasks.routing.classify.examples import ExampleClassifier
+from tasks.routing.classify.network import Network
 
 SUPPORT = {
     "billing": [
@@ -266,7 +266,7 @@ def test_what_was_fitted_is_read_from_the_cache(tmp_path, monkeypatch):
     # given
     folder = tmp_path / "not" / "there"
     first = ExampleClassifier.fit(SUPPORT, encoder=Stub(), cache=folder)
-    monkeypatch.setattr("tasks.classify.examples._fit", None)  # whoever calls it fails
+    monkeypatch.setattr("tasks.routing.classify.examples._fit", None)  # whoever calls it fails
 
     # when
     again = ExampleClassifier.fit(SUPPORT, encoder=Stub(), cache=folder)
@@ -346,7 +346,7 @@ def test_routers_that_fit_at_one_moment_leave_one_whole_file(tmp_path):
 
 
 def test_a_folder_keeps_the_newest(tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.classify.cache.KEPT", 3)
+    monkeypatch.setattr("tasks.routing.classify.cache.KEPT", 3)
 
     for n in range(5):
         ExampleClassifier.fit({"a": [f"red {n}"], "b": ["blue"]}, cache=tmp_path)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.classify.language import Languages
+from tasks.routing.classify.language import Languages
 
 ENGLISH = ["Why was I charged twice?", "How do I reset my password?", "I want my money back", "Where is the invoice?"]
 

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.classify.decision import Abstention, Verdict
-from tasks.classify.llm import ModelClassifier, asked_for, question_id
-from tasks.config import Config, parse
-from tasks.errors import BadInput, ConfigError
-from tasks.job import Job, Result, new_id, parse_job
-from tasks.schema import check_schema, is_closed
+from tasks.config.config import Config, parse
+from tasks.contract.errors import BadInput, ConfigError
+from tasks.contract.ids import new_id
+from tasks.contract.job import Job, parse_job
+from tasks.contract.result import Result
+from tasks.contract.schema import check_schema, is_closed
+from tasks.routing.classify.decision import Abstention, Verdict
+from tasks.routing.classify.llm import ModelClassifier, asked_for, question_id
 
 CONFIG = Config.model_validate(
     {

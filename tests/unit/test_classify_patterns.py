@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.classify.decision import Abstention, Verdict
-from tasks.classify.patterns import LEAST_READ, MOST_PATTERNS, STEPS, Patterns, compile_pattern
-from tasks.classify.rules import Rules
-from tasks.config import parse
-from tasks.errors import ConfigError
+from tasks.config.config import parse
+from tasks.contract.errors import ConfigError
+from tasks.routing.classify.decision import Abstention, Verdict
+from tasks.routing.classify.patterns import LEAST_READ, MOST_PATTERNS, STEPS, Patterns, compile_pattern
+from tasks.routing.classify.rules import Rules
 
 
 def found(patterns, text):

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from tasks.accept import check
-from tasks.classify.build import build_cascade
-from tasks.classify.decision import Facts
-from tasks.config import parse
-from tasks.errors import BadInput, ConfigError
-from tasks.job import parse_job
+from tasks.config.config import parse
+from tasks.contract.errors import BadInput, ConfigError
+from tasks.contract.job import parse_job
+from tasks.routing.classify.build import build_cascade
+from tasks.routing.classify.decision import Facts
 from worker.fitting import MOST_CHOICES, Cascades
 
 CONFIG = parse("""\

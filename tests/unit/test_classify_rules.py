@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.classify.decision import Abstention, Verdict
-from tasks.classify.rules import Rules
+from tasks.routing.classify.decision import Abstention, Verdict
+from tasks.routing.classify.rules import Rules
 
 RULES = Rules(
     {

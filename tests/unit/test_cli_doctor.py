@@ -19,7 +19,7 @@ from ops.cli.checks import (
 )
 from ops.cli.context import Running
 from ops.cli.doctor import judge_server, judge_workers
-from tasks.config import Config, parse
+from tasks.config.config import Config, parse
 
 GOOD = {"redis_version": "7.2.4", "valkey_version": "9.1.2", "maxmemory-policy": "noeviction", "appendonly": "yes"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from ops.cli.failures import Failure
 from ops.cli.run import read_input
-from tasks.workflow import Workflow
+from tasks.workflows.workflow import Workflow
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

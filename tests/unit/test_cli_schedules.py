@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli.schedules import next_run
-from tasks.config import Schedule
+from tasks.config.config import Schedule
 
 
 def due(cron: str, after: str, timezone: str = "UTC") -> str | None:

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tasks.config import json_schema, load, parse, read_secret
-from tasks.errors import ConfigError
+from tasks.config.config import json_schema, load, parse, read_secret
+from tasks.contract.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
 

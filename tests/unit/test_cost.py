@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.calling.cost import cost_of
-from tasks.config import Price
-from tasks.job import Usage
+from tasks.config.models import Price
+from tasks.contract.result import Usage
 
 
 def test_prices_are_for_a_million_tokens():

@@ -9,29 +9,16 @@ import pytest
 from pydantic import BaseModel
 
 from ops.docs import commands, pages
-from ops.profiling.cases import Case
-from tasks.classify_config import Classification, ModelChoice, Thresholds
-from tasks.config import Breaker, Config, Hedge, KeyLimits, Limits, Model, Price, Profile, Route, Schedule
-from tasks.job import (
-    FINAL,
-    Candidate,
-    Decision,
-    File,
-    Item,
-    Job,
-    JobState,
-    Move,
-    Parent,
-    Part,
-    PartState,
-    Result,
-    Tried,
-    Usage,
-    Variety,
-)
-from tasks.profiles import ModelProfile
-from tasks.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
-from tasks.workflow_file import Source, StepFile, WorkflowFile
+from ops.evaluate.profiling.cases import Case
+from tasks.config.classifiers import Classification, ModelChoice, Thresholds
+from tasks.config.config import Config, Limits, Schedule
+from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
+from tasks.config.profiles import ModelProfile
+from tasks.config.routes import Route
+from tasks.config.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
+from tasks.config.workflow_file import Source, StepFile, WorkflowFile
+from tasks.contract.job import File, Item, Job, Parent, Variety
+from tasks.contract.result import FINAL, Candidate, Decision, JobState, Move, Part, PartState, Result, Tried, Usage
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"

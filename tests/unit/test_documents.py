@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.contract.errors import BadInput
 from tasks.documents import Document, read, read_all, reading
 from tasks.documents.child import READERS, serve
 from tasks.documents.pdf import PAGES
-from tasks.errors import BadInput
 from tests.documents import docx, pdf
 
 #: What no error may say.

@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from tasks.batch import read_jobs
-from tasks.config import Config
+from tasks.config.config import Config
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Item, parse_job
 from tasks.documents import job_files, read_files, with_files
-from tasks.errors import BadInput
-from tasks.job import Item, parse_job
 from tests.documents import pdf
 
 CONFIG = {

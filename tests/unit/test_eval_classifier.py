@@ -6,7 +6,7 @@ import pytest
 from ops.cli import main
 from ops.evaluate.classifier import cross_validate, evaluate
 from ops.evaluate.labelled import Labelled, read_labelled
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange"]
 TRAIN = [

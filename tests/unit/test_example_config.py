@@ -7,9 +7,9 @@ import pytest
 
 from tasks.accept import check
 from tasks.batch import read_jobs
-from tasks.classify.build import build_cascade
-from tasks.config import load, parse
-from tasks.job import parse_job
+from tasks.config.config import load, parse
+from tasks.contract.job import parse_job
+from tasks.routing.classify.build import build_cascade
 from tests.unit.test_docs import PAGES, REPOSITORY, blocks
 
 EXAMPLE = REPOSITORY / "pointsman.yaml"

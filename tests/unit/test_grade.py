@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.grading import (
+from ops.evaluate.grading import (
     JUDGE_SCHEMA,
     REFUSAL_SCHEMA,
     Check,
     Grade,
     expectation,
     find_number,
-    is_refusal,
     is_right,
     read_verdict,
     refusal_question,
     right_questions,
 )
-from tasks.schema import check_schema, is_closed
+from tasks.contract.schema import check_schema, is_closed
+from tasks.parallel.joins.refusal import is_refusal
 
 
 def right(grade: Grade, expected: object, answer: str, tolerance: float | None = None) -> bool:

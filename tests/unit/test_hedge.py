@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from tasks.calling.attempt import Attempt
-from tasks.calling.hedge import FEWEST, Pace, race
-from tasks.config import Hedge, Model
-from tasks.errors import BadRequest, Overloaded, TimedOut
-from tasks.job import Message, Usage
+from tasks.calling.hedge import race
+from tasks.config.models import Hedge, Model
+from tasks.contract.errors import BadRequest, Overloaded, TimedOut
+from tasks.contract.job import Message
+from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.contract.result import Usage
 from tasks.ledger.limits import Grant
-from tasks.ports import ModelReply, ModelRequest
+from tasks.routing.latency_statistics import FEWEST, LatencyStatistics
 
 MODEL = Model(provider="simulated", price={"input": 10})
 REQUEST = ModelRequest("m", (Message(role="user", content="hi"),), timeout=30)
@@ -147,7 +149,7 @@ def test_a_call_that_lasts_too_long_is_a_fault_of_the_model_and_a_mistake_of_our
 
 
 def test_the_95th_percentile_needs_some_calls_and_forgets_old_ones():
-    pace, hedge = Pace(), Hedge()
+    pace, hedge = LatencyStatistics(), Hedge()
     for number in range(FEWEST - 1):
         pace.saw("m", float(number))
     assert pace.patience("m", hedge) is None

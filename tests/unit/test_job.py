@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.errors import BadInput
-from tasks.job import FINAL, Decision, Job, JobState, Part, Result, Usage, new_id, parse_job, ulid
+from tasks.contract.errors import BadInput
+from tasks.contract.ids import new_id, ulid
+from tasks.contract.job import Job, parse_job
+from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import BadInput, JoinError
-from tasks.joins import (
+from tasks.contract.errors import BadInput, JoinError
+from tasks.parallel.joins import (
     DEFAULT_JOINS,
     Answer,
     Missing,

@@ -7,12 +7,12 @@ from types import ModuleType
 
 import pytest
 
-from tasks import plugins
-from tasks.job import parse_job
-from tasks.joins import Answer, join_named, join_options, joins, registry, traits_of
-from tasks.joins.best_of import MOST_PAIRED
-from tasks.joins.merging import MOST_PLACES
-from tasks.joins.table import MOST_CELLS, MOST_COLUMNS
+from tasks.contract import plugins
+from tasks.contract.job import parse_job
+from tasks.parallel.joins import Answer, join_named, join_options, joins, registry, traits_of
+from tasks.parallel.joins.best_of import MOST_PAIRED
+from tasks.parallel.joins.merging import MOST_PLACES
+from tasks.parallel.joins.table import MOST_CELLS, MOST_COLUMNS
 from tests.joining import play, work
 from tests.unit.test_docs import REFERENCE, blocks, section
 from tests.unit.test_joins import OURS

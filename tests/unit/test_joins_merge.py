@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import JoinError
-from tasks.joins import Missing, Piece, Work, join_named, join_options
+from tasks.contract.errors import JoinError
+from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options
 from tests.joining import work
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab", max_size=2)

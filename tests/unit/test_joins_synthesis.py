@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import JoinError
-from tasks.joins import Answer, Missing, Piece, Work, join_named, join_options
-from tasks.joins.citations import citations, numbers_in
-from tasks.joins.material import CUT, cut, marked, room_of, size
+from tasks.contract.errors import JoinError
+from tasks.parallel.joins import Answer, Missing, Piece, Work, join_named, join_options
+from tasks.parallel.joins.citations import citations, numbers_in
+from tasks.parallel.joins.material import CUT, cut, marked, room_of, size
 from tests.joining import play, work
 
 #: One part of some twenty tokens.

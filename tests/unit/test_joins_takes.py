@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import JoinError
-from tasks.joins import Answer, Missing, join_named, join_options
-from tasks.joins.material import CUT, size
-from tasks.joins.similarity import means, similarities
+from tasks.contract.errors import JoinError
+from tasks.parallel.joins import Answer, Missing, join_named, join_options
+from tasks.parallel.joins.material import CUT, size
+from tasks.parallel.joins.similarity import means, similarities
 from tests.joining import play, work
 
 SHOWN = re.compile(r"<answer-?(\w*)-\w{8}>\n(.*?)\n</answer", re.DOTALL)

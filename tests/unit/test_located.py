@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tasks.errors import ConfigError
-from tasks.located import MOST_DEPTH, read_yaml
+from tasks.config.located import MOST_DEPTH, read_yaml
+from tasks.contract.errors import ConfigError
 
 TEXT = """\
 # a comment

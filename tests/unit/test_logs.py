@@ -10,8 +10,8 @@ import sys
 import pytest
 import structlog
 
-from tasks.errors import Unreachable
-from tasks.logs import configure_logs
+from tasks.contract.errors import Unreachable
+from tasks.contract.logs import configure_logs
 
 
 class Terminal(io.StringIO):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tasks.config import Config, parse
-from tasks.errors import ConfigError
+from tasks.config.config import Config, parse
+from tasks.contract.errors import ConfigError
 from worker.models import Clients, base_url_of
 
 

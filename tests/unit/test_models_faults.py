@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import (
+from tasks.contract.errors import (
     BadRequest,
     ContextTooLong,
     ModelError,
@@ -21,7 +21,7 @@ from tasks.errors import (
     Unauthorized,
     UnusableModelError,
 )
-from tasks.rate_limits import RateLimits
+from tasks.contract.rate_limits import RateLimits
 from worker.models.faults import LONG_WAIT_S, fault, fault_in
 
 

@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from tasks.rate_limits import RateLimits
+from tasks.contract.rate_limits import RateLimits
 from worker.models.limits import rate_limits, retry_after, seconds_of
 
 

@@ -13,7 +13,7 @@ import aiohttp
 import httpx
 import pytest
 
-from tasks.errors import ConfigError, ConnectionFailed, RetryableModelError, TimedOut
+from tasks.contract.errors import ConfigError, ConnectionFailed, RetryableModelError, TimedOut
 from worker.models import http
 from worker.models.http import Http, Timing, Transport, mapped
 

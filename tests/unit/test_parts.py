@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.config import parse
-from tasks.errors import BadInput, JoinError
-from tasks.job import parse_job
-from tasks.ledger.records import PartInput
-from tasks.parts.cut import cut
-from tasks.parts.nesting import DEEPEST, child_id, each_of, item_of
-from tasks.parts.proposal import MOST, proposed, question
+from tasks.config.config import parse
+from tasks.contract.errors import BadInput, JoinError
+from tasks.contract.job import parse_job
+from tasks.parallel.cut import cut
+from tasks.parallel.nesting import DEEPEST, child_id, each_of, item_of
+from tasks.parallel.part_spec import PartInput
+from tasks.parallel.proposal import MOST, proposed, question
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}, slow: {provider: simulated}}

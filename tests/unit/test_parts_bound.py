@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.config import parse
-from tasks.errors import BadInput
-from tasks.job import Parent, parse_job
-from tasks.parts.bound import allowed, check_bound, check_planned, least, part_share
-from tasks.parts.cut import cut
+from tasks.config.config import parse
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Parent, parse_job
+from tasks.parallel.bound import allowed, check_bound, check_planned, least, part_share
+from tasks.parallel.cut import cut
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}}

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.checking import check
-from tasks.config import parse
-from tasks.errors import BadInput
-from tasks.job import parse_job
-from tasks.parts.copies import MOST_COPIED, check_copies
-from tasks.parts.cut import cut
-from tasks.parts.proposal import proposed
+from tasks.config.config import parse
+from tasks.contract.errors import BadInput
+from tasks.contract.job import parse_job
+from tasks.parallel.copies import MOST_COPIED, check_copies
+from tasks.parallel.cut import cut
+from tasks.parallel.proposal import proposed
+from tasks.workflows.check_job import check
 
 PAYLOAD = 4096
 CONFIG = parse(f"""
@@ -88,7 +88,7 @@ def test_the_bound_is_on_all_parts_together(votes, length):
 
 def test_a_value_that_all_parts_share_is_measured_once(monkeypatch):
     measured = []
-    monkeypatch.setattr("tasks.parts.copies.json.dumps", lambda value, **_: measured.append(value) or "")
+    monkeypatch.setattr("tasks.parallel.copies.json.dumps", lambda value, **_: measured.append(value) or "")
     job = parse_job({"kind": "sections", "items": ["a"] * 500, "each": {}, "response_schema": {"type": "object"}})
     check_copies(job, cut(job, most=10_000), CONFIG)
     assert len(measured) <= 5

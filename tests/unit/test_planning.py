@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import planning
-from tasks.config import parse
-from tasks.errors import BadInput
-from tasks.job import parse_job
-from tasks.parts.cut import cut
+from tasks.config.config import parse
+from tasks.contract.errors import BadInput
+from tasks.contract.job import parse_job
+from tasks.parallel.cut import cut
+from tasks.workflows import planning
 
 CONFIG = parse("""
 models: {fast: {provider: simulated, capacity: 1, context_window: 100}}

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from ops.profiling.cases import STARTER, read_cases
-from tasks.errors import BadInput
-from tasks.grading import is_right
+from ops.evaluate.grading import is_right
+from ops.evaluate.profiling.cases import STARTER, read_cases
+from tasks.contract.errors import BadInput
 
 
 def write(tmp_path, *lines):

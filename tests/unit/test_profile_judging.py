@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ops.profiling.asking import Answer, Question
-from ops.profiling.cases import Case, CaseSet
-from ops.profiling.judging import Asked, Graded, Grading, grade, question_of
-from ops.profiling.models import check_judge, check_models, is_priced, prompt_of
-from ops.profiling.prompts import cases_of_route, compare, read_versions, summary_of
-from tasks.config import Config, parse
-from tasks.errors import BadInput
+from ops.evaluate.profiling.asking import Answer, Question
+from ops.evaluate.profiling.cases import Case, CaseSet
+from ops.evaluate.profiling.judging import Asked, Graded, Grading, grade, question_of
+from ops.evaluate.profiling.models import check_judge, check_models, is_priced, prompt_of
+from ops.evaluate.profiling.prompts import cases_of_route, compare, read_versions, summary_of
+from tasks.config.config import Config, parse
+from tasks.contract.errors import BadInput
 
 CONFIG = """\
 models:

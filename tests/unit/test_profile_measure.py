@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.profiling.asking import Answer
-from ops.profiling.cases import Case
-from ops.profiling.diversity import diversity
-from ops.profiling.files import outcomes_csv, write_profiles, write_text
-from ops.profiling.judging import Asked, Graded
-from ops.profiling.measure import cost_score, profile_of, speed_score
-from ops.profiling.statistics import holm, quantile, sign_test, wilson
-from tasks.errors import BadInput
-from tasks.job import Usage
-from tasks.profiles import EvalSet, Latency, ModelProfile, read_profiles
+from ops.evaluate.profiling.asking import Answer
+from ops.evaluate.profiling.cases import Case
+from ops.evaluate.profiling.diversity import diversity
+from ops.evaluate.profiling.files import outcomes_csv, write_profiles, write_text
+from ops.evaluate.profiling.judging import Asked, Graded
+from ops.evaluate.profiling.measure import cost_score, profile_of, speed_score
+from ops.evaluate.profiling.statistics import holm, quantile, sign_test, wilson
+from tasks.config.profiles import EvalSet, Latency, ModelProfile, read_profiles
+from tasks.contract.errors import BadInput
+from tasks.contract.result import Usage
 from tasks.routing.quality.outcomes import read_outcomes
 
 EVAL = EvalSet(name="cases.jsonl", sha256="0" * 64, cases=3)

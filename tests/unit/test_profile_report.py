@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.profiling.asking import Answer
-from ops.profiling.axis import axis_of, percent_axis, shown
-from ops.profiling.cases import Case, CaseSet
-from ops.profiling.charts import Point, Times, cost_accuracy, latencies, pareto
-from ops.profiling.judging import Asked, Graded
-from ops.profiling.measure import profile_of
-from ops.profiling.report import MOST_WRONG, render
-from tasks.profiles import EvalSet
+from ops.evaluate.profiling.asking import Answer
+from ops.evaluate.profiling.axis import axis_of, percent_axis, shown
+from ops.evaluate.profiling.cases import Case, CaseSet
+from ops.evaluate.profiling.charts import Point, Times, cost_accuracy, latencies, pareto
+from ops.evaluate.profiling.judging import Asked, Graded
+from ops.evaluate.profiling.measure import profile_of
+from ops.evaluate.profiling.report import MOST_WRONG, render
+from tasks.config.profiles import EvalSet
 
 VOID = {"meta", "line", "circle", "rect", "path", "br"}
 

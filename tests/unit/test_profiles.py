@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tasks.config import Profile
-from tasks.errors import ConfigError
-from tasks.profiles import MeasuredProfile, read_profiles, scores_of
+from tasks.config.models import Profile
+from tasks.config.profiles import MeasuredProfile, read_profiles, scores_of
+from tasks.contract.errors import ConfigError
 
 MODEL = {
     "measured_at": "2026-11-22T12:00:00Z",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
 from tasks.routing.quality.choice import calibrate, choose_all, choose_by_quality
 
 # Steps of 0.01: predictions that differ in their last bit only say nothing about the rule.

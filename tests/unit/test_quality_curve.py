@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.routing.quality.curve import cost_curve, oracle_gap, share_curve
+from ops.evaluate.cost_quality.curve import cost_curve, oracle_gap, share_curve
 
 WEAK = np.array([1.0, 0.0, 0.0, 1.0])
 STRONG = np.array([1.0, 1.0, 1.0, 0.0])

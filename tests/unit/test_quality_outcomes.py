@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 from tasks.routing.quality.outcomes import read_outcomes, read_prices
 
 

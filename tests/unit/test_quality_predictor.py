@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 from tasks.routing.quality import cache
 from tasks.routing.quality.build import build_predictor
 from tasks.routing.quality.features import LOOKS, describe, looks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 from tasks.queue.address import ADDRESS_FILE, DEFAULT_REDIS, broker_url, redis_url, result_url, state_dir
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tasks.calling.request import bounds_of, prompt_of, request_of
-from tasks.config import load
-from tasks.errors import PromptError
-from tasks.job import Candidate, Decision, parse_job
-from tasks.ledger import Claim, PartInput
+from tasks.config.config import load
+from tasks.contract.errors import PromptError
+from tasks.contract.job import parse_job
+from tasks.contract.result import Candidate, Decision
+from tasks.ledger import Claim
+from tasks.parallel.part_spec import PartInput
 
 YAML = """
 models:

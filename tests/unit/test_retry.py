@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.calling.retry import MOST_THROTTLED, Bounds, Fail, Retry, decide, note, unspent
-from tasks.errors import (
+from tasks.contract.errors import (
     BadRequest,
     ConnectionFailed,
     ContentRefused,
@@ -17,7 +17,7 @@ from tasks.errors import (
     TimedOut,
     Unauthorized,
 )
-from tasks.job import Tried
+from tasks.contract.result import Tried
 
 ONE = Bounds({"fast": 3})
 TWO = Bounds({"fast": 3, "slow": 3})

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tasks.classify.decision import Verdict
-from tasks.config import Config
-from tasks.errors import BadInput
-from tasks.job import Job, parse_job
+from tasks.config.config import Config
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Job, parse_job
 from tasks.routing.candidates import candidates
 from tasks.routing.choose import choose, pick, request_of, spread
+from tasks.routing.classify.decision import Verdict
 from tasks.routing.options import strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies import least_connections, round_robin

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.simulation import Constant, Exponential, Latency, Lognormal, Simulation, Uniform, count_tokens
+from tasks.config.simulation import Constant, Exponential, Latency, Lognormal, Simulation, Uniform, count_tokens
 
 #: A thousand draws spread evenly: their mean and median are those of the distribution, without chance.
 SHARES = [(number + 0.5) / 1000 for number in range(1000)]

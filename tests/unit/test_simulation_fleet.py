@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.bench.scenarios import NAMED, Keys, Models, Scenario, Slow
 from ops.bench.simulation.compare import compare, fitting
 from ops.bench.simulation.fleet import Fleet, simulate
-from tasks.simulation import Constant, Exponential, Outages
+from tasks.config.simulation import Constant, Exponential, Outages
 
 
 def scenario(name, **changes):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.simulation.breaker import LONGEST_S, Breaker
-from tasks.model_config import Breaker as Settings
+from tasks.config.models import Breaker as Settings
 
 
 def failed(breaker, times, now=0.0):

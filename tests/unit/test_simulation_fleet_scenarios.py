@@ -12,8 +12,8 @@ from ops.bench.replicas import simulation_of
 from ops.bench.scenarios import NAMED, Models, Slow, read
 from ops.bench.simulation.fleet import simulate
 from ops.embedded.simulated import create_app
-from tasks.errors import BadInput, ConfigError
-from tasks.simulation import Outages, Simulation
+from tasks.config.simulation import Outages, Simulation
+from tasks.contract.errors import BadInput, ConfigError
 from tests.harness import REPOSITORY
 
 

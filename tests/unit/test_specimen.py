@@ -5,7 +5,7 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from tasks.specimen import specimen
+from tasks.contract.specimen import specimen
 
 RISK = {
     "type": "object",

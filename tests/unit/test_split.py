@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import plugins
-from tasks.errors import BadInput
-from tasks.split import Section, registry, split, split_named, split_options, splits, traits_of
+from tasks.contract import plugins
+from tasks.contract.errors import BadInput
+from tasks.parallel.split import Section, registry, split, split_named, split_options, splits, traits_of
 
 #: The splits that cut a text here; of the others one takes files, and one asks a model.
 CUTTING = [name for name in splits() if traits_of(split_named(name)).by == "text"]

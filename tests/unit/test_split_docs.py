@@ -8,11 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from tasks import plugins
-from tasks.config import Limits
+from tasks.config.config import Limits
+from tasks.contract import plugins
+from tasks.contract.job import Job, parse_job
 from tasks.documents import ENDINGS, docx, pdf, reading
-from tasks.job import Job, parse_job
-from tasks.split import registry, split, split_named, split_options, splits, traits_of
+from tasks.parallel.split import registry, split, split_named, split_options, splits, traits_of
 from tests.unit.test_docs import REFERENCE, blocks, first_column, section
 from tests.unit.test_split import LOSSLESS
 from tests.unit.test_strategies_docs import rows

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.calling.tokens import count, estimate
-from tasks.errors import BadInput
-from tasks.split import split
+from tasks.contract.errors import BadInput
+from tasks.contract.tokens import count, estimate
+from tasks.parallel.split import split
 
 
 def cut(text, how, **options):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import BadInput
-from tasks.joins import Missing, Piece, Work, join_named, join_options
-from tasks.joins.threshold import CLEAR, FLAGGED
-from tasks.votes.count import Take, count
-from tasks.votes.posterior import enough_votes, posterior, staying
-from tasks.votes.stopping import Stopping, decided, next_wave, scale_of, stopping_of
+from tasks.contract.errors import BadInput
+from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options
+from tasks.parallel.joins.threshold import CLEAR, FLAGGED
+from tasks.parallel.votes.count import Take, count
+from tasks.parallel.votes.posterior import enough_votes, posterior, staying
+from tasks.parallel.votes.stopping import Stopping, decided, next_wave, scale_of, stopping_of
 
 EXACT = Stopping(exact=True)
 #: Three ballots and an abstention: with more there is nothing that differs.

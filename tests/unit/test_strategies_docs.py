@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from tasks.config import Config
+from tasks.config.config import Config
 from tasks.routing.options import is_loyal, strategies, strategy_named
 from tasks.routing.snapshot import Snapshot, options_of
 from tasks.routing.strategies.specialists import Guard

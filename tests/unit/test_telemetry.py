@@ -11,9 +11,9 @@ from urllib.request import urlopen
 import pytest
 import structlog
 
-from tasks.errors import ConfigError
-from tasks.job import Usage
-from tasks.telemetry import Attempt
+from tasks.contract.errors import ConfigError
+from tasks.contract.result import Usage
+from tasks.contract.telemetry import Attempt
 from worker.lag import BOUNDS_MS, measure_lag, quantile
 from worker.telemetry import AttemptLog, Hooks, Metrics, logs_everything, metrics_address, serve_metrics
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.calling.tokens import A_MESSAGE, WHOLE, estimate, estimate_messages
+from tasks.contract.tokens import A_MESSAGE, WHOLE, estimate, estimate_messages
 
 #: Texts with their tokens as cl100k, o200k and Anthropic's published tokenizer count them: lowest and highest.
 KNOWN = {

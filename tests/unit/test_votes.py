@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.votes import count, normalize
-from tasks.votes.count import Take, shown
-from tasks.votes.learning import accuracies_of, agreement, learned
-from tasks.votes.reading import Reading, read
-from tasks.votes.weights import weights_of
+from ops.evaluate.vote_weights import accuracies_of, agreement, learned
+from tasks.parallel.votes import count, normalize
+from tasks.parallel.votes.count import Take, shown
+from tasks.parallel.votes.reading import Reading, read
+from tasks.parallel.votes.weights import weights_of
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from ops.bench.votes_exact import WRONG, expected, least_calls
 from ops.bench.votes_rule import asked, published
 from ops.bench.votes_solvers import Solved, read_solvers, score, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
-from tasks.errors import ConfigError
-from tasks.votes.posterior import enough_votes
-from tasks.votes.stopping import Stopping
+from tasks.contract.errors import ConfigError
+from tasks.parallel.votes.posterior import enough_votes
+from tasks.parallel.votes.stopping import Stopping
 
 
 @pytest.mark.parametrize("right", [0.56, 0.79, 0.95])

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import BadInput, JoinError
-from tasks.joins import Missing, Piece, Work, join_named, join_options, traits_of
-from tasks.joins.threshold import at_least
-from tasks.votes.ranking import ranking_of
+from tasks.contract.errors import BadInput, JoinError
+from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options, traits_of
+from tasks.parallel.joins.threshold import at_least
+from tasks.parallel.votes.ranking import ranking_of
 
 COUNTING = ("majority", "weighted", "threshold", "mean", "median", "ranked")
 

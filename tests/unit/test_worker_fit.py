@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 from worker.fitting import Fitted
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tasks.accept import check
-from tasks.config import json_schema, parse
-from tasks.errors import BadInput, ConfigError, JoinError
-from tasks.job import parse_job
-from tasks.workflow import StepDone, conclude, step_job
+from tasks.config.config import json_schema, parse
+from tasks.contract.errors import BadInput, ConfigError, JoinError
+from tasks.contract.job import parse_job
+from tasks.workflows.workflow import StepDone, conclude, step_job
 
 CONFIG = """\
 models:

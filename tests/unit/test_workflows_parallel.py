@@ -14,11 +14,11 @@ import pytest
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.accept import check
-from tasks.config import Config, parse
-from tasks.job import parse_job
-from tasks.prompts import render
-from tasks.split import split
-from tasks.workflow import StepDone, step_job
+from tasks.config.config import Config, parse
+from tasks.config.prompts import render
+from tasks.contract.job import parse_job
+from tasks.parallel.split import split
+from tasks.workflows.workflow import StepDone, step_job
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
 READY = Path(__file__).parents[2] / "ops" / "workflows"

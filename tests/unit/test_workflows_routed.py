@@ -15,13 +15,13 @@ from ops.cli.run import read_input
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.accept import check
-from tasks.classify.build import build_cascade
-from tasks.classify.cascade import DEFAULT, Cascade
-from tasks.classify.decision import Facts, Verdict
-from tasks.config import Config, parse
-from tasks.job import Job, parse_job
-from tasks.prompts import render
-from tasks.workflow import StepDone, step_job
+from tasks.config.config import Config, parse
+from tasks.config.prompts import render
+from tasks.contract.job import Job, parse_job
+from tasks.routing.classify.build import build_cascade
+from tasks.routing.classify.cascade import DEFAULT, Cascade
+from tasks.routing.classify.decision import Facts, Verdict
+from tasks.workflows.workflow import StepDone, step_job
 
 NAMES = ("content_engine", "education", "research_assistant", "support_chat")
 READY = Path(__file__).parents[2] / "ops" / "workflows"

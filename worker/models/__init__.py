@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tasks.config import Config, Model, read_secret
-from tasks.errors import ConfigError
+from tasks.config.config import Config, read_secret
+from tasks.config.models import Model
+from tasks.contract.errors import ConfigError
 from worker.models import anthropic, gemini
 from worker.models.anthropic import AnthropicClient
 from worker.models.embeddings import Embeddings
@@ -18,7 +19,7 @@ from worker.models.openai import OpenAIClient
 from worker.models.structured import Structured
 
 if TYPE_CHECKING:
-    from tasks.ports import ModelClient
+    from tasks.contract.model_client import ModelClient
 
 __all__ = ["EMBEDDED_URL", "Clients", "base_url_of"]
 
@@ -32,7 +33,7 @@ DEFAULT_URL = {
 
 
 class Clients:
-    """`tasks.ports.ModelClients`. Belongs to one event loop, and all its clients share their connections."""
+    """`tasks.queue.ports.ModelClients`. Belongs to one event loop, and all its clients share their connections."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -6,10 +6,10 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from tasks.errors import BadReply, ContentRefused
-from tasks.job import Usage
-from tasks.ports import ModelReply, ModelRequest
-from tasks.schema import is_closed
+from tasks.contract.errors import BadReply, ContentRefused
+from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.contract.result import Usage
+from tasks.contract.schema import is_closed
 from worker.models.faults import fault_in
 from worker.models.http import Http
 from worker.models.reading import MISSHAPEN, completed, follow, json_of, timing_of, turns_of
@@ -44,7 +44,7 @@ def headers_of(api_key: str | None, version: str) -> dict[str, str]:
 
 
 class AnthropicClient:
-    """A `tasks.ports.ModelClient`. `version` is that of the API, a date."""
+    """A `tasks.queue.ports.ModelClient`. `version` is that of the API, a date."""
 
     def __init__(self, name: str, http: Http, *, version: str = DEFAULT_VERSION) -> None:
         self._name = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.errors import BadReply
+from tasks.contract.errors import BadReply
 from worker.models.faults import fault_in
 from worker.models.http import Http, Timing
 from worker.models.reading import MISSHAPEN

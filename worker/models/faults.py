@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.errors import (
+from tasks.contract.errors import (
     BadRequest,
     ContentRefused,
     ContextTooLong,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from tasks.errors import BadReply, ContentRefused
-from tasks.job import Usage
-from tasks.ports import ModelReply, ModelRequest
+from tasks.contract.errors import BadReply, ContentRefused
+from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.contract.result import Usage
 from worker.models.faults import fault_in
 from worker.models.http import Http
 from worker.models.reading import MISSHAPEN, completed, follow, json_of, timing_of, turns_of
@@ -30,7 +30,7 @@ def headers_of(api_key: str | None) -> dict[str, str]:
 
 
 class GeminiClient:
-    """A `tasks.ports.ModelClient`. `version` is that of the API, the first part of its paths."""
+    """A `tasks.queue.ports.ModelClient`. `version` is that of the API, the first part of its paths."""
 
     def __init__(self, name: str, http: Http, *, version: str = DEFAULT_VERSION) -> None:
         self._name = name

@@ -20,8 +20,8 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from tasks.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
-from tasks.rate_limits import RateLimits
+from tasks.contract.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
+from tasks.contract.rate_limits import RateLimits
 from worker.models.faults import fault
 from worker.models.limits import rate_limits
 from worker.models.sse import Event, Events, TooLong

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tasks.rate_limits import RateLimits
+from tasks.contract.rate_limits import RateLimits
 
 __all__ = ["rate_limits", "retry_after", "seconds_of"]
 

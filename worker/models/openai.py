@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.errors import BadReply, ContentRefused
-from tasks.job import Usage
-from tasks.ports import ModelReply, ModelRequest
-from tasks.schema import is_closed
+from tasks.contract.errors import BadReply, ContentRefused
+from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.contract.result import Usage
+from tasks.contract.schema import is_closed
 from worker.models.faults import fault_in
 from worker.models.http import Http
 from worker.models.reading import MISSHAPEN, follow, json_of, timing_of
@@ -29,7 +29,7 @@ _DIALECTS: Mapping[str, Mapping[str, str]] = {
 
 
 class OpenAIClient:
-    """A `tasks.ports.ModelClient`."""
+    """A `tasks.queue.ports.ModelClient`."""
 
     def __init__(self, name: str, http: Http, base_url: str) -> None:
         self._name = name

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from tasks.errors import BadReply, ModelError
-from tasks.job import Message
-from tasks.ports import ModelReply, ModelRequest
+from tasks.contract.errors import BadReply, ModelError
+from tasks.contract.job import Message
+from tasks.contract.model_client import ModelReply, ModelRequest
 from worker.models.http import Http, Reply, Streamed, Timing
 from worker.models.sse import Event
 

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.answer import parse_answer
-from tasks.errors import ModelError, SchemaMismatch
-from tasks.job import Message, Usage
-from tasks.ports import ModelClient, ModelReply, ModelRequest
-from tasks.schema import Problem, problem_of
+from tasks.contract.answer import parse_answer
+from tasks.contract.errors import ModelError, SchemaMismatch
+from tasks.contract.job import Message
+from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
+from tasks.contract.result import Usage
+from tasks.contract.schema import Problem, problem_of
 
 __all__ = ["Structured"]
 
@@ -27,7 +28,7 @@ _NO_JSON = "is not JSON"
 
 
 class Structured:
-    """A `tasks.ports.ModelClient` around another one. Requests without a schema pass through it untouched."""
+    """A `tasks.queue.ports.ModelClient` around another one. Requests without a schema pass through it untouched."""
 
     def __init__(self, name: str, client: ModelClient) -> None:
         self._name = name

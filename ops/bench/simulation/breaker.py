@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tasks.model_config import Breaker as Settings
+from tasks.config.models import Breaker as Settings
 
 __all__ = ["Breaker"]
 

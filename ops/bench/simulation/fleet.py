@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ops.bench.simulation.model import Call, SimulatedModel
 from ops.bench.simulation.record import Record
 from tasks.calling.retry import Bounds, Fail, decide, note
-from tasks.errors import Overloaded
+from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick
 from tasks.routing.options import is_loyal, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, Traits

@@ -13,7 +13,7 @@ from tasks.routing.live import Live, Told, observe
 from tasks.routing.snapshot import INFINITE, ModelLoad
 
 if TYPE_CHECKING:
-    from tasks.job import Tried
+    from tasks.contract.result import Tried
     from tasks.routing.snapshot import Ranking
 
 __all__ = ["Call", "SimulatedModel"]

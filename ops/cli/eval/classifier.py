@@ -50,7 +50,7 @@ def classifier(
     from ops.cli.render import note, print_json
     from ops.evaluate.classifier import cross_validate, evaluate
     from ops.evaluate.labelled import read_labelled
-    from tasks.classify.encoder import encoder_named
+    from tasks.routing.classify.encoder import encoder_named
 
     used = encoder_named(encoder)
     trained, tested = read_labelled(train, field="train"), read_labelled(test, field="test", may_be_one_label=True)

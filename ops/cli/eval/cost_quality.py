@@ -10,7 +10,7 @@ import typer
 from ops.cli.command import AsJson
 
 if TYPE_CHECKING:
-    from tasks.routing.quality.evaluation import Evaluation
+    from ops.evaluate.cost_quality.evaluation import Evaluation
 
 __all__ = ["cost_quality"]
 
@@ -59,9 +59,9 @@ def cost_quality(
     from importlib.util import find_spec
 
     from ops.cli.render import note, print_json
-    from tasks.classify.encoder import encoder_named
-    from tasks.errors import BadInput
-    from tasks.routing.quality.evaluation import evaluate
+    from ops.evaluate.cost_quality.evaluation import evaluate
+    from tasks.contract.errors import BadInput
+    from tasks.routing.classify.encoder import encoder_named
     from tasks.routing.quality.outcomes import read_outcomes, read_prices
 
     if plot is not None:

@@ -12,10 +12,10 @@ from ops.cli.command import AsJson
 from ops.cli.evaluating import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
-    from ops.profiling.cases import CaseSet
-    from ops.profiling.judging import Graded
-    from ops.profiling.prompts import Comparison, Version
-    from tasks.config import Config
+    from ops.evaluate.profiling.cases import CaseSet
+    from ops.evaluate.profiling.judging import Graded
+    from ops.evaluate.profiling.prompts import Comparison, Version
+    from tasks.config.config import Config
 
 __all__ = ["prompts"]
 
@@ -55,9 +55,9 @@ async def prompts(
     from ops.cli.context import load_config, open_producer
     from ops.cli.evaluating import check_workers, named, running
     from ops.cli.exits import Exit
-    from ops.profiling.cases import read_cases
-    from ops.profiling.models import check_judge
-    from ops.profiling.prompts import ask_versions, cases_of_route, compare, read_versions
+    from ops.evaluate.profiling.cases import read_cases
+    from ops.evaluate.profiling.models import check_judge
+    from ops.evaluate.profiling.prompts import ask_versions, cases_of_route, compare, read_versions
 
     name = named(run)
     files = [*(versions or ()), *(more or ())]
@@ -124,7 +124,7 @@ def _print_json(
     from dataclasses import asdict
 
     from ops.cli.render import print_json
-    from ops.profiling.prompts import summary_of
+    from ops.evaluate.profiling.prompts import summary_of
 
     print_json(
         {
@@ -143,7 +143,7 @@ def _print_json(
 
 def _print_tables(by_version: Mapping[str, Sequence[Graded]], comparisons: Sequence[Comparison]) -> None:
     from ops.cli.render import print_table
-    from ops.profiling.prompts import summary_of
+    from ops.evaluate.profiling.prompts import summary_of
 
     head = ("version", "accuracy", "n", "$/1000", "tokens in", "out", "p50", "p95")
     rows = [(name, *_row(summary_of(graded))) for name, graded in by_version.items()]

@@ -46,7 +46,7 @@ def strategies(
     from ops.bench.scenarios import read
     from ops.bench.simulation.compare import compare, fitting
     from ops.cli.render import note, print_json
-    from tasks.errors import BadInput
+    from tasks.contract.errors import BadInput
 
     if plot is not None:
         if plot.suffix not in {".png", ".svg"}:

@@ -14,8 +14,8 @@ from ops.cli.workflows import WorkflowName, known_workflow
 if TYPE_CHECKING:
     from ops.evaluate.workflow import Graded, Score
     from ops.evaluate.workflow_cases import WorkflowCases
-    from tasks.config import Config
-    from tasks.workflow import Workflow
+    from tasks.config.config import Config
+    from tasks.workflows.workflow import Workflow
 
 __all__ = ["workflow"]
 

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 from tasks.routing.quality.cache import fitted
 from tasks.routing.quality.outcomes import read_outcomes
 
 if TYPE_CHECKING:
-    from tasks.classify.encoder import Encoder
-    from tasks.config import Config
+    from tasks.config.config import Config
+    from tasks.routing.classify.encoder import Encoder
     from tasks.routing.quality.predictor import QualityPredictor
 
 __all__ = ["CACHE", "build_predictor", "predictor_of"]

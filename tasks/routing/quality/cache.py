@@ -19,7 +19,7 @@ import numpy as np
 from tasks.routing.quality.predictor import QualityPredictor
 
 if TYPE_CHECKING:
-    from tasks.classify.encoder import Encoder
+    from tasks.routing.classify.encoder import Encoder
     from tasks.routing.quality.outcomes import Outcomes
 
 __all__ = ["fitted", "load", "save"]

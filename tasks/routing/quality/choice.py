@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tasks.errors import BadInput
+from tasks.contract.errors import BadInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tasks.calling.tokens import estimate
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
+from tasks.contract.tokens import estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

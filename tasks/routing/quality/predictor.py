@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tasks.errors import ConfigError
+from tasks.contract.errors import ConfigError
 from tasks.routing.quality.features import looks
 from tasks.routing.quality.landmarks import Landmarks
 from tasks.routing.quality.linear import Ridge, folds_of
@@ -29,7 +29,7 @@ from tasks.routing.quality.trees import Trees
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.classify.encoder import Encoder
+    from tasks.routing.classify.encoder import Encoder
     from tasks.routing.quality.outcomes import Outcomes
 
 __all__ = ["LEAST_ROWS", "Parts", "QualityPredictor"]

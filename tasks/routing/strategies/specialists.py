@@ -19,7 +19,7 @@ from tasks.routing.strategies.declare import strategy
 from tasks.routing.strategies.load import rotation
 
 if TYPE_CHECKING:
-    from tasks.classify.condition import Condition
+    from tasks.routing.classify.condition import Condition
     from tasks.routing.snapshot import ModelLoad
 
 __all__ = ["Contextual", "CostQuality", "ProfileOptions", "contextual", "cost_quality", "profile"]

@@ -1,0 +1,1 @@
+"""Which models are good enough for the cost: cross-validated on recorded outcomes."""

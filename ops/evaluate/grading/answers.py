@@ -1,0 +1,168 @@
+"""Right or wrong by rule: the same text, the same number, a match, or JSON by a schema. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+from tasks.contract.answer import parse_answer
+from tasks.parallel.votes import normalize
+
+__all__ = ["Check", "Grade", "expectation", "find_number", "is_right"]
+
+#: How an answer is graded; `judge` needs a model and is not decided here.
+Grade: TypeAlias = Literal["exact", "numeric", "regex", "schema", "judge"]
+
+#: Numbers that differ by this share of the expected one are the same: what is lost where decimals are written out.
+RELATIVE = 1e-6
+#: Characters of a regular expression.
+PATTERN_LENGTH = 4096
+#: Bytes that the automaton of one expression may take.
+PATTERN_MEMORY = 8 * 1024 * 1024
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,4})?"
+#: A number that is not the tail of a word ("H2O") or of another number; a fraction, unless it is part of a date.
+_NUMBER = re.compile(
+    rf"(?<![\w.])(?P<sign>[-+−]?)[$€£¥]?(?P<over>{_DIGITS}|\.\d+)(?:\s?/\s?(?P<under>\d+(?:\.\d+)?)(?!\s?/))?"
+)
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a right answer is. `expected` has the type that `expectation` passed for this `grade`.
+
+    `tolerance` is how far a number may be off; None allows only what is lost in writing it down.
+    """
+
+    grade: Grade
+    expected: Any
+    tolerance: float | None = None
+
+
+def expectation(grade: Grade, expected: Any) -> Any:
+    """What is expected, checked and in its one form: a tuple of texts, a number, a pattern, a schema, a reference.
+
+    Raises:
+        ValueError: saying what this grade needs.
+    """
+    if grade == "exact":
+        texts = (expected,) if isinstance(expected, str | int | float) else expected
+        if isinstance(expected, bool) or not isinstance(texts, Sequence) or not texts:
+            raise ValueError("must be the right answer, or a list of answers that are all right")
+        if not all(isinstance(text, str | int | float) and str(text).strip() for text in texts):
+            raise ValueError("holds an entry that is no text, or a blank one")
+        return tuple(str(text) for text in texts)
+    if grade == "numeric":
+        number = find_number(expected) if isinstance(expected, str) else expected
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError("must be a number")
+        return float(number)
+    if grade == "schema":
+        from tasks.contract.schema import check_schema
+
+        if not isinstance(expected, Mapping):
+            raise ValueError("must be a JSON Schema, an object")
+        check_schema(expected)
+        return expected
+    if not isinstance(expected, str) or not expected.strip():
+        what = "a regular expression" if grade == "regex" else "a right answer, or what a right answer must say"
+        raise ValueError(f"must be {what}, as text")
+    if grade == "regex":
+        _compiled(expected)
+    return expected
+
+
+def is_right(answer: str, check: Check) -> bool:
+    """Whether an answer passes its check; never raises, and takes time in proportion to the answer.
+
+    exact: equal after `votes.normalize` (case, blanks, punctuation and Markdown around it, "The answer is").
+    numeric: the number that `find_number` finds is the expected one. regex: found anywhere. schema: the answer, or the
+    one fenced block that it is, is JSON which satisfies the schema.
+
+    Raises:
+        ValueError: for the grade ``judge``, which no rule decides.
+    """
+    expected = check.expected
+    match check.grade:
+        case "exact":
+            said = normalize(answer)
+            return any(said == normalize(text) for text in expected)
+        case "numeric":
+            number = find_number(answer)
+            if number is None:
+                return False
+            slack = RELATIVE * max(1.0, abs(expected))
+            return bool(
+                abs(number - expected) <= (slack if check.tolerance is None else check.tolerance + 1e-9 * slack)
+            )
+        case "regex":
+            # Half a surrogate pair has no UTF-8, which RE2 reads.
+            return _compiled(expected).search(answer.encode("utf-8", "replace").decode()) is not None
+        case "schema":
+            return _satisfies(answer, expected)
+        case "judge":
+            raise ValueError("a judge model decides")
+
+
+def find_number(text: str) -> float | None:
+    r"""The number that a text ends up with; None where there is none.
+
+    What follows the last ``####`` (as GSM8K marks answers), else what stands in the last ``\boxed{…}``, else the last
+    number of all. Commas group digits, the point starts decimals; a fraction such as ``3/4`` is one number, a percent
+    sign says nothing.
+    """
+    marked = text.rpartition("####")
+    boxed = _BOXED.findall(text)
+    for part, last in ((marked[2] if marked[1] else "", False), (boxed[-1] if boxed else "", True), (text, True)):
+        found = [match for match in _NUMBER.finditer(part) if match["over"]]
+        if found:
+            return _value(found[-1 if last else 0])
+    return None
+
+
+def _value(match: re.Match[str]) -> float | None:
+    value = float(match["over"].replace(",", ""))
+    if match["under"]:
+        under = float(match["under"])
+        if under == 0:
+            return None
+        value /= under
+    return -value if match["sign"] in {"-", "−"} else value
+
+
+def _satisfies(answer: str, schema: Mapping[str, Any]) -> bool:
+    from tasks.contract.schema import problem_of
+
+    try:
+        return problem_of(schema, parse_answer(answer)) is None
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> Any:
+    """A pattern in a linear-time engine: answers are a model's, patterns a user's, and neither may hang us."""
+    import re2
+
+    if len(pattern) > PATTERN_LENGTH:
+        raise ValueError(f"has {len(pattern):,} characters, at most {PATTERN_LENGTH:,} are allowed")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = PATTERN_MEMORY
+    try:
+        compiled = re2.compile(pattern, options)
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which is no Unicode") from None
+    except re2.error as error:
+        said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error.args[0]
+        raise ValueError(
+            f"is not a regular expression of RE2: {said}; look-around and references back don't exist there"
+        ) from None
+    if compiled.search("") is not None:
+        raise ValueError("is a regular expression that an empty answer satisfies; ask for at least one character")
+    return compiled

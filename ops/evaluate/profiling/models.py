@@ -1,0 +1,91 @@
+"""The configured models on one evaluation set: every model answers every case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ops.evaluate.profiling.asking import Run
+from ops.evaluate.profiling.cases import Case, CaseSet
+from ops.evaluate.profiling.judging import Asked, Graded, Grading, grade, question_of
+from tasks.contract.errors import BadInput
+
+if TYPE_CHECKING:
+    from tasks.config.config import Config
+    from tasks.config.models import Model
+
+__all__ = ["ask_models", "by_model", "check_judge", "check_models", "is_priced", "prompt_of"]
+
+
+def check_models(names: Sequence[str], config: Config) -> tuple[str, ...]:
+    """The models to measure, each once; all of the configuration where none is named.
+
+    Raises:
+        BadInput: for a name that is not configured.
+    """
+    for name in names:
+        _known("models", name, config)
+    return tuple(dict.fromkeys(names or config.models))
+
+
+def check_judge(judge: str | None, cases: CaseSet, config: Config) -> None:
+    """Whether there is a judge where one is needed.
+
+    Raises:
+        BadInput: naming the first case that needs one, or a judge that is not configured.
+    """
+    if judge is not None:
+        _known("judge", judge, config)
+    elif needing := cases.needing_judge():
+        raise BadInput(
+            f"line {needing[0].line}.grade", "judge needs a judge model", "name one of the configuration with --judge"
+        )
+
+
+def is_priced(model: Model) -> bool:
+    """Whether what a model costs is known: it has a price, or runs here and costs nothing."""
+    return "price" in model.model_fields_set or model.provider in {"local", "simulated"}
+
+
+def prompt_of(case: Case, config: Config) -> str | None:
+    """The case's own prompt, or that of its route.
+
+    Raises:
+        BadInput: for a route that is not configured.
+    """
+    if case.route is not None and case.route not in config.routes:
+        raise BadInput(
+            f"line {case.line}.route", f"{case.route!r} is not known", f"allowed: {', '.join(sorted(config.routes))}"
+        )
+    if case.prompt is not None or case.route is None:
+        return case.prompt
+    return config.routes[case.route].prompt
+
+
+async def ask_models(run: Run, cases: CaseSet, *, models: Sequence[str], judge: str | None, config: Config) -> Grading:
+    """Ask every model every case and grade the answers. Raises as `Run.ask`."""
+    wanted = [
+        (model, case, sample)
+        for case in cases.cases
+        # Side by side, so that all models are busy and none has the quiet hours to itself.
+        for sample in range(case.samples)
+        for model in models
+    ]
+    answers = await run.ask_each(
+        [
+            question_of(case, key=f"model:{model}", model=model, prompt=prompt_of(case, config), sample=sample)
+            for model, case, sample in wanted
+        ]
+    )
+    asked = [Asked(model, case, sample, answer) for (model, case, sample), answer in zip(wanted, answers, strict=True)]
+    return await grade(asked, judge=judge, run=run)
+
+
+def by_model(grading: Grading, models: Sequence[str]) -> Mapping[str, list[Graded]]:
+    """The graded answers of each model, in the order of the cases."""
+    return {model: [item for item in grading.graded if item.asked.subject == model] for model in models}
+
+
+def _known(field: str, name: str, config: Config) -> None:
+    if name not in config.models:
+        raise BadInput(field, f"{name!r} is not a model", f"allowed: {', '.join(sorted(config.models))}")

@@ -1,0 +1,242 @@
+"""Measured profiles: the file that `pointsman profile` writes and routing reads.
+
+One JSON document, a section a model. Scores go from 0 to 100, higher is better; a metric that was not measured is null,
+never 0. `docs/reference/profile.md` has each field and each formula.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tasks.config.models import Profile
+
+__all__ = [
+    "METRICS",
+    "Cost",
+    "Creativity",
+    "Ethics",
+    "EvalSet",
+    "Latency",
+    "MeasuredProfile",
+    "ModelProfile",
+    "ProfileFile",
+    "Scores",
+    "Share",
+    "parse_profiles",
+    "read_profile_file",
+    "read_profiles",
+    "scores_of",
+]
+
+METRICS = ("speed", "accuracy", "creativity", "ethics", "cost")
+
+#: Bytes of a profile file that are read: a section has about 2 KB.
+MOST_BYTES = 64 * 1024 * 1024
+
+#: The remedy. The configuration can't be loaded while it names a file that can't be read.
+_ANEW = "measure into a new file, `pointsman profile --out FILE`, without `profiles` in the configuration"
+
+Score: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Usd: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Share(_Value):
+    """How many of `n` were right, in percent, with Wilson's interval of 95%."""
+
+    score: Score
+    low: Score
+    high: Score
+    right: Count
+    n: int = Field(ge=1)
+
+
+class Ethics(Share):
+    """The safety cases that were handled right; of these, harmful ones refused and harmless ones answered."""
+
+    refused_harmful: Share | None = None
+    answered_harmless: Share | None = None
+
+
+class Creativity(_Value):
+    """How varied answers to one prompt are, from 0 to 1; means over the prompts."""
+
+    distinct_2: float = Field(ge=0, le=1)
+    dissimilarity: float = Field(ge=0, le=1)
+    prompts: int = Field(ge=1)
+    answers: int = Field(ge=2)
+
+
+class Latency(_Value):
+    """Seconds of the calls that were answered, without the wait in the queue."""
+
+    n: int = Field(ge=1)
+    mean_s: Seconds
+    p50_s: Seconds
+    p95_s: Seconds
+    #: At 0%, 5%, 10% … 100%.
+    quantiles_s: tuple[Seconds, ...] = Field(min_length=21, max_length=21)
+    #: Output tokens of all these calls over their seconds; None where no tokens were counted.
+    tokens_per_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+class Cost(_Value):
+    """USD by the prices of the configuration."""
+
+    mean_usd: Usd
+    total_usd: Usd
+    n: int = Field(ge=1)
+
+
+class Scores(_Value):
+    """What routing reads."""
+
+    speed: Score | None = None
+    accuracy: Score | None = None
+    creativity: Score | None = None
+    ethics: Score | None = None
+    cost: Score | None = None
+
+
+class EvalSet(_Value):
+    """The evaluation set: `name` for people, `sha256` to tell whether two models had the same."""
+
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    cases: int = Field(ge=1)
+
+
+class ModelProfile(_Value):
+    """One model: its scores, and what they were made of."""
+
+    measured_at: str
+    run: str
+    eval: EvalSet
+    judge: str | None = None
+    #: Whether a simulated model answered: its profile proves nothing.
+    simulated: bool = False
+    scores: Scores
+    accuracy: Share | None = None
+    routes: Mapping[str, Share] = Field(default_factory=dict)
+    creativity: Creativity | None = None
+    ethics: Ethics | None = None
+    latency: Latency | None = None
+    cost: Cost | None = None
+    asked: Count
+    #: Asked, but neither right nor wrong: by the code of the model's error, or ``judge`` where no verdict came.
+    ungraded: Mapping[str, Count] = Field(default_factory=dict)
+
+
+class ProfileFile(_Value):
+    """The whole file."""
+
+    schema_version: Literal[1] = 1
+    models: Mapping[str, ModelProfile]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredProfile:
+    """What routing knows of a measured model: 0 to 100, higher is better, None where it was not measured."""
+
+    speed: float | None = None
+    accuracy: float | None = None
+    creativity: float | None = None
+    ethics: float | None = None
+    cost: float | None = None
+    #: Accuracy by route, where the evaluation set named routes.
+    routes: Mapping[str, float] = field(default_factory=dict)
+
+
+def scores_of(typed: Profile, measured: MeasuredProfile | None, *, route: str = "") -> dict[str, float]:
+    """The scores of a model for jobs of `route`; what nobody knows is left out.
+
+    A score that is typed into the configuration is somebody's decision and wins over the measured one, metric by
+    metric, on every route. Of what was measured, the accuracy on the route goes before the accuracy over all.
+    """
+    found: dict[str, float] = {}
+    for metric in METRICS:
+        value: float | None = getattr(typed, metric, None)
+        if value is None and measured is not None:
+            value = getattr(measured, metric)
+            if metric == "accuracy":
+                value = measured.routes.get(route, value)
+        if value is not None:
+            found[metric] = value
+    return found
+
+
+def read_profiles(path: Path) -> Mapping[str, MeasuredProfile]:
+    """The measured profiles of a file, by model.
+
+    Raises:
+        ConfigError: naming the file, the field and the remedy, for a file that is missing, damaged, of another version,
+            or changed by hand into what no measurement gives.
+    """
+    return {
+        name: MeasuredProfile(
+            **{metric: getattr(model.scores, metric) for metric in METRICS},
+            routes={route: share.score for route, share in model.routes.items()},
+        )
+        for name, model in read_profile_file(path).models.items()
+    }
+
+
+def read_profile_file(path: Path) -> ProfileFile:
+    """The whole file with its evidence; raises as `read_profiles`."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; {_ANEW}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    return parse_profiles(raw, source=str(path))
+
+
+def parse_profiles(raw: bytes, *, source: str) -> ProfileFile:
+    """Check the content of a profile file; `source` starts the error. Raises as `read_profiles`."""
+    if len(raw) > MOST_BYTES:
+        raise ConfigError(f"{source}: has more than {MOST_BYTES:,} bytes, so it is no profile file; {_ANEW}")
+    try:
+        data = json.loads(raw)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{source}: is not UTF-8; {_ANEW}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{source}:{error.lineno}: is not JSON: {error.msg}; {_ANEW}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply; {_ANEW}") from None
+    version = data.get("schema_version") if isinstance(data, Mapping) else None
+    if isinstance(version, int) and version != 1:
+        raise ConfigError(f"{source}: schema_version: is {version}, this version reads 1; {_ANEW}")
+    try:
+        return ProfileFile.model_validate(data)
+    except ValidationError as error:
+        told = [f"{source}: {_place(item['loc'])}: {_problem(item)}" for item in error.errors(include_url=False)]
+        raise ConfigError("\n".join(told[:5]) + f"; mend it, or {_ANEW}") from None
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).lstrip(".") or "the document"
+
+
+def _problem(item: Any) -> str:
+    text: str = item["msg"]
+    if item["type"] == "extra_forbidden":
+        return "is not a field here"
+    if item["type"] == "missing":
+        return "is missing"
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,111 @@
+"""How a workflow is written down: ``workflow.yaml``, and what the configuration says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+
+from tasks.config.located import Loc
+from tasks.config.models import Section
+from tasks.config.routes import Route
+
+__all__ = ["FILE", "NAME", "PROMPTS", "Input", "Named", "RouteFile", "Source", "StepFile", "WorkflowFile", "fields_of"]
+
+#: The file of a workflow's folder that says what it is.
+FILE = "workflow.yaml"
+#: The folder of prompts, in a workflow's folder and beside the configuration.
+PROMPTS = "prompts"
+
+#: A workflow's name, and that of a route of it: together, with a dot between, they are a route of the configuration.
+NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
+#: A step's name is a word in templates: ``steps.NAME``.
+STEP_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+
+#: Steps of one workflow.
+MOST_STEPS = 100
+
+#: What a job of this workflow brings.
+Input: TypeAlias = Literal["text", "items", "messages"]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class StepFile(Section):
+    """One step: a job without its input."""
+
+    name: str = Field(pattern=STEP_NAME)
+    input: str | None = Field(default=None, description="a template; by default what the step before gave")
+    when: str | None = Field(default=None, description="an expression; where it is false the step is skipped")
+    optional: bool = Field(default=False, description="whether the workflow goes on where the step fails")
+    job: Mapping[str, Any] = Field(description="the fields of a job, without its input")
+
+
+class RouteFile(Route):
+    """A route that this workflow alone knows."""
+
+    models: tuple[str, ...] = Field(default=(), description="by default those that the configuration gives, or all")
+
+
+class WorkflowFile(Section):
+    """The whole file."""
+
+    description: str = Field(min_length=1)
+    input: Annotated[tuple[Input, ...], BeforeValidator(_listed)]
+    example: str | None = Field(default=None, description="a file of the folder: an input to try it with")
+    cases: str | None = Field(default=None, description="a file of the folder: the evaluation set, JSON lines")
+    routes: Mapping[str, RouteFile] = Field(default_factory=dict)
+    default_route: str | None = None
+    steps: tuple[StepFile, ...]
+    output: str | None = Field(default=None, description="a template; by default what the last step gave")
+
+    # Not by the length of a tuple: entries that are wrong themselves would not count.
+    @field_validator("input", "steps")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not 1 <= len(value) <= MOST_STEPS:
+            raise ValueError(f"needs at least one entry, and at most {MOST_STEPS}")
+        return value
+
+
+class Source(Section):
+    """Where the configuration has a workflow from."""
+
+    from_: str = Field(alias="from", description="ready, or a folder relative to the configuration")
+    models: tuple[str, ...] = Field(default=(), description="its candidates where it names none; by default all")
+
+
+def _spelled_out(value: Any) -> Any:
+    """Where it is from may stand alone."""
+    return {"from": value} if isinstance(value, str) else value
+
+
+Named: TypeAlias = Annotated[
+    Source,
+    BeforeValidator(_spelled_out),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {
+                        "from": {"type": "string"},
+                        "models": {"type": "array", "items": {"type": "string"}},
+                    },
+                    "required": ["from"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
+def fields_of(loc: Loc) -> str:
+    """What the section at `loc` of the file may hold."""
+    table: Mapping[str, type[Section]] = {"steps": StepFile, "routes": RouteFile}
+    return ", ".join(table.get(str(loc[0]) if loc else "", WorkflowFile).model_fields)

@@ -1,0 +1,72 @@
+"""What the tasks need of a provider: one request, its reply, and who takes it there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from tasks.contract.job import Message
+from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import Usage
+
+__all__ = ["ModelClient", "ModelClients", "ModelReply", "ModelRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One attempt at a model. `model` is the provider's name for it, `timeout` the seconds it may take in all."""
+
+    model: str
+    messages: Sequence[Message]
+    timeout: float
+    #: Seconds until the first byte of the answer must be there; None leaves it to `timeout`.
+    first_byte_timeout: float | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    #: JSON Schema that the answer must satisfy; the client asks for it in the provider's own way.
+    response_schema: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    text: str
+    usage: Usage
+    #: In OpenAI's words, whoever answered: stop, length, content_filter, tool_calls.
+    finish_reason: str = "stop"
+    #: The server itself says that no model was asked.
+    simulated: bool = False
+    rate_limits: RateLimits | None = None
+    #: Seconds from sending to the first byte of the answer.
+    first_byte_s: float | None = None
+
+
+class ModelClient(Protocol):
+    """One provider's API."""
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """The model's whole answer, within the request's timeouts: nobody else watches the clock.
+
+        Raises:
+            ModelError: of the type that says whether the call may be tried again; no other error.
+        """
+        ...
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
+        """The pieces of the answer's text as they come; the last item is the whole reply.
+
+        Raises:
+            ModelError: as `complete` does. Leaving the iterator closes the provider's connection.
+        """
+        ...
+
+
+class ModelClients(Protocol):
+    def of(self, model: str) -> ModelClient:
+        """The client of a model of the configuration."""
+        ...

@@ -1,0 +1,65 @@
+"""Functions by name: ours, and those that packages declare under an entry point. For joins and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.contract.errors import BadInput
+
+__all__ = ["Plugins"]
+
+
+class Plugins:
+    """What is declared in one group of entry points. `noun` is its name for people, and the field of a job."""
+
+    def __init__(self, group: str, noun: str) -> None:
+        self._group, self._noun = group, noun
+        self._loaded: dict[str, Any] = {}
+
+    @cached_property
+    def _found(self) -> Mapping[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self._group)}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._found))
+
+    def named(self, name: str) -> Any:
+        """The function of this name.
+
+        Raises:
+            BadInput: if there is none.
+        """
+        if name not in self._loaded:
+            if name not in self._found:
+                problem = f"there is no {self._noun} {name!r}"
+                raise BadInput(self._noun, problem, f"use one of: {', '.join(self.names)}")
+            self._loaded[name] = self._found[name].load()
+        return self._loaded[name]
+
+    def options(self, name: str, model: type[BaseModel] | None, given: Mapping[str, Any]) -> BaseModel | None:
+        """What a job says to the function of this name, checked by its `model`; None where it has none.
+
+        Raises:
+            BadInput: naming the option that is wrong.
+        """
+        field = f"{self._noun}_options"
+        if model is None:
+            if given:
+                raise BadInput(field, f"the {self._noun} {name!r} has no options", "leave them out")
+            return None
+        try:
+            return model.model_validate(dict(given))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            path = ".".join((field, *map(str, first["loc"])))
+            if first["type"] == "extra_forbidden":
+                remedy = f"options of {name} are: {', '.join(model.model_fields)}" if len(first["loc"]) == 1 else ""
+                raise BadInput(path, f"is not an option of this {self._noun}", remedy) from None
+            problem = first["msg"].removeprefix("Value error, ")
+            raise BadInput(path, problem[:1].lower() + problem[1:]) from None

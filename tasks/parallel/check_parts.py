@@ -1,0 +1,136 @@
+"""What a job says of its parts and of how they are joined, checked where it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tasks.config.prompts import check_prompt
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Item, Job, parse_job
+from tasks.parallel.bound import check_bound
+from tasks.parallel.joins import join_named, join_options, joins, traits_of
+from tasks.parallel.nesting import DEEPEST, each_of, item_of
+from tasks.parallel.split import split_named, split_options, splits
+from tasks.parallel.split import traits_of as traits_of_split
+from tasks.parallel.votes.stopping import stopping_of
+
+if TYPE_CHECKING:
+    from tasks.config.config import Config
+
+__all__ = ["check_parts"]
+
+#: Checks a whole job: `tasks.accept.check`.
+Check = Callable[[Job], None]
+
+
+def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
+    """`dot` starts the fields of errors; `check` is for the jobs that are the work of this one's parts.
+
+    Raises:
+        BadInput: naming the field and what is allowed there.
+    """
+    try:
+        _check_split(job, config)
+        _check_join(job, config)
+        _check_variety(job, config)
+        _check_items(job, config, check)
+        if job.each is not None:
+            _check_depth(job.each)
+            _within("each", lambda: check(parse_job(each_of(job, "x"))))
+        check_bound(job, config)
+    except BadInput as error:
+        raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
+
+
+def _check_split(job: Job, config: Config) -> None:
+    if job.split is None or job.items is not None:
+        if job.split_options:
+            raise BadInput("split_options", "go with a split", "name one in split, or leave them out")
+        return
+    known("split", job.split, splits())
+    split_options(job.split, job.split_options)
+    if isinstance(prompt := job.split_options.get("prompt"), str):
+        check_prompt(config, prompt, at="split_options.prompt")
+    if traits_of_split(split_named(job.split)).by == "files":
+        raise BadInput("split", "goes with files", "send files, or use another split")
+
+
+def _check_join(job: Job, config: Config) -> None:
+    if job.join is not None:
+        known("join", job.join, joins())
+        if job.kind not in traits_of(join_named(job.join)).kinds:
+            going = [name for name in joins() if job.kind in traits_of(join_named(name)).kinds]
+            allowed = ", ".join(going) or "none: a single job has one part"
+            raise BadInput("join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
+        options = join_options(job.join, job.join_options)
+        if job.kind == "vote":
+            # Its votes must be able to come to an end.
+            stopping_of(
+                join=job.join,
+                options=options,
+                n=job.n or 1,
+                early_stop=job.early_stop,
+                confidence=job.confidence,
+                weights={},
+            )
+        # A name that is misspelt would weigh nothing, and nobody would see it.
+        for model in getattr(options, "weights", {}) if job.join == "weighted" else ():
+            known("join_options.weights", model, config.models)
+        for name, said in job.join_options.items():
+            if name.endswith("prompt") and isinstance(said, str):
+                check_prompt(config, said, at=f"join_options.{name}")
+    elif job.join_options:
+        raise BadInput("join_options", "go with a join", "name it in join, or leave them out")
+    if job.join_model != "auto":
+        known("join_model", job.join_model, ("auto", *config.models, *(f"route:{name}" for name in config.all_routes)))
+
+
+def _check_variety(job: Job, config: Config) -> None:
+    if job.variety is None:
+        return
+    for place, model in enumerate(job.variety.models):
+        known(f"variety.models[{place}]", model, config.models)
+    for place, prompt in enumerate(job.variety.prompts):
+        check_prompt(config, prompt, at=f"variety.prompts[{place}]")
+
+
+def _check_depth(each: Mapping[str, Any]) -> None:
+    depth, inner = 1, each.get("each")
+    while isinstance(inner, Mapping):
+        depth, inner = depth + 1, inner.get("each")
+    if depth > DEEPEST:
+        raise BadInput("each", f"makes jobs within jobs {depth} deep", f"at most {DEEPEST} are allowed: nest them less")
+
+
+def _check_items(job: Job, config: Config, check: Check) -> None:
+    for place, item in enumerate(job.items or ()):
+        if not isinstance(item, Item):
+            continue
+        at = f"items[{place}]"
+        if item.prompt is not None:
+            check_prompt(config, item.prompt, at=f"{at}.prompt")
+        if item.route is not None or item.model is not None:
+            _within(at, partial(_check_item, job, item, check))
+        elif item.response_schema is not None:
+            _within(at, partial(check, Job(text="x", response_schema=item.response_schema)))
+
+
+def _check_item(job: Job, item: Item, check: Check) -> None:
+    check(parse_job(item_of(job, item)))
+
+
+def _within(at: str, checked: Callable[[], None]) -> None:
+    try:
+        checked()
+    except BadInput as error:
+        field = error.field if error.field.startswith(f"{at}.") else f"{at}.{error.field}"
+        raise BadInput(field, error.problem, error.remedy) from None
+
+
+def known(field: str, name: str, names: Iterable[str]) -> None:
+    """Raises `BadInput` unless `name` is one of `names`."""
+    allowed = sorted(names)
+    if name not in allowed:
+        raise BadInput(field, f"{name!r} is not known", f"allowed: {', '.join(allowed)}")

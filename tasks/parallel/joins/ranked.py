@@ -1,0 +1,117 @@
+"""One ranking of many."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from tasks.contract.errors import JoinError
+from tasks.parallel.joins.declare import joiner
+from tasks.parallel.joins.values import Joined, Work, listed
+from tasks.parallel.votes.normalize import normalize
+from tasks.parallel.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
+from tasks.parallel.votes.reading import Finding, written
+
+__all__ = ["RankedOptions", "ranked"]
+
+
+class RankedOptions(Finding):
+    """How rankings become one, which candidates there are, and what the answer shows."""
+
+    method: Literal["borda", "copeland", "instant_runoff"] = "borda"
+    #: The candidates; whatever else is ranked is left out. By default all that anybody ranks.
+    among: tuple[str, ...] = Field(default=(), max_length=MOST_CANDIDATES)
+    #: A numbered list, a JSON array, or the winner alone.
+    show: Literal["list", "json", "winner"] = "list"
+
+    @field_validator("among")
+    @classmethod
+    def _differ(cls, among: tuple[str, ...]) -> tuple[str, ...]:
+        names = [normalize(name) for name in among]
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError("must be different, and none blank, once case and punctuation are left out")
+        return among
+
+
+@joiner(kinds=("vote",), options=RankedOptions)
+def ranked(work: Work) -> Joined:
+    """Make one ranking of those that the takes give; needs every part.
+
+    Those with equal points stand in the order in which they were first named, and `ties` tells them. `points` are those
+    of the method; of `instant_runoff` the round in which a candidate was left out, the highest for the winner.
+    `confidence` is the share of all pairs on the ballots that stand in the order of the answer, `dissent` are the parts
+    whose first place is another than the winner. Of more than 100 candidates those count that are on most ballots;
+    `dropped` is how many did not.
+
+    Raises:
+        JoinError: where no take ranks anything.
+    """
+    options = work.options if isinstance(work.options, RankedOptions) else RankedOptions()
+    names = {normalize(name): name for name in options.among}
+    ballots: dict[int, Sequence[str]] = {}
+    unread: list[int] = []
+    for piece in work.pieces:
+        text = written(piece.output, options)
+        found = ranking_of(text) if text is not None else {}
+        if options.among:
+            found = {candidate: name for candidate, name in found.items() if candidate in names}
+        if found:
+            for candidate, name in found.items():
+                names.setdefault(candidate, name)
+            ballots[piece.index] = tuple(found)
+        else:
+            unread.append(piece.index)
+    if not ballots:
+        raise JoinError(
+            f"no ranking to count: {len(work.missing)} of {work.total} parts are missing, {len(unread)} rank nothing"
+        )
+    candidates, dropped = _candidates(list(ballots.values()), names)
+    if dropped:
+        kept = set(candidates)
+        ballots = {index: [one for one in ballot if one in kept] for index, ballot in ballots.items()}
+        ballots = {index: ballot for index, ballot in ballots.items() if ballot}
+    points = METHODS[options.method](list(ballots.values()), candidates)
+    order = sorted(candidates, key=lambda candidate: -points[candidate])
+    groups = [list(group) for _, group in groupby(order, key=lambda candidate: points[candidate])]
+    ranking = [names[candidate] for candidate in order]
+    details = {
+        "method": options.method,
+        "ranking": ranking,
+        "points": {names[candidate]: points[candidate] for candidate in order},
+        "firsts": {names[candidate]: sum(ballot[0] == candidate for ballot in ballots.values()) for candidate in order},
+        "ties": [[names[candidate] for candidate in group] for group in groups if len(group) > 1],
+        "confidence": agreeing(list(ballots.values()), order),
+        "dissent": [
+            {"index": index, "first": names[ballot[0]]} for index, ballot in ballots.items() if ballot[0] != order[0]
+        ],
+        "tie": [names[candidate] for candidate in groups[0]] if len(groups[0]) > 1 else [],
+        "total": len(ballots),
+        "dropped": dropped,
+        "unread": unread,
+        "missing": listed(work.missing),
+    }
+    return Joined(_shown(ranking, options.show), details)
+
+
+def _candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> tuple[list[str], int]:
+    """All candidates in the order in which they are named, part by part, and how many were too many.
+
+    Where there are more than `MOST_CANDIDATES` those stay that are on most ballots.
+    """
+    named = Counter(candidate for ballot in ballots for candidate in ballot)
+    named.update(dict.fromkeys(names, 0))
+    kept = {candidate for candidate, _ in named.most_common(MOST_CANDIDATES)}
+    return [candidate for candidate in named if candidate in kept], len(named) - len(kept)
+
+
+def _shown(ranking: Sequence[str], show: str) -> str:
+    if show == "winner":
+        return ranking[0]
+    if show == "json":
+        return json.dumps(ranking, ensure_ascii=False)
+    return "\n".join(f"{place}. {name}" for place, name in enumerate(ranking, start=1))

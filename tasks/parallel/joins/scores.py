@@ -1,0 +1,110 @@
+"""Scores: a number of each take, and the middle of them."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.contract.errors import JoinError
+from tasks.parallel.joins.values import Joined, Work, listed
+from tasks.parallel.votes.reading import NUMBER, Finding, written
+
+__all__ = ["MeanOptions", "ScoreOptions", "middle"]
+
+#: What a score is out of: "7/10", "7 out of 10", "7 of 10".
+_SCALE = re.compile(r"(?:/|\bout\s+of\b|\bof\b)\s{0,9}\d[\d.,]{0,30}")
+#: Characters of a number that is read as a score; longer runs of digits are none.
+MOST_DIGITS = 40
+
+
+class ScoreOptions(Finding):
+    """Where the score of an output is, and which scores count."""
+
+    #: Which number of the text, once scales ("7/10", "7 out of 10") are left out.
+    take: Literal["last", "first"] = "last"
+    #: The bounds of the scale: a score beyond them does not count.
+    least: float | None = Field(default=None, allow_inf_nan=False)
+    most: float | None = Field(default=None, allow_inf_nan=False)
+    #: Digits behind the point of the answer.
+    decimals: int = Field(default=2, ge=0, le=12)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScoreOptions:
+        if self.least is not None and self.most is not None and self.least >= self.most:
+            raise ValueError("least must be below most")
+        return self
+
+
+class MeanOptions(ScoreOptions):
+    """The same for a mean, which one outlier moves."""
+
+    #: The share of the scores that is left out at each end before the mean is taken.
+    trim: float = Field(default=0.0, ge=0, lt=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    index: int
+    score: float
+
+
+def middle(work: Work, options: ScoreOptions, of: Callable[[Sequence[float]], float], name: str) -> Joined:
+    """The answer that `of` makes of the scores, in ascending order, with how far they are apart.
+
+    `spread` is their standard deviation (of the sample; 0 for one), `dissent` are the scores further than that from the
+    answer, `unread` the parts whose output holds no score within the bounds. `confidence` is the share of all planned
+    votes that gave a score: how far to trust their middle, `spread` tells.
+
+    Raises:
+        JoinError: where no output holds a score.
+    """
+    found = [(piece.index, _score(piece.output, options)) for piece in work.pieces]
+    scored = [_Scored(index, score) for index, score in found if score is not None]
+    if not scored:
+        raise JoinError(
+            f"no score to count: {len(work.missing)} of {work.total} parts are missing, {len(found)} hold no number "
+            "within the bounds"
+        )
+    scores = sorted(one.score for one in scored)
+    value = of(scores)
+    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+    details: dict[str, Any] = {
+        "mean": math.fsum(scores) / len(scores),
+        "median": statistics.median(scores),
+        "spread": spread,
+        "lowest": scores[0],
+        "highest": scores[-1],
+        "total": len(scores),
+        "scores": {str(one.index): one.score for one in scored},
+        "confidence": len(scored) / work.total,
+        "dissent": [{"index": one.index, "score": one.score} for one in scored if abs(one.score - value) > spread],
+        "tie": [],
+        "unread": [index for index, score in found if score is None],
+        "missing": listed(work.missing),
+    } | {name: value}
+    return Joined(_told(value, options.decimals), details)
+
+
+def _score(output: str, options: ScoreOptions) -> float | None:
+    text = written(output, options)
+    if text is None:
+        return None
+    numbers = [word for word in NUMBER.findall(_SCALE.sub("", text)) if len(word) <= MOST_DIGITS]
+    if not numbers:
+        return None
+    score = float((numbers[-1] if options.take == "last" else numbers[0]).replace(",", "").replace("−", "-"))
+    within = (options.least is None or score >= options.least) and (options.most is None or score <= options.most)
+    return score if within else None
+
+
+def _told(value: float, decimals: int) -> str:
+    """The number without noughts behind its point ("7.5", "7"), and no negative nought."""
+    text = f"{value:.{decimals}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text

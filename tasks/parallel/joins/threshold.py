@@ -1,0 +1,133 @@
+"""Flag if at least k say so."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from tasks.contract.errors import BadInput, JoinError
+from tasks.parallel.joins.declare import joiner
+from tasks.parallel.joins.values import Joined, Work, listed
+from tasks.parallel.votes.normalize import normalize
+from tasks.parallel.votes.reading import Finding, chosen, written
+
+__all__ = ["CLEAR", "FLAGGED", "FLAGS", "ThresholdOptions", "at_least", "least_flags", "threshold"]
+
+#: The two ballots.
+FLAGGED = "flagged"
+CLEAR = "clear"
+#: What flags, unless the options say otherwise, and what clears.
+FLAGS = ("yes", "true", "flag", "flagged", "unsafe", "violation", "violates", "block", "blocked", "reject", "1")
+CLEARS = ("no", "false", "clear", "safe", "ok", "okay", "none", "pass", "allow", "allowed", "accept", "0")
+
+
+class ThresholdOptions(Finding):
+    """How many flags it takes, how they are read, and what the answer says."""
+
+    #: The least number of votes that flag; more than half by default.
+    k: int | None = Field(default=None, ge=1, le=1000)
+    #: The answers that flag, and those that clear.
+    flag: tuple[str, ...] = Field(default=FLAGS, min_length=1, max_length=100)
+    clear: tuple[str, ...] = Field(default=CLEARS, max_length=100)
+    #: What an answer counts as that is neither.
+    unread: Literal["flagged", "clear"] = "clear"
+    #: The verdict as the answer has it.
+    says_flagged: str = Field(default=FLAGGED, min_length=1, max_length=10_000)
+    says_clear: str = Field(default=CLEAR, min_length=1, max_length=10_000)
+    #: How often one voter flags what is clean, and clears what is not: then `details` say how often the vote does.
+    false_alarms: float | None = Field(default=None, ge=0, le=1)
+    misses: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _apart(self) -> ThresholdOptions:
+        flags = {normalize(word) for word in self.flag}
+        # What is said to flag does so, though it clears by default.
+        own = "clear" in self.model_fields_set
+        if "" in flags or (own and flags & {normalize(word) for word in self.clear}):
+            raise ValueError("flag and clear must be different words, and none blank")
+        return self
+
+
+def _ballot(output: str, options: BaseModel | None) -> str:
+    if not output.strip():
+        return ""
+    how = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
+    return _read(output, how) or how.unread
+
+
+def _read(output: str, options: ThresholdOptions) -> str:
+    """FLAGGED, CLEAR, or "" where it is neither."""
+    text = written(output, options)
+    flags = [normalize(word) for word in options.flag]
+    said = chosen(text, [*flags, *options.clear]) if text is not None else ""
+    if not said:
+        return ""
+    return FLAGGED if said in flags else CLEAR
+
+
+def least_flags(options: ThresholdOptions, n: int) -> int:
+    """The k of `n` votes.
+
+    Raises:
+        BadInput: if more flags are wanted than there are votes.
+    """
+    if options.k is None:
+        return n // 2 + 1
+    if options.k > n:
+        raise BadInput("join_options.k", f"is {options.k}, but there are {n} votes", f"at most {n} can flag")
+    return options.k
+
+
+def at_least(k: int, n: int, rate: float) -> float:
+    """The chance that at least `k` of `n` voters flag who do so with chance `rate`, each for itself."""
+    chances = (math.comb(n, flags) * rate**flags * (1 - rate) ** (n - flags) for flags in range(k, n + 1))
+    return min(1.0, math.fsum(chances))
+
+
+@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_ballot)
+def threshold(work: Work) -> Joined:
+    """Flag if at least `k` of all planned votes say so; a blank or missing vote doesn't.
+
+    `share`, which is the `confidence`, is how many of the votes that were counted are of the verdict's mind.
+
+    Raises:
+        JoinError: where no vote says anything.
+    """
+    options = work.options if isinstance(work.options, ThresholdOptions) else ThresholdOptions()
+    k = least_flags(options, work.total)
+    ballots = {piece.index: _ballot(piece.output, options) for piece in work.pieces}
+    if not any(ballots.values()):
+        raise JoinError(
+            f"no vote to count: {len(work.missing)} of {work.total} parts are missing, no other says a word"
+        )
+    flags = [index for index, ballot in ballots.items() if ballot == FLAGGED]
+    clears = [index for index, ballot in ballots.items() if ballot == CLEAR]
+    flagged = len(flags) >= k
+    share = (len(flags) if flagged else len(clears)) / (len(flags) + len(clears))
+    details: dict[str, Any] = {
+        "ballot": FLAGGED if flagged else CLEAR,
+        "k": k,
+        "n": work.total,
+        "votes": len(flags) if flagged else len(clears),
+        "total": len(flags) + len(clears),
+        "share": share,
+        "confidence": share,
+        "flags": flags,
+        "clear": clears,
+        "unread": [piece.index for piece in work.pieces if ballots[piece.index] and not _read(piece.output, options)],
+        "blank": [index for index, ballot in ballots.items() if not ballot],
+        "dissent": _dissent(clears if flagged else flags, CLEAR if flagged else FLAGGED),
+        "tie": [],
+        "missing": listed(work.missing),
+    }
+    if options.false_alarms is not None:
+        details["false_alarm"] = at_least(k, work.total, options.false_alarms)
+    if options.misses is not None:
+        details["miss"] = at_least(work.total - k + 1, work.total, options.misses)
+    return Joined(options.says_flagged if flagged else options.says_clear, details)
+
+
+def _dissent(parts: list[int], ballot: str) -> list[dict[str, Any]]:
+    return [{"ballot": ballot, "votes": len(parts), "parts": parts}] if parts else []

@@ -1,0 +1,184 @@
+"""Make one text of many by a model whose window they outgrow: groups first, then groups of groups, then the answer.
+
+Pure, and the same each time: what was planned for the rounds before is planned again, and their answers are put in. It
+ends for any number of parts and any answers. A round makes at least two of its texts into one, but for the first: a
+part that fills more than half of the window is condensed by itself there. So n parts take at most about
+n / (fan_in - 1) questions where `fan_in` of them fit into the window, and at most 2 n where only two do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from pydantic import JsonValue
+
+from tasks.contract.errors import JoinError
+from tasks.parallel.joins.material import PER_BLOCK, cut, marked, room_of, size
+from tasks.parallel.joins.values import Answer, Ask, Piece, Question, Work
+
+__all__ = ["Plan", "Tree", "grow"]
+
+#: Share of the room that the task may take; a longer one is the document that the parts were cut out of.
+TASK = 1 / 4
+#: Letters of a title that are shown.
+TITLE = 100
+#: Words of a token, and the least that a condensed text may have.
+WORDS, FEWEST_WORDS = 0.6, 50
+#: Tokens of the sentence that says how long an answer may be.
+SENTENCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the questions are put. `name` is the last question's title."""
+
+    name: str
+    prompt: str
+    #: The prompt of the questions before the last.
+    reduce_prompt: str
+    #: Most texts of a question that is not the last, and of the last.
+    fan_in: int
+    most: int
+    #: Whether the parts of a question that failed are left out.
+    partial: bool = False
+    schema: Mapping[str, JsonValue] | None = None
+    reduce_schema: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(slots=True)
+class Tree:
+    """What came of it. `cut` and `lost` are indices of parts: shown in part, and left out with a failed question."""
+
+    output: str = ""
+    questions: int = 0
+    rounds: int = 0
+    cut: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    #: Answers of rounds before the last of which the end was left out.
+    cut_answers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A part, or the answer that stands for some. `parts` are indices."""
+
+    text: str
+    head: str
+    kind: str
+    parts: tuple[int, ...]
+    tokens: int
+
+
+def grow(work: Work, plan: Plan) -> Tree | Ask:
+    """The answer, or the questions that are to be answered before.
+
+    Raises:
+        JoinError: if there is no part, if a question failed that the plan can't do without, or if the answers of a
+            round are not those to its questions.
+    """
+    if not work.pieces:
+        raise JoinError(f"none of the {len(work.missing)} parts has an output")
+    tree = Tree()
+    room = min(room_of(work.window, plan.prompt), room_of(work.window, plan.reduce_prompt)) - SENTENCE
+    task = work.question if size(work.question) <= room * TASK else ""
+    room -= size(task) + PER_BLOCK if task else 0
+    fan_in = min(plan.fan_in, plan.most)
+    words = max(int((room / fan_in - PER_BLOCK) * WORDS), FEWEST_WORDS)
+    nodes = [_leaf(piece, room, tree) for piece in work.pieces]
+    for level in count():
+        last = len(nodes) <= plan.most and sum(node.tokens for node in nodes) <= room
+        groups = [nodes] if last else _groups(nodes, fan_in, room)
+        asked = [group for group in groups if last or len(group) > 1 or group[0].tokens > room // 2]
+        tree.questions += len(asked)
+        tree.rounds = level + 1
+        if level >= len(work.rounds):
+            return Ask(tuple(_question(group, plan, task, words, last=last) for group in asked))
+        answers = _usable(asked, work.rounds[level], plan, tree, last=last)
+        if last:
+            tree.output = answers[0]
+            return tree
+        nodes = _next(groups, asked, answers, room, tree)
+    raise AssertionError  # pragma: no cover - the count has no end
+
+
+def _leaf(piece: Piece, room: int, tree: Tree) -> _Node:
+    title = " ".join(piece.title.split())[:TITLE]
+    head = f"[{piece.index + 1}] {title}".rstrip()
+    around = size(head) + PER_BLOCK
+    tokens = size(piece.output) + around
+    if tokens <= room:
+        return _Node(piece.output, head, "part", (piece.index,), tokens)
+    tree.cut.append(piece.index)
+    return _Node(cut(piece.output, room - around), head, "part", (piece.index,), room)
+
+
+def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]:
+    """Neighbours that fit into one question, as even as it goes: 21 parts are 11 and 10, not 20 and 1."""
+    most = -(-len(nodes) // -(-len(nodes) // fan_in))
+    groups: list[list[_Node]] = []
+    tokens = 0
+    for node in nodes:
+        if not groups or len(groups[-1]) == most or tokens + node.tokens > room:
+            groups.append([])
+            tokens = 0
+        groups[-1].append(node)
+        tokens += node.tokens
+    return groups
+
+
+def _question(group: Sequence[_Node], plan: Plan, task: str, words: int, *, last: bool) -> Question:
+    blocks = [("task", task)] if task else []
+    blocks += [(node.kind, f"{node.head}\n{node.text}") for node in group]
+    text = marked(blocks)
+    if last:
+        return Question(text, plan.prompt, plan.name, plan.schema)
+    title = f"parts {group[0].parts[0] + 1} to {group[-1].parts[-1] + 1}"
+    return Question(f"{text}\n\nWrite at most {words} words.", plan.reduce_prompt, title, plan.reduce_schema)
+
+
+def _usable(
+    asked: Sequence[Sequence[_Node]], answers: Sequence[Answer], plan: Plan, tree: Tree, *, last: bool
+) -> list[str]:
+    """The outputs, "" for a question that failed and whose parts may be lost."""
+    if len(answers) != len(asked):
+        raise JoinError(f"{len(answers)} answers came to {len(asked)} questions of the join")
+    outputs = [(answer.output or "").strip() and (answer.output or "") for answer in answers]
+    failed = [place for place, output in enumerate(outputs) if not output]
+    if failed and (last or not plan.partial or len(failed) == len(asked)):
+        reason = answers[failed[0]].error or "its answer is blank"
+        raise JoinError(f"{len(failed):,} of {len(asked):,} questions of the {plan.name} failed; the first: {reason}")
+    for place in failed:
+        tree.lost.extend(_parts(asked[place]))
+    return outputs
+
+
+def _next(
+    groups: Sequence[list[_Node]], asked: Sequence[list[_Node]], answers: Sequence[str], room: int, tree: Tree
+) -> list[_Node]:
+    """The texts of the next round: an answer for each group that was asked about, and who went by unasked."""
+    nodes: list[_Node] = []
+    outcome = iter(answers)
+    waiting = {id(group) for group in asked}
+    for group in groups:
+        if id(group) not in waiting:
+            nodes.extend(group)
+        elif answer := next(outcome):
+            nodes.append(_condensed(_parts(group), answer, room, tree))
+    return nodes
+
+
+def _condensed(parts: tuple[int, ...], answer: str, room: int, tree: Tree) -> _Node:
+    """No answer takes more than half of the room: so two always fit together, and the rounds come to an end."""
+    head = f"summary of parts {parts[0] + 1} to {parts[-1] + 1}"
+    around = size(head) + PER_BLOCK
+    tokens = size(answer) + around
+    if tokens <= room // 2:
+        return _Node(answer, head, "summary", parts, tokens)
+    tree.cut_answers += 1
+    return _Node(cut(answer, room // 2 - around), head, "summary", parts, room // 2)
+
+
+def _parts(group: Iterable[_Node]) -> tuple[int, ...]:
+    return tuple(index for node in group for index in node.parts)

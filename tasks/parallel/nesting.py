@@ -1,0 +1,76 @@
+"""The fields of a job that is the work of another job's part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasks.contract.errors import BadInput
+from tasks.contract.ids import ulid
+from tasks.contract.job import Job
+
+if TYPE_CHECKING:
+    from tasks.contract.job import Item
+
+__all__ = ["DEEPEST", "GIVEN", "child_id", "each_of", "item_of"]
+
+#: Jobs within jobs: a vote on a section of a section of a workflow's step.
+DEEPEST = 5
+
+#: What a job has from the one whose part it is, or from Pointsman: `each` can't say it.
+GIVEN = frozenset({
+    "schema_version", "id", "text", "messages", "items", "files", "labels", "metadata", "priority", "deadline",
+    "budget_usd", "idempotency_key", "webhook", "parent",
+})  # fmt: skip
+
+#: What holds for the sections of a job holds for the jobs that they are, unless `each` says otherwise.
+_INHERITED = (
+    "prompt", "strategy", "priority_metric", "max_attempts", "retry_seconds", "temperature", "top_p", "max_tokens",
+    "seed", "stop", "response_schema",
+)  # fmt: skip
+#: Of these what is said nearest counts alone: a job that names a model has no use for its parent's route.
+_PLACED = ("route", "routes", "model")
+
+
+def child_id(job_id: str, index: int) -> str:
+    """The id of the job that is a part's work: always the same, and sorted beside the job's."""
+    rest = hashlib.sha256(f"part {index} of {job_id}".encode()).digest()[:10]
+    return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
+
+
+def each_of(job: Job, text: str) -> Mapping[str, Any]:
+    """The fields of the job that a section of `job` is, by its `each`.
+
+    Raises:
+        BadInput: naming the field of `each` that is not for it to say.
+    """
+    said = dict(job.each or {})
+    for field in said:
+        if field in GIVEN:
+            raise BadInput(f"each.{field}", "is not for each to say", "it comes with the job, or the section")
+    kind = str(said.get("kind", "single"))
+    plain = kind in {"single", "sections", "vote"}
+    inherited = {name: value for name in _INHERITED if plain and (value := getattr(job, name)) is not None}
+    if plain and not any(name in said for name in _PLACED):
+        inherited |= _placed(job)
+    return {**inherited, "kind": kind, **said, "text": text}
+
+
+def item_of(job: Job, item: Item) -> Mapping[str, Any]:
+    """The fields of the job that an item is which names a route or a model, or whose job has `each`."""
+    fields = dict(each_of(job, item.text))
+    own = {name: value for name in ("prompt", "response_schema") if (value := getattr(item, name)) is not None}
+    if item.route is not None or item.model is not None:
+        for name in _PLACED:
+            fields.pop(name, None)
+        own |= {name: value for name in ("route", "model") if (value := getattr(item, name)) is not None}
+    return fields | own
+
+
+def _placed(job: Job) -> dict[str, Any]:
+    return {
+        name: value
+        for name in _PLACED
+        if (value := getattr(job, name)) is not None and (name, value) != ("model", "auto")
+    }

@@ -1,0 +1,88 @@
+"""A section for each Markdown heading."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from tasks.parallel.split.cuts import FENCE, at_lines, closing_fence, lines_of
+from tasks.parallel.split.declare import SplitOptions, splitter
+from tasks.parallel.split.registry import nothing_found
+from tasks.parallel.split.section import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tasks.parallel.split.section import Section
+
+__all__ = ["Headings", "headings"]
+
+
+class Headings(SplitOptions):
+    #: Cut at this level and above: with 2, what stands below ``###`` stays in its section.
+    level: int = Field(default=6, ge=1, le=6)
+
+
+@splitter(options=Headings)
+def headings(text: str, options: Headings) -> list[Section]:
+    """Begin a section at each Markdown heading (CommonMark 4.2, 4.3), down to a level.
+
+    Headings are ``# ATX`` or underlined with ``===`` or ``---``. Fenced code, comments and front matter hold
+    none. Text before the first heading is a section titled "".
+    """
+    lines = lines_of(text)
+    cuts = [(line, title) for line, title, depth in _headings(lines) if depth <= options.level]
+    if not cuts:
+        below = f" of level {options.level} or above" if options.level < 6 else ""
+        raise nothing_found("headings", f"the document has no Markdown heading{below}")
+    return at_lines(lines, cuts, opening="")
+
+
+_ATX = re.compile(r" {0,3}(?P<level>#{1,6})(?:[ \t]+(?P<title>.*))?$")
+_UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+#: Lines that are no paragraph text, so an underline beneath them is none: quotes, list items, rules, tables.
+_NO_PARAGRAPH = re.compile(r" {0,3}(?:>|<!--|[-+*](?:[ \t]|$)|\d{1,9}[.)][ \t]+$|(?:[-*_][ \t]*){3,}$|\|)")
+
+
+def _headings(lines: Sequence[str]) -> Iterator[tuple[int, str, int]]:
+    """Each heading: its line, its title and its level."""
+    closing: re.Pattern[str] | None = None  # what ends the fence or comment we are in
+    paragraph: int | None = None
+    for number in range(_front_matter(lines), len(lines)):
+        line = lines[number].rstrip("\r\n")
+        if closing is not None:
+            closing = None if closing.search(line) else closing
+        elif fence := FENCE.match(line):
+            closing, paragraph = closing_fence(fence), None
+        elif line.lstrip().startswith("<!--") and "-->" not in line:
+            closing, paragraph = re.compile("-->"), None
+        elif atx := _ATX.match(line):
+            paragraph = None
+            yield number, shorten(_without_closing(atx["title"] or "")), len(atx["level"])
+        elif paragraph is not None and _UNDERLINE.match(line):
+            yield paragraph, shorten(" ".join(lines[paragraph:number])), 1 if "=" in line else 2
+            paragraph = None
+        elif not line.strip() or _NO_PARAGRAPH.match(line):
+            paragraph = None
+        elif paragraph is None and not line.startswith(("    ", "\t")):
+            paragraph = number
+
+
+def _without_closing(title: str) -> str:
+    """Drop the closing sequence of ``# Title #``, but not the sharp of ``# C#``."""
+    title = title.strip()
+    bare = title.rstrip("#")
+    return bare if not bare or bare[-1].isspace() else title
+
+
+def _front_matter(lines: Sequence[str]) -> int:
+    """Where the document begins after YAML front matter, whose closing ``---`` would underline its last line."""
+    if lines and lines[0].rstrip() == "---":
+        for number, line in enumerate(lines[1:], 1):
+            if line.rstrip() == "---":
+                return number + 1
+            if not line.strip():
+                break
+    return 0

@@ -1,0 +1,124 @@
+"""Ask classifiers in turn; the first that is sure decides, and the default route takes what nobody claims."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from tasks.routing.classify.context import ContextRules
+from tasks.routing.classify.decision import Abstention, Facts, Verdict
+from tasks.routing.classify.llm import ModelClassifier, Referral
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from tasks.routing.classify.decision import Classifier
+
+__all__ = ["Cascade"]
+
+#: The `classifier` of a verdict that nobody reached: the default route.
+DEFAULT = "default"
+#: Characters of a text above which even quick classifiers are asked in a thread: a millisecond's work.
+LONG = 65_536
+
+_UNASKED = Abstention(ModelClassifier.name, "no model was asked")
+
+#: Yields who is to be asked, is sent what it says, returns the outcome.
+_Asking: TypeAlias = "Generator[Classifier, Verdict | Abstention, Verdict | Abstention | Referral]"
+
+
+class Cascade:
+    """An ordered list of classifiers and the route for what they all leave.
+
+    `thresholds` are, by classifier's name, the least confidences (0 to 1) that decide, `threshold` that of the others;
+    they come on top of each classifier's own calibrated abstention, and 0 leaves the matter to it. Pure: safe to share
+    between threads.
+    """
+
+    name = "cascade"
+    slow = True
+
+    def __init__(
+        self,
+        classifiers: Sequence[Classifier | ContextRules | ModelClassifier],
+        default_route: str,
+        *,
+        threshold: float = 0.0,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.classifiers = tuple(classifiers)
+        self.default_route = default_route
+        self.threshold = threshold
+        self.thresholds = dict(thresholds or {})
+
+    def classify(self, text: str, facts: Facts | None = None) -> Verdict:
+        """Return the verdict of the first classifier that is confident enough, of those that need no model's call.
+
+        When all abstain: `default_route` with classifier ``default`` and confidence 0.0. Its `reason` always says who
+        abstained before and why, in the order asked. It never raises for what a text or its metadata contains.
+        """
+        said = self.consider(text, facts, answer=_UNASKED)
+        assert isinstance(said, Verdict)
+        return said
+
+    def consider(
+        self, text: str, facts: Facts | None = None, *, answer: Verdict | Abstention | None = None
+    ) -> Verdict | Referral:
+        """As `classify`, but where it is a model's turn: without its `answer` to this very text, a `Referral`."""
+        return self._outcome(_ask(self._asking(facts, answer), text))
+
+    async def decide(
+        self, text: str, facts: Facts | None = None, *, answer: Verdict | Abstention | None = None
+    ) -> Verdict | Referral:
+        """As `consider`, without keeping the event loop: what is slow, or reads a long text, runs in a thread."""
+        asking = self._asking(facts, answer)
+        said: Verdict | Abstention | None = None
+        while True:
+            try:
+                one = next(asking) if said is None else asking.send(said)
+            except StopIteration as end:
+                return self._outcome(end.value)
+            said = await asyncio.to_thread(one.judge, text) if one.slow or len(text) > LONG else one.judge(text)
+
+    def judge(self, text: str) -> Verdict | Abstention:
+        """As `classify`, but without the default route: a cascade is a classifier and can stand inside another."""
+        said = _ask(self._asking(None, _UNASKED), text)
+        assert not isinstance(said, Referral)
+        return said
+
+    def _outcome(self, said: Verdict | Abstention | Referral) -> Verdict | Referral:
+        if isinstance(said, Abstention):
+            return Verdict(self.default_route, DEFAULT, 0.0, f"default route: {said.reason}")
+        return said
+
+    def _asking(self, facts: Facts | None, answer: Verdict | Abstention | None) -> _Asking:
+        abstained: list[str] = []
+        for classifier in self.classifiers:
+            if not isinstance(classifier, ModelClassifier):
+                said = yield classifier.given(facts or Facts()) if isinstance(classifier, ContextRules) else classifier
+            elif answer is None:
+                return Referral(classifier, "; ".join(abstained))
+            else:
+                said = answer
+            least = self.thresholds.get(classifier.name, self.threshold)
+            if isinstance(said, Verdict) and said.confidence >= least:
+                return replace(said, reason="; ".join(filter(None, [said.reason, *abstained])))
+            if isinstance(said, Verdict):
+                why = f"{said.route!r} with confidence {said.confidence:.2f}, below {least:.2f}"
+                abstained.append(f"{said.classifier} said {why}")
+            else:
+                abstained.append(f"{said.classifier} abstained ({said.reason})")
+        return Abstention(self.name, "; ".join(abstained) or "no classifier is configured")
+
+
+def _ask(asking: _Asking, text: str) -> Verdict | Abstention | Referral:
+    """Have each who is to be asked judge the text, right here."""
+    said: Verdict | Abstention | None = None
+    while True:
+        try:
+            one = next(asking) if said is None else asking.send(said)
+        except StopIteration as end:
+            outcome: Verdict | Abstention | Referral = end.value
+            return outcome
+        said = one.judge(text)

@@ -1,0 +1,79 @@
+"""The examples of a configuration as they are fitted: without what can't teach anything, and without contradictions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Material", "refuse_contradictions"]
+
+#: Characters of one example that are read: examples are short requests, and a pasted document would drown them.
+EXAMPLE_CHARACTERS = 2_000
+#: Examples that are fitted, spread evenly over the routes: bounds the time of a fit to some minutes.
+MAX_EXAMPLES = 30_000
+#: Contradictions that an error names; the rest is counted.
+NAMED = 5
+
+_WORD = re.compile(r"\w")
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Texts with the index of their route in `routes`, in the order of the configuration."""
+
+    routes: tuple[str, ...]
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, examples: Mapping[str, Sequence[str]]) -> Material | None:
+        """What of `examples` can be fitted; None when fewer than two routes have a text with a word in it.
+
+        A text that stands twice under one route counts twice. Of more than 30,000 an even selection is kept.
+        """
+        usable = {route: [text for text in texts if _WORD.search(text)] for route, texts in examples.items()}
+        usable = {route: texts for route, texts in usable.items() if texts}
+        if len(usable) < 2:
+            return None
+        share = max(1, MAX_EXAMPLES // len(usable))
+        total = sum(map(len, usable.values()))
+        kept, labels = [], []
+        for label, texts in enumerate(usable.values()):
+            for text in texts if total <= MAX_EXAMPLES else texts[:: -(-len(texts) // share)]:
+                kept.append(text[:EXAMPLE_CHARACTERS])
+                labels.append(label)
+        return cls(tuple(usable), tuple(kept), tuple(labels))
+
+
+def refuse_contradictions(examples: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError if one text is an example of two routes (case, spaces and Unicode forms apart).
+
+    It names the routes and the places, not the text.
+    """
+    places: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for route, texts in examples.items():
+        for at, text in enumerate(texts):
+            if folded := _folded(text):
+                places[folded].append((route, at))
+    clashes = [own for own in places.values() if len({route for route, _ in own}) > 1]
+    if not clashes:
+        return
+    lines = []
+    for own in clashes[:NAMED]:
+        named = " and ".join(f"routes.{route}.examples[{at}]" for route, at in own)
+        lines.append(f"{named}: the same text under two routes; keep it under the one it belongs to")
+    if len(clashes) > NAMED:
+        lines.append(f"and {len(clashes) - NAMED} more examples stand under two routes")
+    raise ConfigError("\n".join(lines))
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())

@@ -1,9 +1,0 @@
-"""Votes: ballots, how they are counted, and when enough are in. Pure.
-
-`tasks.votes.stopping` knows the joins and is imported by its own name: joins stand on what is here.
-"""
-
-from tasks.votes.count import Count, count
-from tasks.votes.normalize import normalize
-
-__all__ = ["Count", "count", "normalize"]

@@ -1,0 +1,139 @@
+"""See that a job can be done at all, at the border: what is wrong is told before anything is written down. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+from pydantic_core import PydanticSerializationError
+
+from tasks.config.classifiers import context_rules
+from tasks.config.prompts import check_prompt
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Job
+from tasks.parallel.check_parts import check_parts
+from tasks.routing.classify.llm import LABEL
+from tasks.routing.options import strategy_named
+from tasks.routing.traits import check_metrics
+
+if TYPE_CHECKING:
+    from tasks.config.config import Config
+
+__all__ = ["KINDS", "check"]
+
+#: Beside these, the names of workflows.
+KINDS = ("single", "sections", "vote")
+
+
+def check(job: Job, config: Config, *, at: str = "") -> None:
+    """Everything that the job's own shape can't tell.
+
+    Raises:
+        BadInput: naming the field (below `at`) and what is allowed there.
+    """
+    dot = f"{at}." if at else ""
+    _known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
+    if job.kind in config.flows:
+        from tasks.workflows.workflow import check_workflow_job  # noqa: PLC0415 - with templates, which few configurations need
+
+        check_workflow_job(job, config, at=at)
+    if job.fixed_route is not None:
+        _known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes)
+    if job.fixed_model is not None:
+        routes = (f"route:{name}" for name in config.all_routes)
+        _known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
+    _check_routes(job, config, dot)
+    check_prompt(config, job.prompt or "", at=f"{dot}prompt")
+    check_parts(job, config, dot=dot, check=lambda child: check(child, config))
+    _routable(job, config, dot)
+    _classifiable(job, config, dot)
+    if job.webhook is not None:
+        raise BadInput(f"{dot}webhook", "is not supported by this version", "leave it out")
+    if job.parent is not None:
+        raise BadInput(f"{dot}parent", "is set by Pointsman itself", "leave it out")
+    _fits(job, config, dot)
+    _checkable(job.response_schema, dot)
+
+
+def _check_routes(job: Job, config: Config, dot: str) -> None:
+    """Those that the job may be classified into."""
+    for place, route in enumerate(job.routes or ()):
+        _known(f"{dot}routes[{place}]", route, config.all_routes)
+    if job.routes is not None and (job.fixed_route is not None or job.fixed_model is not None):
+        raise BadInput(
+            f"{dot}routes", "are for a job that is classified", "leave them out, or leave out route and model"
+        )
+
+
+def _routable(job: Job, config: Config, dot: str) -> None:
+    """What the job says of its routing can be done on its route, or on each that it may be classified into."""
+    try:
+        if job.strategy is not None:
+            strategy_named(job.strategy)
+        if (job.strategy is not None or job.priority_metric is not None) and job.fixed_model is None:
+            for route in (job.fixed_route,) if job.fixed_route is not None else job.routes or config.routes:
+                check_metrics(config, route, job.strategy or config.all_routes[route].strategy, job.priority_metric)
+    except BadInput as error:
+        raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
+
+
+def _classifiable(job: Job, config: Config, dot: str) -> None:
+    if LABEL in job.labels:
+        raise BadInput(f"{dot}labels.{LABEL}", "marks jobs of Pointsman itself", "use another name")
+    if job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
+        context_rules(config, job.routes).check(job.metadata, at=dot)
+
+
+def _checkable(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
+    if schema is None:
+        return
+    from tasks.contract.schema import check_schema  # noqa: PLC0415 - slow, and seldom needed
+
+    try:
+        check_schema(schema)
+    except ValueError as error:
+        remedy = "give a JSON Schema of draft 2020-12, without $refs that leave it"
+        raise BadInput(f"{dot}response_schema", str(error), remedy) from None
+
+
+def _fits(job: Job, config: Config, dot: str) -> None:
+    try:
+        size = len(job.model_dump_json(exclude_none=True).encode())
+    except PydanticSerializationError:
+        raise BadInput(f"{dot}{_unwritable(job)}", "is not Unicode", "it holds half a surrogate pair") from None
+    limit = config.limits.payload_bytes
+    if size > limit:
+        raise BadInput(
+            f"{dot}{_largest(job)}",
+            f"the job has {size:,} bytes, the limit is {limit:,}",
+            "split the document into several jobs, or raise limits.payload_bytes in the configuration",
+        )
+    if job.items is not None and len(job.items) > config.limits.parts:
+        raise BadInput(
+            f"{dot}items",
+            f"has {len(job.items):,} entries, the limit is {config.limits.parts:,}",
+            "send several jobs, or raise limits.parts in the configuration",
+        )
+
+
+def _unwritable(job: Job) -> str:
+    for field in Job.model_fields:
+        try:
+            job.model_dump_json(include={field})
+        except PydanticSerializationError:
+            return field
+    return "job"
+
+
+def _largest(job: Job) -> str:
+    sizes = {"text": len(job.text or ""), "prompt": len(job.prompt or "")}
+    sizes["items"] = sum(len(item if isinstance(item, str) else item.text) for item in job.items or ())
+    sizes["messages"] = sum(len(message.content) for message in job.messages or ())
+    return max(sizes, key=lambda name: sizes[name])
+
+
+def _known(field: str, name: str, known: Iterable[str]) -> None:
+    names = sorted(known)
+    if name not in names:
+        raise BadInput(field, f"{name!r} is not known", f"allowed: {', '.join(names)}")

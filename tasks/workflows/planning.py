@@ -1,0 +1,235 @@
+"""Give the parts of a job their models, and write them down: they are planned once, whoever tries again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tasks.contract.errors import BadInput
+from tasks.contract.job import Job
+from tasks.contract.result import Decision
+from tasks.contract.tokens import estimate
+from tasks.ledger import WAVE, PartPlan, Sent
+from tasks.parallel.bound import check_planned
+from tasks.parallel.copies import check_copies
+from tasks.parallel.cut import cut
+from tasks.parallel.nesting import child_id
+from tasks.parallel.part_spec import PartInput, Slice
+from tasks.parallel.proposal import question
+from tasks.routing.candidates import able_of, candidates
+from tasks.routing.choose import spread
+from tasks.routing.classify.decision import Verdict
+from tasks.workflows.prediction import predicted
+from tasks.workflows.voting import first_wave, stopping_for
+
+if TYPE_CHECKING:
+    from tasks.ledger import Wave
+    from tasks.parallel.votes.stopping import Stopping
+    from tasks.queue.ports import Ports
+
+__all__ = ["plan_first", "plan_questions", "plan_slices", "window_of"]
+
+#: Tokens that a model takes whose `context_window` is not configured: most take more.
+COMMON_WINDOW = 16_000
+#: The share of a window that a question's text may fill: the rest is for the prompt, the answer, and the mistake of the
+#: estimate.
+QUESTION_SHARE = 0.6
+
+Planned = tuple["Wave", list[Sent]]
+
+
+async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | None:
+    """Plan what the job begins with; None if that was done before, or the job has ended.
+
+    Raises:
+        BadInput: if it can't be cut, or no model can take it.
+    """
+    workflow = ports.config.flows.get(job.kind)
+    if workflow is not None:
+        steps = [PartPlan("", step.name, job=child_id(job.id, index)) for index, step in enumerate(workflow.steps)]
+        return await _write(ports, job, decided, steps, wave=1)
+    if job.split == "plan":
+        return await plan_questions(
+            ports, job, decided, [Slice("plan", None, question(job.split_options))], role="plan", first=0
+        )
+    # Cutting some megabytes may take a while.
+    slices = await asyncio.to_thread(cut, job, most=ports.config.limits.parts)
+    return await plan_slices(ports, job, decided, slices)
+
+
+async def plan_slices(
+    ports: Ports, job: Job, decided: Decision, slices: Sequence[Slice], *, first: int = 0
+) -> Planned | None:
+    """Plan the sections or votes of a job, from index `first` on.
+
+    Raises:
+        BadInput: if these are too many, with the jobs within the job, or repeat too much, or no model can take them.
+    """
+    check_planned(job, [piece.child for piece in slices], ports.config)
+    check_copies(job, slices, ports.config)
+    parts, decision = await _placed(ports, job, decided, slices)
+    parts = [
+        part if piece.child is None else replace(part, job=child_id(job.id, index), own=_bearing(piece))
+        for index, (part, piece) in enumerate(zip(parts, slices, strict=True), start=first)
+    ]
+    stopping = stopping_for(ports.config, job, decided.route)
+    wave = first_wave(job, stopping) if stopping is not None else WAVE
+    whole = all(piece.text is not None for piece in slices)
+    return await _write(ports, job, decision, parts, first=first, wave=wave, stopping=stopping, whole=whole)
+
+
+def _bearing(piece: Slice) -> PartInput:
+    fields = {name: value for name, value in (piece.child or {}).items() if name != "text"}
+    return replace(piece.own, child=fields)
+
+
+async def plan_questions(
+    ports: Ports, job: Job, decided: Decision, asked: Sequence[Slice], *, role: str, first: int
+) -> Planned | None:
+    """Plan what is asked of models about a job, by its join or to cut it: for whoever `join_model` says.
+
+    Raises:
+        BadInput: if none of them can take it.
+    """
+    asker = _asker(job)
+    if asker is not job:
+        decided = decided.model_copy(update={"route": asker.fixed_route or ""})
+    parts, decision = await _placed(ports, asker, decided, asked)
+    # The job's decision is about its sections or votes. Who else is asked, or where these are jobs that have one each,
+    # stands with the questions.
+    own = asker is not job or (first > 0 and not decided.candidates)
+    if own:
+        among = able_of(decision.candidates)
+        parts = [replace(part, own=replace(part.own, among=among)) for part in parts]
+    return await _write(ports, job, None if own or first > 0 else decision, parts, first=first, role=role)
+
+
+def window_of(job: Job, decided: Decision, ports: Ports) -> int:
+    """Tokens that the text of one question may have, for whoever of the asked models takes least."""
+    asker = _asker(job)
+    route = decided.route if asker is job else asker.fixed_route or ""
+    models = [ports.config.models[item.model] for item in candidates(asker, route, ports.config, longest=0)]
+    return int(min(model.context_window or COMMON_WINDOW for model in models) * QUESTION_SHARE)
+
+
+def _asker(job: Job) -> Job:
+    """The job as whoever answers its join's questions has to see it, or itself."""
+    if job.join_model == "auto":
+        return job
+    return job.model_copy(
+        update={"model": job.join_model, "route": None, "routes": None, "strategy": None, "priority_metric": None}
+    )
+
+
+async def _placed(
+    ports: Ports, job: Job, decided: Decision, slices: Sequence[Slice]
+) -> tuple[list[PartPlan], Decision]:
+    """Each slice with its model; those that are jobs find theirs themselves."""
+    parts = [PartPlan("", piece.title, piece.text, piece.own) for piece in slices]
+    calls = [place for place, piece in enumerate(slices) if piece.child is None]
+    if not calls:
+        return parts, decided
+    calls, errors, longest = _fitting(ports, job, decided.route, [(place, slices[place]) for place in calls])
+    for place, error in errors.items():
+        parts[place] = replace(parts[place], error=error)
+    named = [place for place in calls if slices[place].own.among]
+    for place in named:
+        parts[place] = replace(parts[place], model=slices[place].own.among[0])
+    free = [place for place in calls if not slices[place].own.among]
+    if not free:
+        return parts, decided
+    texts = [slices[place].text or job.question for place in free]
+    shared = all(slices[place].text is None for place in free)
+    snapshot = await ports.ledger.fleet.snapshot(turn=decided.route)
+    verdict = Verdict(
+        decided.route, decided.classifier, decided.confidence, decided.reason, decided.asked, decided.asked_usd
+    )
+    decision, models = spread(
+        job,
+        verdict,
+        ports.config,
+        snapshot,
+        parts=len(free),
+        longest=longest,
+        texts=None if shared else texts,
+        qualities=await predicted(ports, job, decided.route, [job.question] if shared else texts),
+    )
+    if len(set(models)) == 1:
+        decision = decision.model_copy(update={"model": models[0]})
+    for place, model in zip(free, models, strict=True):
+        parts[place] = replace(parts[place], model=model)
+    return parts, decision
+
+
+def _fitting(
+    ports: Ports, job: Job, route: str, calls: Sequence[tuple[int, Slice]]
+) -> tuple[list[int], dict[int, str], int]:
+    """The parts that a model can take; the others with their reason, where the job can do without them.
+
+    And the tokens of the longest. That is found by its letters, as what has most of them has most tokens, or nearly: to
+    count them all takes a while, and is done only where some are too long.
+    """
+    whole = estimate(job.question) if any(piece.text is None for _, piece in calls) else 0
+    longest = _size(max((piece for _, piece in calls), key=lambda piece: _letters(job, piece)), whole)
+    try:
+        able_of(candidates(job, route, ports.config, longest=longest))
+    except BadInput:
+        if job.policy == "fail":
+            raise
+    else:
+        return [place for place, _ in calls], {}, longest
+    sizes = {place: _size(piece, whole) for place, piece in calls}
+    errors: dict[int, str] = {}
+    for size in sorted(set(sizes.values()), reverse=True):
+        try:
+            able_of(candidates(job, route, ports.config, longest=size))
+            break
+        except BadInput as error:
+            errors |= {place: error.problem for place, own in sizes.items() if own == size}
+    fitting = [place for place in sizes if place not in errors]
+    return fitting, errors, max((sizes[place] for place in fitting), default=0)
+
+
+def _size(piece: Slice, whole: int) -> int:
+    """Tokens of a part's input; `whole` are those of the job's own, which serves where the part has none."""
+    task = estimate(piece.own.task) if piece.own.task else 0
+    return task + (whole if piece.text is None else estimate(piece.text))
+
+
+def _letters(job: Job, piece: Slice) -> int:
+    return len(piece.own.task or "") + len(job.question if piece.text is None else piece.text)
+
+
+async def _write(
+    ports: Ports,
+    job: Job,
+    decision: Decision | None,
+    parts: Sequence[PartPlan],
+    *,
+    first: int = 0,
+    role: str = "",
+    wave: int = WAVE,
+    stopping: Stopping | None = None,
+    whole: bool = False,
+) -> Planned | None:
+    _, sent = await ports.ledger.plan(
+        job.id,
+        "" if decision is None else decision.model_dump_json(),
+        parts,
+        first=first,
+        role=role,
+        wave=wave,
+        stopping=stopping,
+        whole=whole,
+    )
+    if sent is None:
+        return None
+    if len(parts) > WAVE:
+        # Written in several steps, between which another may have written its own: the record is what counts.
+        return sent, await ports.ledger.jobs.sent(job.id, sent.first, sent.count)
+    return sent, [
+        Sent(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
+        for index, part in enumerate(parts[: sent.count], start=first)
+    ]
