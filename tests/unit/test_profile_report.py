@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from ops.evaluate.profiling.asking import Answer
 from ops.evaluate.profiling.axis import axis_of, percent_axis, shown
 from ops.evaluate.profiling.cases import Case, CaseSet
-from ops.evaluate.profiling.charts import Point, Times, cost_accuracy, latencies, pareto
+from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, Times, pareto
 from ops.evaluate.profiling.judging import Asked, Graded
 from ops.evaluate.profiling.measure import profile_of
-from ops.evaluate.profiling.report import MOST_WRONG, render
+from ops.evaluate.profiling.report import MOST_WRONG, draw, render
 from tasks.config.profiles import EvalSet
 
 VOID = {"meta", "line", "circle", "rect", "path", "br"}
@@ -74,7 +74,7 @@ def page_of(table: dict[str, list[Graded]], *, judge: str | None = None, priced:
     return render(measured, table, cases)
 
 
-def test_the_page_is_whole_and_asks_nobody_for_anything():
+def test_page_is_whole_and_loads_nothing():
     page = page_of(
         {
             "fast": [graded("fast", 0, True, route="billing"), graded("fast", 1, False, kind="safety", harmful=True)],
@@ -93,7 +93,7 @@ def test_the_page_is_whole_and_asks_nobody_for_anything():
         assert word in read.text
 
 
-def test_texts_are_shown_as_text_and_cut_short():
+def test_texts_are_escaped_and_cut_short():
     evil = "</td><script>alert(1)</script>" + "long " * 200
     name = "a<b>&c"
     page = page_of({name: [graded(name, 0, False, evil, text=evil, expected=[evil])]})
@@ -105,23 +105,23 @@ def test_texts_are_shown_as_text_and_cut_short():
     assert "alert(1)" in read.text
 
 
-def test_what_was_not_measured_is_said_to_be_so():
+def test_scores_that_were_not_measured_are_named_so():
     page = page_of({"fast": [graded("fast", 0, None, None)]})
     assert Page(page).text.count("not measured") == 5
     assert "<svg" not in page
 
 
-def test_models_without_a_price_are_not_drawn_at_nothing():
+def test_models_without_a_price_are_not_drawn_as_free():
     page = page_of({"fast": [graded("fast", 0, True)]}, priced=False)
     assert "Accuracy against cost" not in page
 
 
-def test_a_judge_among_the_judged_is_pointed_out():
+def test_judge_among_the_judged_models_is_pointed_out():
     assert "judged itself" in page_of({"fast": [graded("fast", 0, True)]}, judge="fast")
     assert "judged itself" not in page_of({"fast": [graded("fast", 0, True)]}, judge="other")
 
 
-def test_a_long_list_of_wrong_answers_is_cut():
+def test_list_of_wrong_answers_is_cut():
     page = page_of({"fast": [graded("fast", number, False) for number in range(MOST_WRONG + 5)]})
     assert f"{MOST_WRONG + 5} wrong, the first {MOST_WRONG} are listed" in page
     assert page.count("<td>question ") == MOST_WRONG
@@ -130,11 +130,11 @@ def test_a_long_list_of_wrong_answers_is_cut():
 # -- plots -----------------------------------------------------------------------------------------
 
 
-def point(name: str, cost: float, accuracy: float) -> Point:
-    return Point(name, 0, cost, accuracy, max(0.0, accuracy - 5), min(100.0, accuracy + 5))
+def point(name: str, cost: float, accuracy: float) -> ChartPoint:
+    return ChartPoint(name, 0, cost, accuracy, max(0.0, accuracy - 5), min(100.0, accuracy + 5))
 
 
-def test_the_pareto_front_is_what_nobody_beats_in_both():
+def test_pareto_front_holds_the_points_that_no_other_beats_in_both():
     free, cheap, dear, worse = point("free", 0, 50), point("cheap", 1, 80), point("dear", 9, 90), point("worse", 5, 80)
     assert pareto([worse, dear, cheap, free]) == [free, cheap, dear]
     assert pareto([cheap, point("twin", 1, 70)]) == [cheap]
@@ -142,9 +142,9 @@ def test_the_pareto_front_is_what_nobody_beats_in_both():
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 100)), min_size=1, max_size=12))
-def test_every_model_is_drawn_within_the_picture(pairs):
+def test_cost_chart_draws_every_model_within_the_picture(pairs):
     points = [point(f"model-{at}", cost, accuracy) for at, (cost, accuracy) in enumerate(pairs)]
-    read = Page(cost_accuracy(points))
+    read = Page(draw(CostChart(points)))
     circles = [attrs for tag, attrs in read.tags if tag == "circle"]
     assert len(circles) == len(points)
     for attrs in circles:
@@ -156,19 +156,19 @@ def test_every_model_is_drawn_within_the_picture(pairs):
 
 @settings(max_examples=40)
 @given(st.lists(st.lists(st.floats(0, 600), min_size=1, max_size=30).map(sorted), min_size=1, max_size=5))
-def test_every_call_is_drawn_within_the_picture(models):
+def test_latency_chart_draws_every_call_within_the_picture(models):
     drawn = [
         Times(f"m{at}", at, [calls[min(len(calls) - 1, step * len(calls) // 21)] for step in range(21)], calls)
         for at, calls in enumerate(models)
     ]
-    read = Page(latencies(drawn))
+    read = Page(draw(LatencyChart(drawn)))
     circles = [attrs for tag, attrs in read.tags if tag == "circle"]
     assert len(circles) == sum(map(len, models))
     assert all(0 <= float(attrs["cx"] or "nan") <= 760 for attrs in circles)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1))
-def test_an_axis_holds_its_values_in_their_order(values):
+def test_axis_keeps_the_order_of_its_values(values):
     axis = axis_of(values, start=10, end=110)
     places = [axis.place(value) for value in sorted(values)]
     assert places == sorted(places)
@@ -177,7 +177,7 @@ def test_an_axis_holds_its_values_in_their_order(values):
     assert len(axis.ticks) <= 40
 
 
-def test_an_axis_of_percent_ends_at_all():
+def test_percent_axis_ends_at_100():
     axis = percent_axis([62.0], start=300, end=0)
     assert axis.place(100) == 0
     assert axis.place(62) > axis.place(90)
@@ -187,5 +187,5 @@ def test_an_axis_of_percent_ends_at_all():
     ("value", "text"),
     [(0, "0"), (1234.5, "1,234"), (0.0939, "0.0939"), (2.0, "2"), (0.25, "0.25"), (3e-7, "3.0e-07"), (999.6, "1000")],
 )
-def test_a_number_is_shown_with_three_digits(value, text):
+def test_number_is_shown_with_three_digits(value, text):
     assert shown(value) == text
