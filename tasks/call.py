@@ -19,19 +19,19 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from celery.utils.log import get_task_logger
 
-from tasks.calling.attempt import Attempt, Broke, give_back
+from tasks.calling.attempt import Attempt, release
 from tasks.calling.request import bounds_of
 from tasks.calling.retry import Retry, decide, least_asked, unspent
 from tasks.calling.turn import Turn
 from tasks.contract.errors import ConfigError, PermanentModelError, PromptError, Unreachable
 from tasks.contract.ids import CallId
 from tasks.ledger import QUEUED_LEASE, Admitted, Claim
-from tasks.ledger.limits import Refusal
+from tasks.ledger.limiter import Denied
 from tasks.queue.app import model_of_queue
 from tasks.queue.ports import Ports, ports_of
 from tasks.routing.choose import again
 from tasks.routing.classify.llm import asked_for
-from tasks.routing.options import is_loyal
+from tasks.routing.options import is_sticky
 from tasks.workflows.voting import ballot_for
 
 __all__ = ["call", "run_call"]
@@ -51,7 +51,7 @@ LEAST_WAIT, MOST_WAIT = 0.5, 30.0
 _REASONS = {
     "breaker": "it is left alone after failures",
     "budget": "its budget of the day is used up",
-    "held": "its provider asked for a pause",
+    "paused": "its provider asked for a pause",
     "capacity": "as many calls as it takes are in flight",
     "key": "as many calls as its key allows are in flight",
     "rpm": "its requests of this minute are used up",
@@ -139,15 +139,15 @@ async def _ask(ports: Ports, turn: Turn) -> Done:
     this = asyncio.current_task()
     assert this is not None
     try:
-        with ports.leases.holding(turn.name, turn.claim.model, this, turn.grants) as held:
+        with ports.leases.keep(turn.name, turn.claim.model, this, turn.grants) as held:
             ended = await turn.attempt(ports)
     except asyncio.CancelledError:
         if not held.cancelled:
             # This process ends, and the message goes back to the broker: whoever gets it next may start at once.
             ledger, name = ports.ledger, turn.name
             handing = ledger.jobs.handing_back(name.job, name.index, turn.owner)
-            holding = ledger.fleet.holding({turn.claim.model: [name]}, seconds=QUEUED_LEASE)
-            await give_back(ports, [handing, *holding, *turn.reports(ports)])
+            leases = ledger.fleet.lease_commands({turn.claim.model: [name]}, seconds=QUEUED_LEASE)
+            await release(ports, [handing, *leases, *turn.reports(ports)])
             raise
         # The job was cancelled, and with it the attempt. The task goes on: there is an end to write down.
         this.uncancel()
@@ -155,9 +155,9 @@ async def _ask(ports: Ports, turn: Turn) -> Done:
         return await _settle(ports, turn, None, error="cancelled")
     except (ConfigError, KeyError, PromptError) as problem:
         return await _settle(ports, turn, None, error=_why_not(turn.claim.model, problem))
-    if isinstance(ended, Refusal):
+    if isinstance(ended, Denied) and ended.reason != "job_budget":
         return await _wait(ports, turn, ended)
-    if isinstance(ended, Broke):
+    if isinstance(ended, Denied):
         why = f"it would cost about ${ended.cost_usd:.6f}, of budget_usd ${turn.claim.job.budget_usd:g} there is"
         return await _settle(ports, turn, None, error=f"the job's budget is used up: {why} ${ended.left_usd:.6f} left")
     if ended.reply is None:
@@ -179,7 +179,7 @@ async def _failed(ports: Ports, turn: Turn, ended: Attempt) -> Done:
     error, claim = ended.error, turn.claim
     assert error is not None
     bounds = bounds_of(claim, ports.config.models)
-    verdict = decide(error, turn.tried, bounds, rng=_JITTER, loyal=is_loyal(claim.decision.strategy))
+    verdict = decide(error, turn.tried, bounds, rng=_JITTER, sticky=is_sticky(claim.decision.strategy))
     if not isinstance(verdict, Retry):
         turn.tell(ports)
         return await _settle(ports, turn, None, error=verdict.reason)
@@ -189,21 +189,21 @@ async def _failed(ports: Ports, turn: Turn, ended: Attempt) -> Done:
     return await _put_back(ports, turn, str(error), verdict)
 
 
-async def _wait(ports: Ports, turn: Turn, refusal: Refusal) -> Done:
+async def _wait(ports: Ports, turn: Turn, denied: Denied) -> Done:
     """No model was asked, so this is no attempt: the call waits outside for whichever of its models is free."""
     claim = turn.claim
     bounds = bounds_of(claim, ports.config.models)
-    why = f"model {claim.model!r} has to wait: {_REASONS[refusal.what]}"
-    if claim.tried and bounds.seconds is not None and refusal.wait_s >= bounds.seconds:
+    why = f"model {claim.model!r} has to wait: {_REASONS[denied.reason]}"
+    if claim.tried and bounds.seconds is not None and denied.wait_s >= bounds.seconds:
         return await _settle(ports, turn, None, error=f"{why}; its time for retries is over")
-    # What the feeder can see holds the call back in the backlog. For the rest it comes back when it is time.
+    # What admission can see holds the call back in the backlog. For the rest it comes back when it is time.
     seconds = 0.0
-    if refusal.what in {"capacity", "key", "tpm"}:
-        seconds = min(max(refusal.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
+    if denied.reason in {"capacity", "key", "tpm"}:
+        seconds = min(max(denied.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
     left = unspent(claim.tried, bounds) or (claim.model,)
-    among = left if is_loyal(claim.decision.strategy) else least_asked(claim.tried, left)
-    spare = tuple(model for model in left if model not in among)
-    return await _put_back(ports, turn, why, Retry(seconds, among, spare), counts=False)
+    candidates = left if is_sticky(claim.decision.strategy) else least_asked(claim.tried, left)
+    fallbacks = tuple(model for model in left if model not in candidates)
+    return await _put_back(ports, turn, why, Retry(seconds, candidates, fallbacks), counts=False)
 
 
 async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, counts: bool = True) -> Done:
@@ -223,10 +223,16 @@ async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, cou
     if reply[0] != "ok":
         return Done(None, await ports.ledger.free(name, claim.model))
     # The attempt was reported in the step before: the strategy sees it.
-    wanted = [model for model in (*retry.among, *retry.spare) if model in ports.config.models]
+    wanted = [model for model in (*retry.candidates, *retry.fallbacks) if model in ports.config.models]
     snapshot = await ports.ledger.fleet.snapshot(wanted, turn=claim.decision.route)
     ranking = again(
-        claim.job, claim.decision, ports.config, snapshot, among=retry.among, spare=retry.spare, text=claim.section
+        claim.job,
+        claim.decision,
+        ports.config,
+        snapshot,
+        candidates=retry.candidates,
+        fallbacks=retry.fallbacks,
+        text=claim.section,
     )
     admitted = await ports.ledger.delay(name, claim.model, ranking, priority=claim.job.priority, seconds=retry.delay_s)
     # The message that comes back is the one that counts.
@@ -276,7 +282,7 @@ async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
     """End the whole job at its deadline: its other calls are dropped, too."""
     job = turn.claim.job
     await ports.ledger.cancel(job.id, "expired", why)
-    await give_back(ports, turn.reports(ports))
+    await release(ports, turn.reports(ports))
     admitted = await ports.ledger.free(turn.name, turn.claim.model)
     parent = job.parent.part if job.parent is not None else None
     return Done("cancelled", admitted, asked_for=asked_for(job), parent=parent)

@@ -101,7 +101,7 @@ async def classify(job: Job, ports: Ports) -> Verdict | None:
 
 
 async def _place(ports: Ports, job: Job, verdict: Verdict) -> list[Admitted]:
-    """Say how much each model is wanted; the feeder chooses and admits in one step."""
+    """Say how much each model is wanted; choosing and admitting is one step in the ledger."""
     possible = candidates(job, verdict.route, ports.config)
     snapshot = await ports.ledger.fleet.snapshot(able_of(possible), turn=verdict.route)
     (quality,) = await predicted(ports, job, verdict.route, [job.question])

@@ -1,4 +1,4 @@
-"""What strategies are tested with: fleets as hypothesis draws them, and what the feeder makes of a ranking."""
+"""What strategies are tested with: fleets as hypothesis draws them, and what admission makes of a ranking."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOADS = st.builds(
     singles=st.integers(0, 128),
     parts=st.integers(0, 2000),
     bound=st.integers(0, 1000),
-    closed=st.sampled_from(["", "", "", "breaker", "held"]),
+    closed=st.sampled_from(["", "", "", "breaker", "paused"]),
     latency_s=st.none() | st.floats(0.0, 3600.0),
     seen_s=st.just(float("inf")) | st.floats(0.0, 1e6),
     faults=st.integers(0, 50),

@@ -16,7 +16,7 @@ import structlog
 from tasks.contract.errors import PointsmanError
 from tasks.contract.ids import CallId
 from tasks.ledger import LEASE, Admitted, Ledger
-from tasks.ledger.limits import Grant
+from tasks.ledger.limiter import Grant
 from tasks.ledger.store import Command
 
 __all__ = ["Heartbeat"]
@@ -68,7 +68,7 @@ class Heartbeat:
         return len(self._running)
 
     @contextmanager
-    def holding(
+    def keep(
         self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
     ) -> Iterator[RunningCall]:
         held = RunningCall(call, model, running, grants)
@@ -93,7 +93,7 @@ class Heartbeat:
         """What tells the fleet the models that are served here, and those that no longer are."""
         models = frozenset(self._serving())
         left, self._told = self._told - models, models
-        return [self._ledger.fleet.attending(self._process, sorted(models), sorted(left))] if models or left else []
+        return [self._ledger.fleet.serve_command(self._process, sorted(models), sorted(left))] if models or left else []
 
     async def leave(self) -> None:
         """Take back that models are served here: the process ends."""
@@ -114,15 +114,17 @@ class Heartbeat:
         running = list(self._running)
         for held in running:
             by_model.setdefault(held.model, []).append(held.name)
-        fleet, limits = self._ledger.fleet, self._ledger.limits
+        fleet, limiter = self._ledger.fleet, self._ledger.limiter
         grants = [grant for held in running for grant in held.grants]
-        await self._ledger.store.run(*presence, *fleet.holding(by_model, seconds=LEASE), *limits.keeping(grants))
+        await self._ledger.store.run(
+            *presence, *fleet.lease_commands(by_model, seconds=LEASE), *limiter.renew_commands(grants)
+        )
         # A call that ended while its renewal was on the way may have got the lease back that it had returned.
         gone = [held for held in running if held not in self._running]
-        returned = limits.dropping(grant for held in gone for grant in held.grants)
+        returned = limiter.forget_commands(grant for held in gone for grant in held.grants)
         if returned:
             await self._ledger.store.run(*returned)
-        await fleet.drop([Admitted(held.name, held.model) for held in gone])
+        await fleet.forget([Admitted(held.name, held.model) for held in gone])
 
     async def heed_forever(self) -> None:
         """Cancel the running calls of cancelled jobs, a fraction of a second later."""

@@ -62,7 +62,7 @@ class Runtime:
         self._heartbeat = Heartbeat(self._ledger, sign=Path(sign) if sign else None, serving=self._serving)
         publisher = Publisher(self._ledger.store, self._app)
         await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
-        await self._ledger.limits.configure(self._config)
+        await self._ledger.limiter.configure(self._config)
         metrics = Metrics(self._config.models, in_flight=lambda: self._heartbeat.count)
         self._end_metrics = serve_metrics(metrics)
         duties = [

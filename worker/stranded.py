@@ -6,7 +6,7 @@ looks once a second. A call moves in three steps, each of which is safe to repea
 
 1. its message is taken out of the broker's list, to the letter: who gets hold of it is the only one;
 2. the ledger has the part wait, and notes where it stood in vain; this bounds how often it moves;
-3. it enters the backlog with the ranking of its strategy, as a call does that is tried again, and the feeder admits it.
+3. it enters the backlog with the ranking of its strategy, as a call does that is tried again, and is admitted.
 
 After a crash between them the call's lease lapses, and the sweeper finds it without a message. A message that was out
 of sight, in the hands of a worker, is of no use later: its model is no longer that of the call (`tasks.call`).
@@ -140,7 +140,7 @@ class Stranded:
     async def _unbind(self, closed: Mapping[str, str], snapshot: Snapshot) -> list[Admitted]:
         """Move what waits in the backlog for closed models alone: others were closed when it was placed, say."""
         stuck: list[Stuck] = []
-        for lane, call in await self._ledger.fleet.shut(WINDOW):
+        for lane, call in await self._ledger.fleet.waiting_for_closed(WINDOW):
             model = lane.replace(">", ",").partition(",")[0]
             if model in closed:
                 stuck.append(Stuck(call, model, closed[model], state="waiting"))
@@ -171,7 +171,7 @@ class Stranded:
             return []
         fleet, jobs = self._ledger.fleet, self._ledger.jobs
         horizon = min(FURTHEST, max(map(expected_s, loads.values())))
-        left = await fleet.pressed(within=horizon, most=MOST_PRESSED)
+        left = await fleet.near_deadlines(within=horizon, most=MOST_PRESSED)
         calls = await self._standing(list(left))
         holders = await jobs.holders([(call.job, call.index) for call in calls])
         queued = {str(call): model for call, (state, _, model) in zip(calls, holders, strict=True) if state == "queued"}
@@ -184,7 +184,7 @@ class Stranded:
             for before, entry in enumerate(entries, start=min(running, loads[model].capacity)):
                 if queued.get(entry.id) == model:
                     places.append((CallId.parse(entry.id), model, before, entry))
-        for call, (lane, rank) in zip(waiting, await fleet.lanes(waiting), strict=True):
+        for call, (lane, rank) in zip(waiting, await fleet.waiting_positions(waiting), strict=True):
             model = lane.partition(">")[0]
             if model in loads:  # it waits for this one alone
                 # Without a message: none was published.
@@ -222,9 +222,9 @@ class Stranded:
         for item, part in zip(stuck, parked, strict=True):
             if part is None or part.state != item.state or (part.state == "queued" and part.model != item.model):
                 continue
-            among, snapshot = self._among(item, part, snapshot)
-            if among:
-                ready.append((item, part, among))
+            candidates, snapshot = self._candidates(item, part, snapshot)
+            if candidates:
+                ready.append((item, part, candidates))
         moved: set[CallId] = set()
         admitted: list[Admitted] = []
         for start in range(0, len(ready), TOGETHER):
@@ -237,7 +237,7 @@ class Stranded:
             log.info("sweep.moved", model=model, why=why, calls=count)
         return moved, admitted
 
-    def _among(self, item: Stuck, part: Parked, snapshot: Snapshot) -> tuple[tuple[str, ...], Snapshot]:
+    def _candidates(self, item: Stuck, part: Parked, snapshot: Snapshot) -> tuple[tuple[str, ...], Snapshot]:
         """The candidates among which a call shall choose anew, none where no other is open; and the load with it."""
         models, loads = self._config.models, snapshot.models
         named = part.among or [each.model for each in part.decision.candidates if not each.reason]
@@ -245,8 +245,8 @@ class Stranded:
         may = unspent(part.tried, Bounds(attempts={name: models[name].attempts for name in able}))
         others = [name for name in may if name != item.model and loads[name].capacity and not loads[name].closed]
         if item.left_s is None:
-            # All that it may ask, its own among them: the feeder passes over what is closed, and may find that open
-            # again sooner than another has room.
+            # Every model with attempts left, this one too: admission passes over closed models, and this one may open
+            # before another has room.
             return (may if others else ()), snapshot
         in_time = tuple(name for name in others if not too_late(loads[name], item.left_s))
         if in_time:
@@ -260,13 +260,15 @@ class Stranded:
         jobs, run = self._ledger.jobs, self._ledger.store.run
         inputs = await jobs.inputs([(item.call.job, item.call.index) for item, _, _ in ready])
         going: list[tuple[Stuck, Command]] = []
-        for (item, part, among), known in zip(ready, inputs, strict=True):
+        for (item, part, candidates), known in zip(ready, inputs, strict=True):
             if known is None:
                 continue
             job, section = known
             turn = replace(snapshot, turn=next(self._turns))
             try:
-                ranking = again(job, part.decision, self._config, turn, among=among, spare=(), text=section)
+                ranking = again(
+                    job, part.decision, self._config, turn, candidates=candidates, fallbacks=(), text=section
+                )
             except Exception:
                 # A strategy that somebody plugged in: this call stays, the others don't.
                 log.exception("sweep.no_ranking", call=str(item.call), strategy=part.decision.strategy)
@@ -287,14 +289,14 @@ class Stranded:
         return {item.call for item, _ in going}, [place for reply in replies for place in admitted_of(reply)]
 
     def _leaving(self, item: Stuck, part: Parked, ranking: Ranking, *, priority: str) -> Command:
-        return self._ledger.fleet.moving(
+        return self._ledger.fleet.move_command(
             item.call,
             item.model,
             ranking.preferences,
             bound=ranking.bound,
             priority=priority,
             waited_s=part.waited_s,
-            spare=ranking.spare,
+            fallbacks=ranking.fallbacks,
         )
 
 

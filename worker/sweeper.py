@@ -104,7 +104,7 @@ class Sweeper:
         # A part that waits has no lease, unless it was admitted and whoever did it died before saying so.
         places = await self._ledger.fleet.find([call for call, _ in waiting])
         for lease, place in zip(waiting, places, strict=True):
-            (ended if place in {"lane", "delayed"} else queued).append(lease)
+            (ended if place in {"waiting", "delayed"} else queued).append(lease)
         lost = await self._rescue(running)
         lost += await self._send_lost(queued)
         again = await self._stranded.rehome(lost)
@@ -123,7 +123,7 @@ class Sweeper:
             if lost:
                 log.warning("sweep.messages_lost", model=model, calls=[str(call) for call in lost])
                 missing += [Admitted(call, model) for call in lost]
-        await self._ledger.fleet.hold(by_model, seconds=QUEUED_LEASE)
+        await self._ledger.fleet.lease(by_model, seconds=QUEUED_LEASE)
         await self._ledger.mark_queued(missing)
         return missing
 
@@ -152,7 +152,7 @@ class Sweeper:
             elif word in {"final", "gone"}:
                 ended.append(lease)
             # else it was taken over, or just started: its lease will show
-        await self._ledger.fleet.hold(held, seconds=QUEUED_LEASE)
+        await self._ledger.fleet.lease(held, seconds=QUEUED_LEASE)
         return again + await self._ledger.free_all(ended)
 
     # -- jobs that are due for a look --------------------------------------------------------------
@@ -238,7 +238,7 @@ class Sweeper:
         unrouted: list[tuple[str, str]] = []
         ran: list[CallId] = []
         for (job, standing), place in zip(jobs.items(), places, strict=True):
-            if place == "lane":
+            if place == "waiting":
                 pauses[job] = NEXT_LOOK_WAITING
             elif place == "nowhere" and standing.state == "running":
                 ran.append(CallId(job, 0))
@@ -280,7 +280,7 @@ class Sweeper:
         for call, holder in zip(calls, holders, strict=True):
             if holder.model is not None:
                 held.setdefault(holder.model, []).append(call)
-        await self._ledger.fleet.hold(held, seconds=-1.0)
+        await self._ledger.fleet.lease(held, seconds=-1.0)
 
 
 def _absent(job: str, steps: Sequence[str], routing: frozenset[str] | None) -> bool:

@@ -129,7 +129,7 @@ def _straight(ends: AsyncExitStack, fleet: Fleet) -> Run:
         await ledger.accept(jobs, keep_seconds=3600)
         await ledger.store.run(*(ledger.jobs.routing(job.id, decision, placed="queued", model=MODEL) for job in jobs))
         calls = [CallId(job.id, 0) for job in jobs]
-        await ledger.fleet.hold({MODEL: calls}, seconds=QUEUED_LEASE)
+        await ledger.fleet.lease({MODEL: calls}, seconds=QUEUED_LEASE)
         await publisher.calls([Admitted(call, MODEL) for call in calls])
         return [job.id for job in jobs]
 

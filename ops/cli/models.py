@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tasks.config.config import Config
     from tasks.config.models import Model
-    from tasks.ledger.limits import Gate
+    from tasks.ledger.limiter import LimiterState
     from tasks.routing.snapshot import ModelLoad
 
 __all__ = ["models"]
@@ -27,7 +27,7 @@ async def models(*, as_json: AsJson = False) -> None:
     With Redis in reach breakers, calls in flight and the use of the last minute are shown, against the limits in force:
     those of the configuration, or of the provider where it tells lower ones. `latency` is what a call takes (a slow one
     counts at once, quick ones by and by), `failed` the share of the latest attempts; `closed` says why nobody is sent
-    to a model now: drained, dead (its workers are gone), breaker, budget or held. Without Redis, what is configured.
+    to a model now: drained, dead (its workers are gone), breaker, budget or paused. Without Redis, what is configured.
 
         pointsman models --config pointsman.yaml
     """
@@ -35,7 +35,7 @@ async def models(*, as_json: AsJson = False) -> None:
     from ops.cli.render import note, print_json, print_table
 
     config = load_config()
-    gates, loads, remark = await _gates(config)
+    limiters, loads, remark = await _limiters(config)
     used = {name: [route for route, known in config.routes.items() if name in known.models] for name in config.models}
     if as_json:
         print_json(
@@ -53,7 +53,7 @@ async def models(*, as_json: AsJson = False) -> None:
                         "budget_usd_per_day": model.budget_usd_per_day,
                         "key": model.api_key_env,
                     },
-                    "now": {**asdict(gates[name]), **_lately(loads[name])} if name in gates else None,
+                    "now": {**asdict(limiters[name]), **_lately(loads[name])} if name in limiters else None,
                 }
                 for name, model in config.models.items()
             ]
@@ -65,16 +65,16 @@ async def models(*, as_json: AsJson = False) -> None:
     ]
     head = ("model", "provider", "its name there", "capacity", "$/M in, out", "routes")
     print_table(head, rows, whole=("model", "provider"), right=("capacity", "$/M in, out"))
-    if gates:
+    if limiters:
         print()
         facts = ("model", "running", "requests/min", "tokens/min", "$ today", "latency", "failed", "breaker", "closed")
-        states = [(name, *_now(model, gates[name], loads[name])) for name, model in config.models.items()]
+        states = [(name, *_now(model, limiters[name], loads[name])) for name, model in config.models.items()]
         print_table(facts, states, whole=("model", "closed"), right=facts[1:7])
     if remark:
         note(remark)
 
 
-async def _gates(config: Config) -> tuple[Mapping[str, Gate], Mapping[str, ModelLoad], str]:
+async def _limiters(config: Config) -> tuple[Mapping[str, LimiterState], Mapping[str, ModelLoad], str]:
     """How the fleet stands with each model, and how it did lately; none, and why, where that can't be known."""
     from ops.cli.context import open_ledger
     from tasks.contract.errors import PointsmanError
@@ -82,24 +82,24 @@ async def _gates(config: Config) -> tuple[Mapping[str, Gate], Mapping[str, Model
     try:
         async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:
             snapshot = await ledger.fleet.snapshot()
-            return await ledger.limits.gates(tuple(config.models)), snapshot.models, ""
+            return await ledger.limiter.states(tuple(config.models)), snapshot.models, ""
     except PointsmanError as error:
         return {}, {}, f"only what is configured is shown: {error}"
 
 
-def _now(model: Model, gate: Gate, load: ModelLoad) -> tuple[str, ...]:
+def _now(model: Model, limiter: LimiterState, load: ModelLoad) -> tuple[str, ...]:
     from ops.cli.render import seconds
 
-    breaker = gate.breaker
-    if gate.breaker == "open":
-        breaker += f" {gate.opens_in_s:.0f} s ({gate.why})"
-    elif gate.held_s:
-        breaker += f", held {gate.held_s:.0f} s"
+    breaker = limiter.breaker
+    if limiter.breaker == "open":
+        breaker += f" {limiter.opens_in_s:.0f} s ({limiter.why})"
+    elif limiter.paused_s:
+        breaker += f", paused {limiter.paused_s:.0f} s"
     return (
-        _of(gate.running, gate.most),
-        _of(gate.requests, gate.rpm),
-        _of(gate.tokens, gate.tpm),
-        _of(round(gate.spent_usd, 4), model.budget_usd_per_day),
+        _of(limiter.running, limiter.most),
+        _of(limiter.requests, limiter.rpm),
+        _of(limiter.tokens, limiter.tpm),
+        _of(round(limiter.spent_usd, 4), model.budget_usd_per_day),
         seconds(load.latency_s),
         f"{load.errors:.0%}" if load.errors else "-",
         breaker,

@@ -19,7 +19,7 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
 
     Of single jobs, `calls` counts those queued or running, and `waiting` those that this model may take, alone or among
     others. Parts of fan-outs are counted apart. `workers` are processes, with the calls they can run at once. `closed`
-    says why nobody is sent to a model now: drained, dead (its workers are gone), breaker, budget or held.
+    says why nobody is sent to a model now: drained, dead (its workers are gone), breaker, budget or paused.
 
         pointsman pools
     """

@@ -54,7 +54,7 @@ _CLOSED = {
     "budget": "its budget of the day is used up",
     "dead": "its workers are gone",
     "drained": "an operator has it take no new calls",
-    "held": "its provider asked for a pause",
+    "paused": "its provider asked for a pause",
 }
 
 

@@ -1,4 +1,4 @@
-"""One attempt at a model: take what the limits of the fleet ask for, ask, say how it went.
+"""One attempt at a model: take what the limits of the fleet ask for, demand, say how it went.
 
 An attempt that took something owes a report, whatever becomes of it: answered, failed, broken off, or never sent. The
 report travels with the next step of the ledger; where none follows, the lease lapses by itself.
@@ -30,7 +30,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
 from tasks.contract.telemetry import Attempt as Event
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.limits import Ask, Grant, Outcome, Refusal, granted_of, hold_of
+from tasks.ledger.limiter import Demand, Denied, Grant, Outcome, find_pause, read_grant
 
 if TYPE_CHECKING:
     from tasks.config.models import Model
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tasks.ledger.store import Command
     from tasks.queue.ports import Ports
 
-__all__ = ["Attempt", "Broke", "give_back", "take"]
+__all__ = ["Attempt", "acquire", "release"]
 
 log = get_task_logger(__name__)
 
@@ -64,14 +64,6 @@ _BLAME: tuple[tuple[type[ModelError], Outcome], ...] = (
     (RetryableModelError, "fault"),
     (PermanentModelError, "neutral"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """The job's budget does not pay the call: USD that it would cost about, and that are left."""
-
-    cost_usd: float
-    left_usd: float
 
 
 @dataclass(eq=False, slots=True)
@@ -136,17 +128,17 @@ class Attempt:
 
     def report(self, ports: Ports, *, waited_s: float | None = None) -> Command:
         """What the limits are told of it, and of the seconds that its call stood in the queue."""
-        return ports.ledger.limits.reporting(
+        return ports.ledger.limiter.release_command(
             self.grant,
             self.outcome,
             usage=self.usage,
             cost_usd=self.cost_usd,
             # How soon a bucket refills says nothing about a key that is refused.
-            hold_s=hold_of(self.error, None if self.outcome == "unusable" else self.rate_limits),
+            pause_s=find_pause(self.error, None if self.outcome == "unusable" else self.rate_limits),
             why=self.error.code if self.error is not None else "",
             took_s=self.latency_s if self.sent else None,
             waited_s=waited_s,
-            told=self.rate_limits,
+            rate_limits=self.rate_limits,
         )
 
     def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> Event:
@@ -174,48 +166,51 @@ class Attempt:
         )
 
 
-async def take(ports: Ports, name: CallId, owner: str, claim: Claim, ask: Ask) -> Grant | Refusal | Broke:
-    """Take what a call's first attempt needs, and its lease, in one round trip.
+async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
+    """Acquire what a call's first attempt needs, and its lease, in one round trip.
 
     Where all places are taken it waits a moment in its slot; what must wait longer is refused.
     """
     end, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
     while True:
-        granted = await _take_once(ports, name, owner, claim, ask)
-        if not (isinstance(granted, Refusal) and granted.what in {"capacity", "key"}) or time.monotonic() > end:
+        granted = await _acquire_once(ports, name, owner, claim, demand)
+        if not (isinstance(granted, Denied) and granted.reason in {"capacity", "key"}) or time.monotonic() > end:
             return granted
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-async def _take_once(ports: Ports, name: CallId, owner: str, claim: Claim, ask: Ask) -> Grant | Refusal | Broke:
+async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
     ledger, budget = ports.ledger, claim.job.budget_usd
     usd = 0.0
-    commands = [ledger.limits.taking(ask), *ledger.fleet.holding({claim.model: [name]}, seconds=LEASE)]
+    commands = [
+        ledger.limiter.acquire_command(demand),
+        *ledger.fleet.lease_commands({claim.model: [name]}, seconds=LEASE),
+    ]
     if budget is not None:
-        output = ask.output_tokens if ask.output_tokens is not None else ports.pace.mean_output(ask.model)
-        usd = cost_of(ask.price, Usage(input_tokens=ask.input_tokens, output_tokens=round(output)))
+        output = demand.output_tokens if demand.output_tokens is not None else ports.pace.mean_output(demand.model)
+        usd = cost_of(demand.price, Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
         commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=usd, budget=budget))
     # Where the call is cancelled meanwhile the server may have granted it all the same.
-    replies = await ledger.store.run(*commands, late=lambda late: _return(ports, ask, late[0]))
-    granted = granted_of(ask, replies[0])
-    ports.pace.learn(ask.model, granted.mean_output)
+    replies = await ledger.store.run(*commands, late=lambda late: _return(ports, demand, late[0]))
+    granted = read_grant(demand, replies[0])
+    ports.pace.learn(demand.model, granted.mean_output)
     if budget is not None and replies[-1][0] == "broke":
         if isinstance(granted, Grant):
-            _soon(give_back(ports, [ledger.limits.reporting(granted, "unasked")]))
-        return Broke(usd, float(replies[-1][1]))
+            _soon(release(ports, [ledger.limiter.release_command(granted, "unasked")]))
+        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=usd, left_usd=float(replies[-1][1]))
     return granted
 
 
-def _return(ports: Ports, ask: Ask, reply: Any) -> None:
+def _return(ports: Ports, demand: Demand, reply: Any) -> None:
     if isinstance(reply, Exception):
         return
-    granted = granted_of(ask, reply)
+    granted = read_grant(demand, reply)
     if isinstance(granted, Grant):
-        _soon(give_back(ports, [ports.ledger.limits.reporting(granted, "unasked")]))
+        _soon(release(ports, [ports.ledger.limiter.release_command(granted, "unasked")]))
 
 
-async def give_back(ports: Ports, reports: Sequence[Command]) -> None:
+async def release(ports: Ports, reports: Sequence[Command]) -> None:
     """Free what attempts took, where no step of the ledger follows. The leases do it if this fails."""
     if reports:
         with contextlib.suppress(PointsmanError, TimeoutError):

@@ -1,6 +1,6 @@
 """A second call that races a slow first one: the first answer wins, the other call is broken off.
 
-What a hedge may cost is bounded over the whole fleet: each call earns its model a share of one (`limits.lua`).
+What a hedge may cost is bounded over the whole fleet: each call earns its model a share of one (`limiter.lua`).
 """
 
 from __future__ import annotations

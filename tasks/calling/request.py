@@ -10,7 +10,7 @@ from tasks.config.prompts import Prompt, render
 from tasks.contract.job import Message
 from tasks.contract.model_client import ModelRequest
 from tasks.contract.tokens import estimate_messages
-from tasks.ledger.limits import Ask
+from tasks.ledger.limiter import Demand
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.ledger import Claim
     from tasks.parallel.part_spec import PartInput
 
-__all__ = ["ask_of", "bounds_of", "prompt_of", "request_of"]
+__all__ = ["demand_of", "bounds_of", "prompt_of", "request_of"]
 
 
 def prompt_of(claim: Claim, config: Config, index: int) -> Prompt | None:
@@ -92,9 +92,9 @@ def _sampling(claim: Claim, model: Model, index: int) -> dict[str, Any]:
     }
 
 
-def ask_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Ask:
+def demand_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Demand:
     """What the call takes of the limits of `name`."""
-    return Ask(
+    return Demand(
         id=id_,
         model=name,
         input_tokens=estimate_messages([message.content for message in request.messages]),

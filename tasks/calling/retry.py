@@ -33,11 +33,11 @@ MOST_THROTTLED = 50
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Call again `delay_s` seconds from now, with whichever of `among` has room then; `spare` while that is closed."""
+    """Call again in `delay_s` seconds, with any of `candidates` that has room; `fallbacks` while these are closed."""
 
     delay_s: float
-    among: tuple[str, ...]
-    spare: tuple[str, ...] = ()
+    candidates: tuple[str, ...]
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,12 @@ def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:
 
 
 def decide(
-    error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random, loyal: bool = True
+    error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random, sticky: bool = True
 ) -> Retry | Fail:
     """Decide what follows `error`; `tried` (see `note`) holds the attempt that it ended.
 
     A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. A
-    call that is not `loyal` goes at once to those that were asked least often, and waits when all were asked as often
+    call that is not `sticky` goes at once to those that were asked least often, and waits when all were asked as often
     as the one that failed. The delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker,
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the
     provider asked for `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it
@@ -119,7 +119,7 @@ def decide(
         left = others
     same = error.model in left
     leaves = not same or isinstance(error, RateLimited | QuotaExhausted)
-    if loyal:
+    if sticky:
         moves = others if leaves else ()
     else:
         least = least_asked(tried, others)
@@ -132,7 +132,7 @@ def decide(
         return Fail(f"{error}; its time for retries is over ({_told(tried, bounds)})")
     if moves:
         return Retry(0.0, moves, tuple(model for model in others if model not in moves))
-    return Retry(delay, (error.model,), others) if loyal else Retry(delay, left)
+    return Retry(delay, (error.model,), others) if sticky else Retry(delay, left)
 
 
 def least_asked(tried: Sequence[Tried], models: Sequence[str]) -> tuple[str, ...]:

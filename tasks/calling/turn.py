@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from celery.utils.log import get_task_logger
 
-from tasks.calling.attempt import Attempt, Broke, take
+from tasks.calling.attempt import Attempt, acquire
 from tasks.calling.hedge import race
-from tasks.calling.request import ask_of, bounds_of, prompt_of, request_of
+from tasks.calling.request import bounds_of, demand_of, prompt_of, request_of
 from tasks.calling.retry import note, unspent
 from tasks.contract.errors import PointsmanError
 from tasks.contract.ids import CallId
 from tasks.contract.result import Tried, Usage
 from tasks.ledger import Claim, PartRecord
-from tasks.ledger.limits import Grant, Refusal
+from tasks.ledger.limiter import Denied, Grant
 
 if TYPE_CHECKING:
     from tasks.config.prompts import Prompt
@@ -93,8 +93,8 @@ class Turn:
             prompt=self.prompt.version if self.prompt is not None else None,
         )
 
-    async def attempt(self, ports: Ports) -> Attempt | Refusal | Broke:
-        """Take, ask, and where that lasts long have another model race it; returns the attempt that counts.
+    async def attempt(self, ports: Ports) -> Attempt | Denied:
+        """Take, demand, and where that lasts long have another model race it; returns the attempt that counts.
 
         Raises:
             ConfigError, KeyError: where the configuration of this process lacks the model, its route or its key.
@@ -119,10 +119,10 @@ class Turn:
         async def second() -> Attempt | None:
             others = [name for name in unspent(claim.tried, bounds_of(claim, models)) if name != claim.model]
             rival = others[0] if others else claim.model
-            ask = ask_of(rival, models[rival], asked(rival), id_=f"{self.owner}h", payer=claim.model)
+            demand = demand_of(rival, models[rival], asked(rival), id_=f"{self.owner}h", payer=claim.model)
             try:
                 ports.clients.of(rival)
-                grant = await ports.ledger.limits.take(ask, horizon=0.0)
+                grant = await ports.ledger.limiter.acquire(demand, horizon=0.0)
             except PointsmanError as error:
                 # The first call goes on: a hedge is never worth what it should save.
                 log.warning("no hedge for %s: %s", self.name, error)
@@ -130,8 +130,8 @@ class Turn:
             return start(grant, hedge=True) if isinstance(grant, Grant) else None
 
         model = models[claim.model]
-        ask = ask_of(claim.model, model, asked(claim.model), id_=self.owner)
-        granted = await take(ports, self.name, self.owner, claim, ask)
+        demand = demand_of(claim.model, model, asked(claim.model), id_=self.owner)
+        granted = await acquire(ports, self.name, self.owner, claim, demand)
         if not isinstance(granted, Grant):
             return granted
         after = ports.pace.patience(claim.model, model.hedge)

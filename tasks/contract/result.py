@@ -44,7 +44,7 @@ class Candidate(Value):
     #: Seconds that its calls took, peak-sensitive, and the share of its latest attempts that failed.
     latency_s: float | None = None
     errors: float = 0.0
-    #: Why nobody was sent there: breaker, budget, held, drained, dead.
+    #: Why nobody was sent there: breaker, budget, paused, drained, dead.
     closed: str = ""
     #: It is asked only while all others are closed, or failed.
     fallback: bool = False

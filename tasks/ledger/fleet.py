@@ -91,7 +91,7 @@ class Fleet:
 
     # -- presence --------------------------------------------------------------------------------
 
-    def attending(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Command:
+    def serve_command(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Command:
         """The command by which a worker process says that it serves these models, and no longer those it `left`.
 
         A model that was served, and of which nobody has said so for ten seconds, is dead: nobody is sent there.
@@ -113,14 +113,16 @@ class Fleet:
         bound: bool,
         priority: str,
         balance: float | None = None,
-        spare: int = 0,
+        fallbacks: int = 0,
     ) -> list[Admitted]:
         """Put a call into the backlog and admit whom there is room for: perhaps this one, perhaps others."""
-        command = self.admitting(call, preferences, bound=bound, priority=priority, balance=balance, spare=spare)
+        command = self.admit_command(
+            call, preferences, bound=bound, priority=priority, balance=balance, fallbacks=fallbacks
+        )
         (reply,) = await self._store.run(command)
         return admitted_of(reply)
 
-    def admitting(
+    def admit_command(
         self,
         call: CallId,
         preferences: Sequence[Preference],
@@ -128,21 +130,22 @@ class Fleet:
         bound: bool,
         priority: str,
         balance: float | None = None,
-        spare: int = 0,
+        fallbacks: int = 0,
     ) -> Command:
-        """The command of `admit`. `bound`, `balance` and `spare` as in a `Ranking`."""
-        bounds = "" if balance is None else f"{balance}:{len(preferences) - spare}"
+        """The command of `admit`. `bound`, `balance` and `fallbacks` as in a `Ranking`."""
+        candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
+        bounds = "" if balance is None else f"{balance}:{len(preferences) - fallbacks}"
         return _step(
-            "admit", str(call), _stem(preferences, bound=bound, spare=spare), bounds, PRIORITIES[priority],
+            "admit", str(call), candidates, bounds, PRIORITIES[priority],
             _ms(QUEUED_LEASE), MOST_ADMITTED, len(self._models), *self._models, *_flat(preferences),
         )  # fmt: skip
 
     async def release(self, call: CallId, model: str) -> list[Admitted]:
         """A call has ended: admit the next."""
-        (reply,) = await self._store.run(self.releasing(call, model))
+        (reply,) = await self._store.run(self.release_command(call, model))
         return admitted_of(reply)
 
-    def releasing(self, call: CallId, model: str, *, most: int = MOST_ADMITTED) -> Command:
+    def release_command(self, call: CallId, model: str, *, most: int = MOST_ADMITTED) -> Command:
         return _step("release", str(call), model, _ms(QUEUED_LEASE), most)
 
     async def delay(
@@ -154,17 +157,18 @@ class Fleet:
         bound: bool,
         priority: str,
         seconds: float,
-        spare: int = 0,
+        fallbacks: int = 0,
     ) -> list[Admitted]:
         """A call leaves its slot at `model` and waits anew after `seconds`, as `admit` has calls wait."""
+        candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
         command = _step(
-            "delay", str(call), model, _stem(preferences, bound=bound, spare=spare), PRIORITIES[priority],
+            "delay", str(call), model, candidates, PRIORITIES[priority],
             _ms(seconds), _ms(QUEUED_LEASE), MOST_ADMITTED, *_flat(preferences),
         )  # fmt: skip
         (reply,) = await self._store.run(command)
         return admitted_of(reply)
 
-    def moving(
+    def move_command(
         self,
         call: CallId,
         model: str,
@@ -173,28 +177,29 @@ class Fleet:
         bound: bool,
         priority: str,
         waited_s: float,
-        spare: int = 0,
+        fallbacks: int = 0,
     ) -> Command:
-        """The command that has a call leave `model`, or its lane, and wait anew, as if it had come `waited_s` ago.
+        """The command that has a call leave `model`, or its waiting list, and wait as if it had come `waited_s` ago.
 
         Its reply, read by `admitted_of`, are the calls that were admitted: perhaps this one, perhaps others.
         """
+        candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
         return _step(
-            "move", str(call), model, _stem(preferences, bound=bound, spare=spare), PRIORITIES[priority],
+            "move", str(call), model, candidates, PRIORITIES[priority],
             _ms(waited_s), _ms(QUEUED_LEASE), MOST_ADMITTED, *_flat(preferences),
         )  # fmt: skip
 
-    async def shut(self, most: int = 200) -> list[tuple[str, CallId]]:
-        """Calls that wait for models of which none is open, at most so many a lane, and their lanes: any of them."""
-        (flat,) = await self._store.run(_step("shut", most))
-        return [(lane, CallId.parse(call)) for lane, call in zip(flat[::2], flat[1::2], strict=True)]
+    async def waiting_for_closed(self, most: int = 200) -> list[tuple[str, CallId]]:
+        """Calls that wait for closed models only, each with its waiting list: at most so many of a list."""
+        (flat,) = await self._store.run(_step("waiting_for_closed", most))
+        return [(name, CallId.parse(call)) for name, call in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def lanes(self, calls: Sequence[CallId]) -> list[tuple[str, int]]:
-        """The lane that each call waits in ("" for none, see `fleet.lua`), and how many wait before it there."""
+    async def waiting_positions(self, calls: Sequence[CallId]) -> list[tuple[str, int]]:
+        """The waiting list of each call ("" for none, see `fleet.lua`), and how many calls are before it there."""
         if not calls:
             return []
-        (flat,) = await self._store.run(_step("places", *map(str, calls)))
-        return [(lane, int(before)) for lane, before in zip(flat[::2], flat[1::2], strict=True)]
+        (flat,) = await self._store.run(_step("waiting_positions", *map(str, calls)))
+        return [(name, int(before)) for name, before in zip(flat[::2], flat[1::2], strict=True)]
 
     async def tick(self) -> list[Admitted]:
         """Bring back what was delayed until now, and admit."""
@@ -213,32 +218,32 @@ class Fleet:
 
     # -- leases ----------------------------------------------------------------------------------
 
-    async def hold(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float = LEASE) -> None:
+    async def lease(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float = LEASE) -> None:
         """Take or keep the leases of these calls, by model, for `seconds` from now."""
-        commands = self.holding(calls, seconds=seconds)
+        commands = self.lease_commands(calls, seconds=seconds)
         if commands:
             await self._store.run(*commands)
 
-    def holding(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float) -> list[Command]:
+    def lease_commands(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float) -> list[Command]:
         commands: list[Command] = []
         for model, held in calls.items():
             singles = [str(call) for call in held if call.wave is None]
             parts = [str(call) for call in held if call.wave is not None]
             commands += [
-                _step("hold", kind, model, _ms(seconds), *names)
+                _step("lease", kind, model, _ms(seconds), *names)
                 for kind, names in (("single", singles), ("part", parts))
                 if names
             ]
         return commands
 
-    async def drop(self, calls: Sequence[Admitted]) -> None:
+    async def forget(self, calls: Sequence[Admitted]) -> None:
         """Forget the leases of these calls without admitting anybody: the next step of the feeder does."""
         if calls:
-            await self._store.run(*(self.releasing(call, model, most=0) for call, model in calls))
+            await self._store.run(*(self.release_command(call, model, most=0) for call, model in calls))
 
     async def lease_left(self, call: CallId, model: str) -> float:
         """Seconds until a call's lease lapses; not above zero when nobody holds it."""
-        (left,) = await self._store.run(_step("lease", str(call), model))
+        (left,) = await self._store.run(_step("lease_left", str(call), model))
         return float(left) / 1000
 
     async def lapsed(self, most: int = 500) -> list[Admitted]:
@@ -250,7 +255,7 @@ class Fleet:
         ]
 
     async def find(self, calls: Sequence[CallId]) -> list[str]:
-        """Where each call stands: ``lane``, ``delayed``, ``single``, ``part`` or ``nowhere``."""
+        """Where each call stands: ``waiting``, ``delayed``, ``single``, ``part`` or ``nowhere``."""
         names = [str(call) for call in calls]
         commands = [
             _step("find", len(self._models), *self._models, *names[first : first + MOST_NAMED])
@@ -260,25 +265,25 @@ class Fleet:
 
     # -- jobs that shall be looked at again --------------------------------------------------------
 
-    def watching(self, jobs: Mapping[str, float]) -> Command:
+    def watch_command(self, jobs: Mapping[str, float]) -> Command:
         """The command that has the sweeper look at each job so many seconds from now."""
         return _step("watch", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
 
     async def watch(self, jobs: Mapping[str, float]) -> None:
         if jobs:
-            await self._store.run(self.watching(jobs))
+            await self._store.run(self.watch_command(jobs))
 
     async def unwatch(self, job_ids: Sequence[str]) -> None:
         if job_ids:
             await self._store.run(*(("ZREM", f"{_PREFIX}{key}", *job_ids) for key in ("active", "deadlines")))
 
-    def dating(self, jobs: Mapping[str, float]) -> Command:
+    def set_deadlines_command(self, jobs: Mapping[str, float]) -> Command:
         """The command that notes when each job must have ended, in seconds from now."""
-        return _step("date", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
+        return _step("set_deadlines", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
 
-    async def pressed(self, *, within: float, most: int = 200) -> dict[str, float]:
+    async def near_deadlines(self, *, within: float, most: int = 200) -> dict[str, float]:
         """Jobs whose deadline comes `within` so many seconds, and the seconds until then: the first ones first."""
-        (flat,) = await self._store.run(_step("pressed", within, most))
+        (flat,) = await self._store.run(_step("near_deadlines", within, most))
         return {job_id: float(left) for job_id, left in zip(flat[::2], flat[1::2], strict=True)}
 
     async def due(self, most: int = 500) -> list[str]:
@@ -311,16 +316,16 @@ class Fleet:
 
 
 def _step(step: str, *args: Any) -> Command:
-    keys = [f"{_PREFIX}lanes", f"{_PREFIX}configured", f"{_PREFIX}scaled"]
+    keys = [f"{_PREFIX}waiting-lists", f"{_PREFIX}configured", f"{_PREFIX}scaled"]
     return FLEET.command(keys, _PREFIX, step, *args)
 
 
-def _stem(preferences: Sequence[Preference], *, bound: bool, spare: int) -> int:
-    return Ranking(tuple(preferences), bound=bound, reason="", spare=spare).stem
+def _candidate_count(preferences: Sequence[Preference], *, bound: bool, fallbacks: int) -> int:
+    return Ranking(tuple(preferences), bound=bound, reason="", fallbacks=fallbacks).candidate_count
 
 
 def _flat(preferences: Sequence[Preference]) -> list[str | float]:
-    return [item for wish in preferences for item in wish]
+    return [item for preference in preferences for item in preference]
 
 
 def _load(figures: Sequence[Any]) -> ModelLoad:

@@ -15,7 +15,7 @@ from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, Fleet, admitted_of
 from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
-from tasks.ledger.limits import LIMITS, Limits
+from tasks.ledger.limiter import LIMITER, Limiter
 from tasks.ledger.reading import wave_of
 from tasks.ledger.records import Sent, Standing, Wave
 from tasks.ledger.store import Command, Store, connect
@@ -40,10 +40,10 @@ class Ledger:
         self._redis = connect(url, connections=connections)
         # Whoever waits for a job keeps a connection all the time: these must not take those of the commands.
         self._listening = connect(url, connections=MOST_LISTENING)
-        self.store = Store(self._redis, (MOVE, FLEET, LIMITS))
+        self.store = Store(self._redis, (MOVE, FLEET, LIMITER))
         self.jobs = Jobs(self.store, self._listening)
         self.fleet = Fleet(self.store, models)
-        self.limits = Limits(self.store)
+        self.limiter = Limiter(self.store)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -57,7 +57,7 @@ class Ledger:
         looks = {job.id: min(FIRST_LOOK, job.deadline or FIRST_LOOK) for job in jobs}
         accepting = [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
         dates = {job.id: job.deadline for job in jobs if job.deadline is not None}
-        notes = [self.fleet.watching(looks), *([self.fleet.dating(dates)] if dates else [])]
+        notes = [self.fleet.watch_command(looks), *([self.fleet.set_deadlines_command(dates)] if dates else [])]
         replies = await self.store.run(*notes, *accepting)
         return [str(reply[0]) for reply in replies[len(notes) :]]
 
@@ -68,13 +68,13 @@ class Ledger:
         routed, reply = await self.store.run(
             # First: whoever admits the call finds the job ready for it.
             self.jobs.routing(job.id, decision, placed="waiting", model=waits_for),
-            self.fleet.admitting(
+            self.fleet.admit_command(
                 call,
                 ranking.preferences,
                 bound=ranking.bound,
                 priority=job.priority,
                 balance=ranking.balance,
-                spare=ranking.spare,
+                fallbacks=ranking.fallbacks,
             ),
         )
         admitted = admitted_of(reply)
@@ -108,7 +108,7 @@ class Ledger:
         )
         sent = wave_of(reply)
         if sent is not None:
-            await self.fleet.hold(_held(job, sent, parts), seconds=QUEUED_LEASE)
+            await self.fleet.lease(_held(job, sent, parts), seconds=QUEUED_LEASE)
         return str(reply[0]), sent
 
     async def send_wave(self, job: str, number: int, *, size: int = WAVE) -> tuple[Wave, list[Sent]] | None:
@@ -117,7 +117,7 @@ class Ledger:
         if wave is None:
             return None
         sent = await self.jobs.sent(job, wave.first, wave.count)
-        await self.fleet.hold(_held_calls(job, wave.number, sent), seconds=QUEUED_LEASE)
+        await self.fleet.lease(_held_calls(job, wave.number, sent), seconds=QUEUED_LEASE)
         return wave, sent
 
     async def cancel(self, job: str, state: str, why: str) -> str:
@@ -164,14 +164,14 @@ class Ledger:
     ) -> tuple[Outcome, list[Admitted]]:
         """Write a part's end, free its place, and admit the next: whose messages shall be published.
 
-        `reports` are those of its attempts (`Limits.reporting`): they free what the attempts took.
+        `reports` are those of its attempts (`Limiter.reporting`): they free what the attempts took.
         """
         finished, *_, freed = await self.store.run(
             self.jobs.finishing(
                 call.job, call.index, owner, output=output, record=record, ballot=ballot, weight=weight
             ),
             *reports,
-            self.fleet.releasing(call, model),
+            self.fleet.release_command(call, model),
         )
         admitted = admitted_of(freed)
         await self.mark_queued(admitted)
@@ -185,7 +185,7 @@ class Ledger:
         """The same for several calls."""
         if not ended:
             return []
-        replies = await self.store.run(*(self.fleet.releasing(call, model) for call, model in ended))
+        replies = await self.store.run(*(self.fleet.release_command(call, model) for call, model in ended))
         admitted = [place for reply in replies for place in admitted_of(reply)]
         await self.mark_queued(admitted)
         return admitted
@@ -201,7 +201,7 @@ class Ledger:
             bound=ranking.bound,
             priority=priority,
             seconds=seconds,
-            spare=ranking.spare,
+            fallbacks=ranking.fallbacks,
         )
         await self.mark_queued(admitted)
         return admitted

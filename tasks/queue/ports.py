@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.contract.model_client import ModelClients
     from tasks.contract.telemetry import Hook
     from tasks.ledger import Ledger
-    from tasks.ledger.limits import Grant
+    from tasks.ledger.limiter import Grant
     from tasks.queue.publish import Publisher
     from tasks.routing.classify.cascade import Cascade
     from tasks.routing.predicting import Predictor
@@ -47,7 +47,7 @@ class Leases(Protocol):
         """A name for one claim, unlike any other in the fleet."""
         ...
 
-    def holding(
+    def keep(
         self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
     ) -> AbstractContextManager[Held]:
         """While entered, the call's lease and its `grants` are renewed; `running` is cancelled when the job is.

@@ -26,7 +26,7 @@ def candidates(job: Job, route: str, config: Config, *, longest: int | None = No
     `longest` are the tokens (`tasks.contract.tokens`) of the longest section, by default of the text or all messages.
     """
     named = (job.fixed_model,) if job.fixed_model else config.candidates(route)
-    spare = config.all_routes[route].fallbacks if route and not job.fixed_model else ()
+    fallbacks = config.all_routes[route].fallbacks if route and not job.fixed_model else ()
     prompt = job.prompt if job.prompt is not None or not route else config.all_routes[route].prompt
     given = 0
     if job.budget_usd is not None or any(config.models[name].context_window for name in named):
@@ -34,7 +34,7 @@ def candidates(job: Job, route: str, config: Config, *, longest: int | None = No
         given = estimate(source_of(config, prompt or "")) + (_tokens(job) if longest is None else longest)
     return tuple(
         [
-            Candidate(model=name, reason=_obstacle(job, config.models[name], given), fallback=name in spare)
+            Candidate(model=name, reason=_obstacle(job, config.models[name], given), fallback=name in fallbacks)
             for name in named
         ]
     )

@@ -17,7 +17,7 @@ from tasks.contract.job import Job
 from tasks.contract.result import Candidate, Decision
 from tasks.contract.tokens import estimate
 from tasks.routing.candidates import able_of, candidates, in_time
-from tasks.routing.options import is_loyal, strategy_named
+from tasks.routing.options import is_sticky, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.specialists import Contextual
 from tasks.routing.traits import options_for, traits_of
@@ -88,7 +88,7 @@ def choose(
     seed: int | None = None,
     quality: Mapping[str, float] | None = None,
 ) -> tuple[Decision, Ranking]:
-    """The decision for one call, with its reasons; the feeder has the last word on the model.
+    """The decision for one call, with its reasons; admission has the last word on the model.
 
     `possible` are the `candidates`, where they are known already; the snapshot must have those that are able. `seed` is
     the chance of strategies that need some, by default drawn anew; `quality` is what was predicted of the models.
@@ -102,7 +102,7 @@ def choose(
     able, fallbacks = _split(possible)
     name = _strategy(job, verdict.route, config)
     request = request_of(job, verdict.route, config=config, strategy=name, models=able, seed=seed, quality=quality)
-    ranking = with_spare(_rank(name, request, able, snapshot), fallbacks)
+    ranking = with_fallbacks(_rank(name, request, able, snapshot), fallbacks)
     return _decision(verdict, name, ranking, possible, snapshot), ranking
 
 
@@ -112,39 +112,39 @@ def again(
     config: Config,
     snapshot: Snapshot,
     *,
-    among: Sequence[str],
-    spare: Sequence[str],
+    candidates: Sequence[str],
+    fallbacks: Sequence[str],
     text: str | None,
 ) -> Ranking:
-    """The ranking for a call that is to be made again, with one of `among`, or of `spare` while these are closed.
+    """Rank `candidates` for a call that is tried again; `fallbacks` may take it while all candidates are closed.
 
-    A strategy that is loyal is not asked again: its scores of the first time hold. Nor is one that is gone since.
+    A strategy that is sticky is not asked again: its scores of the first time hold. Nor is one that is gone since.
     """
-    fallbacks = {candidate.model for candidate in decision.candidates if candidate.fallback}
-    first = tuple([model for model in among if model not in fallbacks]) or tuple(among)
-    rest = [model for model in (*among, *spare) if model not in first]
+    of_route = {candidate.model for candidate in decision.candidates if candidate.fallback}
+    first = tuple([model for model in candidates if model not in of_route]) or tuple(candidates)
+    rest = [model for model in (*candidates, *fallbacks) if model not in first]
     if len(first) == 1:
         ranking = Ranking((Preference(first[0], 0.0),), bound=True, reason="")
-    elif decision.strategy == EXPLICIT or is_loyal(decision.strategy) or not set(first) <= set(snapshot.models):
+    elif decision.strategy == EXPLICIT or is_sticky(decision.strategy) or not set(first) <= set(snapshot.models):
         known = {candidate.model: candidate.score for candidate in decision.candidates}
         scores = [known.get(model) for model in first]
-        wishes = [
+        preferences = [
             Preference(model, 0.0 if score is None else score, 1e-6) for model, score in zip(first, scores, strict=True)
         ]
-        ranking = Ranking(tuple(wishes), bound=False, reason="")
+        ranking = Ranking(tuple(preferences), bound=False, reason="")
     else:
         request = request_of(job, decision.route, config=config, strategy=decision.strategy, models=first, text=text)
         ranking = _rank(decision.strategy, request, first, snapshot)
-    return with_spare(ranking, rest)
+    return with_fallbacks(ranking, rest)
 
 
-def with_spare(ranking: Ranking, models: Sequence[str]) -> Ranking:
+def with_fallbacks(ranking: Ranking, models: Sequence[str]) -> Ranking:
     """A ranking that falls back, in order, to `models` while all of its own are closed."""
     if not models:
         return ranking
-    last = max([wish.base for wish in ranking.preferences])
-    spare = tuple([Preference(model, last + 1 + place) for place, model in enumerate(models)])
-    return replace(ranking, preferences=ranking.preferences + spare, spare=len(spare))
+    last = max([preference.base for preference in ranking.preferences])
+    fallbacks = tuple([Preference(model, last + 1 + place) for place, model in enumerate(models)])
+    return replace(ranking, preferences=ranking.preferences + fallbacks, fallbacks=len(fallbacks))
 
 
 def spread(
@@ -181,7 +181,7 @@ def spread(
                 key=key,
                 quality=qualities[index if len(qualities) > 1 else 0],
             )
-        best = pick(with_spare(_rank(name, own, able, now), fallbacks), now)
+        best = pick(with_fallbacks(_rank(name, own, able, now), fallbacks), now)
         chosen.append(best)
         now = now.after(best)
     return _decision(verdict, name, _rank(name, request, able, snapshot), possible, snapshot), chosen
@@ -190,21 +190,21 @@ def spread(
 def pick(ranking: Ranking, snapshot: Snapshot) -> str:
     """The model that a call takes which waits for no room: what `fleet.lua` does, as values."""
     models = snapshot.models
-    own = ranking.preferences[: len(ranking.preferences) - ranking.spare]
+    own = ranking.preferences[: len(ranking.preferences) - ranking.fallbacks]
     open_ = (
-        [wish for wish in own if not models[wish.model].closed]
-        or [wish for wish in ranking.preferences if not models[wish.model].closed]
+        [preference for preference in own if not models[preference.model].closed]
+        or [preference for preference in ranking.preferences if not models[preference.model].closed]
         or list(own)
     )
     if not ranking.bound:
-        return min(open_, key=lambda wish: wish.score(models[wish.model].load)).model
+        return min(open_, key=lambda preference: preference.score(models[preference.model].load)).model
     if ranking.balance is not None:
-        taken = sum([models[wish.model].pending + models[wish.model].bound for wish in own]) + 1
-        room = sum([models[wish.model].capacity for wish in open_])
-        for wish in open_:
-            load = models[wish.model]
+        taken = sum([models[preference.model].pending + models[preference.model].bound for preference in own]) + 1
+        room = sum([models[preference.model].capacity for preference in open_])
+        for preference in open_:
+            load = models[preference.model]
             if room and load.pending + load.bound < math.ceil(ranking.balance * taken * load.capacity / room):
-                return wish.model
+                return preference.model
     return open_[0].model
 
 
@@ -215,9 +215,9 @@ def _strategy(job: Job, route: str, config: Config) -> str:
 def _split(possible: Sequence[Candidate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models that can do it, and their fallbacks: where no other can, the fallbacks themselves."""
     able = able_of(possible)
-    spare = {candidate.model for candidate in possible if candidate.fallback}
-    first = tuple([model for model in able if model not in spare])
-    return (first, tuple([model for model in able if model in spare])) if first else (able, ())
+    fallbacks = {candidate.model for candidate in possible if candidate.fallback}
+    first = tuple([model for model in able if model not in fallbacks])
+    return (first, tuple([model for model in able if model in fallbacks])) if first else (able, ())
 
 
 def _rank(name: str, request: Request, able: tuple[str, ...], snapshot: Snapshot) -> Ranking:
@@ -235,17 +235,19 @@ def _rank(name: str, request: Request, able: tuple[str, ...], snapshot: Snapshot
 
 
 def _check(ranking: Ranking, able: Sequence[str]) -> None:
-    named = [wish.model for wish in ranking.preferences]
+    named = [preference.model for preference in ranking.preferences]
     if not named or not set(named) <= set(able) or len(set(named)) < len(named):
         raise ValueError("a ranking must name candidates, each once, and at least one")
-    if any(math.isnan(wish.base) or math.isnan(wish.slope) for wish in ranking.preferences):
+    if any(math.isnan(preference.base) or math.isnan(preference.slope) for preference in ranking.preferences):
         raise ValueError("a preference is not a number")
 
 
 def _decision(
     verdict: Verdict, strategy: str, ranking: Ranking, possible: Sequence[Candidate], snapshot: Snapshot
 ) -> Decision:
-    scores = {wish.model: wish.score(snapshot.models[wish.model].load) for wish in ranking.preferences}
+    scores = {
+        preference.model: preference.score(snapshot.models[preference.model].load) for preference in ranking.preferences
+    }
     return Decision(
         route=verdict.route,
         classifier=verdict.classifier,

@@ -13,7 +13,7 @@ __all__ = ["FEWEST", "LatencyStatistics"]
 #: Latencies that are remembered of each model, and the fewest that tell its 95th percentile.
 REMEMBERED, FEWEST = 200, 20
 
-#: Tokens of an answer before this process has heard of any; `limits.lua` starts with the same.
+#: Tokens of an answer before this process has heard of any; `limiter.lua` starts with the same.
 FIRST_MEAN = 256.0
 
 

@@ -1,4 +1,4 @@
-"""What a model's attempts tell of it, kept in Redis by `limits.lua`: the same formulas, as values.
+"""What a model's attempts tell of it, kept in Redis by `limiter.lua`: the same formulas, as values.
 
 The latency is a peak EWMA, as in Finagle and linkerd (`PeakEwma.scala`): a slower sample counts at once, a faster one
 with weight 1 − e^(−Δt/τ), τ = 10 s. A sample is normalized to the model's usual answer, so that a long completion is
@@ -27,7 +27,7 @@ PREFILL_TOKENS = 50.0
 #: Weight of a new answer in the mean length of a model's answers.
 MEAN_WEIGHT = 0.05
 
-#: How an attempt ended, as in `tasks.ledger.limits.Outcome`.
+#: How an attempt ended, as in `tasks.ledger.limiter.Outcome`.
 Ended: TypeAlias = Literal["ok", "fault", "unusable", "throttled", "neutral", "cancelled", "unasked"]
 _BAD = frozenset({"fault", "unusable", "throttled"})
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from tasks.contract.errors import BadInput
 from tasks.routing.snapshot import Strategy, options_of
 
-__all__ = ["is_loyal", "is_predicting", "options_problems", "read_options", "strategies", "strategy_named"]
+__all__ = ["is_sticky", "is_predicting", "options_problems", "read_options", "strategies", "strategy_named"]
 
 GROUP = "pointsman.strategies"
 
@@ -39,10 +39,10 @@ def strategy_named(name: str) -> Strategy:
     return cast(Strategy, points[name].load())
 
 
-def is_loyal(name: str) -> bool:
+def is_sticky(name: str) -> bool:
     """Whether a call that failed stays with its model until its attempts there are used up."""
     # A model that was named is the only one; a strategy that is gone since has no say.
-    return name not in strategies() or bool(getattr(strategy_named(name), "loyal", False))
+    return name not in strategies() or bool(getattr(strategy_named(name), "sticky", False))
 
 
 def is_predicting(name: str) -> bool:

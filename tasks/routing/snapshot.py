@@ -34,7 +34,7 @@ class ModelLoad:
     waiting: int = 0
     #: Of these, calls that wait for this model: its turn, or its share of the keys.
     bound: int = 0
-    #: Why nobody is sent there now: ``breaker``, ``budget``, ``held``, ``drained`` or ``dead``; "" where it is open.
+    #: Why nobody is sent there now: ``breaker``, ``budget``, ``paused``, ``drained`` or ``dead``; "" where it is open.
     closed: str = ""
     #: Seconds that a call takes, peak-sensitive; None where none has answered yet.
     latency_s: float | None = None
@@ -145,22 +145,20 @@ class Ranking:
 
     `bound`: the call waits for its first preference, and the rest may take it only while that model is closed; else it
     takes whichever has room. `balance`, with a bound call: a model that has more than `balance` times its even share of
-    the calls is passed over for the next preference (bounded load). The last `spare` preferences may take the call only
-    while all the others are closed.
+    the calls is passed over for the next preference (bounded load). The last `fallbacks` preferences may take the call
+    only while all the others are closed.
     """
 
     preferences: tuple[Preference, ...]
     bound: bool
     reason: str
     balance: float | None = None
-    spare: int = 0
+    fallbacks: int = 0
 
     @property
-    def stem(self) -> int:
-        """How many of the preferences, from the first, the call waits for; 0: for all of them."""
-        if self.bound:
-            return 1
-        return len(self.preferences) - self.spare if self.spare else 0
+    def candidate_count(self) -> int:
+        """How many of the preferences, from the first, are candidates; the rest are fallbacks."""
+        return 1 if self.bound else len(self.preferences) - self.fallbacks
 
 
 Strategy: TypeAlias = Callable[[Request, tuple[str, ...], Snapshot], Ranking]

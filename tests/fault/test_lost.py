@@ -96,7 +96,7 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
         running.start_all([("route,join", 4), ("model.fast", 2)])
         jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(1000)])
         redis = running.redis
-        wait_for(lambda: redis.zcard("pm:{fleet}:lane:fast") > 900, "the backlog")
+        wait_for(lambda: redis.zcard("pm:{fleet}:waiting:fast") > 900, "the backlog")
         urgent = running.producer.submit({"text": "now", "priority": "high"})
 
         result = running.producer.wait(urgent.id, timeout=30)
@@ -106,7 +106,7 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
         assert ended < 150
         # It stood behind what had been admitted before, and behind nothing else.
         assert redis.llen("model.fast") <= 4
-        assert redis.zcard("pm:{fleet}:lane:fast") > 800
+        assert redis.zcard("pm:{fleet}:waiting:fast") > 800
 
 
 def _publish_call(running, job):

@@ -341,7 +341,7 @@ def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, f
         await ledger.plan(nested.id, plan, children)
         await ledger.plan(waves.id, plan, [PartPlan("able")] * 7, wave=4)
         calls = [CallId(flat.id, index, 0) for index in range(3)] + [CallId(waves.id, index, 0) for index in range(4)]
-        await ledger.fleet.hold({"able": calls}, seconds=-1.0)
+        await ledger.fleet.lease({"able": calls}, seconds=-1.0)
         await look_now(ledger, flat.id, nested.id, waves.id)
 
     outside(steps)

@@ -140,7 +140,7 @@ def test_no_model_is_ever_given_more_than_twice_its_capacity_and_nobody_stands_t
                 assert len(held) <= 2 * capacity
                 assert {str(call) for call, its in where.items() if its == model} == set(held)
             stands: Counter[str] = Counter()
-            for key in (*store.keys("pm:{fleet}:single:*"), *store.keys("pm:{fleet}:lane:*"), "pm:{fleet}:delayed"):
+            for key in (*store.keys("pm:{fleet}:single:*"), *store.keys("pm:{fleet}:waiting:*"), "pm:{fleet}:delayed"):
                 stands.update(store.zrange(key, 0, -1))
             assert set(stands.values()) <= {1}
 
@@ -173,8 +173,8 @@ def test_two_calls_admitted_at_once_do_not_both_take_the_model_that_was_idle(run
 def test_preferences_are_weighed_with_the_load_of_the_moment(run):
     async def steps(fleet):
         await fleet.configure({FAST: 2, SLOW: 2})
-        wishes = (Preference(FAST, 0.0, 1.0), Preference(SLOW, 0.8, 1.0))
-        models = [(await admit(fleet, call_of(number), *wishes))[0].model for number in range(4)]
+        preferences = (Preference(FAST, 0.0, 1.0), Preference(SLOW, 0.8, 1.0))
+        models = [(await admit(fleet, call_of(number), *preferences))[0].model for number in range(4)]
         # 0 and 0.5 are less than 0.8; at 1.0 the other is the better one; then 1.0 against 1.3.
         assert models == [FAST, FAST, SLOW, FAST]
 
@@ -184,7 +184,7 @@ def test_preferences_are_weighed_with_the_load_of_the_moment(run):
 def test_parts_of_fan_outs_count_as_load(run):
     async def steps(fleet):
         await fleet.configure({FAST: 2, SLOW: 2})
-        await fleet.hold({FAST: [CallId.part("j", index) for index in range(3)]})
+        await fleet.lease({FAST: [CallId.part("j", index) for index in range(3)]})
         assert await admit(fleet, call_of(1), *EITHER) == [Admitted(call_of(1), SLOW)]
         snapshot = await fleet.snapshot()
         assert (snapshot.models[FAST].parts, snapshot.models[FAST].load) == (3, 1.5)
@@ -255,14 +255,14 @@ def test_a_call_that_is_admitted_twice_stays_in_its_one_place(run, store):
         assert await admit(fleet, two) == []
         # Waiting: also in no second lane.
         assert await admit(fleet, two, *EITHER) == []
-        assert await fleet.find([one, two, call_of(3)]) == ["single", "lane", "nowhere"]
+        assert await fleet.find([one, two, call_of(3)]) == ["single", "waiting", "nowhere"]
         # Delayed: not before its time.
         await fleet.delay(one, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=60)
         assert await admit(fleet, one) == []
         assert await fleet.find([one]) == ["delayed"]
 
     run(steps)
-    assert store.keys("pm:{fleet}:lane:*") == []
+    assert store.keys("pm:{fleet}:waiting:*") == []
 
 
 async def fill_up(fleet):
@@ -291,7 +291,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
         await fleet.configure({FAST: 1, SLOW: 1})
         in_flight, delayed = await fill(fleet, FAST, 2)
         parts = [CallId.part("many", index) for index in range(2500)]
-        await fleet.hold({SLOW: parts})
+        await fleet.lease({SLOW: parts})
         await admit(fleet, call_of(1), *EITHER[:1])
         await fleet.delay(delayed, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=0)
         await fleet.withdraw([in_flight, delayed, call_of(1), *parts])
@@ -301,7 +301,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
 
     run(steps)
     left = set(store.keys("pm:{fleet}:*"))
-    assert left <= {"pm:{fleet}:configured", "pm:{fleet}:lanes"}
+    assert left <= {"pm:{fleet}:configured", "pm:{fleet}:waiting-lists"}
 
 
 # -- leases --------------------------------------------------------------------------------------
@@ -315,10 +315,10 @@ def test_a_lease_lapses_unless_it_is_held_and_a_part_has_one_not_two(run):
         await admit(fleet, part)  # it was tried again, and came through the backlog
         assert await fleet.lapsed() == []
         assert 9 < await fleet.lease_left(single, FAST) <= 10
-        await fleet.hold({FAST: [single, part]}, seconds=-1)
+        await fleet.lease({FAST: [single, part]}, seconds=-1)
         assert set(await fleet.lapsed()) == {Admitted(part, FAST), Admitted(single, FAST)}
         assert await fleet.lease_left(part, FAST) < 0
-        await fleet.hold({FAST: [single, part]})
+        await fleet.lease({FAST: [single, part]})
         assert await fleet.lapsed() == []
         assert (await fleet.snapshot()).models[FAST].singles == 1
         await fleet.release(single, FAST)
@@ -332,7 +332,7 @@ def test_a_lease_lapses_unless_it_is_held_and_a_part_has_one_not_two(run):
 def test_a_process_may_hold_more_calls_than_lua_can_unpack(run):
     async def steps(fleet):
         calls = [call_of(number) for number in range(20_000)]
-        await fleet.hold({FAST: calls})
+        await fleet.lease({FAST: calls})
         assert (await fleet.snapshot()).models[FAST].singles == 20_000
 
     run(steps)
@@ -343,8 +343,8 @@ def test_a_lease_that_is_dropped_admits_nobody(run):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
         await admit(fleet, call_of(1))
-        await fleet.drop([Admitted(held[0], FAST)])
-        assert await fleet.find([held[0], call_of(1)]) == ["nowhere", "lane"]
+        await fleet.forget([Admitted(held[0], FAST)])
+        assert await fleet.find([held[0], call_of(1)]) == ["nowhere", "waiting"]
         assert await fleet.tick() == [Admitted(call_of(1), FAST)]
 
     run(steps)
@@ -403,9 +403,11 @@ def test_a_release_costs_the_same_however_many_wait(run, store, capsys):
         held = (await fill(fleet, FAST, 2))[0]
         took = {}
         for waiting in (100, 100_000):
-            have = store.zcard("pm:{fleet}:lane:fast")
-            store.zadd("pm:{fleet}:lane:fast", {str(call_of(number)): 1e13 + number for number in range(have, waiting)})
-            store.sadd("pm:{fleet}:lanes", FAST)
+            have = store.zcard("pm:{fleet}:waiting:fast")
+            store.zadd(
+                "pm:{fleet}:waiting:fast", {str(call_of(number)): 1e13 + number for number in range(have, waiting)}
+            )
+            store.sadd("pm:{fleet}:waiting-lists", FAST)
             store.config_resetstat()
             begun = time.perf_counter()
             for _ in range(50):
@@ -428,8 +430,8 @@ def test_a_release_costs_the_same_however_many_wait(run, store, capsys):
 def test_one_step_admits_a_bounded_number_and_the_next_goes_on(run, store):
     async def steps(fleet):
         await fleet.configure({FAST: 1000, SLOW: 1})
-        store.zadd("pm:{fleet}:lane:fast", {str(call_of(number)): number for number in range(500)})
-        store.sadd("pm:{fleet}:lanes", FAST)
+        store.zadd("pm:{fleet}:waiting:fast", {str(call_of(number)): number for number in range(500)})
+        store.sadd("pm:{fleet}:waiting-lists", FAST)
         assert [len(await fleet.tick()) for _ in range(4)] == [MOST_ADMITTED, MOST_ADMITTED, 100, 0]
 
     run(steps)

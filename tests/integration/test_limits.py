@@ -96,7 +96,7 @@ def running(tmp_path_factory, models):
 
 
 def gate(running, model):
-    return running.redis.hgetall(f"pm:{{fleet}}:gate:model:{model}")
+    return running.redis.hgetall(f"pm:{{fleet}}:limiter:model:{model}")
 
 
 def results(running, jobs, *, timeout=60):
@@ -175,7 +175,7 @@ def test_what_fails_moves_to_the_next_candidate_and_the_result_says_who_was_trie
 
 def test_where_no_candidate_is_left_the_part_fails_with_every_reason(running):
     # The breaker of "gone" may be open by now: then it is not asked, and the job would wait for it.
-    running.redis.delete("pm:{fleet}:gate:model:gone")
+    running.redis.delete("pm:{fleet}:limiter:model:gone")
     job = running.producer.submit({"text": "x", "route": "hopeless"})
     result = running.producer.wait(job.id, timeout=60)
     assert result.state == "failed"
@@ -261,7 +261,7 @@ def test_hedges_add_no_more_calls_than_their_budget_however_many_are_slow(runnin
 
 
 def test_the_list_of_models_shows_breakers_and_the_use_of_limits(running):
-    running.redis.hset("pm:{fleet}:gate:model:calm", mapping={"open_until": 9e15, "why": "overloaded"})
+    running.redis.hset("pm:{fleet}:limiter:model:calm", mapping={"open_until": 9e15, "why": "overloaded"})
     running.producer.wait(running.producer.submit({"text": "x", "model": "cheap"}).id, timeout=60)
     command = [sys.executable, "-m", "ops", "models"]
     environment = {**os.environ, **running.env, "COLUMNS": "160"}
@@ -275,4 +275,4 @@ def test_the_list_of_models_shows_breakers_and_the_use_of_limits(running):
 
     shown = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True, text=True).stdout
     assert "(overloaded)" in shown
-    running.redis.hdel("pm:{fleet}:gate:model:calm", "open_until", "why")
+    running.redis.hdel("pm:{fleet}:limiter:model:calm", "open_until", "why")

@@ -84,7 +84,7 @@ def test_a_provider_that_allows_less_than_is_configured_and_says_so_is_not_overr
     assert stats["errors"] == 0
     # As many as were in flight before the first answer, then at the provider's pace.
     assert stats["requests"] <= 2 * 8 + 2 + took * ALLOWED / 60
-    shown = running.redis.hgetall("pm:{fleet}:gate:model:even")
+    shown = running.redis.hgetall("pm:{fleet}:limiter:model:even")
     assert int(shown["said_r"]) == ALLOWED
 
 

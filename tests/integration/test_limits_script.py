@@ -1,4 +1,4 @@
-"""The limits on a real Valkey: every step of `limits.lua`, and what the feeder makes of it."""
+"""The limits on a real Valkey: every step of `limiter.lua`, and what admission makes of it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tasks.contract.job import parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger import Admitted, Ledger, PartPlan, PartRecord
-from tasks.ledger.limits import Ask, Grant, Refusal, granted_of, hold_of, minute_limit_of
+from tasks.ledger.limiter import Demand, Denied, Grant, find_minute_limit, find_pause, read_grant
 from tasks.routing.snapshot import Preference
 
 MODELS = ("fast", "slow")
 ids = (f"p:{number}" for number in itertools.count())
 #: Longer than any schedule here: every attempt is granted, and told when it may start.
 FOREVER = 1e6
-GATE = "pm:{fleet}:gate:model:fast"
+LIMITER = "pm:{fleet}:limiter:model:fast"
 
 
 @pytest.fixture(scope="module")
@@ -73,27 +73,27 @@ def config_of(*, fast=None, slow=None, keys=None):
 async def configure(ledger, *, window=60.0, **sections):
     config = config_of(**sections)
     await ledger.fleet.configure({name: model.capacity for name, model in config.models.items()})
-    await ledger.limits.configure(config, window=window)
+    await ledger.limiter.configure(config, window=window)
 
 
 def ask(model="fast", *, tokens=10, price=(0.0, 0.0), payer="", output=0):
-    return Ask(next(ids), model, tokens, output, Price(input=price[0], output=price[1]), payer)
+    return Demand(next(ids), model, tokens, output, Price(input=price[0], output=price[1]), payer)
 
 
 async def taken(ledger, model="fast", **more):
-    grant = await ledger.limits.take(ask(model, **more))
+    grant = await ledger.limiter.acquire(ask(model, **more))
     assert isinstance(grant, Grant), grant
     return grant
 
 
 async def refused(ledger, model="fast", **more):
-    refusal = await ledger.limits.take(ask(model, **more))
-    assert isinstance(refusal, Refusal), refusal
-    return refusal
+    denied = await ledger.limiter.acquire(ask(model, **more))
+    assert isinstance(denied, Denied), denied
+    return denied
 
 
 async def report(ledger, grant, outcome="ok", **more):
-    (reply,) = await ledger.store.run(ledger.limits.reporting(grant, outcome, **more))
+    (reply,) = await ledger.store.run(ledger.limiter.release_command(grant, outcome, **more))
     return reply[0]
 
 
@@ -103,7 +103,7 @@ async def fail(ledger, times, outcome="fault", model="fast", **more):
 
 
 async def breaker(ledger, model="fast"):
-    return (await ledger.limits.gates([model]))[model].breaker
+    return (await ledger.limiter.states([model]))[model].breaker
 
 
 def crowded(starts, window):
@@ -125,8 +125,8 @@ async def schedule(ledger, sizes, gaps=(), **more):
     for size, gap in itertools.zip_longest(sizes, gaps[: len(sizes)], fillvalue=0.0):
         wanted = ask(tokens=size, **more)
         # The server's own clock, in the same breath: how busy this machine is doesn't show in it.
-        clock, reply = await ledger.store.run(("TIME",), ledger.limits.taking(wanted, horizon=FOREVER))
-        starts.append((int(clock[0]) + int(clock[1]) / 1e6 + granted_of(wanted, reply).wait_s, size))
+        clock, reply = await ledger.store.run(("TIME",), ledger.limiter.acquire_command(wanted, horizon=FOREVER))
+        starts.append((int(clock[0]) + int(clock[1]) / 1e6 + read_grant(wanted, reply).wait_s, size))
         if gap:
             await asyncio.sleep(gap)
     return starts
@@ -164,10 +164,10 @@ def test_a_call_that_is_larger_than_the_burst_passes_when_nothing_was_taken_for_
     async def steps(ledger):
         await configure(ledger, window=1.0, fast={"tpm": 1000})
         await taken(ledger, tokens=600)
-        refusal = await ledger.limits.take(ask(tokens=900), horizon=0.1)
-        assert isinstance(refusal, Refusal)
-        assert refusal.what == "tpm"
-        await asyncio.sleep(refusal.wait_s)
+        denied = await ledger.limiter.acquire(ask(tokens=900), horizon=0.1)
+        assert isinstance(denied, Denied)
+        assert denied.reason == "tpm"
+        await asyncio.sleep(denied.wait_s)
         assert (await taken(ledger, tokens=900)).wait_s <= 0.05
 
     run(steps)
@@ -177,15 +177,15 @@ def test_a_start_within_two_seconds_is_booked_and_a_later_one_is_refused_with_th
     async def steps(ledger):
         await configure(ledger, fast={"rpm": 60})  # two at once, then 59 in a minute
         waits = []
-        while isinstance(answer := await ledger.limits.take(ask()), Grant):
+        while isinstance(answer := await ledger.limiter.acquire(ask()), Grant):
             waits.append(answer.wait_s)
         assert waits[:2] == [0, 0]
         assert 0 < waits[2] <= 1.02
         assert all(wait <= 2 for wait in waits)
-        assert answer.what == "rpm"
+        assert answer.reason == "rpm"
         assert 2 < answer.wait_s <= 3.1
         # Nothing was booked for who was refused: the next one has no more to wait.
-        assert (await ledger.limits.take(ask(), horizon=10)).wait_s <= answer.wait_s
+        assert (await ledger.limiter.acquire(ask(), horizon=10)).wait_s <= answer.wait_s
 
     run(steps)
 
@@ -194,7 +194,7 @@ def test_tokens_are_settled_with_what_was_used(run):
     async def steps(ledger):
         await configure(ledger, window=10.0, fast={"tpm": 1000})
         grant = await taken(ledger, tokens=100, output=900)
-        assert (await refused(ledger, tokens=50)).what == "tpm"
+        assert (await refused(ledger, tokens=50)).reason == "tpm"
         await report(ledger, grant, usage=Usage(input_tokens=60, output_tokens=20))
         assert (await taken(ledger, tokens=50)).wait_s < 0.5
         short = await taken(ledger, tokens=1)
@@ -220,16 +220,16 @@ def test_a_key_bounds_all_models_that_share_it(run):
         key = {"api_key_env": "KEY"}
         await configure(ledger, fast=key, slow=key, keys={"KEY": {"concurrency": 2, "rpm": 240}})
         grants = [await taken(ledger), await taken(ledger, "slow")]
-        assert (await refused(ledger)).what == "key"
+        assert (await refused(ledger)).reason == "key"
         await report(ledger, grants[0])
         await taken(ledger, "slow")
         await configure(ledger, fast=key, slow=key, keys={"KEY": {"rpm": 60}})
         granted = 0
-        while isinstance(await ledger.limits.take(ask(MODELS[granted % 2])), Grant):
+        while isinstance(await ledger.limiter.acquire(ask(MODELS[granted % 2])), Grant):
             granted += 1
         assert 1 <= granted <= 4
-        assert {(await refused(ledger, model)).what for model in MODELS} == {"rpm"}
-        assert (await ledger.limits.gates([], ["KEY"]))["KEY"].requests == 3 + granted
+        assert {(await refused(ledger, model)).reason for model in MODELS} == {"rpm"}
+        assert (await ledger.limiter.states([], ["KEY"]))["KEY"].requests == 3 + granted
 
     run(steps)
 
@@ -238,7 +238,7 @@ def test_the_newest_configuration_wins_and_what_it_leaves_out_is_no_limit(run):
     async def steps(ledger):
         await configure(ledger, fast={"rpm": 1})
         await taken(ledger)
-        assert (await refused(ledger)).what == "rpm"
+        assert (await refused(ledger)).reason == "rpm"
         await configure(ledger, fast={})
         await taken(ledger)
 
@@ -253,12 +253,12 @@ def test_no_more_calls_are_in_flight_than_the_capacity_and_an_operator_may_scale
         await configure(ledger, fast={"capacity": 2})
         first = await taken(ledger)
         await taken(ledger)
-        assert (await refused(ledger)).what == "capacity"
+        assert (await refused(ledger)).reason == "capacity"
         await ledger.fleet.scale("fast", 3)
         await taken(ledger)
         await ledger.fleet.scale("fast", 2)
         await report(ledger, first)
-        assert (await refused(ledger)).what == "capacity"
+        assert (await refused(ledger)).reason == "capacity"
 
     run(steps)
 
@@ -268,8 +268,8 @@ def test_the_place_of_a_dead_worker_is_free_when_its_lease_has_lapsed_and_one_th
         await configure(ledger, fast={"capacity": 1})
         grant = await taken(ledger)
         store.zadd("pm:{fleet}:running:model:fast", {grant.id: time.time() * 1000 - 1})
-        await ledger.store.run(*ledger.limits.keeping([grant]))
-        assert (await refused(ledger)).what == "capacity"
+        await ledger.store.run(*ledger.limiter.renew_commands([grant]))
+        assert (await refused(ledger)).reason == "capacity"
         store.zadd("pm:{fleet}:running:model:fast", {grant.id: time.time() * 1000 - 1})
         await taken(ledger)
 
@@ -282,7 +282,7 @@ def test_a_report_that_arrives_twice_counts_once(run, store):
         grant = await taken(ledger, tokens=100, price=(1000, 0))
         assert await report(ledger, grant, usage=Usage(input_tokens=10), cost_usd=0.01) == "ok"
         assert await report(ledger, grant, usage=Usage(input_tokens=10), cost_usd=0.01) == "late"
-        assert (await ledger.limits.gates(["fast"]))["fast"].spent_usd == pytest.approx(0.01)
+        assert (await ledger.limiter.states(["fast"]))["fast"].spent_usd == pytest.approx(0.01)
 
     run(steps)
 
@@ -295,9 +295,9 @@ def test_a_provider_that_asks_for_a_pause_gets_it_and_the_longest_counts(run):
         await configure(ledger)
         grants = [await taken(ledger) for _ in range(3)]
         for grant, seconds in zip(grants, (5, 20, 1), strict=True):
-            await report(ledger, grant, "throttled", hold_s=seconds)
-        refusal = await refused(ledger)
-        assert (refusal.what, refusal.wait_s) == ("held", pytest.approx(20, abs=0.5))
+            await report(ledger, grant, "throttled", pause_s=seconds)
+        denied = await refused(ledger)
+        assert (denied.reason, denied.wait_s) == ("paused", pytest.approx(20, abs=0.5))
         assert (await taken(ledger, "slow")).wait_s == 0
 
     run(steps)
@@ -306,7 +306,7 @@ def test_a_provider_that_asks_for_a_pause_gets_it_and_the_longest_counts(run):
 def test_a_pause_of_less_than_half_a_second_is_waited_for_in_the_slot(run):
     async def steps(ledger):
         await configure(ledger)
-        await report(ledger, await taken(ledger), "throttled", hold_s=0.4)
+        await report(ledger, await taken(ledger), "throttled", pause_s=0.4)
         assert 0.2 < (await taken(ledger)).wait_s <= 0.4
 
     run(steps)
@@ -325,7 +325,7 @@ def test_a_pause_of_less_than_half_a_second_is_waited_for_in_the_slot(run):
     ],
 )
 def test_what_headers_ask_for_is_read_as_an_even_refill(error, headers, seconds):
-    assert hold_of(error, headers) == seconds
+    assert find_pause(error, headers) == seconds
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_what_headers_ask_for_is_read_as_an_even_refill(error, headers, seconds)
     ],
 )
 def test_a_limit_of_a_minute_is_told_from_one_of_a_day_by_how_long_its_refill_takes(limit, left, reset_s, minute):
-    assert minute_limit_of(limit, left, reset_s) == minute
+    assert find_minute_limit(limit, left, reset_s) == minute
 
 
 def evenly(limit, left):
@@ -359,11 +359,11 @@ def evenly(limit, left):
 def test_a_lower_limit_that_the_provider_tells_counts_for_the_whole_fleet(run, configured):
     async def steps(ledger):
         await configure(ledger, fast={**configured, "capacity": 1000})
-        await report(ledger, await taken(ledger), told=evenly(120, 119))
+        await report(ledger, await taken(ledger), rate_limits=evenly(120, 119))
         starts = await schedule(ledger, [1] * 400)
         assert crowded([(at, 1) for at, _ in starts], 60.0) <= 120
         assert starts[-1][0] - starts[0][0] <= 401 * 60 / 120 / 0.96
-        assert (await ledger.limits.gates(["fast"]))["fast"].rpm == 120
+        assert (await ledger.limiter.states(["fast"]))["fast"].rpm == 120
         assert (await taken(ledger, "slow")).wait_s == 0
 
     run(steps)
@@ -373,7 +373,7 @@ def test_a_higher_limit_that_the_provider_tells_does_not_loosen_what_is_configur
     async def steps(ledger):
         await configure(ledger, fast={"rpm": 60, "tpm": 1000, "capacity": 1000})
         told = RateLimits(600, 599, 0.1, 100_000, 99_000, 0.6)
-        await report(ledger, await taken(ledger), told=told)
+        await report(ledger, await taken(ledger), rate_limits=told)
         starts = await schedule(ledger, [20] * 150)
         assert crowded([(at, 1) for at, _ in starts], 60.0) <= 60
         assert crowded(starts, 60.0) <= 1000
@@ -384,12 +384,12 @@ def test_a_higher_limit_that_the_provider_tells_does_not_loosen_what_is_configur
 def test_a_limit_that_was_told_is_forgotten_two_minutes_later_unless_it_is_told_again(run, store):
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1000})
-        await report(ledger, await taken(ledger), told=evenly(60, 59))
-        assert float(store.hget(GATE, "said_r_until")) == pytest.approx(time.time() * 1000 + 120_000, abs=5000)
-        while isinstance(await ledger.limits.take(ask()), Grant):
+        await report(ledger, await taken(ledger), rate_limits=evenly(60, 59))
+        assert float(store.hget(LIMITER, "said_r_until")) == pytest.approx(time.time() * 1000 + 120_000, abs=5000)
+        while isinstance(await ledger.limiter.acquire(ask()), Grant):
             pass
-        assert (await refused(ledger)).what == "rpm"
-        store.hset(GATE, "said_r_until", 1)
+        assert (await refused(ledger)).reason == "rpm"
+        store.hset(LIMITER, "said_r_until", 1)
         assert [(await taken(ledger)).wait_s for _ in range(20)] == [0] * 20
 
     run(steps)
@@ -399,7 +399,7 @@ def test_tokens_a_minute_that_the_provider_tells_are_paced_and_settled(run):
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1000})
         told = RateLimits(tokens_limit=6000, tokens_left=5990, tokens_reset_s=0.1)
-        await report(ledger, await taken(ledger), told=told)
+        await report(ledger, await taken(ledger), rate_limits=told)
         starts = await schedule(ledger, [100] * 150)
         assert crowded(starts, 60.0) <= 6000
         assert starts[-1][0] - starts[0][0] <= 151 * 100 * 60 / 6000 / 0.9
@@ -411,7 +411,7 @@ def test_a_bucket_holds_no_more_than_the_provider_says_is_left_in_its_own(run):
     async def steps(ledger):
         await configure(ledger, fast={"rpm": 600, "capacity": 1000})  # 24 at once
         # Somebody else has used the same key: three are left, the 597 others come back within a minute.
-        await report(ledger, await taken(ledger), told=evenly(600, 3))
+        await report(ledger, await taken(ledger), rate_limits=evenly(600, 3))
         starts = [at for at, _ in await schedule(ledger, [1] * 30)]
         assert sum(1 for at in starts if at < starts[0] + 0.01) == 3
         assert starts[-1] - starts[0] == pytest.approx(27 * 60 / 577, abs=0.1)
@@ -426,11 +426,11 @@ def test_what_was_granted_after_the_call_is_not_among_what_its_answer_says_is_le
         for _ in range(4):
             await taken(ledger)
         # A window that does not fill evenly: ten are left for an hour, and four of them are on their way.
-        await report(ledger, first, told=RateLimits(requests_left=10, requests_reset_s=3600))
+        await report(ledger, first, rate_limits=RateLimits(requests_left=10, requests_reset_s=3600))
         for _ in range(6):
             await taken(ledger)
-        refusal = await refused(ledger)
-        assert (refusal.what, refusal.wait_s) == ("rpm", pytest.approx(120, abs=5))
+        denied = await refused(ledger)
+        assert (denied.reason, denied.wait_s) == ("rpm", pytest.approx(120, abs=5))
 
     run(steps)
 
@@ -439,10 +439,10 @@ def test_an_answer_that_comes_late_does_not_tell_what_is_left_now(run):
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1000})
         slow, quick = await taken(ledger), await taken(ledger)
-        await report(ledger, quick, told=RateLimits(requests_left=1, requests_reset_s=30))
-        await report(ledger, slow, told=RateLimits(requests_left=50, requests_reset_s=30))
+        await report(ledger, quick, rate_limits=RateLimits(requests_left=1, requests_reset_s=30))
+        await report(ledger, slow, rate_limits=RateLimits(requests_left=50, requests_reset_s=30))
         await taken(ledger)
-        assert (await refused(ledger)).what == "rpm"
+        assert (await refused(ledger)).reason == "rpm"
 
     run(steps)
 
@@ -454,12 +454,12 @@ def test_an_answer_from_before_the_server_lost_its_memory_does_not_silence_those
             old = await taken(ledger)
         await ledger.store.run(("FLUSHALL",))
         await configure(ledger, fast={"capacity": 1000})
-        await ledger.store.run(*ledger.limits.keeping([old]))
+        await ledger.store.run(*ledger.limiter.renew_commands([old]))
         new = await taken(ledger)
-        assert await report(ledger, old, told=RateLimits(requests_left=0, requests_reset_s=30)) == "ok"
+        assert await report(ledger, old, rate_limits=RateLimits(requests_left=0, requests_reset_s=30)) == "ok"
         await taken(ledger)
-        await report(ledger, new, told=RateLimits(requests_left=1, requests_reset_s=30))
-        assert (await refused(ledger)).what == "rpm"
+        await report(ledger, new, rate_limits=RateLimits(requests_left=1, requests_reset_s=30))
+        assert (await refused(ledger)).reason == "rpm"
 
     run(steps)
 
@@ -467,9 +467,9 @@ def test_an_answer_from_before_the_server_lost_its_memory_does_not_silence_those
 def test_what_is_left_of_a_limit_of_the_day_is_not_overrun_and_its_limit_is_none_of_a_minute(run):
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1000})
-        await report(ledger, await taken(ledger), told=RateLimits(200, 40, 69_120))
+        await report(ledger, await taken(ledger), rate_limits=RateLimits(200, 40, 69_120))
         assert [(await taken(ledger)).wait_s for _ in range(40)] == [0] * 40
-        assert (await refused(ledger)).what == "rpm"
+        assert (await refused(ledger)).reason == "rpm"
 
     run(steps)
 
@@ -478,12 +478,12 @@ def test_tokens_that_are_left_come_back_when_less_was_used_and_all_of_them_at_th
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1000})
         told = RateLimits(tokens_left=1000, tokens_reset_s=2.4)
-        await report(ledger, await taken(ledger), told=told)
+        await report(ledger, await taken(ledger), rate_limits=told)
         grant = await taken(ledger, tokens=900)
-        assert isinstance(await ledger.limits.take(ask(tokens=500), horizon=0.1), Refusal)
+        assert isinstance(await ledger.limiter.acquire(ask(tokens=500), horizon=0.1), Denied)
         await report(ledger, grant, usage=Usage(input_tokens=300))
         assert (await taken(ledger, tokens=500)).wait_s == 0
-        waits = await ledger.limits.take(ask(tokens=900), horizon=5)
+        waits = await ledger.limiter.acquire(ask(tokens=900), horizon=5)
         assert isinstance(waits, Grant)
         assert 0.5 < waits.wait_s <= 2.4
 
@@ -494,7 +494,7 @@ def test_tokens_that_are_left_come_back_when_less_was_used_and_all_of_them_at_th
 def test_headers_that_say_nothing_change_nothing(run, told):
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1000})
-        await report(ledger, await taken(ledger), told=told)
+        await report(ledger, await taken(ledger), rate_limits=told)
         assert [(await taken(ledger)).wait_s for _ in range(100)] == [0] * 100
 
     run(steps)
@@ -511,8 +511,8 @@ def test_a_breaker_opens_when_half_of_the_last_ten_attempts_failed_and_not_soone
         assert await breaker(ledger) == "closed"
         await fail(ledger, 1)
         assert await breaker(ledger) == "open"
-        refusal = await refused(ledger)
-        assert (refusal.what, refusal.wait_s) == ("breaker", pytest.approx(5, abs=0.5))
+        denied = await refused(ledger)
+        assert (denied.reason, denied.wait_s) == ("breaker", pytest.approx(5, abs=0.5))
         await taken(ledger, "slow")
 
     run(steps)
@@ -544,8 +544,8 @@ def test_a_model_that_serves_nobody_is_left_alone_at_once_for_as_long_as_its_pro
     async def steps(ledger):
         await configure(ledger)
         grants = [await taken(ledger) for _ in range(3)]
-        await report(ledger, grants[0], "unusable", hold_s=3600, why="quota_exhausted")
-        await report(ledger, grants[1], "unusable", hold_s=5)
+        await report(ledger, grants[0], "unusable", pause_s=3600, why="quota_exhausted")
+        await report(ledger, grants[1], "unusable", pause_s=5)
         await report(ledger, grants[2], "ok")  # it had started before
         assert (await refused(ledger)).wait_s == pytest.approx(3600, abs=1)
         await report(ledger, await taken(ledger, "slow"), "unusable")
@@ -559,15 +559,15 @@ def test_half_open_lets_one_probe_through_whose_success_closes_and_whose_failure
         await configure(ledger)
         await fail(ledger, 10)
         for seconds in (10, 20):
-            store.hset(GATE, "open_until", 1)
+            store.hset(LIMITER, "open_until", 1)
             assert await breaker(ledger) == "half-open"
-            grants = await asyncio.gather(*(ledger.limits.take(ask()) for _ in range(20)))
+            grants = await asyncio.gather(*(ledger.limiter.acquire(ask()) for _ in range(20)))
             probes = [grant for grant in grants if isinstance(grant, Grant)]
             assert len(probes) == 1
             assert probes[0].probe
             await report(ledger, probes[0], "fault")
             assert (await refused(ledger)).wait_s == pytest.approx(seconds, abs=0.5)
-        store.hset(GATE, "open_until", 1)
+        store.hset(LIMITER, "open_until", 1)
         await report(ledger, await taken(ledger))
         assert await breaker(ledger) == "closed"
         assert not (await taken(ledger)).probe
@@ -579,12 +579,12 @@ def test_a_dead_prober_does_not_block_and_one_that_lives_keeps_its_probe(run, st
     async def steps(ledger):
         await configure(ledger)
         await fail(ledger, 10)
-        store.hset(GATE, "open_until", 1)
+        store.hset(LIMITER, "open_until", 1)
         probe = await taken(ledger)
-        store.hset(GATE, "probe_until", 1)
-        await ledger.store.run(*ledger.limits.keeping([probe]))
-        assert (await refused(ledger)).what == "breaker"
-        store.hset(GATE, "probe_until", 1)
+        store.hset(LIMITER, "probe_until", 1)
+        await ledger.store.run(*ledger.limiter.renew_commands([probe]))
+        assert (await refused(ledger)).reason == "breaker"
+        store.hset(LIMITER, "probe_until", 1)
         assert (await taken(ledger)).probe
 
     run(steps)
@@ -594,7 +594,7 @@ def test_a_probe_that_was_not_needed_after_all_leaves_the_next_one_its_place(run
     async def steps(ledger):
         await configure(ledger)
         await fail(ledger, 10)
-        store.hset(GATE, "open_until", 1)
+        store.hset(LIMITER, "open_until", 1)
         await report(ledger, await taken(ledger), "unasked")
         assert (await taken(ledger)).probe
 
@@ -609,13 +609,13 @@ def test_a_budget_is_booked_at_the_estimate_and_settled_with_the_truth(run, stor
         await configure(ledger, fast={"budget_usd_per_day": 0.01})
         dear = {"tokens": 1000, "price": (6.0, 0.0)}  # $0.006
         grant = await taken(ledger, **dear)
-        refusal = await refused(ledger, **dear)
-        assert refusal.what == "budget"
-        assert 0 < refusal.wait_s <= 86_400
+        denied = await refused(ledger, **dear)
+        assert denied.reason == "budget"
+        assert 0 < denied.wait_s <= 86_400
         await report(ledger, grant, usage=Usage(input_tokens=500), cost_usd=0.003)
         await taken(ledger, **dear)
-        assert (await refused(ledger, **dear)).what == "budget"
-        store.hincrby(GATE, "day", -1)  # what was spent was spent yesterday
+        assert (await refused(ledger, **dear)).reason == "budget"
+        store.hincrby(LIMITER, "day", -1)  # what was spent was spent yesterday
         await taken(ledger, **dear)
 
     run(steps)
@@ -627,7 +627,7 @@ def test_what_was_not_asked_costs_nothing_and_what_was_broken_off_costs_what_was
         costs = []
         for outcome in ("unasked", "fault", "cancelled"):
             await report(ledger, await taken(ledger, tokens=1000, price=(6.0, 0.0)), outcome)
-            costs.append((await ledger.limits.gates(["fast"]))["fast"].spent_usd)
+            costs.append((await ledger.limiter.states(["fast"]))["fast"].spent_usd)
         assert costs == pytest.approx([0, 0, 0.006])
 
     run(steps)
@@ -640,16 +640,16 @@ def test_a_hedge_is_paid_from_what_calls_have_earned(run):
     async def steps(ledger):
         await configure(ledger, fast={"hedge": {"budget": 0.1}, "capacity": 1000}, slow={"capacity": 1})
         hedge = {"payer": "fast"}
-        assert (await refused(ledger, "slow", **hedge)).what == "hedges"
+        assert (await refused(ledger, "slow", **hedge)).reason == "hedges"
         for _ in range(25):
             await taken(ledger)
         first = await taken(ledger, "slow", **hedge)
         # A hedge that finds no place costs nothing.
-        assert (await refused(ledger, "slow", **hedge)).what == "capacity"
+        assert (await refused(ledger, "slow", **hedge)).reason == "capacity"
         await report(ledger, first, "cancelled")
         await taken(ledger, "slow", **hedge)
         await ledger.fleet.scale("slow", 9)
-        assert (await refused(ledger, "slow", **hedge)).what == "hedges"
+        assert (await refused(ledger, "slow", **hedge)).reason == "hedges"
 
     run(steps)
 
@@ -660,13 +660,13 @@ def test_a_hedge_is_no_probe(run, store):
         for _ in range(4):
             await taken(ledger)
         await fail(ledger, 10, model="slow")
-        store.hset("pm:{fleet}:gate:model:slow", "open_until", 1)
-        assert (await refused(ledger, "slow", payer="fast")).what == "breaker"
+        store.hset("pm:{fleet}:limiter:model:slow", "open_until", 1)
+        assert (await refused(ledger, "slow", payer="fast")).reason == "breaker"
 
     run(steps)
 
 
-# -- what the feeder makes of it -----------------------------------------------------------------
+# -- what admission makes of it -----------------------------------------------------------------
 
 
 async def backlog(ledger, count, *, models=MODELS, bound=False):
@@ -684,7 +684,7 @@ def test_nobody_is_admitted_to_a_model_whose_breaker_is_open_and_one_alone_to_a_
         await fail(ledger, 10)
         assert {place.model for place in await backlog(ledger, 5)} == {"slow"}
         assert await backlog(ledger, 5, models=["fast"]) == []
-        store.hset(GATE, "open_until", 1)
+        store.hset(LIMITER, "open_until", 1)
         assert len(await ledger.fleet.tick()) == 1
         assert await ledger.fleet.tick() == []
 
@@ -720,9 +720,9 @@ def test_no_more_is_admitted_than_may_start_soon(run):
 def test_no_more_is_admitted_than_the_provider_says_may_start(run):
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 100}, slow={"capacity": 100})
-        await report(ledger, await taken(ledger), told=evenly(120, 119))
+        await report(ledger, await taken(ledger), rate_limits=evenly(120, 119))
         assert 6 <= len(await backlog(ledger, 50, models=["fast"])) <= 9
-        await report(ledger, await taken(ledger, "slow"), told=RateLimits(requests_left=5, requests_reset_s=30))
+        await report(ledger, await taken(ledger, "slow"), rate_limits=RateLimits(requests_left=5, requests_reset_s=30))
         assert len(await backlog(ledger, 50, models=["slow"])) == 5
 
     run(steps)
@@ -731,9 +731,9 @@ def test_no_more_is_admitted_than_the_provider_says_may_start(run):
 def test_a_model_that_is_held_or_has_no_money_left_is_not_admitted_to(run):
     async def steps(ledger):
         await configure(ledger, fast={"budget_usd_per_day": 0.001})
-        await report(ledger, await taken(ledger, "slow"), "throttled", hold_s=30)
+        await report(ledger, await taken(ledger, "slow"), "throttled", pause_s=30)
         assert await backlog(ledger, 1, models=["slow"]) == []
-        assert (await refused(ledger, tokens=1000, price=(6.0, 0.0))).what == "budget"
+        assert (await refused(ledger, tokens=1000, price=(6.0, 0.0))).reason == "budget"
         assert await backlog(ledger, 1, models=["fast"]) == []
 
     run(steps)

@@ -16,7 +16,7 @@ from tasks.config.models import Price
 from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
 from tasks.ledger import Admitted, Ledger
-from tasks.ledger.limits import Ask, Grant
+from tasks.ledger.limiter import Demand, Grant
 from tasks.routing.choose import pick
 from tasks.routing.live import Live, Told, observe
 from tasks.routing.snapshot import Preference, Ranking
@@ -24,7 +24,7 @@ from tasks.routing.snapshot import Preference, Ranking
 MODELS = ("fast", "mid", "slow")
 #: A breaker that stays closed, whatever is reported here.
 NEVER = {"attempts": 10_000}
-GATE = "pm:{fleet}:gate:model:fast"
+LIMITER = "pm:{fleet}:limiter:model:fast"
 calls = (CallId(f"{number:026d}", 0) for number in itertools.count())
 
 
@@ -53,7 +53,7 @@ def run(server, store):
             config = Config.model_validate({"models": models, "routes": {"r": route}, "default_route": "r"})
             try:
                 await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
-                await ledger.limits.configure(config)
+                await ledger.limiter.configure(config)
                 return await function(ledger)
             finally:
                 await ledger.close()
@@ -62,10 +62,10 @@ def run(server, store):
 
 
 async def attempt(ledger, outcome="ok", *, model="fast", took_s=1.0, waited_s=None, tokens=None):
-    grant = await ledger.limits.take(Ask(str(next(calls)), model, 10, None, Price()))
+    grant = await ledger.limiter.acquire(Demand(str(next(calls)), model, 10, None, Price()))
     assert isinstance(grant, Grant), grant
     usage = Usage(input_tokens=10, output_tokens=tokens) if tokens is not None else None
-    command = ledger.limits.reporting(grant, outcome, usage=usage, took_s=took_s, waited_s=waited_s)
+    command = ledger.limiter.release_command(grant, outcome, usage=usage, took_s=took_s, waited_s=waited_s)
     (reply,) = await ledger.store.run(command)
     assert reply[0] == "ok"
 
@@ -74,8 +74,8 @@ async def seen(ledger, model="fast"):
     return (await ledger.fleet.snapshot([model])).models[model]
 
 
-async def admit(ledger, *wishes, bound=False, balance=None, call=None):
-    wanted = [Preference(*wish) for wish in wishes]
+async def admit(ledger, *preferences, bound=False, balance=None, call=None):
+    wanted = [Preference(*preference) for preference in preferences]
     return await ledger.fleet.admit(call or next(calls), wanted, bound=bound, balance=balance, priority="normal")
 
 
@@ -100,7 +100,7 @@ def test_the_script_learns_what_the_formulas_say_sample_by_sample(run, store, se
             if live.latency_s is not None:
                 # Time passes: the last sample becomes so much older.
                 age = rng.choice([0.0, 0.5, 5.0, 60.0])
-                store.hset(GATE, "lat_at", int((now - age) * 1000))
+                store.hset(LIMITER, "lat_at", int((now - age) * 1000))
                 live = replace(live, latency_at=now - age)
             await attempt(ledger, outcome, took_s=told.took_s, waited_s=told.waited_s, tokens=told.output_tokens)
             live = observe(live, told, now)
@@ -164,9 +164,9 @@ def test_a_call_that_waits_keeps_how_much_it_wants_each_model(run, store):
         assert await admit(ledger, ("mid", 5.0, 0.0), ("slow", 0.0, 0.0), call=second) == []
         held = [CallId.parse(name) for name in store.zrange("pm:{fleet}:single:mid", 0, -1)]
         other = [CallId.parse(name) for name in store.zrange("pm:{fleet}:single:slow", 0, -1)]
-        await ledger.fleet.drop([Admitted(held[0], "mid"), Admitted(other[0], "slow")])
+        await ledger.fleet.forget([Admitted(held[0], "mid"), Admitted(other[0], "slow")])
         assert await ledger.fleet.tick() == [Admitted(first, "mid"), Admitted(second, "slow")]
-        assert store.hlen("pm:{fleet}:wishes") == 0
+        assert store.hlen("pm:{fleet}:preferences") == 0
 
     run(steps)
 
@@ -178,9 +178,9 @@ def test_a_wish_is_forgotten_with_its_call(run, store):
                 await admit(ledger, (model, 0.0))
         call = next(calls)
         await admit(ledger, ("mid", 0.0), ("slow", 1.0), call=call)
-        assert store.hlen("pm:{fleet}:wishes") == 1
+        assert store.hlen("pm:{fleet}:preferences") == 1
         await ledger.fleet.withdraw([call])
-        assert store.hlen("pm:{fleet}:wishes") == 0
+        assert store.hlen("pm:{fleet}:preferences") == 0
 
     run(steps)
 
@@ -212,10 +212,10 @@ def test_a_drained_model_gets_nothing_until_it_is_taken_back(run):
 
 def test_a_fallback_is_asked_while_all_others_are_closed_and_not_while_they_are_only_full(run):
     async def steps(ledger):
-        wishes = [Preference("fast", 0.0, 1.0), Preference("mid", 0.0, 1.0), Preference("slow", 9.0)]
+        preferences = [Preference("fast", 0.0, 1.0), Preference("mid", 0.0, 1.0), Preference("slow", 9.0)]
 
         async def go(call):
-            return await ledger.fleet.admit(call, wishes, bound=False, spare=1, priority="normal")
+            return await ledger.fleet.admit(call, preferences, bound=False, fallbacks=1, priority="normal")
 
         taken = [place.model for _ in range(16) for place in await go(next(calls))]
         assert sorted(taken) == ["fast"] * 8 + ["mid"] * 8
@@ -238,11 +238,11 @@ def test_bounded_load_is_decided_in_the_script_as_it_is_in_values(run, seed):
             order = rng.sample(MODELS, 3)
             if rng.random() < 0.7:  # a popular key
                 order = list(MODELS)
-            wishes = [Preference(model, float(place)) for place, model in enumerate(order)]
-            ranking = Ranking(tuple(wishes), bound=True, reason="", balance=1.25)
+            preferences = [Preference(model, float(place)) for place, model in enumerate(order)]
+            ranking = Ranking(tuple(preferences), bound=True, reason="", balance=1.25)
             before = await ledger.fleet.snapshot()
             expected = pick(ranking, before)
-            await admit(ledger, *wishes, bound=True, balance=1.25)
+            await admit(ledger, *preferences, bound=True, balance=1.25)
             after = await ledger.fleet.snapshot()
             taken = [
                 model

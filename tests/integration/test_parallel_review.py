@@ -261,7 +261,7 @@ def test_a_question_whose_model_is_drained_goes_to_another_of_those_who_were_nam
         await fan_out(at.ports, job.id, 0)
         for index in range(2):
             await at.answer(job.id, index)
-        await at.ledger.store.run(at.fleet.attending("process", tuple(CONFIG.models)))
+        await at.ledger.store.run(at.fleet.serve_command("process", tuple(CONFIG.models)))
         for model in {"slow", "judge"} - {left}:
             await at.fleet.drain(model, on=True)
         assert await join_job(at.ports, job.id) == "asked"

@@ -73,8 +73,8 @@ class Place:
         job = Job(**({"text": "hello"} | more))
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision, placed="waiting", model=models[0])
-        wishes = [Preference(model, float(place)) for place, model in enumerate(models)]
-        await self.fleet.admit(CallId(job.id, 0), wishes, bound=True, priority="normal")
+        preferences = [Preference(model, float(place)) for place, model in enumerate(models)]
+        await self.fleet.admit(CallId(job.id, 0), preferences, bound=True, priority="normal")
         return CallId(job.id, 0)
 
     async def sections(self, n, *, model="fast", decision=EITHER):
@@ -91,10 +91,10 @@ class Place:
             self.store.hset("pm:{fleet}:served", model, 1)
 
     def opens(self, model):
-        self.store.hset(f"pm:{{fleet}}:gate:model:{model}", mapping={"open_until": 9e15, "why": "overloaded"})
+        self.store.hset(f"pm:{{fleet}}:limiter:model:{model}", mapping={"open_until": 9e15, "why": "overloaded"})
 
     def closes(self, model):
-        self.store.hdel(f"pm:{{fleet}}:gate:model:{model}", "open_until", "why")
+        self.store.hdel(f"pm:{{fleet}}:limiter:model:{model}", "open_until", "why")
 
     def queue(self, model):
         """The names of the calls in a model's queue, the next to be taken first."""
@@ -178,8 +178,8 @@ def test_nobody_is_admitted_to_a_dead_model_and_who_waits_for_it_alone_is_when_i
         await at.dies("fast")
         alone, either = CallId("alone", 0), CallId("either", 0)
         assert await at.fleet.admit(alone, [FAST], bound=False, priority="normal") == []
-        wishes = [FAST, Preference("slow", 1.0)]
-        assert await at.fleet.admit(either, wishes, bound=True, priority="normal") == [Admitted(either, "slow")]
+        preferences = [FAST, Preference("slow", 1.0)]
+        assert await at.fleet.admit(either, preferences, bound=True, priority="normal") == [Admitted(either, "slow")]
         await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
         assert await at.fleet.tick() == [Admitted(alone, "fast")]
 
@@ -210,7 +210,7 @@ def test_queued_calls_leave_a_model_that_was_closed(run, why):
             await at.dies("fast")
         elif why == "budget":
             seconds, _ = at.store.time()
-            at.store.hset("pm:{fleet}:gate:model:fast", "spent_day", seconds // 86_400)
+            at.store.hset("pm:{fleet}:limiter:model:fast", "spent_day", seconds // 86_400)
         else:
             await at.fleet.drain("fast", on=True, move=True)
         await at.sweeper.sweep()
@@ -295,8 +295,8 @@ def test_a_hashed_call_goes_to_the_next_model_of_its_key(run):
         for number in range(8):
             job = Job(text="x", key=f"{number}")
             among = ("fast", "slow", "third")
-            ranking = again(job, decision, CONFIG, await at.fleet.snapshot(), among=among, spare=(), text=None)
-            order = [wish.model for wish in ranking.preferences]
+            ranking = again(job, decision, CONFIG, await at.fleet.snapshot(), candidates=among, fallbacks=(), text=None)
+            order = [preference.model for preference in ranking.preferences]
             call = await at.single(model=order[0], decision=decision, key=f"{number}")
             at.opens(order[0])
             await at.sweeper.sweep()
@@ -331,7 +331,7 @@ def test_more_than_a_window_moves_in_one_sweep(run):
         await at.sweeper.sweep()
         assert at.queue("fast") == []
         places = Counter(await at.fleet.find(calls))
-        assert places == {"single": 8, "lane": WINDOW + 42}
+        assert places == {"single": 8, "waiting": WINDOW + 42}
 
     run(steps)
 
@@ -392,10 +392,10 @@ def test_a_call_that_waits_for_a_closed_model_alone_goes_to_a_candidate_that_has
         goes = await at.waiting("fast", decision=turns)
         at.opens("slow")
         await at.sweeper.sweep()
-        assert await at.fleet.find([stays, goes]) == ["lane", "lane"]
+        assert await at.fleet.find([stays, goes]) == ["waiting", "waiting"]
         at.closes("slow")
         await at.sweeper.sweep()
-        assert await at.fleet.find([stays, goes]) == ["lane", "single"]
+        assert await at.fleet.find([stays, goes]) == ["waiting", "single"]
         assert (await at.part(goes)).model == "slow"
         assert at.queue("slow") == [str(goes)]
 
@@ -406,7 +406,7 @@ def test_a_call_that_waits_for_a_closed_model_alone_goes_to_a_candidate_that_has
 
 
 async def lapse(at, call, model="fast"):
-    await at.fleet.hold({model: [call]}, seconds=-1)
+    await at.fleet.lease({model: [call]}, seconds=-1)
     key = f"pm:{{{call.job}}}:parts"
     if at.store.hexists(key, "0:started_at"):
         at.store.hincrby(key, "0:started_at", -60_000)
@@ -500,7 +500,7 @@ def test_a_message_of_a_call_that_waits_again_starts_nothing(run):
 def learned(at, **latencies):
     seconds, _ = at.store.time()
     for model, latency in latencies.items():
-        at.store.hset(f"pm:{{fleet}}:gate:model:{model}", mapping={"lat": latency * 1000, "lat_at": seconds * 1000})
+        at.store.hset(f"pm:{{fleet}}:limiter:model:{model}", mapping={"lat": latency * 1000, "lat_at": seconds * 1000})
 
 
 def test_a_queued_call_moves_where_it_ends_in_time_and_only_if_it_would_not(run):
@@ -595,7 +595,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         wait_for(lambda: redis.llen("model.shut") == 20, "the queue")
         stale = redis.lrange("model.shut", 0, -1)
 
-        redis.hset("pm:{fleet}:gate:model:shut", mapping={"open_until": 9e15, "why": "overloaded"})
+        redis.hset("pm:{fleet}:limiter:model:shut", mapping={"open_until": 9e15, "why": "overloaded"})
         redis.hdel("pm:{fleet}:drained", "good")
         results = [running.producer.wait(job.id, timeout=30) for job in jobs]
 
@@ -607,7 +607,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         assert "moved from shut: breaker" in told.stdout
 
         # Messages of the old queue that turn up later do nothing: no model is asked, no job ends twice.
-        redis.hdel("pm:{fleet}:gate:model:shut", "open_until", "why")
+        redis.hdel("pm:{fleet}:limiter:model:shut", "open_until", "why")
         redis.lpush("model.shut", *stale)
         running.start("model.shut", 10)
         wait_for(lambda: redis.llen("model.shut") == 0, "the end of the queue")

@@ -1,4 +1,4 @@
-"""What strategies say, as the feeder carries it out on a real Valkey: the same choice as `pick`, and no herd."""
+"""What strategies say, as admission carries it out on a real Valkey: the same choice as `pick`, and no herd."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ def test_the_bound_of_consistent_hashing_is_the_same_in_the_feeder_as_in_pick(ru
         await fleet.configure(capacities)
         for model, (_, singles, parts, waiting, closed) in zip(MODELS, state, strict=True):
             single = [CallId(f"single{model}{number}", 0) for number in range(singles)]
-            await fleet.hold({model: [*single, *(CallId.part(f"part{model}", number) for number in range(parts))]})
+            await fleet.lease({model: [*single, *(CallId.part(f"part{model}", number) for number in range(parts))]})
             for number in range(waiting):
                 # Some wait for this model alone, some would take another once it is closed.
                 rest = sorted(set(MODELS) - {model})
                 lane = f"{model}>{','.join(rest)}" if number % 2 else model
-                store.zadd(f"pm:{{fleet}}:lane:{lane}", {f"waits{model}{number}.0": 1e15 + number})
-                store.sadd("pm:{fleet}:lanes", lane)
+                store.zadd(f"pm:{{fleet}}:waiting:{lane}", {f"waits{model}{number}.0": 1e15 + number})
+                store.sadd("pm:{fleet}:waiting-lists", lane)
             if closed:
                 await fleet.drain(model, on=True)
         options = read_options("consistent_hash", {"factor": factor})
@@ -126,7 +126,7 @@ def _where(store):
     found = {}
     for key in store.keys("pm:{fleet}:single:*"):
         found |= dict.fromkeys(store.zrange(key, 0, -1), key.rsplit(":", 1)[1])
-    for key in store.keys("pm:{fleet}:lane:*"):
+    for key in store.keys("pm:{fleet}:waiting:*"):
         found |= dict.fromkeys(store.zrange(key, 0, -1), key.rsplit(":", 1)[1].split(">")[0])
     return found
 

@@ -95,7 +95,7 @@ class Place:
 
     async def lapse(self, call, model="fast"):
         """As if the lease's time had passed, and the time since the call started with it."""
-        await self.fleet.hold({model: [call]}, seconds=-1)
+        await self.fleet.lease({model: [call]}, seconds=-1)
         key, field = f"pm:{{{call.job}}}:parts", f"{call.index}:started_at"
         if self.store.hexists(key, field):
             self.store.hset(key, field, int(self.store.hget(key, field)) - 60_000)
@@ -137,7 +137,7 @@ def test_what_runs_is_left_alone(run):
         notes = await at.sweep()
         assert (notes.called, notes.routed) == ([], [])
         # Its lease lapsed while its claim was on the way: it just started.
-        await at.fleet.hold({model: [call]}, seconds=-1)
+        await at.fleet.lease({model: [call]}, seconds=-1)
         assert (await at.sweep()).called == []
 
     run(steps)
@@ -225,7 +225,7 @@ def test_leases_of_what_has_ended_are_given_back(run):
         call, _ = await at.single()
         await at.jobs.stop(call.job, "cancelled")
         await at.jobs.claim(call.job, 0, "late")
-        await at.fleet.hold({"fast": [call, CallId("gone", 0)]}, seconds=-1)
+        await at.fleet.lease({"fast": [call, CallId("gone", 0)]}, seconds=-1)
         assert (await at.sweep()).called == []
         assert (await at.fleet.snapshot()).models["fast"].load == 0
 
@@ -293,7 +293,7 @@ def test_a_single_call_that_stands_nowhere_is_found_again(run, claimed):
         if claimed:
             await at.jobs.claim(call.job, 0, "dead")
             await at.lapse(call)
-        await at.fleet.drop([Admitted(call, model)])
+        await at.fleet.forget([Admitted(call, model)])
         await at.look_now(call.job)
         notes = await at.sweep()
         if not claimed:
@@ -318,7 +318,7 @@ def test_a_part_that_stands_nowhere_is_found_again(run, state):
             await at.lapse(call)
         if state == "waiting":
             await at.jobs.retry(job, 2, "owner", "429")
-        await at.fleet.drop([Admitted(call, "fast")])
+        await at.fleet.forget([Admitted(call, "fast")])
         await at.look_now(job)
         await at.sweep()
         assert (await at.sweep()).called == [Admitted(call, "fast")]

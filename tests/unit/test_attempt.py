@@ -22,7 +22,7 @@ from tasks.contract.job import Job, Message
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Claim
-from tasks.ledger.limits import Grant
+from tasks.ledger.limiter import Grant
 
 JOB = Job(text="my secret text")
 CLAIM = Claim(

@@ -13,7 +13,7 @@ from tasks.contract.errors import BadRequest, Overloaded, TimedOut
 from tasks.contract.job import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
-from tasks.ledger.limits import Grant
+from tasks.ledger.limiter import Grant
 from tasks.routing.latency_statistics import FEWEST, LatencyStatistics
 
 MODEL = Model(provider="simulated", price={"input": 10})

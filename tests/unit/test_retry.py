@@ -59,7 +59,7 @@ def test_without_another_candidate_a_spent_quota_is_waited_for():
     decision = decided(QuotaExhausted("fast", "spent", retry_after=60))
 
     assert isinstance(decision, Retry)
-    assert decision.among == ("fast",)
+    assert decision.candidates == ("fast",)
     assert decision.delay_s >= 60
 
 
@@ -75,7 +75,7 @@ def test_the_last_allowed_attempt_is_not_followed_by_another():
 def test_when_the_attempts_of_a_model_are_used_up_the_next_one_is_asked_at_once_and_then_all_reasons_are_told():
     again = decided(TimedOut("fast", "slow"), 2, bounds=TWO)
     # The other one takes it only if the first is closed by then.
-    assert (again.among, again.spare) == (("fast",), ("slow",))
+    assert (again.candidates, again.fallbacks) == (("fast",), ("slow",))
     assert decided(TimedOut("fast", "slow"), 3, bounds=TWO) == Retry(0.0, ("slow",))
 
     tried = (Tried(model="fast", attempts=3, error="timed_out"),)
@@ -166,8 +166,8 @@ def test_whatever_fails_how_every_part_comes_to_an_end_and_no_model_is_asked_too
         decision = decide(error, tried, bounds, rng=rng)
         if isinstance(decision, Fail):
             break
-        assert decision.among
-        model = rng.choice(decision.among)
+        assert decision.candidates
+        model = rng.choice(decision.candidates)
     else:
         # Only what costs time alone can go on for so long.
         assert sum(item.throttled for item in tried) > len(errors) - 17
@@ -195,7 +195,7 @@ THREE = Bounds({"a": 3, "b": 3, "c": 3})
 def replicas(*tried, failed, error=Overloaded):
     """What follows a failure of `failed` where each model was asked as often as `tried` says."""
     known = tuple(Tried(model=model, attempts=times, error="overloaded") for model, times in tried)
-    return decide(error(failed, "no"), known, THREE, rng=Highest(), loyal=False)
+    return decide(error(failed, "no"), known, THREE, rng=Highest(), sticky=False)
 
 
 def test_a_call_that_failed_at_a_replica_is_asked_at_once_of_those_that_were_not_asked():
@@ -220,10 +220,10 @@ def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
         error = Overloaded(failed, "no")
         asked.append(failed)
         tried = note(tried, failed, error)
-        decision = decide(error, tried, THREE, rng=Highest(), loyal=False)
+        decision = decide(error, tried, THREE, rng=Highest(), sticky=False)
         if isinstance(decision, Fail):
             break
-        failed = decision.among[0]
+        failed = decision.candidates[0]
     assert {model: asked.count(model) for model in THREE.attempts} == {"a": 3, "b": 3, "c": 3}
     assert [asked[place : place + 3].count("a") for place in (0, 3, 6)] == [1, 1, 1]
 
@@ -232,4 +232,4 @@ def test_a_rate_limit_sends_a_call_to_another_replica_however_often_that_was_ask
     error = RateLimited("a", "slow down", retry_after=60)
     tried = (Tried(model="b", attempts=1, error="overloaded"), Tried(model="a", throttled=1, error="rate_limited"))
     bounds = Bounds({"a": 3, "b": 3})
-    assert decide(error, tried, bounds, rng=Highest(), loyal=False) == Retry(0.0, ("b",))
+    assert decide(error, tried, bounds, rng=Highest(), sticky=False) == Retry(0.0, ("b",))

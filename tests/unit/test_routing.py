@@ -41,7 +41,9 @@ VERDICT = Verdict("r", "rules", 1.0, "because")
 
 
 def best(ranking, snapshot):
-    return min(ranking.preferences, key=lambda wish: wish.score(snapshot.models[wish.model].load)).model
+    return min(
+        ranking.preferences, key=lambda preference: preference.score(snapshot.models[preference.model].load)
+    ).model
 
 
 @given(
@@ -125,7 +127,7 @@ def test_a_model_whose_window_is_too_small_is_out_with_a_reason():
     assert large.reason == ""
     snapshot = Snapshot(1, loads([5, 5]))
     decision, ranking = choose(Job(text="x " * 100), VERDICT, config, snapshot)
-    assert [wish.model for wish in ranking.preferences] == ["b"]
+    assert [preference.model for preference in ranking.preferences] == ["b"]
     assert decision.candidates[0].reason
     assert decision.candidates[0].score is None
     assert decision.candidates[1].score is not None
@@ -162,7 +164,7 @@ def test_a_model_that_the_producer_names_is_the_only_one_and_is_waited_for():
         job, Verdict("", "explicit", 1.0, "named"), config_of(NAMES[:2]), Snapshot(0, loads([1, 0]))
     )
     assert decision.strategy == "explicit"
-    assert [wish.model for wish in ranking.preferences] == ["b"]
+    assert [preference.model for preference in ranking.preferences] == ["b"]
     assert ranking.bound
     # JSON has no infinity.
     assert decision.candidates[0].load is None
@@ -232,7 +234,7 @@ def test_fallbacks_are_candidates_of_the_last_resort():
     assert [(candidate.model, candidate.fallback) for candidate in decision.candidates] == [
         ("a", False), ("b", False), ("c", True),
     ]  # fmt: skip
-    assert (ranking.spare, ranking.preferences[-1].model) == (1, "c")
+    assert (ranking.fallbacks, ranking.preferences[-1].model) == (1, "c")
     assert pick(ranking, Snapshot(1, busy)) in {"a", "b"}
     shut = {name: ModelLoad(capacity=1, closed="breaker") for name in ("a", "b")} | {"c": ModelLoad(capacity=9)}
     assert pick(ranking, Snapshot(1, shut)) == "c"
@@ -253,19 +255,19 @@ def test_a_strategy_that_goes_wrong_costs_no_job(wrong, monkeypatch):
     def strange(request, candidates, snapshot):
         if wrong == "raises":
             raise RuntimeError("a secret of the text")
-        wishes = {
+        preferences = {
             "nobody": (),
             "stranger": (Preference("z", 0.0),),
             "twice": (Preference("a", 0.0), Preference("a", 1.0)),
             "nan": (Preference("a", float("nan")), Preference("b", 0.0)),
         }[wrong]
-        return Ranking(wishes, bound=False, reason="")
+        return Ranking(preferences, bound=False, reason="")
 
     real = strategy_named
     monkeypatch.setattr("tasks.routing.choose.strategy_named", lambda name: strange if name == "odd" else real(name))
     config = config_of(["a", "b"])
     snapshot = Snapshot(1, {"a": ModelLoad(1), "b": ModelLoad(1)})
     decision, ranking = choose(Job(text="x", strategy="odd"), VERDICT, config, snapshot)
-    assert {wish.model for wish in ranking.preferences} == {"a", "b"}
+    assert {preference.model for preference in ranking.preferences} == {"a", "b"}
     assert "strategy odd failed" in decision.reason
     assert "secret" not in decision.reason

@@ -1,4 +1,4 @@
-"""The breaker of the simulation follows the rule of `limits.lua`."""
+"""The breaker of the simulation follows the rule of `limiter.lua`."""
 
 from __future__ import annotations
 

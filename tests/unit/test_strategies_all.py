@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.routing.choose import pick
-from tasks.routing.options import is_loyal, options_problems, read_options, strategy_named
+from tasks.routing.options import is_sticky, options_problems, read_options, strategy_named
 from tasks.routing.snapshot import ModelLoad, Snapshot
 from tests.snapshots import ALL, BOUND, CASES, idle, names, request
 
@@ -19,7 +19,7 @@ EACH = settings(max_examples=40, deadline=None)
 #: Strategies that look at the load, and those in turn. The rest choose by name or by chance: an operator's zero pauses
 #: such a model, and what was chosen by name waits for it.
 BY_LOAD = ("round_robin", "weighted_round_robin", "least_connections", "power_of_two", "least_latency", "prequal")
-LOYAL = {"profile", "contextual", "cost_quality"}
+STICKY = {"profile", "contextual", "cost_quality"}
 
 
 @EACH
@@ -28,13 +28,13 @@ def test_each_candidate_is_ranked_once_and_no_figure_is_infinite_or_no_number(ca
     asked, models, snapshot = case
     for name in ALL:
         ranking = strategy_named(name)(asked, models, snapshot)
-        assert sorted(wish.model for wish in ranking.preferences) == sorted(models), name
-        for wish in ranking.preferences:
-            assert math.isfinite(wish.base), name
-            assert math.isfinite(wish.slope), name
+        assert sorted(preference.model for preference in ranking.preferences) == sorted(models), name
+        for preference in ranking.preferences:
+            assert math.isfinite(preference.base), name
+            assert math.isfinite(preference.slope), name
             # A model is never wanted more for having more to do.
-            assert wish.slope >= 0, name
-            assert not math.isnan(wish.score(snapshot.models[wish.model].load)), name
+            assert preference.slope >= 0, name
+            assert not math.isnan(preference.score(snapshot.models[preference.model].load)), name
 
 
 @EACH
@@ -89,7 +89,7 @@ def test_strategies_bind_early_or_not_as_they_say(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_strategies_that_choose_a_model_for_what_it_is_are_loyal_to_it(name):
-    assert is_loyal(name) == (name in LOYAL)
+    assert is_sticky(name) == (name in STICKY)
 
 
 @pytest.mark.parametrize("name", ALL)

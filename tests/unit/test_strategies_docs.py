@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tasks.config.config import Config
-from tasks.routing.options import is_loyal, strategies, strategy_named
+from tasks.routing.options import is_sticky, strategies, strategy_named
 from tasks.routing.snapshot import Snapshot, options_of
 from tasks.routing.strategies.specialists import Guard
 from tests.harness import REPOSITORY
@@ -84,7 +84,7 @@ def test_the_table_of_all_strategies_says_who_binds_and_who_is_loyal():
     snapshot = Snapshot(1, idle(3))
     word = {True: "yes", False: "no"}
     assert told == [
-        (name, word[strategy_named(name)(request(1), names(3), snapshot).bound], word[is_loyal(name)]) for name in ALL
+        (name, word[strategy_named(name)(request(1), names(3), snapshot).bound], word[is_sticky(name)]) for name in ALL
     ]
 
 
@@ -177,7 +177,7 @@ def test_the_example_s_strategy_ranks_each_candidate_once_and_the_same_way_each_
     snapshot = Snapshot(1, idle(4))
     for key in map(str, range(50)):
         ranking = canary(request(key=key), names(4), snapshot)
-        assert sorted(wish.model for wish in ranking.preferences) == list(names(4))
+        assert sorted(preference.model for preference in ranking.preferences) == list(names(4))
         assert ranking == canary(request(key=key), names(4), snapshot)
 
 

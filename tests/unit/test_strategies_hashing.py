@@ -152,7 +152,7 @@ def test_without_a_bound_a_key_that_everybody_asks_for_stays_with_its_model():
 
 def test_what_overflows_goes_to_the_key_s_next_model_and_comes_back():
     ranking = consistent_hash(request(key="k", options=Hashing()), names(4), Snapshot(1, {}))
-    first, second = (wish.model for wish in ranking.preferences[:2])
+    first, second = (preference.model for preference in ranking.preferences[:2])
     full = {model: ModelLoad(capacity=10, singles=20 if model == first else 1) for model in names(4)}
     assert pick(ranking, Snapshot(1, full)) == second
     assert pick(ranking, Snapshot(1, idle(4))) == first

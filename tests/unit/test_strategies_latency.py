@@ -42,7 +42,11 @@ def waiting_for(strategy, snapshot, calls):
     ranking = strategy(request(), tuple(snapshot.models), snapshot)
     taken = []
     for _ in range(calls):
-        taken.append(min(ranking.preferences, key=lambda wish: wish.score(snapshot.models[wish.model].load)).model)
+        taken.append(
+            min(
+                ranking.preferences, key=lambda preference: preference.score(snapshot.models[preference.model].load)
+            ).model
+        )
         snapshot = snapshot.after(taken[-1])
     return taken
 
@@ -62,8 +66,8 @@ def test_the_least_of_latency_times_calls_before_it_is_taken(fleet, turn):
 def test_who_is_slower_busier_or_fails_more_often_is_never_wanted_more(figure, by, fleet):
     worse = [replace(fleet[0], **{figure: getattr(fleet[0], figure) + by}), *fleet[1:]]
     before, after = (
-        {wish.model: wish.score(snapshot.models[wish.model].load)
-         for wish in least_latency(request(), tuple(snapshot.models), snapshot).preferences}
+        {preference.model: preference.score(snapshot.models[preference.model].load)
+         for preference in least_latency(request(), tuple(snapshot.models), snapshot).preferences}
         for snapshot in (snapshot_of(fleet), snapshot_of(worse))
     )  # fmt: skip
     assert after["m0"] > before["m0"]
@@ -92,7 +96,9 @@ def test_a_fast_error_is_not_a_fast_answer(strategy, fleet, fast, faults, since)
     failing = known(fast, faults=faults, fault_s=since, errors=0.3)
     snapshot = snapshot_of([failing, *fleet])
     assert chosen(strategy, request(), snapshot) != "m0"
-    ranked = sorted(strategy(request(), tuple(snapshot.models), snapshot).preferences, key=lambda wish: wish.base)
+    ranked = sorted(
+        strategy(request(), tuple(snapshot.models), snapshot).preferences, key=lambda preference: preference.base
+    )
     assert ranked[-1].model == "m0"
 
 
@@ -175,7 +181,7 @@ def test_prequal_takes_no_model_that_is_hot_while_another_is_cold(fleet, turn):
     snapshot = snapshot_of(fleet, turn)
     taken = chosen(prequal, request(), snapshot)
     ranking = prequal(request(), tuple(snapshot.models), snapshot)
-    hot = {wish.model for wish in ranking.preferences if wish.base > 1e5}
+    hot = {preference.model for preference in ranking.preferences if preference.base > 1e5}
     assert taken not in hot or hot == set(snapshot.models)
     # What is hot has more in flight than whatever is cold.
     cold = [load.load for model, load in snapshot.models.items() if model not in hot]
@@ -193,5 +199,5 @@ def test_among_the_cold_nobody_with_as_much_to_do_is_quicker(fleet):
 def test_of_many_models_only_the_probed_are_wanted():
     snapshot = snapshot_of([known(0.1)] * 10)
     ranking = prequal(request(7, options=read_options("prequal", {"probes": 3})), names(10), snapshot)
-    assert sum(wish.base < 1 for wish in ranking.preferences) == 3
+    assert sum(preference.base < 1 for preference in ranking.preferences) == 3
     assert len(ranking.preferences) == 10

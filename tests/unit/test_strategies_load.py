@@ -58,7 +58,7 @@ def test_the_worst_of_all_is_never_the_less_loaded_of_two(fleet, seed):
 def test_power_of_two_takes_one_of_its_two_and_names_both(fleet, seed):
     snapshot = snapshot_of(fleet)
     ranking = power_of_two(request(seed), tuple(snapshot.models), snapshot)
-    pair = [wish.model for wish in ranking.preferences if wish.base < 1]
+    pair = [preference.model for preference in ranking.preferences if preference.base < 1]
     assert len(pair) == 2
     assert all(model in ranking.reason for model in pair)
     taken = chosen(power_of_two, request(seed), snapshot)
@@ -69,7 +69,7 @@ def test_power_of_two_takes_one_of_its_two_and_names_both(fleet, seed):
 def test_the_two_are_drawn_from_those_that_are_open(seed, closed):
     fleet = {model: ModelLoad(capacity=1, closed="breaker" if model == closed else "") for model in names(5)}
     ranking = power_of_two(request(seed), names(5), Snapshot(1, fleet))
-    assert closed not in {wish.model for wish in ranking.preferences if wish.base < 1}
+    assert closed not in {preference.model for preference in ranking.preferences if preference.base < 1}
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10])
@@ -80,8 +80,11 @@ def test_on_an_idle_fleet_power_of_two_gives_each_the_same_share(count):
 
 def test_every_pair_is_drawn_as_often():
     pairs = Counter(
-        frozenset(wish.model for wish in power_of_two(request(seed), names(5), Snapshot(1, idle(5))).preferences
-                  if wish.base < 1)
+        frozenset(
+            preference.model
+            for preference in power_of_two(request(seed), names(5), Snapshot(1, idle(5))).preferences
+            if preference.base < 1
+        )
         for seed in range(5000)
     )  # fmt: skip
     assert len(pairs) == 10

@@ -93,7 +93,7 @@ def test_who_gets_better_is_never_wanted_less(better):
 
     def place(score):
         asked = request(traits=traits_of([{"accuracy": score}, {"accuracy": 40}, {"accuracy": 60}]))
-        return [wish.model for wish in profile(asked, names(3), snapshot).preferences].index("m0")
+        return [preference.model for preference in profile(asked, names(3), snapshot).preferences].index("m0")
 
     assert place(30 + better) <= place(30)
 
@@ -227,7 +227,7 @@ def test_a_context_that_makes_no_sense_is_refused_with_its_place(when, said):
 
 @given(parts=st.integers(0, 5000), singles=st.integers(0, 30))
 def test_a_specialist_is_not_left_for_having_much_to_do(parts, singles):
-    """While it has room: whether it has is the feeder's to say."""
+    """While it has room: admission decides whether it has."""
     fleet = {**idle(5), "m3": ModelLoad(capacity=4, singles=singles, parts=parts)}
     assert chosen(contextual, request(metadata={"tier": "gold"}, options=CONTEXT), Snapshot(1, fleet)) == "m3"
 
@@ -275,7 +275,7 @@ def by_profile(fleet, **options):
 def test_a_specialist_that_is_closed_failing_or_slow_is_passed_over_with_the_reason(figures, why):
     fleet = {**idle(3), "m0": ModelLoad(capacity=4, **figures)}
     ranking = by_profile(fleet, slow_s=2.0)
-    assert [wish.model for wish in ranking.preferences] == ["m1", "m2", "m0"]
+    assert [preference.model for preference in ranking.preferences] == ["m1", "m2", "m0"]
     assert f"(m0 is passed over: {why})" in ranking.reason
 
 
@@ -298,7 +298,7 @@ def test_it_gets_work_again_once_it_answers_or_what_is_known_of_it_is_old(figure
 def test_where_all_are_passed_over_the_best_of_them_is_asked():
     fleet = {model: ModelLoad(capacity=4, errors=0.9, faults=5, fault_s=0.1) for model in names(3)}
     ranking = by_profile(fleet)
-    assert [wish.model for wish in ranking.preferences] == ["m0", "m1", "m2"]
+    assert [preference.model for preference in ranking.preferences] == ["m0", "m1", "m2"]
     assert "passed over" not in ranking.reason
 
 
@@ -336,7 +336,7 @@ def routed(options=None, quality=None):
     ],
 )
 def test_the_cheapest_that_is_good_enough_or_the_most_quality_for_its_cost(options, order):
-    assert " ".join(wish.model for wish in routed(options).preferences) == order
+    assert " ".join(preference.model for preference in routed(options).preferences) == order
 
 
 def test_what_is_predicted_for_this_text_counts_before_the_model_s_accuracy():

@@ -64,10 +64,10 @@ def test_a_closed_model_s_turns_fall_to_the_others_evenly(count, closed, start):
 
 def test_a_turn_that_falls_to_nobody_else_still_names_those_that_may_take_it_later():
     """A call that waits for one model may take another that opens meanwhile, once its own has closed."""
-    fleet = {"m0": ModelLoad(capacity=2), "m1": ModelLoad(capacity=2, closed="held"), "m2": ModelLoad(capacity=2)}
+    fleet = {"m0": ModelLoad(capacity=2), "m1": ModelLoad(capacity=2, closed="paused"), "m2": ModelLoad(capacity=2)}
     for strategy in (round_robin, weighted_round_robin):
         ranking = strategy(request(), names(3), Snapshot(1, fleet))
-        assert [wish.model for wish in ranking.preferences][-1] == "m1"
+        assert [preference.model for preference in ranking.preferences][-1] == "m1"
 
 
 # -- smooth weighted round robin ---------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_weights_of_any_size_have_a_cycle_that_ends_and_a_turn_for_each(weights,
     asked = request(options=Weights(weights=dict(zip(models, weights, strict=True))))
     snapshot = Snapshot(start, idle(len(weights)))
     ranking = weighted_round_robin(asked, models, snapshot)
-    assert {wish.model for wish in ranking.preferences} == set(models)
+    assert {preference.model for preference in ranking.preferences} == set(models)
     assert int(ranking.reason.split(" of ")[1].split()[0]) <= LONGEST_CYCLE + len(weights)
 
 
@@ -207,9 +207,11 @@ def test_the_second_choice_of_weighted_random_follows_the_weights_of_the_rest():
     draw = strategy_named("weighted_random")
     for seed in range(6000):
         asked = request(seed, options=options)
-        wishes = sorted(draw(asked, models, Snapshot(1, fleet)).preferences, key=lambda wish: wish.base)
-        if wishes[0].model == "m1":
-            second[wishes[1].model] += 1
+        preferences = sorted(
+            draw(asked, models, Snapshot(1, fleet)).preferences, key=lambda preference: preference.base
+        )
+        if preferences[0].model == "m1":
+            second[preferences[1].model] += 1
     assert chi_square([second["m0"], second["m2"]], [2, 1]) < UNLIKELY[1]
 
 

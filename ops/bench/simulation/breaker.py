@@ -1,4 +1,4 @@
-"""The breaker of `limits.lua`, as a value with a clock that is given."""
+"""The breaker of `limiter.lua`, as a value with a clock that is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.config.models import Breaker as Settings
 
 __all__ = ["Breaker"]
 
-#: As in `limits.lua`: slices of the rolling window, and the longest time that a model is left alone.
+#: As in `limiter.lua`: slices of the rolling window, and the longest time that a model is left alone.
 SLICES = 6
 LONGEST_S = 900.0
 

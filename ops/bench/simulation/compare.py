@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ops.bench.simulation.fleet import simulate
-from tasks.routing.options import is_loyal, strategies, strategy_named
+from tasks.routing.options import is_sticky, strategies, strategy_named
 
 if TYPE_CHECKING:
     from ops.bench.scenarios import Scenario
@@ -67,7 +67,7 @@ class Comparison:
 
 def fitting() -> tuple[str, ...]:
     """The strategies that are installed and that models which are as good as one another suit."""
-    return tuple(sorted(name for name in strategies() if not is_loyal(name)))
+    return tuple(sorted(name for name in strategies() if not is_sticky(name)))
 
 
 def compare(

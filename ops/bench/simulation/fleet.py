@@ -20,7 +20,7 @@ from ops.bench.simulation.record import Record
 from tasks.calling.retry import Bounds, Fail, decide, note
 from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick
-from tasks.routing.options import is_loyal, strategy_named
+from tasks.routing.options import is_sticky, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, Traits
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["Fleet", "simulate"]
 #: One in so many arrivals looks at how evenly the calls are spread.
 LOOK_ONE_IN = 16
 
-Lane = tuple[tuple[str, ...], bool]
+WaitingList = tuple[tuple[str, ...], bool]
 
 
 def simulate(scenario: Scenario, strategy: str, seed: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Fleet:
 
     def __init__(self, scenario: Scenario, strategy: str, seed: int) -> None:
         self._scenario = scenario
-        self._strategy, self._loyal = strategy_named(strategy), is_loyal(strategy)
+        self._strategy, self._sticky = strategy_named(strategy), is_sticky(strategy)
         specs = [(name, spec) for spec in scenario.models for name in spec.names]
         self._models = {
             name: SimulatedModel(name, place, spec, present=spec.joins == 0) for place, (name, spec) in enumerate(specs)
@@ -62,8 +62,8 @@ class Fleet:
         self._traits = {name: Traits(weight=spec.weight) for name, spec in specs}
         self._join()
         self.record = Record(list(self._models), [place % scenario.routes for place in range(len(specs))])
-        #: The lanes of each route, as in `fleet.lua`: who may take a call, and the calls in the order they came.
-        self._lanes: list[dict[Lane, deque[Call]]] = [{} for _ in range(scenario.routes)]
+        #: The waiting lists of each route, as in `fleet.lua`: the models that may take a call, and the calls in order.
+        self._waiting_lists: list[dict[WaitingList, deque[Call]]] = [{} for _ in range(scenario.routes)]
         self._turns = [0] * scenario.routes
         self._looks: dict[tuple[int, int], tuple[float, Mapping[str, ModelLoad]]] = {}
         self._last_of: dict[str, str] = {}
@@ -97,7 +97,9 @@ class Fleet:
             act(*given)
         self.record.ended = self._now
         # Nobody is left who could take them.
-        self.record.failed += sum(len(calls) for lanes in self._lanes for calls in lanes.values())
+        self.record.failed += sum(
+            len(calls) for waiting_lists in self._waiting_lists for calls in waiting_lists.values()
+        )
         return self.record
 
     # -- what happens ----------------------------------------------------------------------------
@@ -202,25 +204,25 @@ class Fleet:
         error = Overloaded(model.name, "a simulated failure", status=503)
         call.tried = note(call.tried, model.name, error)
         bounds = Bounds(dict.fromkeys(self._candidates[call.route], self._scenario.attempts))
-        verdict = decide(error, call.tried, bounds, rng=self._deciding, loyal=self._loyal)
+        verdict = decide(error, call.tried, bounds, rng=self._deciding, sticky=self._sticky)
         if isinstance(verdict, Fail):
             self.record.failed += 1
         elif verdict.delay_s > 0:
-            self._at(self._now + verdict.delay_s, self._come_back, call, verdict.among, verdict.spare)
+            self._at(self._now + verdict.delay_s, self._come_back, call, verdict.candidates, verdict.fallbacks)
         else:
-            self._again(call, verdict.among, verdict.spare)
+            self._again(call, verdict.candidates, verdict.fallbacks)
 
-    def _come_back(self, call: Call, among: tuple[str, ...], spare: tuple[str, ...]) -> None:
-        self._again(call, among, spare)
+    def _come_back(self, call: Call, candidates: tuple[str, ...], fallbacks: tuple[str, ...]) -> None:
+        self._again(call, candidates, fallbacks)
         self._feed(call.route)
 
-    def _again(self, call: Call, among: Sequence[str], spare: Sequence[str]) -> None:
+    def _again(self, call: Call, candidates: Sequence[str], fallbacks: Sequence[str]) -> None:
         """As `tasks.routing.choose.again`."""
-        if spare or len(among) == 1:
-            wishes = [Preference(model, float(place)) for place, model in enumerate((*among, *spare))]
-            ranking = Ranking(tuple(wishes), bound=True, reason="")
+        if fallbacks or len(candidates) == 1:
+            preferences = [Preference(model, float(place)) for place, model in enumerate((*candidates, *fallbacks))]
+            ranking = Ranking(tuple(preferences), bound=True, reason="")
         else:
-            ranking = self._rank(call, tuple(among), self._snapshot(call.route, fresh=True))
+            ranking = self._rank(call, tuple(candidates), self._snapshot(call.route, fresh=True))
         self._wait(call, ranking)
 
     def _turn_up(self, model: SimulatedModel) -> None:
@@ -245,13 +247,13 @@ class Fleet:
     # -- late admission, as in fleet.lua ---------------------------------------------------------
 
     def _wait(self, call: Call, ranking: Ranking) -> None:
-        names = [wish.model for wish in ranking.preferences]
+        names = [preference.model for preference in ranking.preferences]
         if ranking.bound and ranking.balance is not None:
             names = self._level(names, ranking.balance)
         if not ranking.bound:
             names.sort()
         call.ranking, call.waits_since = ranking, self._now
-        self._lanes[call.route].setdefault((tuple(names), ranking.bound), deque()).append(call)
+        self._waiting_lists[call.route].setdefault((tuple(names), ranking.bound), deque()).append(call)
         self._count_waiting(names, 1, bound=ranking.bound)
 
     def _count_waiting(self, names: Sequence[str], by: int, *, bound: bool) -> None:
@@ -275,26 +277,26 @@ class Fleet:
         return names
 
     def _feed(self, route: int) -> None:
-        lanes = self._lanes[route]
-        while lanes:
-            best: tuple[float, Lane, SimulatedModel] | None = None
-            for lane, calls in lanes.items():
+        waiting_lists = self._waiting_lists[route]
+        while waiting_lists:
+            best: tuple[float, WaitingList, SimulatedModel] | None = None
+            for waiting_list, calls in waiting_lists.items():
                 if best is None or calls[0].waits_since < best[0]:
-                    model = self._choose(lane, calls[0])
+                    model = self._choose(waiting_list, calls[0])
                     if model is not None:
-                        best = calls[0].waits_since, lane, model
+                        best = calls[0].waits_since, waiting_list, model
             if best is None:
                 return
-            _, lane, model = best
-            call = lanes[lane].popleft()
-            if not lanes[lane]:
-                del lanes[lane]
-            self._count_waiting(lane[0], -1, bound=lane[1])
+            _, waiting_list, model = best
+            call = waiting_lists[waiting_list].popleft()
+            if not waiting_lists[waiting_list]:
+                del waiting_lists[waiting_list]
+            self._count_waiting(waiting_list[0], -1, bound=waiting_list[1])
             self._admit(call, model)
 
-    def _choose(self, lane: Lane, call: Call) -> SimulatedModel | None:
+    def _choose(self, waiting_list: WaitingList, call: Call) -> SimulatedModel | None:
         """The model with room that the call wants most."""
-        names, bound = lane
+        names, bound = waiting_list
         now = self._now
         if bound:
             first = self._models[names[0]]

@@ -1,7 +1,7 @@
 """The strategies: pure functions of (request, candidates, snapshot).
 
 A strategy doesn't choose, it says how much each candidate is wanted as an affine function of that candidate's load;
-the feeder evaluates it with the load of the moment, in the same step that admits the call. So two routers that read
+admission evaluates it with the load of the moment, in the same step that admits the call. So two routers that read
 the same snapshot can't both send to the model that was idle in it.
 
 `turns` gives each its share, `load` and `latency` look at what goes on, `adaptive` at both, `hashing` keeps equal keys

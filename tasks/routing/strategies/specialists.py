@@ -1,6 +1,6 @@
 """Strategies that choose a model for what it is good at: by profile, by context, by cost and quality.
 
-They are loyal: a call that fails is tried with the same model again before another is asked. A specialist that is
+They are sticky: a call that fails is tried with the same model again before another is asked. A specialist that is
 failing, or slower than the route allows, is passed over until what is known of it is old.
 """
 
@@ -82,7 +82,7 @@ class ProfileOptions(Guard):
         return {str(metric): weight for metric, weight in self.weights.items()} or {"accuracy": 1.0}
 
 
-@strategy(options=ProfileOptions, loyal=True)
+@strategy(options=ProfileOptions, sticky=True)
 def profile(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:
     """The best by profile: the highest score of the metric that counts, or the highest weighted mean of several.
 
@@ -150,7 +150,7 @@ class Contextual(Guard):
         return any(specialist.needs(name) for specialist in self.specialists)
 
 
-@strategy(options=Contextual, loyal=True)
+@strategy(options=Contextual, sticky=True)
 def contextual(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:
     """The specialist for the job's context: language, topic, tenant, complexity, user tier, time and the like.
 
@@ -186,7 +186,7 @@ class CostQuality(Guard):
 GOOD_ENOUGH = 0.7
 
 
-@strategy(options=CostQuality, loyal=True, predicts=True)
+@strategy(options=CostQuality, sticky=True, predicts=True)
 def cost_quality(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:
     """The cheapest model that is predicted good enough for this input.
 

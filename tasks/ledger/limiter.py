@@ -1,4 +1,4 @@
-"""The limits of the fleet (`limits.lua`): what an attempt takes before it starts, and reports when it has ended.
+"""The limits of the fleet (`limiter.lua`): what an attempt takes before it starts, and reports when it has ended.
 
 Taken are a place among the calls in flight of the model and of its key, requests and tokens a minute of both, money of
 the model's day, and the breaker's leave. It is one step, so no two workers take the same place.
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from tasks.contract.rate_limits import RateLimits
 
 __all__ = [
-    "LIMITS",
-    "Ask",
-    "Gate",
+    "LIMITER",
+    "Demand",
+    "LimiterState",
     "Grant",
-    "Limits",
+    "Limiter",
     "Outcome",
-    "Refusal",
-    "granted_of",
-    "hold_of",
-    "minute_limit_of",
+    "Denied",
+    "read_grant",
+    "find_pause",
+    "find_minute_limit",
 ]
 
-LIMITS = Script("limits.lua")
+LIMITER = Script("limiter.lua")
 
 #: Seconds: a call that may start within them is granted now and waits in its slot, so that its start is exact.
 HORIZON = 2.0
 #: Seconds: the window of rpm and tpm.
 MINUTE = 60.0
 #: Seconds that a provider may have a model left alone: a header with a year in it must not cost the year.
-LONGEST_HOLD = 86_400.0
+LONGEST_PAUSE = 86_400.0
 
 _PREFIX = "pm:{fleet}:"
 
@@ -50,7 +50,7 @@ Outcome: TypeAlias = Literal["ok", "fault", "unusable", "throttled", "neutral", 
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Demand:
     """What one attempt wants to take. `id` is unlike any other's; tokens are estimates."""
 
     id: str
@@ -84,16 +84,23 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """`what` is in the way: breaker, budget, held, capacity, key, rpm, tpm or hedges. `wait_s` is 0 where unknown."""
+class Denied:
+    """An attempt may not start now.
 
-    what: str
-    wait_s: float
-    mean_output: float
+    `reason` is one of breaker, budget, paused, capacity, key, rpm, tpm, hedges and job_budget. `wait_s` are the seconds
+    until another try makes sense, 0 where they are unknown.
+    """
+
+    reason: str
+    wait_s: float = 0.0
+    mean_output: float = 0.0
+    #: Where the job's budget is too small: about what the call would cost, and what is left.
+    cost_usd: float = 0.0
+    left_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class LimiterState:
     """Where a model or a key stands now. Rates are those of the last minute, `spent_usd` is of this day (UTC)."""
 
     running: int
@@ -102,7 +109,7 @@ class Gate:
     breaker: str
     opens_in_s: float
     why: str
-    held_s: float
+    paused_s: float
     requests: int
     tokens: int
     spent_usd: float
@@ -111,7 +118,7 @@ class Gate:
     tpm: int | None
 
 
-class Limits:
+class Limiter:
     """Methods that end in -ing return a command, to be sent along with others."""
 
     def __init__(self, store: Store) -> None:
@@ -119,52 +126,52 @@ class Limits:
 
     async def configure(self, config: Config, *, window: float = MINUTE) -> None:
         """Tell the fleet the limits of the configuration: the newest wins. `window` is for tests."""
-        commands = [_configuring(f"model:{name}", _of_model(model, window)) for name, model in config.models.items()]
+        commands = [_configure(f"model:{name}", _of_model(model, window)) for name, model in config.models.items()]
         commands += [
-            _configuring(f"key:{name}", {**key.model_dump(exclude_none=True), "window": int(window * 1e6)})
+            _configure(f"key:{name}", {**key.model_dump(exclude_none=True), "window": int(window * 1e6)})
             for name, key in config.keys.items()
         ]
         # A key that has no limits any more keeps none.
         named = {model.api_key_env for model in config.models.values() if model.api_key_env} - set(config.keys)
-        commands += [_configuring(f"key:{name}", {}) for name in named]
+        commands += [_configure(f"key:{name}", {}) for name in named]
         await self._store.run(*commands)
 
-    def taking(self, ask: Ask, *, horizon: float = HORIZON) -> Command:
-        """The command that takes what one attempt needs; `granted_of` reads its reply."""
+    def acquire_command(self, demand: Demand, *, horizon: float = HORIZON) -> Command:
+        """The command that takes what one attempt needs; `read_grant` reads its reply."""
         return _step(
-            "take",
-            ask.id,
-            ask.model,
-            ask.payer,
-            ask.input_tokens,
-            "" if ask.output_tokens is None else ask.output_tokens,
+            "acquire",
+            demand.id,
+            demand.model,
+            demand.payer,
+            demand.input_tokens,
+            "" if demand.output_tokens is None else demand.output_tokens,
             # USD for a million tokens are µ$ for one.
-            ask.price.input,
-            ask.price.output,
+            demand.price.input,
+            demand.price.output,
             int(LEASE * 1000),
             int(horizon * 1000),
         )
 
-    async def take(self, ask: Ask, *, horizon: float = HORIZON) -> Grant | Refusal:
-        (reply,) = await self._store.run(self.taking(ask, horizon=horizon))
-        return granted_of(ask, reply)
+    async def acquire(self, demand: Demand, *, horizon: float = HORIZON) -> Grant | Denied:
+        (reply,) = await self._store.run(self.acquire_command(demand, horizon=horizon))
+        return read_grant(demand, reply)
 
-    def reporting(
+    def release_command(
         self,
         grant: Grant,
         outcome: Outcome,
         *,
         usage: Usage | None = None,
         cost_usd: float = 0.0,
-        hold_s: float = 0.0,
+        pause_s: float = 0.0,
         why: str = "",
         took_s: float | None = None,
         waited_s: float | None = None,
-        told: RateLimits | None = None,
+        rate_limits: RateLimits | None = None,
     ) -> Command:
         """The command that frees what `grant` took and tells how it went; sent twice it counts once.
 
-        `told` is what the provider's headers say: it tightens the limits of the fleet, and never loosens them.
+        `rate_limits` is what the provider's headers say: it tightens the limits of the fleet, and never loosens them.
         `took_s` is how long the attempt lasted, `waited_s` how long its call stood in the model's queue: what routing
         knows of a model's latency (`tasks.routing.live`) comes from there.
 
@@ -176,7 +183,7 @@ class Limits:
         if outcome == "cancelled" or (outcome == "ok" and not used):
             used, spent = grant.tokens, max(grant.cost_usd if outcome == "cancelled" else 0.0, spent)
         return _step(
-            "report",
+            "release",
             grant.id,
             grant.model,
             grant.key,
@@ -186,56 +193,58 @@ class Limits:
             grant.cost_usd * 1e6,
             spent * 1e6,
             grant.day,
-            int(min(max(hold_s, 0.0), LONGEST_HOLD) * 1000),
+            int(min(max(pause_s, 0.0), LONGEST_PAUSE) * 1000),
             usage.output_tokens if usage is not None and outcome == "ok" and usage.output_tokens else "",
             why,
             "" if took_s is None else round(took_s * 1000, 1),
             "" if waited_s is None else round(waited_s * 1000, 1),
-            *(_heard(grant, told) if told is not None else ()),
+            *(_heard(grant, rate_limits) if rate_limits is not None else ()),
         )
 
-    def keeping(self, grants: Iterable[Grant], *, seconds: float = LEASE) -> list[Command]:
+    def renew_commands(self, grants: Iterable[Grant], *, seconds: float = LEASE) -> list[Command]:
         """The commands that renew the leases of these attempts, for `seconds` from now."""
-        return [_step("keep", model, key, int(seconds * 1000), *ids) for (model, key), ids in _by_gate(grants).items()]
+        return [
+            _step("renew", model, key, int(seconds * 1000), *ids) for (model, key), ids in _by_limiter(grants).items()
+        ]
 
-    def dropping(self, grants: Iterable[Grant]) -> list[Command]:
+    def forget_commands(self, grants: Iterable[Grant]) -> list[Command]:
         """The commands that forget leases without a report."""
-        return [_step("drop", model, key, *ids) for (model, key), ids in _by_gate(grants).items()]
+        return [_step("forget", model, key, *ids) for (model, key), ids in _by_limiter(grants).items()]
 
-    async def gates(self, models: Sequence[str], keys: Sequence[str] = ()) -> dict[str, Gate]:
+    async def states(self, models: Sequence[str], keys: Sequence[str] = ()) -> dict[str, LimiterState]:
         """Where each model and each key stands, by name."""
         if not models and not keys:
             return {}
         names = [f"model:{name}" for name in models] + [f"key:{name}" for name in keys]
-        (reply,) = await self._store.run(_step("show", *names))
+        (reply,) = await self._store.run(_step("states", *names))
         rows = [reply[place : place + 11] for place in range(0, len(reply), 11)]
         return {
-            name: Gate(
+            name: LimiterState(
                 running=int(running),
                 most=int(most) if most != "" else None,
                 breaker=breaker,
                 opens_in_s=float(opens) / 1000,
                 why=why,
-                held_s=float(held) / 1000,
+                paused_s=float(paused) / 1000,
                 requests=int(requests),
                 tokens=int(tokens),
                 spent_usd=float(usd) / 1e6,
                 rpm=int(rpm) if rpm != "" else None,
                 tpm=int(tpm) if tpm != "" else None,
             )
-            for name, (running, most, breaker, opens, why, held, requests, tokens, usd, rpm, tpm) in zip(
+            for name, (running, most, breaker, opens, why, paused, requests, tokens, usd, rpm, tpm) in zip(
                 [*models, *keys], rows, strict=True
             )
         }
 
 
-def granted_of(ask: Ask, reply: Sequence[Any]) -> Grant | Refusal:
+def read_grant(demand: Demand, reply: Sequence[Any]) -> Grant | Denied:
     if reply[0] == "no":
-        return Refusal(str(reply[1]), int(reply[2]) / 1000, float(reply[3]))
+        return Denied(str(reply[1]), int(reply[2]) / 1000, float(reply[3]))
     _, wait, tokens, cost, day, probe, key, mean, number, tokens_so_far = reply
     return Grant(
-        id=ask.id,
-        model=ask.model,
+        id=demand.id,
+        model=demand.model,
         key=key,
         wait_s=int(wait) / 1000,
         tokens=int(tokens),
@@ -248,7 +257,7 @@ def granted_of(ask: Ask, reply: Sequence[Any]) -> Grant | Refusal:
     )
 
 
-def hold_of(error: ModelError | None, limits: RateLimits | None) -> float:
+def find_pause(error: ModelError | None, limits: RateLimits | None) -> float:
     """Seconds for which a model shall be left alone, from what its provider said; 0 where it said nothing.
 
     Headers that tell how long a refill takes (`limit`, `left`, `reset`) are read as an even one: with nothing left the
@@ -265,13 +274,13 @@ def hold_of(error: ModelError | None, limits: RateLimits | None) -> float:
 
 
 def _until_one(limit: int | None, left: int | None, reset_s: float | None) -> float:
-    if left is None or left > 0 or reset_s is None or not 0 < reset_s <= LONGEST_HOLD:
+    if left is None or left > 0 or reset_s is None or not 0 < reset_s <= LONGEST_PAUSE:
         return 0.0
     return reset_s / limit if limit else reset_s
 
 
-def minute_limit_of(limit: int | None, left: int | None, reset_s: float | None) -> int | None:
-    """`limit` where it is one of a minute; None where it isn't, or where that can't be told.
+def find_minute_limit(limit: int | None, left: int | None, reset_s: float | None) -> int | None:
+    """`limit` where it is one of a minute; None where it isn't, or where that can't be rate_limits.
 
     No header says how long the window of a limit is. A bucket that fills evenly is full again after the share of its
     window that was used: a window of ``reset_s * limit / (limit - left)``. Providers round resets to seconds and counts
@@ -283,16 +292,16 @@ def minute_limit_of(limit: int | None, left: int | None, reset_s: float | None) 
     return limit if 0.5 * MINUTE <= reset_s * limit / (limit - left) <= 1.5 * MINUTE else None
 
 
-def _heard(grant: Grant, told: RateLimits) -> tuple[int | float | str, ...]:
+def _heard(grant: Grant, rate_limits: RateLimits) -> tuple[int | float | str, ...]:
     """The end of a report: what the provider said, for calls that are granted from now on."""
     heard: list[int | float | str] = [grant.number, grant.tokens_so_far]
     for limit, left, reset_s in (
-        (told.requests_limit, told.requests_left, told.requests_reset_s),
-        (told.tokens_limit, told.tokens_left, told.tokens_reset_s),
+        (rate_limits.requests_limit, rate_limits.requests_left, rate_limits.requests_reset_s),
+        (rate_limits.tokens_limit, rate_limits.tokens_left, rate_limits.tokens_reset_s),
     ):
-        most = minute_limit_of(limit, left, reset_s)
+        most = find_minute_limit(limit, left, reset_s)
         # A reset with a year in it must not cost the year; one that is no number says nothing.
-        known = left is not None and reset_s is not None and 0 < reset_s <= LONGEST_HOLD
+        known = left is not None and reset_s is not None and 0 < reset_s <= LONGEST_PAUSE
         heard += [
             most or "",
             left if known and left is not None else "",
@@ -301,8 +310,8 @@ def _heard(grant: Grant, told: RateLimits) -> tuple[int | float | str, ...]:
     return tuple(heard)
 
 
-def _configuring(gate: str, options: Mapping[str, Any]) -> Command:
-    return _step("configure", gate, *(item for pair in options.items() for item in pair))
+def _configure(limiter: str, options: Mapping[str, Any]) -> Command:
+    return _step("configure", limiter, *(item for pair in options.items() for item in pair))
 
 
 def _of_model(model: Model, window: float) -> dict[str, Any]:
@@ -321,7 +330,7 @@ def _of_model(model: Model, window: float) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _by_gate(grants: Iterable[Grant]) -> dict[tuple[str, str], list[str]]:
+def _by_limiter(grants: Iterable[Grant]) -> dict[tuple[str, str], list[str]]:
     ids: dict[tuple[str, str], list[str]] = {}
     for grant in grants:
         ids.setdefault((grant.model, grant.key), []).append(grant.id)
@@ -329,4 +338,4 @@ def _by_gate(grants: Iterable[Grant]) -> dict[tuple[str, str], list[str]]:
 
 
 def _step(step: str, *args: Any) -> Command:
-    return LIMITS.command([f"{_PREFIX}configured", f"{_PREFIX}scaled"], _PREFIX, step, *args)
+    return LIMITER.command([f"{_PREFIX}configured", f"{_PREFIX}scaled"], _PREFIX, step, *args)
