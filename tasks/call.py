@@ -25,12 +25,12 @@ from tasks.calling.retry import Retry, decide, least_asked, unspent
 from tasks.calling.turn import Turn
 from tasks.contract.errors import ConfigError, PermanentModelError, PromptError, Unreachable
 from tasks.contract.ids import CallId
+from tasks.contract.job import Job
 from tasks.ledger import QUEUED_LEASE, Admitted, Claim
 from tasks.ledger.limiter import Denied
 from tasks.queue.app import model_of_queue
 from tasks.queue.ports import Ports, ports_of
 from tasks.routing.choose import again
-from tasks.routing.classify.llm import asked_for
 from tasks.routing.options import is_sticky
 from tasks.workflows.voting import ballot_for
 
@@ -273,7 +273,7 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
         state,
         admitted,
         join=early,
-        asked_for=asked_for(claim.job) if ended else None,
+        asked_for=_asked_for(claim.job) if ended else None,
         parent=claim.job.parent.part if ended and claim.job.parent is not None else None,
     )
 
@@ -285,7 +285,11 @@ async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
     await release(ports, turn.reports(ports))
     admitted = await ports.ledger.free(turn.name, turn.claim.model)
     parent = job.parent.part if job.parent is not None else None
-    return Done("cancelled", admitted, asked_for=asked_for(job), parent=parent)
+    return Done("cancelled", admitted, asked_for=_asked_for(job), parent=parent)
+
+
+def _asked_for(job: Job) -> str | None:
+    return job.routed_job
 
 
 async def _keep_trying(settle: Callable[[], Awaitable[T]]) -> T:

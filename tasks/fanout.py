@@ -1,8 +1,7 @@
-"""Step 3, for jobs of several parts alone: say what the parts are, and send them as Celery chords, wave by wave."""
+"""Step 3, for jobs of several parts alone: plan the parts, and publish them as Celery chords, one for each wave."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from celery import shared_task
@@ -10,14 +9,13 @@ from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.job import Job
-from tasks.finish_part import told_parent
-from tasks.ledger import Sent, Wave
 from tasks.queue.ports import Ports, ports_of
-from tasks.workflows.children import bear
-from tasks.workflows.planning import plan_first
+from tasks.queue.publish import notify_parent
+from tasks.workflows.child_jobs import create_child_jobs
+from tasks.workflows.planning import plan_first, publish_wave
 from tasks.workflows.voting import wave_size
 
-__all__ = ["fanout", "publish_wave"]
+__all__ = ["fanout"]
 
 log = get_task_logger(__name__)
 
@@ -30,12 +28,12 @@ async def fanout(self: Any, job_id: str, wave: int = 0) -> None:
 
 
 async def fan_out(ports: Ports, job_id: str, number: int) -> None:
-    """Plan the job, for its first wave, and send the wave of this number."""
+    """Plan the job before its first wave, and send the wave of this number."""
     known = await ports.ledger.jobs.read(job_id)
     if known is None:
         return
     job, state, decided = known
-    # Asked after it was read: the input of a job that is planned may lie in its parts alone.
+    # Read after the job: once a job is planned, its input may be kept in its parts alone.
     unplanned = (await ports.ledger.jobs.progress(job_id)).n == 0
     try:
         if number == 0 and unplanned and state == "routed" and decided is not None:
@@ -47,10 +45,11 @@ async def fan_out(ports: Ports, job_id: str, number: int) -> None:
         if planned is not None:
             await publish_wave(ports, job, *planned)
         else:
-            # Sent before: somebody published it, or died on the way. The sweeper has calls sent that are missing.
-            await _bear_the_missing(ports, job, number)
+            # An earlier run sent this wave, and may have crashed before its child jobs existed. Calls that are missing
+            # are published by the sweeper.
+            await _create_missing_child_jobs(ports, job, number)
     except Unreachable:
-        raise  # the sweeper has it sent again
+        raise  # the sweeper publishes the fan-out again
     except PointsmanError as error:
         await _fail(ports, job, str(error))
     except Exception as error:
@@ -58,30 +57,19 @@ async def fan_out(ports: Ports, job_id: str, number: int) -> None:
         await _fail(ports, job, f"the fan-out failed: {type(error).__name__}")
 
 
-async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[Sent]) -> None:
-    """Have the parts of a wave begin that was just sent; called after a crash, the sweeper does the same for each."""
-    calls = [(part.index, part.model) for part in parts if part.state == "queued"]
-    born = [part for part in parts if part.job and part.state == "running"]
-    if not calls and not born:
-        # All have failed before they began: nobody else will come to join.
-        await ports.publisher.join(job.id, wave=wave.number)
-        return
-    await ports.publisher.chord(job.id, wave.number, calls, size=len(calls) + len(born))
-    await bear(ports, job, wave.number, born)
-
-
-async def _bear_the_missing(ports: Ports, job: Job, number: int) -> None:
+async def _create_missing_child_jobs(ports: Ports, job: Job, number: int) -> None:
     progress = await ports.ledger.jobs.progress(job.id)
     if number >= len(progress.starts):
         return
     first = progress.starts[number]
     last = progress.starts[number + 1] if number + 1 < len(progress.starts) else progress.sent
     parts = await ports.ledger.jobs.sent(job.id, first, last - first)
-    unborn = [part for part in parts if part.job and part.state == "running"]
-    states = await ports.ledger.jobs.states([part.job for part in unborn])
-    await bear(ports, job, number, [part for part, state in zip(unborn, states, strict=True) if state is None])
+    running = [part for part in parts if part.job and part.state == "running"]
+    states = await ports.ledger.jobs.states([part.job for part in running])
+    missing = [part for part, state in zip(running, states, strict=True) if state is None]
+    await create_child_jobs(ports, job, number, missing)
 
 
 async def _fail(ports: Ports, job: Job, why: str) -> None:
     if await ports.ledger.cancel(job.id, "failed", why) == "ok":
-        await told_parent(ports, job)
+        await notify_parent(ports.publisher, job)

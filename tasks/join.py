@@ -13,15 +13,14 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
-from tasks.fanout import publish_wave
-from tasks.finish_part import told_parent
 from tasks.parallel.joins import Answer, Ask, Joined, Missing, Piece, Work, check_policy, join_named, join_options
 from tasks.parallel.part_spec import PartInput, Slice
 from tasks.parallel.proposal import proposed
 from tasks.queue.ports import Ports, ports_of
+from tasks.queue.publish import notify_parent
 from tasks.workflows import workflow
-from tasks.workflows.children import steps_done
-from tasks.workflows.planning import plan_questions, plan_slices, window_of
+from tasks.workflows.child_jobs import read_steps
+from tasks.workflows.planning import plan_questions, plan_slices, publish_wave, window_of
 from tasks.workflows.voting import decided_early, join_of, weights_for
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ async def join_job(ports: Ports, job_id: str) -> str:
     if gate.word == "poison":
         await ports.ledger.cancel(job_id, "failed", "the join was started several times and never came to an end")
         if (known := await jobs.read(job_id)) is not None:
-            await told_parent(ports, known[0])
+            await notify_parent(ports.publisher, known[0])
     if gate.word != "go":
         return gate.word
     return await _go(ports, job_id)
@@ -94,7 +93,7 @@ async def _go(ports: Ports, job_id: str) -> str:
         # It was decided early: nobody will read what the other calls would say.
         (standing,) = await jobs.standings([job_id])
         await ports.ledger.drop_calls(job_id, standing)
-    await told_parent(ports, job)
+    await notify_parent(ports.publisher, job)
     return "joined"
 
 
@@ -114,7 +113,7 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
     if (flow := ports.config.flows.get(job.kind)) is not None:
         if failed:
             raise PointsmanError(f"step {failed[0].title}: {failed[0].error}")
-        return workflow.conclude(flow, job, await steps_done(ports, job, len(ends)))
+        return workflow.conclude(flow, job, await read_steps(ports, job, len(ends)))
     reason = check_policy(job.policy, job.quorum, succeeded, len(failed), parts=len(ends))
     if reason is not None:
         first = next((end for end in failed if end.error), None)

@@ -12,13 +12,12 @@ from celery.utils.log import get_task_logger
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
-from tasks.finish_part import told_parent
 from tasks.ledger import Admitted
 from tasks.queue.ports import Ports, ports_of
+from tasks.queue.publish import notify_parent
 from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import choose
 from tasks.routing.classify.decision import Verdict
-from tasks.routing.classify.llm import asked_for
 from tasks.workflows.ask_route import verdict_of
 from tasks.workflows.prediction import predicted
 
@@ -33,8 +32,6 @@ class Routed:
 
     admitted: Sequence[Admitted] = ()
     fanout: bool = False
-    #: The job that waits for the end of this one, which asks for its route and has failed.
-    asked_for: str | None = None
 
 
 @shared_task(name="tasks.route", bind=True)
@@ -50,8 +47,6 @@ async def _route_and_publish(ports: Ports, job_id: str) -> None:
         await ports.publisher.calls(routed.admitted)
     if routed.fanout:
         await ports.publisher.fanout(job_id)
-    if routed.asked_for is not None:
-        await ports.publisher.route([(routed.asked_for, "high")])
 
 
 async def route_job(ports: Ports, job_id: str) -> Routed:
@@ -71,8 +66,8 @@ async def route_job(ports: Ports, job_id: str) -> Routed:
     except Exception as error:
         log.exception("routing of %s failed", job_id)
         await ports.ledger.jobs.stop(job_id, "failed", f"routing failed: {type(error).__name__}")
-    await told_parent(ports, job)
-    return Routed(asked_for=asked_for(job))
+    await notify_parent(ports.publisher, job)
+    return Routed()
 
 
 async def _decide(ports: Ports, job: Job, decided: Decision | None) -> Routed:

@@ -15,7 +15,10 @@ from tasks.contract.ids import new_id
 from tasks.contract.value import Value
 
 __all__ = [
+    "JOB_LABEL",
+    "OWN_LABEL",
     "PRIORITIES",
+    "QUESTION",
     "SCHEMA_VERSION",
     "File",
     "Item",
@@ -31,6 +34,11 @@ SCHEMA_VERSION: Literal[1] = 1
 
 #: Rank in the backlog: the lower goes first.
 PRIORITIES: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
+
+#: The label of Pointsman's own jobs, which producers can't use, and its value for a question about a route.
+OWN_LABEL, QUESTION = "pointsman", "classification"
+#: The label of such a question that names the job to be routed.
+JOB_LABEL = "job"
 
 
 class Message(Value):
@@ -209,6 +217,11 @@ class Job(Value):
     def fixed_model(self) -> str | None:
         """The model that the producer named."""
         return None if self.model == "auto" or self.model.startswith("route:") else self.model
+
+    @property
+    def routed_job(self) -> str | None:
+        """The job whose route this job asks a model for; None for other jobs."""
+        return self.labels.get(JOB_LABEL) if self.labels.get(OWN_LABEL) == QUESTION else None
 
     @property
     def question(self) -> str:

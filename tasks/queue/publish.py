@@ -19,9 +19,10 @@ from tasks.queue.messages import Chord, Sender, Task
 if TYPE_CHECKING:
     from celery import Celery
 
+    from tasks.contract.job import Job
     from tasks.ledger.store import Command, Store
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "notify_parent"]
 
 #: kombu's Redis transport: 0 goes first. Only the route queue needs it; the backlog orders what waits for models.
 _BROKER_PRIORITY = {"high": 0, "normal": 3, "low": 6}
@@ -132,6 +133,14 @@ class Publisher:
         except PointsmanError as error:
             # Out of memory, say. For who publishes it is the same: the messages are not there, and will be sent later.
             raise Unreachable(f"the broker took no messages: {error}") from error
+
+
+async def notify_parent(publisher: Publisher, job: Job) -> None:
+    """Publish what waits for the end of `job`: the end of its parent's part, or the routing of the job it asks for."""
+    if job.parent is not None:
+        await publisher.settle([CallId.parse(job.parent.part)])
+    if job.routed_job is not None:
+        await publisher.route([(job.routed_job, "high")])
 
 
 def _call(call: CallId, model: str, chord: Chord | None) -> Task:

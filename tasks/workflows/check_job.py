@@ -11,9 +11,8 @@ from pydantic_core import PydanticSerializationError
 from tasks.config.classifiers import context_rules
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Job
+from tasks.contract.job import OWN_LABEL, Job
 from tasks.parallel.check_parts import check_parts
-from tasks.routing.classify.llm import LABEL
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
 
@@ -79,8 +78,8 @@ def _routable(job: Job, config: Config, dot: str) -> None:
 
 
 def _classifiable(job: Job, config: Config, dot: str) -> None:
-    if LABEL in job.labels:
-        raise BadInput(f"{dot}labels.{LABEL}", "marks jobs of Pointsman itself", "use another name")
+    if OWN_LABEL in job.labels:
+        raise BadInput(f"{dot}labels.{OWN_LABEL}", "marks jobs of Pointsman itself", "use another name")
     if job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
         context_rules(config, job.routes).check(job.metadata, at=dot)
 

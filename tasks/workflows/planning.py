@@ -21,6 +21,7 @@ from tasks.parallel.proposal import question
 from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import spread
 from tasks.routing.classify.decision import Verdict
+from tasks.workflows.child_jobs import create_child_jobs
 from tasks.workflows.prediction import predicted
 from tasks.workflows.voting import first_wave, stopping_for
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.parallel.votes.stopping import Stopping
     from tasks.queue.ports import Ports
 
-__all__ = ["plan_first", "plan_questions", "plan_slices", "window_of"]
+__all__ = ["plan_first", "plan_questions", "plan_slices", "publish_wave", "window_of"]
 
 #: Tokens that a model takes whose `context_window` is not configured: most take more.
 COMMON_WINDOW = 16_000
@@ -104,6 +105,21 @@ async def plan_questions(
         among = able_of(decision.candidates)
         parts = [replace(part, own=replace(part.own, among=among)) for part in parts]
     return await _write(ports, job, None if own or first > 0 else decision, parts, first=first, role=role)
+
+
+async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[Sent]) -> None:
+    """Publish the calls of a wave that was just sent, and create its child jobs.
+
+    After a crash the sweeper publishes each call that is missing.
+    """
+    calls = [(part.index, part.model) for part in parts if part.state == "queued"]
+    children = [part for part in parts if part.job and part.state == "running"]
+    if not calls and not children:
+        # Every part has failed before it began, so no chord will start the join.
+        await ports.publisher.join(job.id, wave=wave.number)
+        return
+    await ports.publisher.chord(job.id, wave.number, calls, size=len(calls) + len(children))
+    await create_child_jobs(ports, job, wave.number, children)
 
 
 def window_of(job: Job, decided: Decision, ports: Ports) -> int:

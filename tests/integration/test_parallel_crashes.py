@@ -21,7 +21,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.result import FINAL
 from tasks.fanout import fan_out
-from tasks.finish_part import settle_part
+from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, Ledger, PartRecord
 from tasks.ledger.fleet import _PREFIX
@@ -154,7 +154,7 @@ class Place:
         await join_job(self.ports, job)
 
     async def _settle(self, part):
-        if await settle_part(self.ports, part) is not None:
+        if await copy_result(self.ports, part) is not None:
             self.broker.counted(part)
 
     async def _call(self, call):

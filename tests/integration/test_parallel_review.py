@@ -15,7 +15,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.result import Decision
 from tasks.fanout import fan_out
-from tasks.finish_part import settle_part
+from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, Ledger, PartPlan, PartRecord
 from tasks.queue.publish import Publisher
@@ -79,7 +79,7 @@ class Place:
         claim = await self.jobs.claim(job, index, f"owner of {index}")
         assert isinstance(claim, Claim)
         outcome, _ = await self.ledger.settle(
-            CallId.part(job, index), claim.model, f"owner of {index}", output=output, record=PartRecord()
+            CallId(job, index, 0), claim.model, f"owner of {index}", output=output, record=PartRecord()
         )
         return outcome
 
@@ -228,7 +228,7 @@ def test_a_child_that_can_not_be_is_counted_by_its_wave_and_not_left_to_the_swee
         assert at.notes.chords == {(job.id, 0): 2}
         # The chord waits for two: the message of this one is the only one that will ever come.
         assert at.notes.settled == [f"{job.id}.0.0"]
-        assert await settle_part(at.ports, CallId(job.id, 0, 0)) == "failed"
+        assert await copy_result(at.ports, CallId(job.id, 0, 0)) == "failed"
 
     run(steps)
 

@@ -18,7 +18,7 @@ from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Result
 from tasks.contract.schema import check_schema, is_closed
 from tasks.routing.classify.decision import Abstention, Verdict
-from tasks.routing.classify.llm import ModelClassifier, asked_for, question_id
+from tasks.routing.classify.llm import ModelClassifier, question_id
 
 CONFIG = Config.model_validate(
     {
@@ -73,8 +73,8 @@ def test_it_is_a_small_call_of_the_model_s_own_with_the_job_s_priority_and_budge
 
     assert (question.fixed_model, question.priority, question.budget_usd) == ("judge", "high", 0.5)
     assert (question.temperature, question.max_tokens, question.deadline) == (0.0, 200, 40.0)
-    assert asked_for(question) == job.id
-    assert asked_for(job) is None
+    assert question.routed_job == job.id
+    assert job.routed_job is None
 
 
 @pytest.mark.parametrize(("left_s", "deadline"), [(None, 40.0), (1000.0, 40.0), (10.0, 5.0), (0.0, 0.1), (-3.0, 0.1)])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.contract.answer import parse_answer
 from tasks.contract.ids import ulid
-from tasks.contract.job import Job
+from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job
 from tasks.contract.result import Result
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
 
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     from tasks.config.classifiers import ModelChoice
     from tasks.config.routes import Route
 
-__all__ = ["LABEL", "NONE", "ModelClassifier", "Referral", "asked_for", "question_id"]
+__all__ = ["NONE", "ModelClassifier", "Referral", "question_id"]
 
-#: The label of a question, and its value; producers can't use it.
-LABEL, QUESTION = "pointsman", "classification"
-#: The label that names the job that a question is asked for.
-JOB_LABEL = "job"
 #: What the model says where no route fits.
 NONE = "none"
 #: The share of what is left of a job's deadline that its question may use up: the rest is for the job itself.
@@ -99,7 +95,7 @@ class ModelClassifier:
             model=self.model,
             priority=job.priority,
             deadline=deadline,
-            labels={LABEL: QUESTION, JOB_LABEL: job.id},
+            labels={OWN_LABEL: QUESTION, JOB_LABEL: job.id},
             budget_usd=job.budget_usd,
             temperature=self._settings.temperature,
             max_tokens=self._settings.max_tokens,
@@ -109,7 +105,7 @@ class ModelClassifier:
     @staticmethod
     def is_question(result: Result) -> bool:
         """Whether this is the result of a question, and not of a producer's job that has its id."""
-        return result.labels.get(LABEL) == QUESTION
+        return result.labels.get(OWN_LABEL) == QUESTION
 
     def read(self, result: Result) -> Verdict | Abstention:
         """What the model's answer says. Whatever is wrong with it is an abstention, with its reason."""
@@ -133,11 +129,6 @@ def question_id(job_id: str) -> str:
     """The id of the question that is asked for a job: always the same, and sorted beside it."""
     rest = hashlib.sha256(f"classification of {job_id}".encode()).digest()[:10]
     return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
-
-
-def asked_for(job: Job) -> str | None:
-    """The job that waits for the answer to this one, if this is a question."""
-    return job.labels.get(JOB_LABEL) if job.labels.get(LABEL) == QUESTION else None
 
 
 def _described(name: str, route: Route, examples: int) -> str:

@@ -1,0 +1,201 @@
+"""Child jobs: parts whose work is a job of its own, such as a section that is voted on or a step of a workflow.
+
+Such a part has no call and no lease. Its child job is accepted like any other job. The child job's id follows from the
+part, so creating it twice makes one job. When the child job ends, the step `tasks.finish_part` finishes the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.contract.errors import BadInput, PointsmanError
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job, Parent, parse_job
+from tasks.contract.result import FINAL
+from tasks.ledger import PartRecord, Sent
+from tasks.parallel.bound import check_bound, part_share
+from tasks.parallel.nesting import DEEPEST
+from tasks.workflows.check_job import check
+from tasks.workflows.workflow import StepDone, step_job
+
+if TYPE_CHECKING:
+    from tasks.config.config import Config
+    from tasks.queue.ports import Ports
+
+__all__ = ["create_child_jobs", "finish_part", "read_steps"]
+
+
+async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None:
+    """Accept the child jobs of these parts of `job`, and publish them to the router. Safe to repeat."""
+    if not parts:
+        return
+    ledger = ports.ledger
+    share = await _budget_share(ports, job, wave)
+    inherited = await _inherited_fields(ports, job, share)
+    depth = 1 if job.parent is None else job.parent.depth + 1
+    most = part_share(job, (await ledger.jobs.progress(job.id)).n, ports.config)
+    children: list[Job] = []
+    for part, fields in zip(parts, await _read_fields(ports, job, parts), strict=True):
+        name = CallId(job.id, part.index, wave)
+        parent = Parent(part=str(name), depth=depth, parts=most)
+        try:
+            child = _child_job(ports.config, fields, {**inherited, "id": part.job}, parent)
+        except PointsmanError as error:
+            await finish_part(ports, job, name, part.job, error=str(error))
+            continue
+        if child is None:
+            await finish_part(ports, job, name, part.job, skipped=True)
+        else:
+            children.append(child)
+    if not children:
+        return
+    await _accept(ports, job, children)
+    if share is not None:
+        # Calls of the parent must leave these shares unspent. A booking that comes late does no harm: each child job
+        # reports its true cost when it ends.
+        created = {child.id for child in children}
+        await ledger.store.run(
+            *(
+                ledger.jobs.booking(job.id, part.index, part.job, usd=share, budget=job.budget_usd or 0.0)
+                for part in parts
+                if part.job in created
+            )
+        )
+
+
+async def finish_part(
+    ports: Ports,
+    job: Job,
+    part: CallId,
+    child: str,
+    *,
+    output: str | None = None,
+    error: str = "",
+    skipped: bool = False,
+    record: PartRecord | None = None,
+) -> str:
+    """Write the end of the part of `job` whose child job is `child`; returns the part's state.
+
+    Without a `record` the child job was never created. Publishes the join where this part decides the job. A workflow
+    step that is optional and fails counts as skipped: the workflow goes on.
+    """
+    workflow = ports.config.flows.get(job.kind)
+    optional = workflow is not None and part.index < len(workflow.steps) and workflow.steps[part.index].optional
+    never_created = record is None
+    record = record or PartRecord(error=error or None)
+    passed_over = skipped or (output is None and optional)
+    (reply,) = await ports.ledger.store.run(
+        ports.ledger.jobs.finishing(
+            part.job, part.index, child, output=output, record=record, skipped=passed_over, unborn=never_created
+        )
+    )
+    word, detail = reply[0], reply[1] if len(reply) > 1 else ""
+    if skipped or (word == "complete" and detail != "all"):
+        # A skipped part has no message in the chord, and an early stop does not wait for the chord.
+        await ports.publisher.join(part.job, wave=part.wave or 0)
+    elif never_created:
+        # No child job will end and publish this message: without it the chord of the wave would wait for ever.
+        await ports.publisher.settle([part])
+    if word == "over":
+        return "cancelled"
+    return "skipped" if passed_over else "failed" if output is None else "succeeded"
+
+
+async def read_steps(ports: Ports, job: Job, count: int) -> list[StepDone]:
+    """How the first `count` steps of a workflow's job ended."""
+    jobs = ports.ledger.jobs
+    ends = await jobs.ends(job.id, 0, count)
+    routes = await jobs.routes([part.job for part in await jobs.sent(job.id, 0, count)])
+    done = []
+    for step, end, route in zip(ports.config.flows[job.kind].steps, ends, routes, strict=False):
+        if end.output is not None:
+            done.append(StepDone(step.name, "succeeded", output=end.output, route="" if route == job.kind else route))
+        elif end.error:
+            done.append(StepDone(step.name, "failed", error=end.error))
+        else:
+            done.append(StepDone(step.name, "skipped"))
+    return done
+
+
+async def _accept(ports: Ports, job: Job, children: Sequence[Job]) -> None:
+    ledger = ports.ledger
+    words = await ledger.accept(children, keep_seconds=ports.config.limits.keep_seconds)
+    (state,) = await ledger.jobs.states([job.id])
+    if state is None or state in FINAL:
+        # The parent was cancelled before its children existed, so that cancellation did not reach them.
+        for child in children:
+            await ledger.cancel_child(child.id)
+        return
+    accepted = [child for child, word in zip(children, words, strict=True) if word == "accepted"]
+    await ports.publisher.route([(child.id, child.priority) for child in accepted])
+
+
+def _child_job(
+    config: Config, fields: Mapping[str, Any] | PointsmanError | None, inherited: Mapping[str, Any], parent: Parent
+) -> Job | None:
+    """The job that is a part's work; None where the part has nothing to do.
+
+    Raises:
+        PointsmanError: why the job can't be made.
+    """
+    if isinstance(fields, PointsmanError):
+        raise fields
+    if fields is None:
+        return None
+    if inherited.get("budget_usd", 1.0) <= 0:
+        raise BadInput("budget_usd", "the job's budget is used up")
+    if parent.depth > DEEPEST:
+        raise BadInput("each", f"makes jobs within jobs more than {DEEPEST} deep", "nest them less")
+    child = parse_job({**fields, **inherited})
+    check(child, config)
+    child = child.model_copy(update={"parent": parent})
+    check_bound(child, config)
+    return child
+
+
+async def _inherited_fields(ports: Ports, job: Job, budget_usd: float | None) -> dict[str, Any]:
+    """The fields that each child job has from its parent."""
+    fields: dict[str, Any] = {"labels": dict(job.labels), "metadata": dict(job.metadata), "priority": job.priority}
+    (standing,) = await ports.ledger.jobs.standings([job.id])
+    if standing is not None and standing.deadline_at is not None:
+        fields["deadline"] = max(standing.deadline_at - await ports.ledger.fleet.now(), 0.001)
+    if budget_usd is not None:
+        fields["budget_usd"] = budget_usd
+    return fields
+
+
+async def _budget_share(ports: Ports, job: Job, wave: int) -> float | None:
+    """USD that each child job of this wave may spend; None without a budget.
+
+    What is left of the budget is shared equally by all parts that are not sent yet. The steps of a workflow run one
+    after the other: each may spend all that is left.
+    """
+    if job.budget_usd is None:
+        return None
+    left = job.budget_usd - await ports.ledger.jobs.spent(job.id)
+    if job.kind in ports.config.flows:
+        return left
+    progress = await ports.ledger.jobs.progress(job.id)
+    return left / (progress.n - progress.starts[wave])
+
+
+async def _read_fields(
+    ports: Ports, job: Job, parts: Sequence[Sent]
+) -> list[Mapping[str, Any] | PointsmanError | None]:
+    """The fields of each part's child job: None where the part has nothing to do, an error where no job can be made."""
+    if job.kind in ports.config.flows:
+        return [await _step_fields(ports, job, part.index) for part in parts]
+    inputs = await ports.ledger.jobs.sections(job.id, [part.index for part in parts])
+    # A section that a model has proposed is a task on the job's own text.
+    return [
+        {**(own.child or {}), "text": text if text is not None else "\n\n".join(filter(None, (job.text, own.task)))}
+        for _, text, own in inputs
+    ]
+
+
+async def _step_fields(ports: Ports, job: Job, index: int) -> Mapping[str, Any] | PointsmanError | None:
+    try:
+        return step_job(ports.config.flows[job.kind], index, job, await read_steps(ports, job, index))
+    except PointsmanError as error:
+        return error
