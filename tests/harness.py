@@ -29,7 +29,7 @@ from tasks.contract.result import FINAL
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
-from tests import forked
+from tests import forked, redis_keys
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Seconds that anything here may take before the test fails; generous, since two cores serve many processes.
@@ -231,7 +231,7 @@ class Finals:
         self._thread = threading.Thread(target=self._listen)
 
     def __enter__(self) -> Self:
-        self._channel.psubscribe("pm:{*}:events")
+        self._channel.psubscribe(redis_keys.job_events("*"))
         self._channel.get_message(timeout=5)
         self._thread.start()
         return self
@@ -253,4 +253,4 @@ class Finals:
         return self._seen
 
     def of(self, job: str) -> int:
-        return self._seen[f"pm:{{{job}}}:events"]
+        return self._seen[redis_keys.job_events(job)]

@@ -17,6 +17,7 @@ import pytest
 import redis
 import yaml
 
+from tests import redis_keys
 from tests.harness import PATIENCE, REPOSITORY, alive, wait_for
 
 CONFIG = {
@@ -204,7 +205,9 @@ def test_a_port_in_use_is_told_before_anything_starts(up, tmp_path):
 def test_a_malformed_message_is_put_aside_and_harms_no_worker(up):
     before = up.workers("slow")[0].pid
     up.redis.lpush("model.slow", "this is no message")
-    wait_for(lambda: up.redis.lrange("model.slow.quarantine", 0, -1) == ["this is no message"], "the quarantine")
+    wait_for(
+        lambda: up.redis.lrange(redis_keys.quarantine("model.slow"), 0, -1) == ["this is no message"], "the quarantine"
+    )
     job = up.http.post("/jobs", json={"text": "x", "model": "slow"}).json()["id"]
     assert up.wait(job)["state"] == "succeeded"
     assert up.workers("slow")[0].pid == before
@@ -293,8 +296,8 @@ def test_a_schedule_runs_a_file_as_a_batch_each_minute(tmp_path):
     (tmp_path / "jobs.jsonl").write_text('{"text": "invoice one"}\n\n{"text": "two", "model": "fast"}\n')
     config = {**CONFIG, "schedules": {"minutely": {"cron": "* * * * *", "batch": "jobs.jsonl"}}}
     with Up(tmp_path, config=config) as up:
-        batch = wait_for(lambda: up.redis.zrange("pm:{fleet}:batches", 0, 0), "the first tick", within=100)[0]
-        jobs = wait_for(lambda: up.redis.zrange(f"pm:{{{batch}}}:batch-jobs", 0, -1), "its jobs")
+        batch = wait_for(lambda: up.redis.zrange(redis_keys.BATCHES, 0, 0), "the first tick", within=100)[0]
+        jobs = wait_for(lambda: up.redis.zrange(redis_keys.batch_jobs(batch), 0, -1), "its jobs")
         results = [up.wait(job) for job in jobs]
         assert [result["output"] for result in results] == [
             "[simulated fast] invoice one",

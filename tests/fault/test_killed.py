@@ -7,6 +7,7 @@ import random
 import signal
 from collections import Counter
 
+from tests import redis_keys
 from tests.harness import Finals, fleet, wait_for
 
 
@@ -40,7 +41,7 @@ def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at
         leaving.process.wait(30)
         # Its HTTP call was broken off, its part waits for the next worker, and no worker counts as lost.
         wait_for(lambda: running.stats("fast")["in_flight"] == 0, "the end of the call")
-        assert redis.hget(f"pm:{{{job.id}}}:parts", "0:state") == "queued"
+        assert redis.hget(redis_keys.parts(job.id), "0:state") == "queued"
         assert redis.llen("model.fast") == 1
 
         # When it comes back the model is a quick one.
@@ -48,7 +49,7 @@ def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at
         running.start("model.fast", 4)
         result = running.producer.wait(job.id, timeout=40)
         assert (result.state, result.parts[0].attempts) == ("succeeded", 2)
-        assert redis.hget(f"pm:{{{job.id}}}:parts", "0:lost") is None
+        assert redis.hget(redis_keys.parts(job.id), "0:lost") is None
 
 
 def test_a_part_that_kills_every_worker_fails_in_the_end_and_its_job_with_a_reason(tmp_path):
@@ -63,7 +64,7 @@ def test_a_part_that_kills_every_worker_fails_in_the_end_and_its_job_with_a_reas
         result = running.producer.wait(job.id, timeout=30)
         assert result.state == "failed"
         assert "its worker died each time" in result.error
-        assert redis.zcard("pm:{fleet}:single:fast") == 0
+        assert redis.zcard(redis_keys.claims("fast")) == 0
 
 
 def test_redis_killed_in_mid_work_loses_nothing_that_was_accepted(tmp_path):
@@ -140,4 +141,8 @@ def asked(running):
 
 
 def _in_flight(redis):
-    return [key for key in redis.keys("pm:{fleet}:single:*") + redis.keys("pm:{fleet}:part:*") if redis.zcard(key)]
+    return [
+        key
+        for key in redis.keys(redis_keys.claims("*")) + redis.keys(redis_keys.claims("*", kind="part"))
+        if redis.zcard(key)
+    ]

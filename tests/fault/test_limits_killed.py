@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests import redis_keys
 from tests.harness import fleet, wait_for
 from tests.recorder import Say, recorder
 
@@ -19,7 +20,7 @@ def test_half_of_the_workers_are_killed_and_no_place_stays_taken(tmp_path):
         with fleet(tmp_path, models=configured, simulations={"none": {}}, keys=keys) as running:
             _, *workers = running.start_all([("route,join", 4)] + [("model.busy", CAPACITY)] * 4)
             jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(60)])
-            leases = [f"pm:{{fleet}}:running:{name}" for name in ("model:busy", "key:SOME_KEY")]
+            leases = [redis_keys.leases("busy"), redis_keys.leases("SOME_KEY", kind="key")]
 
             store = running.redis
 

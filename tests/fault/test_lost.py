@@ -9,6 +9,7 @@ import pytest
 from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger import Admitted
+from tests import redis_keys
 from tests.harness import Finals, fleet, publish, wait_for
 
 
@@ -23,10 +24,10 @@ def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_un
 
         # The broker's redelivery, at once: what kombu does when the visibility timeout has passed.
         redis = running.redis
-        for delivery, entry in redis.hgetall("unacked").items():
+        for delivery, entry in redis.hgetall(redis_keys.RESERVED).items():
             message, _, queue = json.loads(entry)
             redis.lpush(queue, json.dumps(message))
-            redis.hdel("unacked", delivery)
+            redis.hdel(redis_keys.RESERVED, delivery)
         wait_for(lambda: worker.log.count(" ignored") >= 3, "the redelivered messages to be ignored")
         assert running.stats("fast")["requests"] == 3
 
@@ -56,7 +57,7 @@ def test_a_message_that_the_broker_lost_is_published_again(tmp_path, queue):
         if queue != "route":
             running.start("route,join", 2)
         job = running.producer.submit({"text": "hello"})
-        lists = [queue, *(f"{queue}\x06\x16{priority}" for priority in (3, 6, 9))]
+        lists = redis_keys.lists_of(queue)
         wait_for(lambda: any(redis.llen(name) for name in lists), "the message")
         redis.delete(*lists)
 
@@ -96,7 +97,7 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
         running.start_all([("route,join", 4), ("model.fast", 2)])
         jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(1000)])
         redis = running.redis
-        wait_for(lambda: redis.zcard("pm:{fleet}:waiting:fast") > 900, "the backlog")
+        wait_for(lambda: redis.zcard(redis_keys.waiting_list("fast")) > 900, "the backlog")
         urgent = running.producer.submit({"text": "now", "priority": "high"})
 
         result = running.producer.wait(urgent.id, timeout=30)
@@ -106,7 +107,7 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
         assert ended < 150
         # It stood behind what had been admitted before, and behind nothing else.
         assert redis.llen("model.fast") <= 4
-        assert redis.zcard("pm:{fleet}:waiting:fast") > 800
+        assert redis.zcard(redis_keys.waiting_list("fast")) > 800
 
 
 def _publish_call(running, job):

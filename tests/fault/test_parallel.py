@@ -17,6 +17,7 @@ from tasks.ledger import Ledger, PartPlan, PartRecord
 from tasks.parallel.nesting import child_id
 from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
+from tests import redis_keys
 from tests.harness import Finals, fleet, wait_for
 from tests.scripted import HELD, Reply, scripted
 
@@ -347,7 +348,7 @@ def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, f
     outside(steps)
     redis = running.redis
     for job, left in ((flat, "0"), (nested, "0"), (waves, "3")):
-        wait_for(lambda job=job, left=left: redis.hget(f"pm:{{{job.id}}}", "left") == left, "the end of the parts")
+        wait_for(lambda job=job, left=left: redis.hget(redis_keys.job(job.id), "left") == left, "the end of the parts")
     # Their chords were never opened: that they are complete is seen at the next look.
     outside(lambda ledger, _: look_now(ledger, flat.id, nested.id, waves.id))
     for job, outputs in ((flat, ["a!", "b!", "c!"]), (nested, ["a!", "b!"])):

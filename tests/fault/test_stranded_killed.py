@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests import redis_keys
 from tests.harness import Finals, Fleet, fleet, wait_for
 from tests.recorder import Say, recorder
 
@@ -34,7 +35,7 @@ def dead(running: Fleet, model: str) -> bool:
     """Whether nobody has said for ten seconds that he serves the model, by the server's clock."""
     store = running.redis
     seconds, micros = store.time()
-    told = store.hget("pm:{fleet}:served", model)
+    told = store.hget(redis_keys.SERVED, model)
     return told is not None and seconds * 1000 + micros // 1000 - int(told) > 10_000
 
 
@@ -74,7 +75,7 @@ def test_the_queued_and_running_work_of_a_killed_pool_succeeds_elsewhere_and_end
     assert any(move.why == "dead" for result in results for part in result.parts for move in part.moved)
     store = running.redis
     for kind in ("single", "part"):
-        wait_for(lambda kind=kind: not store.zcard(f"pm:{{fleet}}:{kind}:doomed"), "the end of all leases")
+        wait_for(lambda kind=kind: not store.zcard(redis_keys.claims("doomed", kind=kind)), "the end of all leases")
 
     # From now on nobody is sent there, whatever the strategy.
     wait_for(lambda: dead(running, "doomed"), "the pool's death", within=SOON)
@@ -115,7 +116,7 @@ def test_a_pool_that_was_told_to_end_takes_its_marks_back_and_one_that_starts_se
     store = running.redis
 
     def serving() -> Counter[str]:
-        return Counter(mark.partition("|")[2] for mark in store.zrange("pm:{fleet}:serving", 0, -1))
+        return Counter(mark.partition("|")[2] for mark in store.zrange(redis_keys.SERVING, 0, -1))
 
     wait_for(lambda: serving() == {"doomed": 2, "good": 1}, "the marks")
     other.stop()

@@ -9,6 +9,7 @@ import sys
 import redis
 
 from ops.embedded.server import ValkeyServer
+from tests import redis_keys
 from tests.harness import REPOSITORY, wait_for
 
 MESSAGES = 3000
@@ -47,12 +48,12 @@ def test_no_message_is_lost_when_its_consumer_is_killed(tmp_path):
             finally:
                 process.kill()
                 process.wait()
-            reserved = [json.loads(entry)[0] for entry in store.hvals("unacked")]
+            reserved = [json.loads(entry)[0] for entry in store.hvals(redis_keys.RESERVED)]
             known = {int(number) for number in store.smembers("handled")}
             known |= {_number(message) for message in reserved}
             known |= {_number(json.loads(raw)) for raw in store.lrange("work", 0, -1)}
             assert known == set(range(MESSAGES))
-            assert store.zcard("unacked_index") == len(reserved)
+            assert store.zcard(redis_keys.RESERVED_INDEX) == len(reserved)
 
 
 def _message(number: int) -> str:

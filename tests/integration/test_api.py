@@ -26,6 +26,7 @@ import redis
 from ops.embedded.server import ValkeyServer
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartPlan, PartRecord
+from tests import redis_keys
 
 REPOSITORY = Path(__file__).parents[2]
 UNKNOWN = "0" * 26
@@ -139,7 +140,7 @@ def events_of(lines) -> Iterator[tuple[int, str, Any]]:
 
 
 def subscribers(store, job_id) -> int:
-    return int(store.pubsub_numsub(f"pm:{{{job_id}}}:events")[0][1])
+    return int(store.pubsub_numsub(redis_keys.job_events(job_id))[0][1])
 
 
 # -- submitting ----------------------------------------------------------------------------------
@@ -164,13 +165,13 @@ def test_an_array_is_accepted_in_its_order(client):
 
 
 def test_one_bad_job_refuses_the_whole_array(client, store):
-    before = store.zcard("pm:{fleet}:active")
+    before = store.zcard(redis_keys.ACTIVE_JOBS)
 
     response = client.post("/jobs", json=[{"text": "good"}, {"text": " "}])
 
     assert response.status_code == 422
     assert response.json()["field"] == "[1].text"
-    assert store.zcard("pm:{fleet}:active") == before
+    assert store.zcard(redis_keys.ACTIVE_JOBS) == before
 
 
 @pytest.mark.parametrize(
@@ -465,7 +466,7 @@ def test_a_missed_announcement_only_delays_an_event(client, store, valkey):
     with client.stream("GET", f"/jobs/{job_id}/events") as response:
         events = events_of(response.iter_lines())
         next(events)
-        store.hset(f"pm:{{{job_id}}}", mapping={"state": "failed", "error": "x", "ended_at": "1"})  # told to nobody
+        store.hset(redis_keys.job(job_id), mapping={"state": "failed", "error": "x", "ended_at": "1"})  # told to nobody
         assert [name for _, name, _ in events] == ["final"]
 
 

@@ -16,6 +16,7 @@ from tasks.contract.ids import CallId
 from tasks.ledger import Admitted, Ledger
 from tasks.ledger.fleet import MOST_ADMITTED
 from tasks.routing.snapshot import Preference
+from tests import redis_keys
 
 FAST, SLOW = "fast", "slow"
 MODELS = (FAST, SLOW)
@@ -136,11 +137,15 @@ def test_no_model_is_ever_given_more_than_twice_its_capacity_and_nobody_stands_t
                 admitted = []
             where.update(admitted)
             for model, capacity in zip(MODELS, capacities, strict=True):
-                held = store.zrange(f"pm:{{fleet}}:single:{model}", 0, -1)
+                held = store.zrange(redis_keys.claims(model), 0, -1)
                 assert len(held) <= 2 * capacity
                 assert {str(call) for call, its in where.items() if its == model} == set(held)
             stands: Counter[str] = Counter()
-            for key in (*store.keys("pm:{fleet}:single:*"), *store.keys("pm:{fleet}:waiting:*"), "pm:{fleet}:delayed"):
+            for key in (
+                *store.keys(redis_keys.claims("*")),
+                *store.keys(redis_keys.waiting_list("*")),
+                redis_keys.DELAYED_CALLS,
+            ):
                 stands.update(store.zrange(key, 0, -1))
             assert set(stands.values()) <= {1}
 
@@ -262,7 +267,7 @@ def test_a_call_that_is_admitted_twice_stays_in_its_one_place(run, store):
         assert await fleet.find([one]) == ["delayed"]
 
     run(steps)
-    assert store.keys("pm:{fleet}:waiting:*") == []
+    assert store.keys(redis_keys.waiting_list("*")) == []
 
 
 async def fill_up(fleet):
@@ -300,8 +305,8 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
         await fleet.withdraw([])
 
     run(steps)
-    left = set(store.keys("pm:{fleet}:*"))
-    assert left <= {"pm:{fleet}:configured", "pm:{fleet}:waiting-lists"}
+    left = set(store.keys(redis_keys.fleet("*")))
+    assert left <= {redis_keys.CONFIGURED, redis_keys.WAITING_LISTS}
 
 
 # -- leases --------------------------------------------------------------------------------------
@@ -359,12 +364,12 @@ def test_of_fifty_who_want_to_lead_one_does_until_its_term_is_over(run, store):
         assert await fleet.lead("sweeper", leader, seconds=60)
         assert not await fleet.lead("sweeper", "another", seconds=60)
         assert await fleet.lead("other role", "another", seconds=60)
-        store.delete("pm:{fleet}:leader:sweeper")
+        store.delete(redis_keys.SWEEPER_LEADER)
         assert await fleet.lead("sweeper", "another", seconds=60)
         assert not await fleet.lead("sweeper", leader, seconds=60)
 
     run(steps)
-    assert 0 < store.pttl("pm:{fleet}:leader:sweeper") <= 60_000
+    assert 0 < store.pttl(redis_keys.SWEEPER_LEADER) <= 60_000
 
 
 def test_cancelled_jobs_are_told_for_a_while_and_then_forgotten(run, monkeypatch):
@@ -403,11 +408,12 @@ def test_a_release_costs_the_same_however_many_wait(run, store, capsys):
         held = (await fill(fleet, FAST, 2))[0]
         took = {}
         for waiting in (100, 100_000):
-            have = store.zcard("pm:{fleet}:waiting:fast")
+            have = store.zcard(redis_keys.waiting_list("fast"))
             store.zadd(
-                "pm:{fleet}:waiting:fast", {str(call_of(number)): 1e13 + number for number in range(have, waiting)}
+                redis_keys.waiting_list("fast"),
+                {str(call_of(number)): 1e13 + number for number in range(have, waiting)},
             )
-            store.sadd("pm:{fleet}:waiting-lists", FAST)
+            store.sadd(redis_keys.WAITING_LISTS, FAST)
             store.config_resetstat()
             begun = time.perf_counter()
             for _ in range(50):
@@ -430,8 +436,8 @@ def test_a_release_costs_the_same_however_many_wait(run, store, capsys):
 def test_one_step_admits_a_bounded_number_and_the_next_goes_on(run, store):
     async def steps(fleet):
         await fleet.configure({FAST: 1000, SLOW: 1})
-        store.zadd("pm:{fleet}:waiting:fast", {str(call_of(number)): number for number in range(500)})
-        store.sadd("pm:{fleet}:waiting-lists", FAST)
+        store.zadd(redis_keys.waiting_list("fast"), {str(call_of(number)): number for number in range(500)})
+        store.sadd(redis_keys.WAITING_LISTS, FAST)
         assert [len(await fleet.tick()) for _ in range(4)] == [MOST_ADMITTED, MOST_ADMITTED, 100, 0]
 
     run(steps)

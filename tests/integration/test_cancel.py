@@ -9,6 +9,7 @@ import pytest
 from producer import JobNotFound
 from tasks.contract.ids import CallId
 from tasks.ledger import Admitted
+from tests import redis_keys
 from tests.harness import fleet, publish, wait_for
 
 
@@ -37,20 +38,20 @@ def test_a_running_job_is_cancelled_at_once_and_its_calls_within_two_beats(runni
 def test_jobs_that_wait_are_cancelled_and_never_asked(running):
     jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(10)])
     wait_for(lambda: running.stats("slow")["in_flight"] == 2, "the calls")
-    wait_for(lambda: running.redis.zcard("pm:{fleet}:waiting:slow") == 6, "the backlog")
+    wait_for(lambda: running.redis.zcard(redis_keys.waiting_list("slow")) == 6, "the backlog")
 
     for job in jobs:
         running.producer.cancel(job.id)
 
-    wait_for(lambda: running.redis.zcard("pm:{fleet}:single:slow") == 0, "the places to be free")
+    wait_for(lambda: running.redis.zcard(redis_keys.claims("slow")) == 0, "the places to be free")
     wait_for(lambda: running.stats("slow")["in_flight"] == 0, "the end of the calls")
-    assert running.redis.zcard("pm:{fleet}:waiting:slow") == 0
+    assert running.redis.zcard(redis_keys.waiting_list("slow")) == 0
     assert running.stats("slow")["requests"] == 2
 
 
 def test_the_message_of_a_job_that_was_cancelled_while_it_was_admitted_is_done_and_asks_nothing(running):
     jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(10)])
-    wait_for(lambda: running.redis.zcard("pm:{fleet}:waiting:slow") == 6, "the backlog")
+    wait_for(lambda: running.redis.zcard(redis_keys.waiting_list("slow")) == 6, "the backlog")
     for job in jobs:
         running.producer.cancel(job.id)
     last = CallId(jobs[-1].id, 0)

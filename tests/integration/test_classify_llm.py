@@ -8,6 +8,7 @@ import pytest
 
 from tasks.contract.errors import BadInput
 from tasks.routing.classify.llm import question_id
+from tests import redis_keys
 from tests.harness import fleet, publish, wait_for
 
 MODELS = {
@@ -154,7 +155,7 @@ def test_a_question_waits_in_its_queue_is_asked_once_however_often_the_job_is_ro
         wait_for(lambda: redis.llen("model.judge"), "the question")
         asked = question_id(job.id)
         # It leaves half of the job's time to the job.
-        ends = [int(redis.hget(f"pm:{{{name}}}", "deadline_at")) for name in (asked, job.id)]
+        ends = [int(redis.hget(redis_keys.job(name), "deadline_at")) for name in (asked, job.id)]
         assert ends[1] - ends[0] == pytest.approx(25_000, abs=5_000)
 
         # when the job is routed again and again
@@ -197,7 +198,7 @@ def test_an_answer_whose_message_is_lost_is_found_by_the_sweeper_and_not_asked_f
         # given that the router dies, and the message that the question's end has sent is lost
         router.kill()
         redis = running.redis
-        lists = ["route", *(f"route\x06\x16{priority}" for priority in (3, 6, 9))]
+        lists = redis_keys.lists_of("route")
         wait_for(lambda: running.producer.result(question_id(job.id)).final, "the answer")
         wait_for(lambda: any(redis.llen(name) for name in lists), "the message")
         redis.delete(*lists)

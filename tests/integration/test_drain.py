@@ -10,7 +10,7 @@ import pytest
 
 from producer.api.console import Pool, draw
 from tasks.config.config import load
-from tests import forked
+from tests import forked, redis_keys
 from tests.harness import REPOSITORY, fleet, wait_for
 from tests.recorder import Say, recorder
 
@@ -21,7 +21,7 @@ CAPACITY = 4
 def undrained(place):
     """A test that fails leaves no mark to the next."""
     yield
-    place[0].redis.delete("pm:{fleet}:drained", "pm:{fleet}:served")
+    place[0].redis.delete(redis_keys.DRAINED, redis_keys.SERVED)
 
 
 class Cli:
@@ -64,10 +64,10 @@ def models_of(running, jobs):
 def queued_at_first(running, count):
     """Jobs of the route that stand in the queue of the first model, which nobody serves."""
     store = running.redis
-    store.hset("pm:{fleet}:drained", "second", 1)
+    store.hset(redis_keys.DRAINED, "second", 1)
     jobs = submit(running, count)
     wait_for(lambda: store.llen("model.first") == count, "the queue")
-    store.hdel("pm:{fleet}:drained", "second")
+    store.hdel(redis_keys.DRAINED, "second")
     return jobs
 
 
@@ -156,11 +156,11 @@ def test_bad_arguments_are_told_and_nothing_is_drained(place, words, problem):
     done = cli("pools", "drain", *words)
     assert done.returncode != 0
     assert problem in done.stderr
-    assert running.redis.hlen("pm:{fleet}:drained") == 0
+    assert running.redis.hlen(redis_keys.DRAINED) == 0
 
 
 def test_a_dead_pool_shows_as_such(place):
     running, _, cli = place
-    running.redis.hset("pm:{fleet}:served", "alone", 1)
+    running.redis.hset(redis_keys.SERVED, "alone", 1)
     assert {pool["model"]: pool["closed"] for pool in cli.json("pools")}["alone"] == "dead"
-    running.redis.hdel("pm:{fleet}:served", "alone")
+    running.redis.hdel(redis_keys.SERVED, "alone")

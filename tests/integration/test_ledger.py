@@ -27,6 +27,7 @@ from tasks.parallel.votes.posterior import enough_votes
 from tasks.parallel.votes.stopping import Stopping, decided
 from tasks.queue.publish import Publisher
 from tasks.routing.snapshot import Preference
+from tests import redis_keys
 
 MODELS = ("fast", "slow")
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="round_robin")
@@ -62,7 +63,7 @@ def run(server):
 
 def let_pass(store, job, field, seconds, *, key=""):
     """Move a time of the record into the past: what the script sees is as if `seconds` had passed."""
-    name = f"pm:{{{job}}}{key}"
+    name = redis_keys.job(job) + key
     store.hset(name, field, int(store.hget(name, field)) - int(seconds * 1000))
 
 
@@ -124,7 +125,7 @@ def test_a_single_job_s_way(run, store):
 
     result = run(way)
     assert (result.state, result.output, result.parts[0].attempts) == ("succeeded", "hi", 1)
-    assert all(0 < store.pttl(key) <= KEEP * 1000 for key in store.keys(f"pm:{{{result.id}}}*"))
+    assert all(0 < store.pttl(key) <= KEEP * 1000 for key in store.keys(redis_keys.all_of_job(result.id)))
 
 
 def test_a_failed_call_fails_a_single_job_with_its_reason(run):
@@ -146,12 +147,12 @@ def test_keys_live_without_end_until_the_job_has_ended(run, store):
         return job
 
     job = run(begin)
-    assert {store.pttl(key) for key in store.keys(f"pm:{{{job}}}*")} == {-1}
+    assert {store.pttl(key) for key in store.keys(redis_keys.all_of_job(job))} == {-1}
     run(lambda ledger: ledger.jobs.stop(job, "cancelled"))
-    assert all(0 < store.pttl(key) <= KEEP * 1000 for key in store.keys(f"pm:{{{job}}}*"))
+    assert all(0 < store.pttl(key) <= KEEP * 1000 for key in store.keys(redis_keys.all_of_job(job)))
     # What comes too late makes no key that nobody would ever remove.
     run(lambda ledger: late(ledger, job))
-    assert all(store.pttl(key) > 0 for key in store.keys(f"pm:{{{job}}}*"))
+    assert all(store.pttl(key) > 0 for key in store.keys(redis_keys.all_of_job(job)))
 
 
 async def late(ledger, job):
@@ -178,7 +179,7 @@ def test_steps_on_a_job_that_is_gone_leave_nothing_behind(run, store):
         assert await ledger.jobs.standings(["gone"]) == [None]
 
     run(steps)
-    assert store.keys("pm:{gone}*") == []
+    assert store.keys(redis_keys.all_of_job("gone")) == []
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))
@@ -578,7 +579,7 @@ def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alon
             Sent(3, "waiting", "", "child 3"),
         ]  # fmt: skip
         assert await ledger.fleet.find([CallId(job, index, 0) for index in range(3)]) == ["part", "nowhere", "nowhere"]
-        assert store.keys("pm:{fleet}:part:") == []
+        assert store.keys(redis_keys.claims("", kind="part")) == []
         # What was not sent names no job: there is none yet.
         assert [part.job for part in (await ledger.jobs.result(job)).parts] == [None, "child 1", "child 2", None]
         assert await ledger.jobs.children(job) == ["child 1", "child 2", "child 3"]
@@ -755,7 +756,7 @@ class Steps(RuleBasedStateMachine):
             "partial": {"kind": "sections", "items": ["a", "b", "c"], "policy": "partial"},
             "nested": {"kind": "sections", "items": ["a", "b", "c"], "policy": "partial"},
         }
-        self.channel.subscribe(f"pm:{{{self.job}}}:events")
+        self.channel.subscribe(redis_keys.job_events(self.job))
         self.channel.get_message(timeout=5)
         job = parse_job({"id": self.job, **shapes[kind]})
         self.do(self.ledger.store.run(self.ledger.jobs.accepting(job, keep_seconds=KEEP)))
@@ -857,13 +858,13 @@ class Steps(RuleBasedStateMachine):
         return 1 if self.kind == "single" else 3
 
     def _age(self, index):
-        key, field = f"pm:{{{self.job}}}:parts", f"{index}:started_at"
+        key, field = redis_keys.parts(self.job), f"{index}:started_at"
         if self.store.hexists(key, field):
             self.store.hset(key, field, int(self.store.hget(key, field) or 0) - 10_000)
 
     @invariant()
     def the_job_ended_at_most_once_and_stays_ended(self):
-        state = self.store.hget(f"pm:{{{self.job}}}", "state")
+        state = self.store.hget(redis_keys.job(self.job), "state")
         # The announcement may come a moment after the reply to the step that made it.
         while self.kind and (message := self.channel.get_message(timeout=5 * (self.finals < (state in FINAL)))):
             self.finals += message["data"] in FINAL
@@ -874,12 +875,12 @@ class Steps(RuleBasedStateMachine):
 
     @invariant()
     def the_counts_agree_with_the_parts(self):
-        record = self.store.hgetall(f"pm:{{{self.job}}}")
+        record = self.store.hgetall(redis_keys.job(self.job))
         if "n" not in record:
             return
         result = self.do(self.ledger.jobs.result(self.job))
         # By what was written: a job that ended early shows its other parts as skipped.
-        stored = [self.store.hget(f"pm:{{{self.job}}}:parts", f"{index}:state") for index in range(int(record["n"]))]
+        stored = [self.store.hget(redis_keys.parts(self.job), f"{index}:state") for index in range(int(record["n"]))]
         done = sum(state in {"succeeded", "failed"} for state in stored)
         assert int(record["left"]) == int(record["n"]) - done
         # Of the parts themselves; what becomes of a join's questions is told apart.
@@ -889,7 +890,7 @@ class Steps(RuleBasedStateMachine):
 
     @invariant()
     def time_to_live_is_set_at_the_end_alone(self):
-        for key in self.store.keys(f"pm:{{{self.job}}}*"):
+        for key in self.store.keys(redis_keys.all_of_job(self.job)):
             assert (self.store.pttl(key) > 0) == (self.ended_as is not None)
 
 
@@ -960,7 +961,7 @@ def test_jobs_with_idempotency_keys_are_bound_in_one_round_trip_and_a_key_means_
         assert (again.id, again.new) == (one.id, False)
 
     run(steps)
-    assert all(store.ttl(key) > 0 for key in store.keys("pm:idem:*"))
+    assert all(store.ttl(key) > 0 for key in store.keys(redis_keys.idempotency("*")))
 
 
 def test_the_sweeper_s_note_is_there_before_the_job_and_by_the_server_s_clock(run, store):
@@ -970,8 +971,8 @@ def test_the_sweeper_s_note_is_there_before_the_job_and_by_the_server_s_clock(ru
         return soon, later, await ledger.fleet.now()
 
     soon, later, now = run(steps)
-    assert now < store.zscore("pm:{fleet}:active", soon) <= now + 1
-    assert now + 4 < store.zscore("pm:{fleet}:active", later) <= now + 5
+    assert now < store.zscore(redis_keys.ACTIVE_JOBS, soon) <= now + 1
+    assert now + 4 < store.zscore(redis_keys.ACTIVE_JOBS, later) <= now + 5
 
 
 # -- the server ------------------------------------------------------------------------------------
@@ -1103,8 +1104,8 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
             await ledger.jobs.stop(job.id, "failed")
 
     for user, patterns, function in (
-        ("jobs", [f"~pm:{{{job.id}}}*", f"~pm:{{{vote.id}}}*"], of_jobs),
-        ("fleet", ["~pm:{fleet}:*"], of_the_fleet),
+        ("jobs", [f"~{redis_keys.all_of_job(one.id)}" for one in (job, vote)], of_jobs),
+        ("fleet", [f"~{redis_keys.fleet('*')}"], of_the_fleet),
     ):
         store.execute_command("ACL", "SETUSER", user, "on", ">pw", "+@all", "&*", "resetkeys", *patterns)
         asyncio.run(steps(user, function))

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests import redis_keys
 from tests.harness import fleet, wait_for
 from tests.recorder import Say, recorder
 
@@ -96,7 +97,7 @@ def running(tmp_path_factory, models):
 
 
 def gate(running, model):
-    return running.redis.hgetall(f"pm:{{fleet}}:limiter:model:{model}")
+    return running.redis.hgetall(redis_keys.limiter(model))
 
 
 def results(running, jobs, *, timeout=60):
@@ -118,7 +119,7 @@ def test_600_requests_a_minute_are_held_by_all_processes_together_and_used(runni
     done = [result for result in results(running, jobs) if result.state == "succeeded"]
     assert {result.parts[0].attempts for result in done} == {1}
     # Calls that were cancelled while they ran or waited for their moment gave back what they had taken.
-    wait_for(lambda: running.redis.zcard("pm:{fleet}:running:model:paced") == 0, "the end of all leases", within=4)
+    wait_for(lambda: running.redis.zcard(redis_keys.leases("paced")) == 0, "the end of all leases", within=4)
 
 
 def test_a_429_with_retry_after_holds_back_the_whole_model_and_no_other(running, models):
@@ -175,7 +176,7 @@ def test_what_fails_moves_to_the_next_candidate_and_the_result_says_who_was_trie
 
 def test_where_no_candidate_is_left_the_part_fails_with_every_reason(running):
     # The breaker of "gone" may be open by now: then it is not asked, and the job would wait for it.
-    running.redis.delete("pm:{fleet}:limiter:model:gone")
+    running.redis.delete(redis_keys.limiter("gone"))
     job = running.producer.submit({"text": "x", "route": "hopeless"})
     result = running.producer.wait(job.id, timeout=60)
     assert result.state == "failed"
@@ -246,8 +247,8 @@ def test_a_slow_call_is_raced_by_the_next_model_within_the_budget_for_hedges(run
     assert (hedged[0].model, hedged[0].output) == ("second", "from second")
     wait_for(lambda: models.of["lazy"].broken == 1, "the end of the slow call")
     # All leases were given back, the loser's too.
-    assert running.redis.zcard("pm:{fleet}:running:model:lazy") == 0
-    assert running.redis.zcard("pm:{fleet}:running:model:second") == 0
+    assert running.redis.zcard(redis_keys.leases("lazy")) == 0
+    assert running.redis.zcard(redis_keys.leases("second")) == 0
     assert len(models.of["second"].times) <= 2 + 1
 
 
@@ -261,7 +262,7 @@ def test_hedges_add_no_more_calls_than_their_budget_however_many_are_slow(runnin
 
 
 def test_the_list_of_models_shows_breakers_and_the_use_of_limits(running):
-    running.redis.hset("pm:{fleet}:limiter:model:calm", mapping={"open_until": 9e15, "why": "overloaded"})
+    running.redis.hset(redis_keys.limiter("calm"), mapping={"open_until": 9e15, "why": "overloaded"})
     running.producer.wait(running.producer.submit({"text": "x", "model": "cheap"}).id, timeout=60)
     command = [sys.executable, "-m", "ops", "models"]
     environment = {**os.environ, **running.env, "COLUMNS": "160"}
@@ -275,4 +276,4 @@ def test_the_list_of_models_shows_breakers_and_the_use_of_limits(running):
 
     shown = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True, text=True).stdout
     assert "(overloaded)" in shown
-    running.redis.hdel("pm:{fleet}:limiter:model:calm", "open_until", "why")
+    running.redis.hdel(redis_keys.limiter("calm"), "open_until", "why")

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests import redis_keys
 from tests.harness import fleet, wait_for
 from tests.recorder import Say, recorder
 
@@ -84,7 +85,7 @@ def test_a_provider_that_allows_less_than_is_configured_and_says_so_is_not_overr
     assert stats["errors"] == 0
     # As many as were in flight before the first answer, then at the provider's pace.
     assert stats["requests"] <= 2 * 8 + 2 + took * ALLOWED / 60
-    shown = running.redis.hgetall("pm:{fleet}:limiter:model:even")
+    shown = running.redis.hgetall(redis_keys.limiter("even"))
     assert int(shown["said_r"]) == ALLOWED
 
 

@@ -22,12 +22,13 @@ from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger import Admitted, Ledger, PartPlan, PartRecord
 from tasks.ledger.limiter import Demand, Denied, Grant, find_minute_limit, find_pause, read_grant
 from tasks.routing.snapshot import Preference
+from tests import redis_keys
 
 MODELS = ("fast", "slow")
 ids = (f"p:{number}" for number in itertools.count())
 #: Longer than any schedule here: every attempt is granted, and told when it may start.
 FOREVER = 1e6
-LIMITER = "pm:{fleet}:limiter:model:fast"
+LIMITER = redis_keys.limiter("fast")
 
 
 @pytest.fixture(scope="module")
@@ -267,10 +268,10 @@ def test_the_place_of_a_dead_worker_is_free_when_its_lease_has_lapsed_and_one_th
     async def steps(ledger):
         await configure(ledger, fast={"capacity": 1})
         grant = await taken(ledger)
-        store.zadd("pm:{fleet}:running:model:fast", {grant.id: time.time() * 1000 - 1})
+        store.zadd(redis_keys.leases("fast"), {grant.id: time.time() * 1000 - 1})
         await ledger.store.run(*ledger.limiter.renew_commands([grant]))
         assert (await refused(ledger)).reason == "capacity"
-        store.zadd("pm:{fleet}:running:model:fast", {grant.id: time.time() * 1000 - 1})
+        store.zadd(redis_keys.leases("fast"), {grant.id: time.time() * 1000 - 1})
         await taken(ledger)
 
     run(steps)
@@ -660,7 +661,7 @@ def test_a_hedge_is_no_probe(run, store):
         for _ in range(4):
             await taken(ledger)
         await fail(ledger, 10, model="slow")
-        store.hset("pm:{fleet}:limiter:model:slow", "open_until", 1)
+        store.hset(redis_keys.limiter("slow"), "open_until", 1)
         assert (await refused(ledger, "slow", payer="fast")).reason == "breaker"
 
     run(steps)

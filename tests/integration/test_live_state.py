@@ -20,11 +20,12 @@ from tasks.ledger.limiter import Demand, Grant
 from tasks.routing.choose import pick
 from tasks.routing.live import Live, Told, observe
 from tasks.routing.snapshot import Preference, Ranking
+from tests import redis_keys
 
 MODELS = ("fast", "mid", "slow")
 #: A breaker that stays closed, whatever is reported here.
 NEVER = {"attempts": 10_000}
-LIMITER = "pm:{fleet}:limiter:model:fast"
+LIMITER = redis_keys.limiter("fast")
 calls = (CallId(f"{number:026d}", 0) for number in itertools.count())
 
 
@@ -162,11 +163,11 @@ def test_a_call_that_waits_keeps_how_much_it_wants_each_model(run, store):
         # Both models are full; the call wants "mid" whatever its load, and would not be told so by that load.
         assert await admit(ledger, ("mid", 0.0, 0.0), ("slow", 5.0, 0.0), call=first) == []
         assert await admit(ledger, ("mid", 5.0, 0.0), ("slow", 0.0, 0.0), call=second) == []
-        held = [CallId.parse(name) for name in store.zrange("pm:{fleet}:single:mid", 0, -1)]
-        other = [CallId.parse(name) for name in store.zrange("pm:{fleet}:single:slow", 0, -1)]
+        held = [CallId.parse(name) for name in store.zrange(redis_keys.claims("mid"), 0, -1)]
+        other = [CallId.parse(name) for name in store.zrange(redis_keys.claims("slow"), 0, -1)]
         await ledger.fleet.forget([Admitted(held[0], "mid"), Admitted(other[0], "slow")])
         assert await ledger.fleet.tick() == [Admitted(first, "mid"), Admitted(second, "slow")]
-        assert store.hlen("pm:{fleet}:preferences") == 0
+        assert store.hlen(redis_keys.PREFERENCES) == 0
 
     run(steps)
 
@@ -178,9 +179,9 @@ def test_a_wish_is_forgotten_with_its_call(run, store):
                 await admit(ledger, (model, 0.0))
         call = next(calls)
         await admit(ledger, ("mid", 0.0), ("slow", 1.0), call=call)
-        assert store.hlen("pm:{fleet}:preferences") == 1
+        assert store.hlen(redis_keys.PREFERENCES) == 1
         await ledger.fleet.withdraw([call])
-        assert store.hlen("pm:{fleet}:preferences") == 0
+        assert store.hlen(redis_keys.PREFERENCES) == 0
 
     run(steps)
 

@@ -12,7 +12,7 @@ import yaml
 
 from tasks.contract.errors import BadInput
 from tasks.contract.result import FINAL
-from tests import forked
+from tests import forked, redis_keys
 from tests.harness import fleet, wait_for
 from tests.scripted import HELD, Reply, scripted
 
@@ -566,7 +566,12 @@ def test_when_all_is_done_no_lease_and_no_message_is_left(running, submit):
     redis = running.redis
 
     def held():
-        return [key for kind in ("single", "part") for key in redis.keys(f"pm:{{fleet}}:{kind}:*") if redis.zcard(key)]
+        return [
+            key
+            for kind in ("single", "part")
+            for key in redis.keys(redis_keys.claims("*", kind=kind))
+            if redis.zcard(key)
+        ]
 
     wait_for(lambda: not held(), "the leases to be given back")
     queues = ["route", "join", *(f"model.{name}" for name in MODELS)]

@@ -28,6 +28,7 @@ from tasks.ledger.fleet import _PREFIX
 from tasks.queue.publish import Publisher
 from tasks.route import route_job
 from tasks.workflows.voting import ballot_for
+from tests import redis_keys
 from worker.stranded import Stranded
 from worker.sweeper import Sweeper
 
@@ -181,15 +182,15 @@ class Place:
             self.broker.counted(call)
 
     def jobs(self):
-        return [key[4:-1] for key in self.store.keys("pm:{*}")]
+        return [key[4:-1] for key in self.store.keys(redis_keys.job("*"))]
 
     def states(self):
-        return {job: self.store.hget(f"pm:{{{job}}}", "state") for job in self.jobs()}
+        return {job: self.store.hget(redis_keys.job(job), "state") for job in self.jobs()}
 
     async def time_passes(self):
         """The sweeper looks at every job, and at every call that nobody runs; who was joining has had his time."""
         for job in self.jobs():
-            name = f"pm:{{{job}}}"
+            name = redis_keys.job(job)
             if self.store.hget(name, "state") == "joining":
                 self.store.hset(name, "joining_at", 1)
         await self._lapse()

@@ -19,6 +19,7 @@ from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, Ledger, PartPlan, PartRecord
 from tasks.queue.publish import Publisher
+from tests import redis_keys
 from worker.stranded import Stranded, Stuck
 from worker.sweeper import Sweeper
 
@@ -144,8 +145,8 @@ def test_parts_of_a_job_that_has_ended_leave_nothing_behind(run):
         assert (word, sent) == ("over", None)
         word, _ = await at.ledger.plan("gone", DECISION.model_dump_json(), [PartPlan("fast", text="x")] * 1001)
         assert word == "gone"
-        assert at.store.keys("pm:{gone}*") == []
-        assert all(at.store.pttl(key) > 0 for key in at.store.keys(f"pm:{{{job.id}}}*"))
+        assert at.store.keys(redis_keys.all_of_job("gone")) == []
+        assert all(at.store.pttl(key) > 0 for key in at.store.keys(redis_keys.all_of_job(job.id)))
 
     run(steps)
 
@@ -300,7 +301,7 @@ def test_a_worker_that_was_given_up_may_still_fail_its_part_while_nobody_else_ha
         await fan_out(at.ports, job.id, 0)
         for index in range(2):
             await at.jobs.claim(job.id, index, "lost")
-            at.store.hset(f"pm:{{{job.id}}}:parts", f"{index}:started_at", 1)
+            at.store.hset(redis_keys.parts(job.id), f"{index}:started_at", 1)
         assert await at.jobs.requeue([(job.id, 0, "lost"), (job.id, 1, "lost")]) == ["ok", "ok"]
         assert isinstance(await at.jobs.claim(job.id, 1, "other"), Claim)
         failing = [

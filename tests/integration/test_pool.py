@@ -15,7 +15,7 @@ import redis
 from celery.result import AsyncResult, allow_join_result
 
 from ops.embedded.server import ValkeyServer
-from tests import forked
+from tests import forked, redis_keys
 from tests.harness import PATIENCE, REPOSITORY, close_app, wait_for
 
 
@@ -131,7 +131,9 @@ def run_all(app, queue, client):
     ended["linked"] = (outcome(linked), outcome(AsyncResult(f"linked-{queue}", app=tasks.app)))
     tasks.ignored.apply_async(queue=queue)
     # Whatever became of them, all were acknowledged.
-    wait_for(lambda: client.llen(queue) == 0 and client.zcard("unacked_index") == 0, f"{queue} to be acknowledged")
+    wait_for(
+        lambda: client.llen(queue) == 0 and client.zcard(redis_keys.RESERVED_INDEX) == 0, f"{queue} to be acknowledged"
+    )
     return ended
 
 
@@ -184,7 +186,7 @@ def test_a_hard_limit_ends_a_task_whatever_it_catches(app, ours, client, name):
     state, kind, _ = outcome(getattr(app, name).apply_async(queue="ours"))
     assert (state, kind) == ("FAILURE", "TimeLimitExceeded")
     wait_for(lambda: running(app, "ours") == 0, "the task to leave the pool")
-    assert client.zcard("unacked_index") == 0
+    assert client.zcard(redis_keys.RESERVED_INDEX) == 0
 
 
 def running(app, queue):
@@ -201,7 +203,7 @@ def test_revoke_with_terminate_cancels_a_call_in_flight_and_is_a_clean_revoke(ap
 
     assert outcome(result)[:2] == ("REVOKED", "TaskRevokedError")
     wait_for(lambda: client.lrange("cancelled", 0, -1) == [result.id], "the coroutine to be cancelled")
-    wait_for(lambda: client.zcard("unacked_index") == 0, "the message to be acknowledged")
+    wait_for(lambda: client.zcard(redis_keys.RESERVED_INDEX) == 0, "the message to be acknowledged")
     assert "WorkerLostError" not in ours.log
 
 
@@ -262,7 +264,7 @@ def test_a_warm_shutdown_waits_for_all_and_leaves_nothing_unacknowledged(valkey,
     wait_for(lambda: client.llen("started") == 50, "all to start")
     assert running_worker.stop() == 0
     assert [outcome(result)[0] for result in results] == ["SUCCESS"] * 50
-    assert client.zcard("unacked_index") == 0
+    assert client.zcard(redis_keys.RESERVED_INDEX) == 0
 
 
 def test_where_the_loop_dies_the_process_does_too_and_the_work_is_delivered_again(valkey, app, client, tmp_path):
@@ -292,7 +294,7 @@ def test_with_redis_stopped_under_load_the_loop_goes_on(tmp_path, app):
             )
             subprocess.run([sys.executable, "-c", load], env=running_worker.env, cwd=REPOSITORY, check=True)
             with redis.Redis.from_url(server.url, decode_responses=True) as there:
-                wait_for(lambda: there.hlen("unacked") > 100, "the load")
+                wait_for(lambda: there.hlen(redis_keys.RESERVED) > 100, "the load")
                 started = time.monotonic()
                 os.kill(server.pid, signal.SIGSTOP)
                 try:
@@ -301,7 +303,9 @@ def test_with_redis_stopped_under_load_the_loop_goes_on(tmp_path, app):
                 finally:
                     os.kill(server.pid, signal.SIGCONT)
                 during = json.loads(lag.read_text())[before:]
-                wait_for(lambda: there.hlen("unacked") == 0 and there.llen("paused") == 0, "the end of the load")
+                wait_for(
+                    lambda: there.hlen(redis_keys.RESERVED) == 0 and there.llen("paused") == 0, "the end of the load"
+                )
     # The probe looked every 5 ms; the loop was never away for longer than two busy cores made it.
     assert len(during) > 300
     assert sorted(during)[int(len(during) * 0.99)] < 0.05

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests import redis_keys
 from tests.harness import fleet, wait_for
 from tests.providers.anthropic import Anthropic
 from tests.providers.asking import SCHEMA
@@ -135,10 +136,10 @@ def test_what_is_wrong_twice_is_tried_again_then_fails_with_its_code_and_all_ans
     assert "secret" not in result.error
     assert len(asked(providers["openai"], "json-never")) - before == 4
     assert result.cost_usd == pytest.approx(4 * (6 * 10 + 16 * 1 + 12 * 100) / 1e6)
-    spent = running.redis.hget("pm:{fleet}:limiter:model:stubborn", "usd")
+    spent = running.redis.hget(redis_keys.limiter("stubborn"), "usd")
     assert float(spent) / 1e6 >= result.cost_usd
     # The job's own budget knows of it, too.
-    assert float(running.redis.hget(f"pm:{{{result.id}}}", "spent")) == pytest.approx(result.cost_usd)
+    assert float(running.redis.hget(redis_keys.job(result.id), "spent")) == pytest.approx(result.cost_usd)
     assert len(attempts(running, result.id)) == 2
     assert all("cost_usd" in line for line in attempts(running, result.id))
 

@@ -23,6 +23,7 @@ from tasks.queue.app import make_app
 from tasks.queue.publish import Publisher
 from tasks.routing.choose import again
 from tasks.routing.snapshot import Preference
+from tests import redis_keys
 from tests.harness import Finals, close_app, fleet, wait_for
 from tests.recorder import Say, recorder
 from worker.leases import Heartbeat
@@ -88,13 +89,13 @@ class Place:
     async def dies(self, *models):
         """Workers served these models, and nobody has for a while."""
         for model in models:
-            self.store.hset("pm:{fleet}:served", model, 1)
+            self.store.hset(redis_keys.SERVED, model, 1)
 
     def opens(self, model):
-        self.store.hset(f"pm:{{fleet}}:limiter:model:{model}", mapping={"open_until": 9e15, "why": "overloaded"})
+        self.store.hset(redis_keys.limiter(model), mapping={"open_until": 9e15, "why": "overloaded"})
 
     def closes(self, model):
-        self.store.hdel(f"pm:{{fleet}}:limiter:model:{model}", "open_until", "why")
+        self.store.hdel(redis_keys.limiter(model), "open_until", "why")
 
     def queue(self, model):
         """The names of the calls in a model's queue, the next to be taken first."""
@@ -141,7 +142,7 @@ def test_a_model_that_nobody_ever_served_is_open_and_one_that_nobody_serves_any_
         assert [load.closed for load in (await at.fleet.snapshot()).models.values()] == ["", "", ""]
         await heartbeat.beat()
         assert await at.fleet.serving() == {"fast": 1}
-        served = int(at.store.hget("pm:{fleet}:served", "fast"))
+        served = int(at.store.hget(redis_keys.SERVED, "fast"))
 
         # Its queue is cancelled at run time, another is added.
         serving[:] = ["slow"]
@@ -149,7 +150,7 @@ def test_a_model_that_nobody_ever_served_is_open_and_one_that_nobody_serves_any_
         assert await at.fleet.serving() == {"slow": 1}
         # Somebody may be about to serve it again.
         assert (await at.fleet.snapshot()).models["fast"].closed == ""
-        at.store.hset("pm:{fleet}:served", "fast", served - 10_001)
+        at.store.hset(redis_keys.SERVED, "fast", served - 10_001)
         assert (await at.fleet.snapshot()).models["fast"].closed == "dead"
 
         serving[:] = ["fast"]
@@ -166,8 +167,8 @@ def test_processes_are_counted_apart_and_a_mark_that_is_not_renewed_lapses(run):
         for _ in range(3):
             await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
         assert await at.fleet.serving() == {"fast": 3}
-        for mark in at.store.zrange("pm:{fleet}:serving", 0, 0):
-            at.store.zadd("pm:{fleet}:serving", {mark: 1})
+        for mark in at.store.zrange(redis_keys.SERVING, 0, 0):
+            at.store.zadd(redis_keys.SERVING, {mark: 1})
         assert await at.fleet.serving() == {"fast": 2}
 
     run(steps)
@@ -190,7 +191,7 @@ def test_a_closed_model_takes_nobody_while_parts_still_run_there(run):
     async def steps(at):
         await at.sections(3)
         for number in range(3):
-            at.store.zadd("pm:{fleet}:running:model:fast", {f"attempt{number}": 9e15})
+            at.store.zadd(redis_keys.leases("fast"), {f"attempt{number}": 9e15})
         await at.fleet.drain("fast", on=True)
         assert await at.fleet.admit(CallId("late", 0), [FAST], bound=False, priority="normal") == []
 
@@ -210,7 +211,7 @@ def test_queued_calls_leave_a_model_that_was_closed(run, why):
             await at.dies("fast")
         elif why == "budget":
             seconds, _ = at.store.time()
-            at.store.hset("pm:{fleet}:limiter:model:fast", "spent_day", seconds // 86_400)
+            at.store.hset(redis_keys.limiter("fast"), "spent_day", seconds // 86_400)
         else:
             await at.fleet.drain("fast", on=True, move=True)
         await at.sweeper.sweep()
@@ -222,8 +223,8 @@ def test_queued_calls_leave_a_model_that_was_closed(run, why):
             part = await at.part(call)
             assert (part.state, part.model) == ("queued", "slow")
             assert [(move.model, move.why) for move in part.moved] == [("fast", why)]
-        assert at.store.zcard("pm:{fleet}:single:fast") == 0
-        assert at.store.zcard("pm:{fleet}:single:slow") == 3
+        assert at.store.zcard(redis_keys.claims("fast")) == 0
+        assert at.store.zcard(redis_keys.claims("slow")) == 3
         assert isinstance(await at.jobs.claim(calls[0].job, 0, "owner", at="slow"), Claim)
 
     run(steps)
@@ -262,14 +263,14 @@ def test_a_call_that_has_nowhere_to_go_stays(run, reason):
             at.opens("slow")
         if reason == "others spent":
             tried = Tried(model="slow", attempts=99, error="timeout")
-            at.store.hset(f"pm:{{{call.job}}}:parts", "0:tried", json.dumps([tried.model_dump()]))
+            at.store.hset(redis_keys.parts(call.job), "0:tried", json.dumps([tried.model_dump()]))
         if reason == "no capacity":
             await at.fleet.scale("slow", 0)
         at.opens("fast")
         await at.sweeper.sweep()
         assert at.queue("fast") == [str(call)]
         assert (await at.part(call)).moved == ()
-        assert at.store.zcard("pm:{fleet}:single:fast") == 1
+        assert at.store.zcard(redis_keys.claims("fast")) == 1
 
     run(steps)
 
@@ -407,7 +408,7 @@ def test_a_call_that_waits_for_a_closed_model_alone_goes_to_a_candidate_that_has
 
 async def lapse(at, call, model="fast"):
     await at.fleet.lease({model: [call]}, seconds=-1)
-    key = f"pm:{{{call.job}}}:parts"
+    key = redis_keys.parts(call.job)
     if at.store.hexists(key, "0:started_at"):
         at.store.hincrby(key, "0:started_at", -60_000)
 
@@ -500,7 +501,7 @@ def test_a_message_of_a_call_that_waits_again_starts_nothing(run):
 def learned(at, **latencies):
     seconds, _ = at.store.time()
     for model, latency in latencies.items():
-        at.store.hset(f"pm:{{fleet}}:limiter:model:{model}", mapping={"lat": latency * 1000, "lat_at": seconds * 1000})
+        at.store.hset(redis_keys.limiter(model), mapping={"lat": latency * 1000, "lat_at": seconds * 1000})
 
 
 def test_a_queued_call_moves_where_it_ends_in_time_and_only_if_it_would_not(run):
@@ -566,7 +567,7 @@ def test_deadlines_of_jobs_that_ended_are_forgotten(run):
         call = await at.single(deadline=30)
         await at.jobs.stop(call.job, "cancelled")
         await at.sweeper.sweep()
-        assert at.store.zcard("pm:{fleet}:deadlines") == 0
+        assert at.store.zcard(redis_keys.DEADLINES) == 0
 
     run(steps)
 
@@ -590,13 +591,13 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         redis = running.redis
         running.start_all([("route,join", 2), ("model.good", 10)])
         # The good one is drained: all go to the other, which nobody serves yet.
-        redis.hset("pm:{fleet}:drained", "good", 1)
+        redis.hset(redis_keys.DRAINED, "good", 1)
         jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(20)])
         wait_for(lambda: redis.llen("model.shut") == 20, "the queue")
         stale = redis.lrange("model.shut", 0, -1)
 
-        redis.hset("pm:{fleet}:limiter:model:shut", mapping={"open_until": 9e15, "why": "overloaded"})
-        redis.hdel("pm:{fleet}:drained", "good")
+        redis.hset(redis_keys.limiter("shut"), mapping={"open_until": 9e15, "why": "overloaded"})
+        redis.hdel(redis_keys.DRAINED, "good")
         results = [running.producer.wait(job.id, timeout=30) for job in jobs]
 
         assert Counter(result.state for result in results) == {"succeeded": 20}
@@ -607,7 +608,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         assert "moved from shut: breaker" in told.stdout
 
         # Messages of the old queue that turn up later do nothing: no model is asked, no job ends twice.
-        redis.hdel("pm:{fleet}:limiter:model:shut", "open_until", "why")
+        redis.hdel(redis_keys.limiter("shut"), "open_until", "why")
         redis.lpush("model.shut", *stale)
         running.start("model.shut", 10)
         wait_for(lambda: redis.llen("model.shut") == 0, "the end of the queue")
@@ -615,7 +616,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         assert running.producer.wait(after.id, timeout=30).state == "succeeded"
         assert (len(said.of["shut"].times), len(said.of["good"].times)) == (1, 20)
         assert {finals.of(job.id) for job in jobs} == {1}
-        assert redis.zcard("pm:{fleet}:single:shut") == 0
+        assert redis.zcard(redis_keys.claims("shut")) == 0
 
 
 def test_a_message_of_the_old_queue_that_comes_first_leaves_the_call_to_the_new_one(tmp_path):
@@ -630,13 +631,13 @@ def test_a_message_of_the_old_queue_that_comes_first_leaves_the_call_to_the_new_
     ):
         redis = running.redis
         running.start_all([("route,join", 2)])
-        redis.hset("pm:{fleet}:drained", "new", 1)
+        redis.hset(redis_keys.DRAINED, "new", 1)
         single = running.producer.submit({"text": "one"})
         fan_out = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
         wait_for(lambda: redis.llen("model.old") == 4, "the queue")
         stale = redis.lrange("model.old", 0, -1)
-        redis.hset("pm:{fleet}:drained", "old", "move")
-        redis.hdel("pm:{fleet}:drained", "new")
+        redis.hset(redis_keys.DRAINED, "old", "move")
+        redis.hdel(redis_keys.DRAINED, "new")
         wait_for(lambda: redis.llen("model.new") == 4, "the move")
 
         # The old pool's worker had reserved them: it gets to them before the new pool's does.

@@ -16,6 +16,7 @@ from tasks.contract.ids import CallId
 from tasks.ledger import Ledger
 from tasks.routing.choose import pick
 from tasks.routing.options import read_options, strategy_named
+from tests import redis_keys
 from tests.snapshots import ALL, names, request
 
 MODELS = names(4)
@@ -106,8 +107,8 @@ def test_the_bound_of_consistent_hashing_is_the_same_in_the_feeder_as_in_pick(ru
                 # Some wait for this model alone, some would take another once it is closed.
                 rest = sorted(set(MODELS) - {model})
                 lane = f"{model}>{','.join(rest)}" if number % 2 else model
-                store.zadd(f"pm:{{fleet}}:waiting:{lane}", {f"waits{model}{number}.0": 1e15 + number})
-                store.sadd("pm:{fleet}:waiting-lists", lane)
+                store.zadd(redis_keys.waiting_list(lane), {f"waits{model}{number}.0": 1e15 + number})
+                store.sadd(redis_keys.WAITING_LISTS, lane)
             if closed:
                 await fleet.drain(model, on=True)
         options = read_options("consistent_hash", {"factor": factor})
@@ -124,9 +125,9 @@ def test_the_bound_of_consistent_hashing_is_the_same_in_the_feeder_as_in_pick(ru
 def _where(store):
     """The model that each call is at, or waits for."""
     found = {}
-    for key in store.keys("pm:{fleet}:single:*"):
+    for key in store.keys(redis_keys.claims("*")):
         found |= dict.fromkeys(store.zrange(key, 0, -1), key.rsplit(":", 1)[1])
-    for key in store.keys("pm:{fleet}:waiting:*"):
+    for key in store.keys(redis_keys.waiting_list("*")):
         found |= dict.fromkeys(store.zrange(key, 0, -1), key.rsplit(":", 1)[1].split(">")[0])
     return found
 

@@ -18,6 +18,7 @@ from tasks.ledger.jobs import MOST_LOST
 from tasks.queue import peek
 from tasks.queue.publish import Publisher
 from tasks.routing.snapshot import Preference
+from tests import redis_keys
 from worker.leases import Heartbeat
 from worker.stranded import Stranded
 from worker.sweeper import LOOK_AT, Sweeper
@@ -96,7 +97,7 @@ class Place:
     async def lapse(self, call, model="fast"):
         """As if the lease's time had passed, and the time since the call started with it."""
         await self.fleet.lease({model: [call]}, seconds=-1)
-        key, field = f"pm:{{{call.job}}}:parts", f"{call.index}:started_at"
+        key, field = redis_keys.parts(call.job), f"{call.index}:started_at"
         if self.store.hexists(key, field):
             self.store.hset(key, field, int(self.store.hget(key, field)) - 60_000)
 
@@ -332,8 +333,8 @@ def test_the_next_wave_that_nobody_asked_for_is_asked_for_once(run):
         await at.look_now(job)
         assert (await at.sweep()).joined == []
         for index in range(WAVE):
-            at.store.hset(f"pm:{{{job}}}:parts", f"{index}:state", "succeeded")
-        at.store.hset(f"pm:{{{job}}}", "left", WAVE + 1)
+            at.store.hset(redis_keys.parts(job), f"{index}:state", "succeeded")
+        at.store.hset(redis_keys.job(job), "left", WAVE + 1)
         # Whether there is need of it is for the join to say.
         await at.look_now(job)
         assert (await at.sweep()).joined == [job]
@@ -392,7 +393,7 @@ def test_a_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run)
     async def steps(at):
         expiring = Job(text="x", deadline=30, parent=Parent(part="above.0.0", depth=1))
         await at.ledger.accept([expiring], keep_seconds=3600)
-        at.store.hset(f"pm:{{{expiring.id}}}", "deadline_at", 1)
+        at.store.hset(redis_keys.job(expiring.id), "deadline_at", 1)
         await at.look_now(expiring.id)
         assert (await at.sweep()).settled == ["above.0.0"]
         call, _ = await at.single(parent=Parent(part="above.1.0", depth=1))
@@ -408,7 +409,7 @@ def test_a_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run)
 def test_a_job_past_its_deadline_ends_the_jobs_that_are_its_parts(run):
     async def steps(at):
         job, children = await at.nested()
-        at.store.hset(f"pm:{{{job}}}", "deadline_at", 1)
+        at.store.hset(redis_keys.job(job), "deadline_at", 1)
         await at.look_now(job)
         await at.sweep()
         assert await at.jobs.states([job, children[0]]) == ["expired", "cancelled"]
@@ -437,13 +438,13 @@ def test_a_job_past_its_deadline_expires_wherever_it_stands(run):
         call, _ = await at.single(deadline=30)
         fan_out = await at.fanout(3)
         for job in (call.job, fan_out):
-            at.store.hset(f"pm:{{{job}}}", "deadline_at", 1)
+            at.store.hset(redis_keys.job(job), "deadline_at", 1)
         await at.look_now(call.job, fan_out)
         await at.sweep()
         assert await at.jobs.states([call.job, fan_out]) == ["expired", "expired"]
         assert (await at.fleet.snapshot()).models["fast"].load == 0
         assert await at.fleet.cancelled() == {call.job, fan_out}
-        assert at.store.zcard("pm:{fleet}:active") == 0
+        assert at.store.zcard(redis_keys.ACTIVE_JOBS) == 0
 
     run(steps)
 
@@ -454,7 +455,7 @@ def test_a_job_is_looked_at_when_its_deadline_comes_at_the_latest(run):
         await at.look_now(call.job)
         await at.sweep()
         now = await at.fleet.now()
-        assert at.store.zscore("pm:{fleet}:active", call.job) <= now + 3
+        assert at.store.zscore(redis_keys.ACTIVE_JOBS, call.job) <= now + 3
 
     run(steps)
 
@@ -466,6 +467,6 @@ def test_jobs_that_ended_or_are_gone_are_forgotten(run):
         await at.look_now(call.job, "gone")
         notes = await at.sweep()
         assert (notes.routed, notes.called) == ([], [])
-        assert at.store.zcard("pm:{fleet}:active") == 0
+        assert at.store.zcard(redis_keys.ACTIVE_JOBS) == 0
 
     run(steps)

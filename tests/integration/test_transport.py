@@ -17,10 +17,10 @@ from kombu import Connection, Exchange, Queue
 from ops.embedded.server import ValkeyServer
 from tasks.queue import app as _registered  # noqa: F401 - importing registers the transport
 from tasks.queue.address import broker_url
+from tests import redis_keys
 from tests.harness import PATIENCE, wait_for
 
 BOTH = ("kombu", "pointsman")
-SEPARATOR = "\x06\x16"
 
 
 class Broker:
@@ -199,8 +199,8 @@ def test_what_a_dead_consumer_held_is_delivered_past_the_visibility_timeout(brok
     dead = Consumer(broker.connect(transport), [queue("a")])
     dead.drain(lambda: len(dead.seen) == 5)
     dead.connection.transport.cycle.close()  # from now on it does nothing
-    for tag in broker.redis.hkeys("unacked"):
-        broker.redis.zadd("unacked_index", {tag: time.time() - 100})
+    for tag in broker.redis.hkeys(redis_keys.RESERVED):
+        broker.redis.zadd(redis_keys.RESERVED_INDEX, {tag: time.time() - 100})
     heir = Consumer(
         broker.connect(transport, visibility_timeout=50, unacked_restore_throttle=1), [queue("a")], prefetch=5
     )
@@ -369,7 +369,7 @@ def test_an_entry_that_can_not_be_read_is_put_aside_and_the_others_go_on(broker,
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 10)
     assert (consumer.bodies, reserved(broker), broker.redis.llen("a")) == (list(range(10)), 10, 0)
-    assert broker.redis.lrange("a.quarantine", 0, -1) == [bad]
+    assert broker.redis.lrange(redis_keys.quarantine("a"), 0, -1) == [bad]
     assert "1 entries of a can't be read" in caplog.text
     assert not bad or bad not in caplog.text
 
@@ -379,7 +379,7 @@ def test_many_bad_entries_do_not_hold_up_the_good_one_behind_them(broker):
     broker.publish(queue("a"), ["good"])
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
     consumer.drain(lambda: consumer.bodies == ["good"])
-    assert broker.redis.llen("a.quarantine") == 1000
+    assert broker.redis.llen(redis_keys.quarantine("a")) == 1000
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_an_odd_message_is_delivered_and_restored_as_it_was(broker, change):
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 2)
     assert sorted(consumer.bodies) == [1, 2]
-    entries = [json.loads(entry) for entry in broker.redis.hvals("unacked")]
+    entries = [json.loads(entry) for entry in broker.redis.hvals(redis_keys.RESERVED)]
     assert sorted(json.dumps(entry[0]) for entry in entries) == sorted(raws)
     assert [entry[1:] for entry in entries] == [["", "a"]] * 2
 
@@ -437,12 +437,12 @@ def test_a_list_of_another_type_does_not_hold_up_the_other_queues(broker):
 
 def test_nothing_is_taken_where_it_can_not_be_written_down(broker):
     broker.publish(queue("a"), range(5))
-    broker.redis.set("unacked", "no hash")
+    broker.redis.set(redis_keys.RESERVED, "no hash")
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
     with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
         consumer.connection.drain_events(timeout=1)
     assert broker.redis.llen("a") == 5
-    broker.redis.delete("unacked")
+    broker.redis.delete(redis_keys.RESERVED)
     consumer.drain(lambda: len(consumer.seen) == 5)
 
 

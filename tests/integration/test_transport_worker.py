@@ -16,7 +16,7 @@ import pytest
 
 from ops.embedded.server import ValkeyServer
 from producer import Producer
-from tests import forked
+from tests import forked, redis_keys
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet, wait_for
 
 #: What the user of the reference may do, as an operator copies it.
@@ -77,7 +77,9 @@ def waiting(guarded):
     try:
         jobs = guarded.producer.submit_many([{"text": f"{number}", "model": "slow"} for number in range(JOBS)])
         wait_for(lambda: guarded.stats("slow")["in_flight"] == SLOTS, "the calls")
-        wait_for(lambda: guarded.redis.llen("model.slow") + guarded.redis.hlen("unacked") == JOBS, "all messages")
+        wait_for(
+            lambda: guarded.redis.llen("model.slow") + guarded.redis.hlen(redis_keys.RESERVED) == JOBS, "all messages"
+        )
         yield jobs
     finally:
         for job in jobs:
@@ -111,7 +113,7 @@ def _as_dict(entry):
 
 
 def test_a_worker_without_prefetching_reserves_as_many_messages_as_it_has_slots(guarded, waiting):
-    assert guarded.redis.hlen("unacked") == SLOTS
+    assert guarded.redis.hlen(redis_keys.RESERVED) == SLOTS
     assert guarded.redis.llen("model.slow") == JOBS - SLOTS
 
 
@@ -152,14 +154,14 @@ def test_flower_shows_how_long_the_queues_are(guarded, waiting):
 
 def test_purging_a_queue_takes_what_waits_and_leaves_what_runs(guarded, waiting):
     # The sweeper, which would publish again what it misses, has to pause.
-    guarded.redis.set("pm:{fleet}:leader:sweeper", "the test", ex=60)
+    guarded.redis.set(redis_keys.SWEEPER_LEADER, "the test", ex=60)
     wait_for(lambda: guarded.redis.llen("model.slow") > 0, "messages in the queue")
     waits = guarded.redis.llen("model.slow")
     done = guarded.celery("purge", "-f", "-Q", "model.slow")
     assert f"Purged {waits} messages" in done.stdout
     assert guarded.redis.llen("model.slow") == 0
-    assert guarded.redis.hlen("unacked") == SLOTS
-    guarded.redis.delete("pm:{fleet}:leader:sweeper")
+    assert guarded.redis.hlen(redis_keys.RESERVED) == SLOTS
+    guarded.redis.delete(redis_keys.SWEEPER_LEADER)
 
 
 def test_workers_consume_again_after_their_broker_was_killed_while_they_had_nothing_to_do(tmp_path):
@@ -180,7 +182,10 @@ def test_workers_consume_again_after_their_broker_was_killed_while_they_had_noth
         assert running.producer.result(first.id).state == "succeeded"
         assert [worker.process.poll() for worker in workers] == [None, None]
         store = running.redis
-        wait_for(lambda: (store.hlen("unacked"), store.zcard("unacked_index")) == (0, 0), "all acknowledgements")
+        wait_for(
+            lambda: (store.hlen(redis_keys.RESERVED), store.zcard(redis_keys.RESERVED_INDEX)) == (0, 0),
+            "all acknowledgements",
+        )
 
 
 def test_a_warm_shutdown_leaves_nothing_reserved_and_stock_commands_reach_the_worker(tmp_path):
@@ -191,7 +196,7 @@ def test_a_warm_shutdown_leaves_nothing_reserved_and_stock_commands_reach_the_wo
         assert "pong" in running.celery("inspect", "ping").stdout
         worker.stop()
         store = running.redis
-        assert (store.hlen("unacked"), store.zcard("unacked_index")) == (0, 0)
+        assert (store.hlen(redis_keys.RESERVED), store.zcard(redis_keys.RESERVED_INDEX)) == (0, 0)
         assert "Traceback" not in worker.log
         running.start("route,join,model.fast", 8)
         assert {running.producer.wait(job.id, timeout=60).state for job in jobs} == {"succeeded"}

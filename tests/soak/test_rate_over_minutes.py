@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests import redis_keys
 from tests.harness import fleet, wait_for
 from tests.recorder import Say, recorder
 
@@ -45,4 +46,4 @@ def test_600_a_minute_hold_in_every_window_and_are_used_while_a_worker_is_killed
                 running.producer.cancel(job.id)
             # What the killed worker held was given back: nothing stays taken.
             redis = running.redis
-            wait_for(lambda: not redis.zcount("pm:{fleet}:running:model:paced", time.time() * 1000, "+inf"), "the end")
+            wait_for(lambda: not redis.zcount(redis_keys.leases("paced"), time.time() * 1000, "+inf"), "the end")
