@@ -27,7 +27,7 @@ from tasks.ledger import Ledger
 from tasks.ledger.batches import Batches
 from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tasks.workflows.ask_route import drop_question
 
 __all__ = ["AsyncProducer", "JobNotFound", "Producer"]
@@ -182,7 +182,7 @@ class AsyncProducer:
         if standing.parent is not None:
             # Where this is lost the sweeper finds it.
             with contextlib.suppress(Unreachable):
-                await self._publisher.settle([CallId.parse(standing.parent)])
+                await self._publisher.send_finish_parts([CallId.parse(standing.parent)])
         return True
 
 

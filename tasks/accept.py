@@ -18,7 +18,7 @@ from tasks.workflows.check_job import KINDS, check
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
-    from tasks.queue.publish import Publisher
+    from tasks.queue.publisher import Publisher
 
 __all__ = ["KINDS", "Accepted", "accept", "check"]
 
@@ -49,7 +49,7 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     routed = [(job.id, job.priority) for job, new in zip(wanted, fresh, strict=True) if new]
     # They are accepted already: where the broker doesn't answer, the sweeper has them routed once it is back.
     with contextlib.suppress(Unreachable, TimeoutError):
-        await asyncio.wait_for(publisher.route(routed), PUBLISH_TIMEOUT + len(routed) / 100)
+        await asyncio.wait_for(publisher.send_routes(routed), PUBLISH_TIMEOUT + len(routed) / 100)
     if "taken" in words:
         place = words.index("taken")
         raise BadInput(

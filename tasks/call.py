@@ -90,13 +90,13 @@ async def _run_and_publish(ports: Ports, name: CallId, *, at: str) -> Done:
     done = await run_call(ports, name, at=at)
     try:
         if done.admitted:
-            await ports.publisher.calls(done.admitted)
+            await ports.publisher.send_calls(done.admitted)
         if done.join:
-            await ports.publisher.join(name.job)
+            await ports.publisher.send_join(name.job)
         if done.asked_for is not None:
-            await ports.publisher.route([(done.asked_for, "high")])
+            await ports.publisher.send_routes([(done.asked_for, "high")])
         if done.parent is not None:
-            await ports.publisher.settle([CallId.parse(done.parent)])
+            await ports.publisher.send_finish_parts([CallId.parse(done.parent)])
     except Unreachable as error:
         # The part itself has ended; the sweeper sends what could not be sent.
         log.warning("after call %s: %s", name, error)

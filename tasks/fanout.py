@@ -10,7 +10,7 @@ from celery.utils.log import get_task_logger
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.job import Job
 from tasks.queue.ports import Ports, ports_of
-from tasks.queue.publish import notify_parent
+from tasks.queue.publisher import notify_parent
 from tasks.workflows.child_jobs import create_child_jobs
 from tasks.workflows.planning import plan_first, publish_wave
 from tasks.workflows.voting import wave_size

@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 from tasks.contract.ids import CallId
 from tasks.ledger import PartRecord
 from tasks.queue.ports import Ports, ports_of
-from tasks.queue.publish import notify_parent
+from tasks.queue.publisher import notify_parent
 from tasks.workflows import child_jobs
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tasks.parallel.joins import Answer, Ask, Joined, Missing, Piece, Work, chec
 from tasks.parallel.part_spec import PartInput, Slice
 from tasks.parallel.proposal import proposed
 from tasks.queue.ports import Ports, ports_of
-from tasks.queue.publish import notify_parent
+from tasks.queue.publisher import notify_parent
 from tasks.workflows import workflow
 from tasks.workflows.child_jobs import read_steps
 from tasks.workflows.planning import plan_questions, plan_slices, publish_wave, window_of
@@ -55,7 +55,7 @@ async def join_job(ports: Ports, job_id: str) -> str:
         if known is None:
             return "gone"
         if not await decided_early(ports, known[0], await jobs.progress(job_id)):
-            await ports.publisher.fanout(job_id, wave=gate.waves)
+            await ports.publisher.send_fanout(job_id, wave=gate.waves)
             return "next wave"
         gate = await jobs.join(job_id, decided=True)
     if gate.word == "poison":

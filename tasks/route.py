@@ -14,7 +14,7 @@ from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.ledger import Admitted
 from tasks.queue.ports import Ports, ports_of
-from tasks.queue.publish import notify_parent
+from tasks.queue.publisher import notify_parent
 from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import choose
 from tasks.routing.classify.decision import Verdict
@@ -44,9 +44,9 @@ async def route(self: Any, job_id: str) -> None:
 async def _route_and_publish(ports: Ports, job_id: str) -> None:
     routed = await route_job(ports, job_id)
     if routed.admitted:
-        await ports.publisher.calls(routed.admitted)
+        await ports.publisher.send_calls(routed.admitted)
     if routed.fanout:
-        await ports.publisher.fanout(job_id)
+        await ports.publisher.send_fanout(job_id)
 
 
 async def route_job(ports: Ports, job_id: str) -> Routed:

@@ -28,7 +28,7 @@ from producer import Producer
 from tasks.contract.result import FINAL
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tests import forked, redis_keys
 
 REPOSITORY = Path(__file__).resolve().parents[1]

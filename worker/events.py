@@ -14,14 +14,14 @@ from celery.events.dispatcher import EventDispatcher
 from celery.worker import state
 from kombu.asynchronous import get_event_loop
 
-__all__ = ["Dispatcher", "Events"]
+__all__ = ["BatchingDispatcher", "BatchedEvents"]
 
 #: Seconds that events are gathered, and how many at most make one message.
 GATHER = 0.1
 MOST = 500
 
 
-class Dispatcher(EventDispatcher):
+class BatchingDispatcher(EventDispatcher):
     """Celery's, which calls `on_send_buffered` for every event that it gathers."""
 
     on_send_buffered: Callable[[], None] | None
@@ -51,5 +51,5 @@ class Dispatcher(EventDispatcher):
         self.flush()
 
 
-class Events(CeleryEvents):
-    dispatcher_cls = "worker.events:Dispatcher"
+class BatchedEvents(CeleryEvents):
+    dispatcher_cls = "worker.events:BatchingDispatcher"

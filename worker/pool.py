@@ -33,7 +33,7 @@ from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, Worke
 from celery.utils import threads as celery_threads
 from celery.worker import state as worker_state
 
-from tasks.queue.poller import Bell
+from tasks.queue.poller import Waker
 from worker.bridge import drive
 from worker.loop import event_loop
 
@@ -117,7 +117,7 @@ class TaskPool(BasePool):
         self._told = threading.Event()
         self._tell_called = False
         self._tellings = 0
-        self._bell: Bell | None = None
+        self._bell: Waker | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._awaits: dict[str, bool] = {}
 
@@ -133,7 +133,7 @@ class TaskPool(BasePool):
     def register_with_event_loop(self, loop: Any) -> None:
         # A bell, not `loop.call_soon`: what is called so is called before the loop waits, and what it calls soon in
         # turn (acknowledgements, room for the next message) after.
-        self._bell = self._bell or Bell()
+        self._bell = self._bell or Waker()
         loop.add_reader(self._bell.sock, self._answer)
 
     def _answer(self) -> None:

@@ -11,12 +11,12 @@ import structlog
 
 from tasks.ledger import Ledger
 from tasks.queue.ports import Ports
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from worker.fitting import Cascades, Fitted, fit_cascade, fit_predictor
-from worker.garbage import collect_forever
-from worker.lag import measure_lag
+from worker.gc_tuning import collect_forever
 from worker.leases import Heartbeat
 from worker.loop import STOP_TIMEOUT, event_loop
+from worker.loop_lag import measure_loop_lag
 from worker.models import Clients
 from worker.stranded import Stranded
 from worker.sweeper import Sweeper
@@ -72,7 +72,7 @@ class Runtime:
             collect_forever(),
         ]
         if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):
-            duties.append(measure_lag(Path(lag_file)))
+            duties.append(measure_loop_lag(Path(lag_file)))
         for duty in duties:
             task = asyncio.ensure_future(duty)
             task.add_done_callback(_end_process_on_error)

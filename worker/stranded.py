@@ -27,7 +27,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger.fleet import Admitted, admitted_of
 from tasks.queue.app import model_queue
-from tasks.queue.peek import Entry, ahead
+from tasks.queue.lists import Entry, ahead
 from tasks.routing.choose import again
 from tasks.routing.deadline import expected_s, expected_wait_s, too_late
 

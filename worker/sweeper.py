@@ -20,8 +20,8 @@ from tasks.contract.result import FINAL
 from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, Ledger, PartRecord, Sent, Standing
 from tasks.ledger.jobs import JOIN_LEASE
 from tasks.queue.app import ROUTE, model_queue
-from tasks.queue.peek import waiting_ids
-from tasks.queue.publish import Publisher
+from tasks.queue.lists import waiting_ids
+from tasks.queue.publisher import Publisher
 from worker.stranded import Stranded
 
 __all__ = ["Sweeper"]
@@ -69,17 +69,17 @@ class Sweeper:
 
     async def _publish(self, calls: Sequence[Admitted]) -> None:
         if calls:
-            await self._publisher.calls(calls)
+            await self._publisher.send_calls(calls)
 
     async def _join(self, jobs: Sequence[str]) -> None:
         for job in jobs:
-            await self._publisher.join(job)
+            await self._publisher.send_join(job)
 
     async def _settle(self, parts: Sequence[str | None]) -> None:
         """The jobs that are the work of these parts have ended."""
         ended = [CallId.parse(part) for part in parts if part is not None]
         if ended:
-            await self._publisher.settle(ended)
+            await self._publisher.send_finish_parts(ended)
 
     # -- calls whose lease has lapsed --------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Sweeper:
                 joins += await self._look_at_parts(job, standing, routing)
         unrouted += await self._look_at_singles(singles, pauses)
         if unrouted:
-            await self._publisher.route(unrouted)
+            await self._publisher.send_routes(unrouted)
         await self._join(joins)
         return pauses
 
@@ -271,7 +271,7 @@ class Sweeper:
         unborn = {call.wave or 0 for call, state in zip(calls, states, strict=True) if state is None}
         for wave in sorted(unborn):
             if _absent(job, (f"fanout.{wave}",), routing):
-                await self._publisher.fanout(job, wave=wave)
+                await self._publisher.send_fanout(job, wave=wave)
 
     async def _lapse(self, calls: Sequence[CallId]) -> None:
         """Calls without a lease: give them one that has lapsed, so that the next sweep looks at them."""

@@ -38,7 +38,7 @@ class Application(Celery):
     """Celery's application; tasks on the loop publish from a thread, since kombu blocks on the network."""
 
     task_cls = "worker.tasks:CoroutineTask"
-    events_cls = "worker.events:Events"
+    events_cls = "worker.events:BatchedEvents"
 
     @property
     def redis_url(self) -> str:

@@ -1,7 +1,7 @@
-"""Who is told of the attempts of this process: a log line each, and the metrics that Prometheus collects.
+"""The consumers of attempt events: a log line for each attempt, and the metrics that Prometheus collects.
 
-A consumer that fails is logged and harms no call. No prompt, output or key can be in what they say: an `Attempt` has
-none. Jobs are named in the log alone; the labels of metrics are few and known beforehand.
+A consumer that fails is logged and harms no call. An `AttemptEvent` holds no prompt, output or key, so neither logs
+nor metrics can show one. Only the log names jobs; the labels of metrics are few and known beforehand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from tasks.config.models import Model
 from tasks.contract.errors import ConfigError, ModelError
-from tasks.contract.telemetry import Attempt, Hook
+from tasks.contract.telemetry import AttemptEvent, Hook
 
 __all__ = ["AttemptLog", "Hooks", "Metrics", "logs_everything", "metrics_address", "serve_metrics"]
 
@@ -37,7 +37,7 @@ class Hooks:
     def __init__(self, hooks: Sequence[Hook]) -> None:
         self._hooks = tuple(hooks)
 
-    def attempt(self, event: Attempt) -> None:
+    def attempt(self, event: AttemptEvent) -> None:
         for hook in self._hooks:
             try:
                 hook.attempt(event)
@@ -53,7 +53,7 @@ class AttemptLog:
         self._log = structlog.get_logger("pointsman.attempts")
         self._level = logging.getLogger("pointsman.attempts")
 
-    def attempt(self, event: Attempt) -> None:
+    def attempt(self, event: AttemptEvent) -> None:
         failed = event.outcome == "failed"
         # Asked before the line is made: structlog makes it first and lets logging drop it.
         if not (failed or self._everything) or not self._level.isEnabledFor(
@@ -131,7 +131,7 @@ class Metrics:
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(name, text, ("model",), buckets=DURATION_BUCKETS, registry=self.registry)
 
-    def attempt(self, event: Attempt) -> None:
+    def attempt(self, event: AttemptEvent) -> None:
         known = self._of(event.model, event.provider, event.outcome, event.error)
         known.attempts.inc()
         known.duration.observe(event.latency_s)

@@ -23,7 +23,7 @@ from tasks.contract.job import Job
 from tasks.contract.result import Candidate, Decision
 from tasks.ledger import QUEUED_LEASE, Admitted
 from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tasks.routing.classify.decision import Verdict
 
 Run = Callable[[int], Awaitable[int]]
@@ -130,7 +130,7 @@ def _straight(ends: AsyncExitStack, fleet: Fleet) -> Run:
         await ledger.store.run(*(ledger.jobs.routing(job.id, decision, placed="queued", model=MODEL) for job in jobs))
         calls = [CallId(job.id, 0) for job in jobs]
         await ledger.fleet.lease({MODEL: calls}, seconds=QUEUED_LEASE)
-        await publisher.calls([Admitted(call, MODEL) for call in calls])
+        await publisher.send_calls([Admitted(call, MODEL) for call in calls])
         return [job.id for job in jobs]
 
     async def run_calls(count: int) -> int:

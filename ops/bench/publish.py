@@ -54,7 +54,7 @@ async def measure(size: Size) -> Report:
         {"parts": size.calls, "chords_in_a_round": chords, "rounds": size.rounds},
         {
             "celery": "chord(group).apply_async() on kombu's Redis transport",
-            "ours": "tasks.queue.publish.Publisher.chord",
+            "ours": "tasks.queue.publisher.Publisher.chord",
         },
         rounds,
     )

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from producer.api.auth import Guard
+from producer.api.auth import RequestGuard
 from producer.api.console import Console
 from producer.api.events import EventRoutes
 from producer.api.jobs import JobRoutes, answering
@@ -34,7 +34,11 @@ READY_WITHIN = 1.0
 
 
 def create_app(
-    producer: AsyncProducer, guard: Guard, *, closing: asyncio.Event | None = None, more: Sequence[BaseRoute] = ()
+    producer: AsyncProducer,
+    guard: RequestGuard,
+    *,
+    closing: asyncio.Event | None = None,
+    more: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application; it closes `producer` at its end. `closing` ends open event streams, `more` are further routes.
 
@@ -76,7 +80,7 @@ def create_app(
 class _Gate:
     """Refuses whom the guard refuses, and tells clients of errors nobody foresaw that there was one."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, guard: RequestGuard) -> None:
         self._app = app
         self._guard = guard
 

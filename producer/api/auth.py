@@ -21,10 +21,10 @@ from pathlib import Path
 
 from starlette.types import Scope
 
-from producer.api.problems import Problem
+from producer.api.problems import ProblemDetails
 from tasks.contract.errors import ConfigError
 
-__all__ = ["KEYS_FILE", "Guard", "is_loopback", "read_keys"]
+__all__ = ["KEYS_FILE", "RequestGuard", "is_loopback", "read_keys"]
 
 KEYS_FILE = "POINTSMAN_API_KEYS_FILE"
 
@@ -36,7 +36,7 @@ PASSWORD_PATHS = frozenset({"/"})
 _LINE = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
-class Guard:
+class RequestGuard:
     """Decides about a request from its headers alone, before its body is read."""
 
     def __init__(self, digests: Sequence[bytes]) -> None:
@@ -44,7 +44,7 @@ class Guard:
         self._digests = tuple(digests)
 
     @classmethod
-    def for_address(cls, host: str, address: str, environ: Mapping[str, str] = os.environ) -> Guard:
+    def for_address(cls, host: str, address: str, environ: Mapping[str, str] = os.environ) -> RequestGuard:
         """The guard of a server on `host`, which resolves to `address`.
 
         Raises:
@@ -60,7 +60,7 @@ class Guard:
             )
         return cls(())
 
-    def check(self, scope: Scope) -> Problem | None:
+    def check(self, scope: Scope) -> ProblemDetails | None:
         """Why this request is refused; None if it isn't."""
         path = scope["path"]
         if path in OPEN_PATHS:
@@ -73,7 +73,7 @@ class Guard:
         key = _key_of(given, password=password)
         if key is not None and self._knows(key):
             return None
-        return Problem(
+        return ProblemDetails(
             401,
             "unauthorized",
             "the API key is missing" if not given else "the API key is not known",
@@ -126,11 +126,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_host(headers: Sequence[tuple[bytes, bytes]]) -> Problem | None:
+def _check_host(headers: Sequence[tuple[bytes, bytes]]) -> ProblemDetails | None:
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
     if hosts and all(is_loopback(_without_port(host)) for host in hosts):
         return None
-    return Problem(
+    return ProblemDetails(
         421,
         "wrong_host",
         "without API keys, only requests to a name of this machine are answered",

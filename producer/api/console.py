@@ -21,12 +21,12 @@ from producer.api.jobs import answering
 from producer.client import AsyncProducer
 from tasks.contract.errors import Unreachable
 from tasks.queue.app import model_queue
-from tasks.queue.peek import depth
+from tasks.queue.lists import depth
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["Console", "Pool", "draw"]
+__all__ = ["Console", "PoolRow", "draw"]
 
 #: Seconds until the page asks for itself again.
 REFRESH = 5
@@ -59,7 +59,7 @@ _CLOSED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class PoolRow:
     """One model's workers at one moment; counts are calls."""
 
     model: str
@@ -94,17 +94,17 @@ class Console:
             return Response(draw(None, config, flower=flower), 503, headers=_HEADERS, media_type="text/html")
         return Response(draw(pools, config, flower=flower), headers=_HEADERS, media_type="text/html")
 
-    async def _pools(self) -> list[Pool]:
+    async def _pools(self) -> list[PoolRow]:
         ledger, models = self._producer.ledger, self._producer.config.models
         snapshot = await ledger.fleet.snapshot()
         depths = await asyncio.gather(*(depth(ledger.store, model_queue(name)) for name in models))
-        pools: list[Pool] = []
+        pools: list[PoolRow] = []
         for (name, model), queued in zip(models.items(), depths, strict=True):
             load = snapshot.models[name]
             running = max(0, load.singles + load.parts - queued)
             simulated = model.provider == "simulated"
             pools.append(
-                Pool(
+                PoolRow(
                     name,
                     load.capacity,
                     queued,
@@ -119,7 +119,7 @@ class Console:
         return pools
 
 
-def draw(pools: Sequence[Pool] | None, config: Config, *, flower: str = "") -> str:
+def draw(pools: Sequence[PoolRow] | None, config: Config, *, flower: str = "") -> str:
     """The page; `pools` is None when Redis does not answer."""
     shown = flower if flower.startswith(("http://", "https://")) else ""
     return _PAGE.substitute(
@@ -137,7 +137,7 @@ def draw(pools: Sequence[Pool] | None, config: Config, *, flower: str = "") -> s
     )
 
 
-def _pool_row(pool: Pool) -> str:
+def _pool_row(pool: PoolRow) -> str:
     label = ' <span class="tag">simulated</span>' if pool.simulated else ""
     if pool.closed:
         label += f' <span class="tag" title="{_CLOSED.get(pool.closed, "")}">{escape(pool.closed)}</span>'
@@ -157,7 +157,7 @@ def _pool_row(pool: Pool) -> str:
     )
 
 
-def _lately(pool: Pool) -> str:
+def _lately(pool: PoolRow) -> str:
     """How its latest calls went: seconds that one takes, and the share that failed."""
     took, failed = pool.latency_s, round(100 * pool.errors)
     latency = "–" if took is None else f"{1000 * took:.0f}&nbsp;ms" if took < 1 else f"{took:.1f}&nbsp;s"

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from producer.api.problems import Problem, Refused
+from producer.api.problems import ProblemDetails, Refused
 from producer.client import AsyncProducer, JobNotFound
 from tasks.accept import Accepted
 from tasks.contract.errors import BadInput, Unreachable
@@ -120,7 +120,7 @@ class JobRoutes:
             told = BadInput(f"{at}{error.field}", error.problem, error.remedy)
             if self._is_too_large(jobs):
                 raise Refused(
-                    Problem(413, "too_large", f"{told.field}: {told.problem}", told.field, told.remedy or None)
+                    ProblemDetails(413, "too_large", f"{told.field}: {told.problem}", told.field, told.remedy or None)
                 ) from None
             raise told from None
 
@@ -140,7 +140,7 @@ async def read_json(request: Request, *, one: int, array: int) -> Any:
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if not _JSON_TYPE.fullmatch(kind):
         raise Refused(
-            Problem(
+            ProblemDetails(
                 415,
                 "unsupported_media_type",
                 f"Content-Type is {kind[:80]!r}" if kind else "Content-Type is missing",
@@ -165,12 +165,14 @@ async def read_json(request: Request, *, one: int, array: int) -> Any:
         return from_json(b"".join(chunks), allow_inf_nan=False)
     except ValueError as error:
         # It tells place and kind of the mistake, never the text.
-        raise Refused(Problem(400, "malformed_json", str(error), remedy="send one JSON value in UTF-8")) from None
+        raise Refused(
+            ProblemDetails(400, "malformed_json", str(error), remedy="send one JSON value in UTF-8")
+        ) from None
 
 
 def _too_large(limit: int) -> Refused:
     return Refused(
-        Problem(
+        ProblemDetails(
             413,
             "too_large",
             f"the body has more than {limit:,} bytes",

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from producer.client import JobNotFound
 from tasks.contract.errors import BadInput, Unreachable
 
-__all__ = ["RETRY_AFTER", "Problem", "Refused", "problem_of"]
+__all__ = ["RETRY_AFTER", "ProblemDetails", "Refused", "problem_of"]
 
 #: Seconds after which a client may ask again: an embedded server is back by then. (OpenAI's clients give up above 120.)
 RETRY_AFTER = 2
@@ -42,7 +42,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
+class ProblemDetails:
     """`code` is the stable word for programs, `detail` the sentence for people; `status` is HTTP's."""
 
     status: int
@@ -87,22 +87,24 @@ class Problem:
 class Refused(Exception):
     """Ends a request with a problem."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ProblemDetails) -> None:
         self.problem = problem
         super().__init__(problem.detail)
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> ProblemDetails:
     """What a client is told of an error; of one that nobody foresaw, nothing but that it happened."""
     match error:
         case Refused():
             return error.problem
         case BadInput():
-            return Problem(422, "bad_input", f"{error.field}: {error.problem}", error.field, error.remedy or None)
+            return ProblemDetails(
+                422, "bad_input", f"{error.field}: {error.problem}", error.field, error.remedy or None
+            )
         case JobNotFound():
-            return Problem(404, "not_found", str(error))
+            return ProblemDetails(404, "not_found", str(error))
         case Unreachable():
-            return Problem(
+            return ProblemDetails(
                 503,
                 "unreachable",
                 str(error),
@@ -112,15 +114,15 @@ def problem_of(error: Exception) -> Problem:
         case HTTPException():
             return _of_http(error)
         case _:
-            return Problem(500, "internal_error", "the server's log says more")
+            return ProblemDetails(500, "internal_error", "the server's log says more")
 
 
-def _of_http(error: HTTPException) -> Problem:
+def _of_http(error: HTTPException) -> ProblemDetails:
     code = _CODES.get(error.status_code, "http_error")
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if code == "method_not_allowed":
         allowed = headers.get("allow", "")
-        return Problem(405, code, "this path takes other methods", remedy=f"use {allowed}", headers=headers)
+        return ProblemDetails(405, code, "this path takes other methods", remedy=f"use {allowed}", headers=headers)
     if code == "not_found":
-        return Problem(404, code, "nothing is served at this path", remedy="GET / lists what is")
-    return Problem(error.status_code, code, error.detail, headers=headers)
+        return ProblemDetails(404, code, "nothing is served at this path", remedy="GET / lists what is")
+    return ProblemDetails(error.status_code, code, error.detail, headers=headers)

@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 
 from producer.api.app import create_app
-from producer.api.auth import Guard
+from producer.api.auth import RequestGuard
 from producer.client import AsyncProducer
 from tasks.config.config import Config, load
 from tasks.contract.errors import ConfigError
@@ -47,7 +47,7 @@ def serve(
     """
     config = config_path if isinstance(config_path, Config) else load(config_path)
     family, address = _resolve(host, port)
-    guard = Guard.for_address(host, address)
+    guard = RequestGuard.for_address(host, address)
     with _listen(family, address, host, port) as listener:
         asyncio.run(_serve(config, guard, listener, host, ready))
 
@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    config: Config, guard: Guard, listener: socket.socket, host: str, ready: Callable[[str], None] | None
+    config: Config, guard: RequestGuard, listener: socket.socket, host: str, ready: Callable[[str], None] | None
 ) -> None:
     closing = asyncio.Event()
     shown = f"[{host}]" if ":" in host else host

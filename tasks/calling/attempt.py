@@ -28,7 +28,7 @@ from tasks.contract.errors import (
 )
 from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
-from tasks.contract.telemetry import Attempt as Event
+from tasks.contract.telemetry import AttemptEvent
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.limiter import Demand, Denied, Grant, Outcome, find_pause, read_grant
 
@@ -141,10 +141,10 @@ class Attempt:
             rate_limits=self.rate_limits,
         )
 
-    def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> Event:
+    def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> AttemptEvent:
         """What telemetry is told of it. `retry_in_s` as in the event."""
         ended: dict[Outcome, Literal["succeeded", "cancelled"]] = {"ok": "succeeded", "cancelled": "cancelled"}
-        return Event(
+        return AttemptEvent(
             job=name.job,
             index=name.index,
             number=claim.attempt + self.hedge,

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 
 from tasks.contract.result import Usage
 
-__all__ = ["Attempt", "Hook"]
+__all__ = ["AttemptEvent", "Hook"]
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptEvent:
     """One HTTP call to a model, ended. Times are seconds, costs USD."""
 
     job: str
@@ -41,4 +41,4 @@ class Attempt:
 class Hook(Protocol):
     """Consumes attempts: logging, metrics. Called on the event loop: it must not block."""
 
-    def attempt(self, event: Attempt) -> None: ...
+    def attempt(self, event: AttemptEvent) -> None: ...

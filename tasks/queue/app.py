@@ -24,7 +24,7 @@ VISIBILITY_TIMEOUT = 3900
 #: Under which names kombu finds our transport, and what it calls them where it tells an address: there the queues are
 #: those of any Redis.
 _TRANSPORTS = {
-    "pointsman": ("tasks.queue.transport:Transport", "redis"),
+    "pointsman": ("tasks.queue.transport:RedisTransport", "redis"),
     "pointsmans": ("tasks.queue.transport:TLSTransport", "rediss"),
     "pointsman-sentinel": ("tasks.queue.transport:SentinelTransport", "sentinel"),
 }

@@ -20,7 +20,7 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
-from tasks.queue.wires import Wires
+from tasks.queue.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -97,7 +97,7 @@ class QoS(stock.QoS):  # type: ignore[misc]
 
 
 class Channel(stock.Channel):  # type: ignore[misc]
-    """Reserves on a connection of its own (`Wires`), which is made at the first need and is closed on any error."""
+    """Reserves on `Connections` of its own, which are made at the first need and closed on any error."""
 
     QoS = QoS
 
@@ -105,7 +105,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
     _unsent: ClassVar[dict[tuple[Any, ...], deque[str]]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._wires: Wires | None = None
+        self._wires: Connections | None = None
         self._kept: Any = None
         self._stem = token_hex(8) + "."
         self._number = 0
@@ -248,7 +248,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         args = [room, self._stem, self._number, takes_turns, len(queues), MOST_QUARANTINED, *queues, *tags]
         try:
             if self._wires is None:
-                self._wires = Wires(self._get_pool())
+                self._wires = Connections(self._get_pool())
                 self._poller.listen(self, self._wires)
             bad, more, *flat = self._wires.reserve(keys, args)
         except BaseException:

@@ -23,7 +23,7 @@ from tasks.ledger.store import Command
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["PRIORITIES", "SEPARATOR", "Chord", "Sender", "Task", "list_of", "lists_of"]
+__all__ = ["PRIORITIES", "SEPARATOR", "Chord", "MessageWriter", "Task", "list_of", "lists_of"]
 
 #: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
 SEPARATOR = "\x06\x16"
@@ -86,7 +86,7 @@ class Chord:
         return cls(group, json.dumps(signature))
 
 
-class Sender:
+class MessageWriter:
     """What the messages of one process have in common."""
 
     def __init__(self, app: Celery, *, db: int = 0) -> None:

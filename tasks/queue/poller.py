@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.queue.channel import Channel
-    from tasks.queue.wires import Wires
+    from tasks.queue.connections import Connections
 
-__all__ = ["LOOK_EVERY", "Bell", "Poller"]
+__all__ = ["LOOK_EVERY", "Waker", "Poller"]
 
 #: Seconds between two looks at the lists where nothing was heard: a net below the net, and next to no load.
 LOOK_EVERY = 5.0
@@ -25,7 +25,7 @@ _MESSAGES = "MESSAGES"
 _BELL = "BELL"
 
 
-class Bell:
+class Waker:
     """A socket that another thread can make readable."""
 
     #: kombu's poller looks for the connection of what it polls.
@@ -59,7 +59,7 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._bell: Bell | None = None
+        self._bell: Waker | None = None
         self._thread = 0
         #: When it had its last turn; the loop gives it one at least each second.
         self.turned_at = float("-inf")
@@ -82,7 +82,7 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
         """Have a turn made after so long; from the loop's thread."""
         self._again = seconds if self._again is None else min(seconds, self._again)
 
-    def listen(self, channel: Channel, wires: Wires) -> None:
+    def listen(self, channel: Channel, wires: Connections) -> None:
         self._attach(channel, wires, _MESSAGES)
 
     def forget(self, wires: Any) -> None:
@@ -103,7 +103,7 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
         for channel in list(self._channels):
             if channel.active_queues:
                 if self._bell is None:
-                    self._bell = Bell()
+                    self._bell = Waker()
                     self._attach(None, self._bell, _BELL)
                 busy = channel.turn() or busy
             if channel.active_fanout_queues:

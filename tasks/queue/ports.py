@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.contract.telemetry import Hook
     from tasks.ledger import Ledger
     from tasks.ledger.limiter import Grant
-    from tasks.queue.publish import Publisher
+    from tasks.queue.publisher import Publisher
     from tasks.routing.classify.cascade import Cascade
     from tasks.routing.predicting import Predictor
 

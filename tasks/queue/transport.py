@@ -16,7 +16,7 @@ from kombu.utils.url import maybe_sanitize_url
 from tasks.queue.channel import Channel
 from tasks.queue.poller import LOOK_EVERY, Poller
 
-__all__ = ["SentinelTransport", "TLSTransport", "Transport"]
+__all__ = ["SentinelTransport", "TLSTransport", "RedisTransport"]
 
 #: Their published types leave out what is needed here.
 kombu: Any = import_module("kombu")
@@ -26,7 +26,7 @@ stock: Any = import_module("kombu.transport.redis")
 OLDEST, NEWER = (5, 7), (5, 8)
 
 
-class Transport(stock.Transport):  # type: ignore[misc]
+class RedisTransport(stock.Transport):  # type: ignore[misc]
     Channel = Channel
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
@@ -52,7 +52,7 @@ class Transport(stock.Transport):  # type: ignore[misc]
         loop.call_repeatedly(LOOK_EVERY, self.cycle.look_again)
 
 
-class TLSTransport(Transport):
+class TLSTransport(RedisTransport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         if not client.ssl:
             client.ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
@@ -63,7 +63,7 @@ class SentinelChannel(Channel, stock.SentinelChannel):  # type: ignore[misc]
     """`Channel` at whichever server is the master now."""
 
 
-class SentinelTransport(Transport):
+class SentinelTransport(RedisTransport):
     default_port = stock.SentinelTransport.default_port
     Channel = SentinelChannel
 

@@ -70,7 +70,7 @@ async def _ask(ports: Ports, job: Job, referral: Referral) -> None:
         # It was cancelled before its question was there to be cancelled with it.
         await drop_question(ledger, job.id)
     elif word == "accepted":
-        await ports.publisher.route([(question.id, question.priority)])
+        await ports.publisher.send_routes([(question.id, question.priority)])
 
 
 async def _look_later(ports: Ports, job: Job, asked_at: float) -> None:

@@ -93,10 +93,10 @@ async def finish_part(
     word, detail = reply[0], reply[1] if len(reply) > 1 else ""
     if skipped or (word == "complete" and detail != "all"):
         # A skipped part has no message in the chord, and an early stop does not wait for the chord.
-        await ports.publisher.join(part.job, wave=part.wave or 0)
+        await ports.publisher.send_join(part.job, wave=part.wave or 0)
     elif never_created:
         # No child job will end and publish this message: without it the chord of the wave would wait for ever.
-        await ports.publisher.settle([part])
+        await ports.publisher.send_finish_parts([part])
     if word == "over":
         return "cancelled"
     return "skipped" if passed_over else "failed" if output is None else "succeeded"
@@ -128,7 +128,7 @@ async def _accept(ports: Ports, job: Job, children: Sequence[Job]) -> None:
             await ledger.cancel_child(child.id)
         return
     accepted = [child for child, word in zip(children, words, strict=True) if word == "accepted"]
-    await ports.publisher.route([(child.id, child.priority) for child in accepted])
+    await ports.publisher.send_routes([(child.id, child.priority) for child in accepted])
 
 
 def _child_job(

@@ -116,9 +116,9 @@ async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[Sent]
     children = [part for part in parts if part.job and part.state == "running"]
     if not calls and not children:
         # Every part has failed before it began, so no chord will start the join.
-        await ports.publisher.join(job.id, wave=wave.number)
+        await ports.publisher.send_join(job.id, wave=wave.number)
         return
-    await ports.publisher.chord(job.id, wave.number, calls, size=len(calls) + len(children))
+    await ports.publisher.send_chord(job.id, wave.number, calls, size=len(calls) + len(children))
     await create_child_jobs(ports, job, wave.number, children)
 
 

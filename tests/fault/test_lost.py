@@ -86,7 +86,7 @@ def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
         job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
         first = running.producer.wait(job.id, timeout=20)
         joined = router.log.count("tasks.join[")
-        publish(running.valkey.url, lambda publisher: publisher.join(job.id))
+        publish(running.valkey.url, lambda publisher: publisher.send_join(job.id))
         wait_for(lambda: router.log.count("tasks.join[") >= joined + 2, "the second join")
         assert running.producer.result(job.id) == first
         assert finals.of(job.id) == 1
@@ -111,4 +111,4 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
 
 
 def _publish_call(running, job):
-    publish(running.valkey.url, lambda publisher: publisher.calls([Admitted(CallId(job, 0), "fast")]))
+    publish(running.valkey.url, lambda publisher: publisher.send_calls([Admitted(CallId(job, 0), "fast")]))

@@ -16,7 +16,7 @@ from tasks.contract.result import FINAL, Decision
 from tasks.ledger import Ledger, PartPlan, PartRecord
 from tasks.parallel.nesting import child_id
 from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tests import redis_keys
 from tests.harness import Finals, fleet, wait_for
 from tests.scripted import HELD, Reply, scripted
@@ -309,10 +309,10 @@ def test_messages_that_come_many_times_at_once_take_effect_once(running, outside
     async def steps(_ledger, publisher):
         for _ in range(15):
             await asyncio.gather(
-                *(publisher.join(job, wave=wave) for job in jobs for wave in (0, 1)),
-                *(publisher.fanout(job, wave=wave) for job in jobs for wave in (0, 1, 2)),
-                *(publisher.settle([CallId(job, index, 0) for index in (0, 1)]) for job in jobs),
-                *(publisher.join(child_id(job, index)) for job in jobs for index in (0, 1)),
+                *(publisher.send_join(job, wave=wave) for job in jobs for wave in (0, 1)),
+                *(publisher.send_fanout(job, wave=wave) for job in jobs for wave in (0, 1, 2)),
+                *(publisher.send_finish_parts([CallId(job, index, 0) for index in (0, 1)]) for job in jobs),
+                *(publisher.send_join(child_id(job, index)) for job in jobs for index in (0, 1)),
             )
 
     outside(steps)

@@ -56,7 +56,7 @@ def test_the_message_of_a_job_that_was_cancelled_while_it_was_admitted_is_done_a
         running.producer.cancel(job.id)
     last = CallId(jobs[-1].id, 0)
 
-    publish(running.valkey.url, lambda publisher: publisher.calls([Admitted(last, "slow")]))
+    publish(running.valkey.url, lambda publisher: publisher.send_calls([Admitted(last, "slow")]))
 
     worker = running.workers[1]
     wait_for(lambda: f"tasks.call[{last}] succeeded" in worker.log or "Traceback" in worker.log, "its end")

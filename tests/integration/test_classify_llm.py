@@ -161,7 +161,7 @@ def test_a_question_waits_in_its_queue_is_asked_once_however_often_the_job_is_ro
         # when the job is routed again and again
         for number in range(2, 5):
             routed = router.log.count(f"tasks.route[{job.id}.route] succeeded")
-            publish(running.valkey.url, lambda publisher: publisher.route([(job.id, "normal")]))
+            publish(running.valkey.url, lambda publisher: publisher.send_routes([(job.id, "normal")]))
             wait_for(
                 lambda seen=routed: router.log.count(f"tasks.route[{job.id}.route] succeeded") > seen, f"route {number}"
             )

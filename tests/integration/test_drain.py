@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from producer.api.console import Pool, draw
+from producer.api.console import PoolRow, draw
 from tasks.config.config import load
 from tests import forked, redis_keys
 from tests.harness import REPOSITORY, fleet, wait_for
@@ -140,7 +140,7 @@ def test_the_mark_shows_in_every_list_and_on_the_page(place):
     assert models == {"first": "drained", "second": "drained", "alone": None}
     assert "drained" in cli("models").stdout
 
-    page = draw([Pool("first", 4, 0, 0, 0, simulated=False, closed="drained")], load(running.config_path))
+    page = draw([PoolRow("first", 4, 0, 0, 0, simulated=False, closed="drained")], load(running.config_path))
     assert 'title="an operator has it take no new calls">drained<' in page
     for name in ("first", "second"):
         assert cli("pools", "drain", name, "--reset").returncode == 0

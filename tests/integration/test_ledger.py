@@ -25,7 +25,7 @@ from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
 from tasks.parallel.votes.count import Take, count
 from tasks.parallel.votes.posterior import enough_votes
 from tasks.parallel.votes.stopping import Stopping, decided
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
 
@@ -933,7 +933,7 @@ class Notes(Publisher):
     def __init__(self):
         self.jobs = []
 
-    async def route(self, jobs):
+    async def send_routes(self, jobs):
         self.jobs = list(jobs)
 
 

@@ -25,7 +25,7 @@ from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, Ledger, PartRecord
 from tasks.ledger.fleet import _PREFIX
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tasks.route import route_job
 from tasks.workflows.voting import ballot_for
 from tests import redis_keys
@@ -68,28 +68,28 @@ class Broker(Publisher):
         self.messages = deque()
         self._sizes, self._ended = {}, {}
 
-    async def route(self, jobs):
+    async def send_routes(self, jobs):
         self._died()
         self.messages += [("route", job) for job, _ in jobs]
 
-    async def fanout(self, job, *, wave=0):
+    async def send_fanout(self, job, *, wave=0):
         self._died()
         self.messages.append(("fanout", job, wave))
 
-    async def calls(self, admitted):
+    async def send_calls(self, admitted):
         self._died()
         self.messages += [("call", call) for call, _ in admitted]
 
-    async def chord(self, job, wave, calls, *, size=None):
+    async def send_chord(self, job, wave, calls, *, size=None):
         self._died()
         self._sizes[job, wave] = len(calls) if size is None else size
         self.messages += [("call", CallId(job, index, wave)) for index, _ in calls]
 
-    async def join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
+    async def send_join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
         self._died()
         self.messages.append(("join", job))
 
-    async def settle(self, parts):
+    async def send_finish_parts(self, parts):
         self._died()
         self.messages += [("settle", part) for part in parts]
 
@@ -144,9 +144,9 @@ class Place:
     async def _route(self, job):
         routed = await route_job(self.ports, job)
         if routed.admitted:
-            await self.broker.calls(routed.admitted)
+            await self.broker.send_calls(routed.admitted)
         if routed.fanout:
-            await self.broker.fanout(job)
+            await self.broker.send_fanout(job)
 
     async def _fanout(self, job, wave):
         await fan_out(self.ports, job, wave)
@@ -173,11 +173,11 @@ class Place:
                 call, claim.model, "worker", output=output, record=record, ballot=ballot, weight=weight
             )
             if admitted:
-                await self.broker.calls(admitted)
+                await self.broker.send_calls(admitted)
             if outcome.word == "complete" and outcome.detail != "all":
-                await self.broker.join(call.job)
+                await self.broker.send_join(call.job)
             if outcome.word == "ended" and claim.job.parent is not None:
-                await self.broker.settle([CallId.parse(claim.job.parent.part)])
+                await self.broker.send_finish_parts([CallId.parse(claim.job.parent.part)])
         if call.wave is not None:
             self.broker.counted(call)
 

@@ -18,7 +18,7 @@ from tasks.fanout import fan_out
 from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, Ledger, PartPlan, PartRecord
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tests import redis_keys
 from worker.stranded import Stranded, Stuck
 from worker.sweeper import Sweeper
@@ -43,23 +43,23 @@ class Notes(Publisher):
         self.routed, self.fanned_out, self.called, self.joined, self.settled = [], [], [], [], []
         self.chords = {}
 
-    async def route(self, jobs):
+    async def send_routes(self, jobs):
         self.routed += [job for job, _ in jobs]
 
-    async def fanout(self, job, *, wave=0):
+    async def send_fanout(self, job, *, wave=0):
         self.fanned_out.append((job, wave))
 
-    async def calls(self, admitted):
+    async def send_calls(self, admitted):
         self.called += list(admitted)
 
-    async def chord(self, job, wave, calls, *, size=None):
+    async def send_chord(self, job, wave, calls, *, size=None):
         self.chords[job, wave] = len(calls) if size is None else size
         self.called += [(CallId(job, index, wave), model) for index, model in calls]
 
-    async def join(self, job, *, wave=0):
+    async def send_join(self, job, *, wave=0):
         self.joined.append((job, wave))
 
-    async def settle(self, parts):
+    async def send_finish_parts(self, parts):
         self.settled += [str(part) for part in parts]
 
 

@@ -67,16 +67,16 @@ def send(app, name, task_id, queue, kwargs, **options):
 
 def test_a_route_message_is_celery_s_at_each_priority(store, app, server):
     for priority, number in (("high", 0), ("normal", 3), ("low", 6)):
-        publish(server.url, lambda to, priority=priority: to.route([(JOB, priority)]))
+        publish(server.url, lambda to, priority=priority: to.send_routes([(JOB, priority)]))
         ours = taken(store)
         send(app, "tasks.route", ROOT, "route", {"job_id": JOB}, priority=number)
         assert ours == taken(store)
 
 
 def test_a_fanout_message_a_join_message_and_a_single_call_are_celery_s(store, app, server):
-    publish(server.url, lambda to: to.fanout(JOB))
-    publish(server.url, lambda to: to.join(JOB, wave=1))
-    publish(server.url, lambda to: to.calls([Admitted(CallId(JOB, 0), "fast")]))
+    publish(server.url, lambda to: to.send_fanout(JOB))
+    publish(server.url, lambda to: to.send_join(JOB, wave=1))
+    publish(server.url, lambda to: to.send_calls([Admitted(CallId(JOB, 0), "fast")]))
     ours = taken(store)
     send(app, "tasks.fanout", f"{JOB}.fanout.0", "route", {"job_id": JOB, "wave": 0}, parent_id=ROOT)
     send(app, "tasks.join", f"{JOB}.join.1", "join", {"job_id": JOB, "wave": 1})
@@ -108,7 +108,7 @@ def _chord(app, wave, models):
 
 def test_the_messages_and_the_size_of_a_chord_are_celery_s_but_for_its_id(store, app, server):
     models = ["fast", "slow", "fast"]
-    publish(server.url, lambda to: to.chord(JOB, 1, list(enumerate(models, start=WAVE))))
+    publish(server.url, lambda to: to.send_chord(JOB, 1, list(enumerate(models, start=WAVE))))
     (ours_key,) = store.keys("celery-taskset-meta-*")
     ours_size, ours_ttl = store.get(ours_key), store.ttl(ours_key)
     ours = taken(store)
@@ -125,14 +125,14 @@ def test_the_messages_and_the_size_of_a_chord_are_celery_s_but_for_its_id(store,
 
 
 def test_a_call_of_a_chord_that_is_sent_again_is_the_one_that_the_chord_sent(store, server):
-    publish(server.url, lambda to: to.chord(JOB, 1, [(WAVE, "fast")]))
+    publish(server.url, lambda to: to.send_chord(JOB, 1, [(WAVE, "fast")]))
     first = taken(store)
-    publish(server.url, lambda to: to.calls([Admitted(CallId.part(JOB, WAVE), "fast")]))
+    publish(server.url, lambda to: to.send_calls([Admitted(CallId.part(JOB, WAVE), "fast")]))
     assert taken(store) == first
 
 
 def test_a_thousand_parts_stand_in_their_lists_in_order(store, server):
-    publish(server.url, lambda to: to.chord(JOB, 0, list(enumerate(["fast", "slow"] * 500))))
+    publish(server.url, lambda to: to.send_chord(JOB, 0, list(enumerate(["fast", "slow"] * 500))))
     lists = taken(store)
     for model, first in (("fast", 0), ("slow", 1)):
         indices = [message["body"][1]["index"] for message in lists[f"model.{model}"]]
@@ -147,7 +147,7 @@ def test_celery_s_receiver_of_events_is_told_of_every_message(store, app, server
             # The subscription is answered before anything is published.
             with contextlib.suppress(TimeoutError):
                 listening.drain_events(timeout=1)
-            publish(server.url, lambda to: to.route([(JOB, "normal"), ("1" * 26, "low")]))
+            publish(server.url, lambda to: to.send_routes([(JOB, "normal"), ("1" * 26, "low")]))
             while len(seen) < 2:
                 listening.drain_events(timeout=20)
     assert [(event["uuid"], event["name"], event["queue"]) for event in seen] == [

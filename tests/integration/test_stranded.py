@@ -20,7 +20,7 @@ from tasks.contract.result import Candidate, Decision, Tried
 from tasks.ledger import Admitted, Claim, Ledger, PartPlan
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 from tasks.routing.choose import again
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
@@ -66,7 +66,7 @@ class Place:
         admitted = await self.fleet.admit(
             CallId(job.id, 0), [Preference(model, 0.0)], bound=False, priority=job.priority
         )
-        await self.publisher.calls(admitted)
+        await self.publisher.send_calls(admitted)
         return CallId(job.id, 0)
 
     async def waiting(self, *models, decision, **more):
@@ -83,7 +83,7 @@ class Place:
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision)
         await self.ledger.plan(job.id, decision.model_dump_json(), [PartPlan(model)] * n)
-        await self.publisher.chord(job.id, 0, [(index, model) for index in range(n)])
+        await self.publisher.send_chord(job.id, 0, [(index, model) for index in range(n)])
         return [CallId.part(job.id, index) for index in range(n)]
 
     async def dies(self, *models):

@@ -15,8 +15,8 @@ from tasks.contract.job import Job, Parent, parse_job
 from tasks.contract.result import Decision
 from tasks.ledger import WAVE, Admitted, Claim, Ledger, PartPlan, PartRecord
 from tasks.ledger.jobs import MOST_LOST
-from tasks.queue import peek
-from tasks.queue.publish import Publisher
+from tasks.queue import lists
+from tasks.queue.publisher import Publisher
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
 from worker.leases import Heartbeat
@@ -42,19 +42,19 @@ class Notes(Publisher):
     def clear(self):
         self.routed, self.fanned_out, self.called, self.joined, self.settled = [], [], [], [], []
 
-    async def route(self, jobs):
+    async def send_routes(self, jobs):
         self.routed += [job for job, _ in jobs]
 
-    async def fanout(self, job, *, wave=0):
+    async def send_fanout(self, job, *, wave=0):
         self.fanned_out.append((job, wave))
 
-    async def calls(self, admitted):
+    async def send_calls(self, admitted):
         self.called += list(admitted)
 
-    async def join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
+    async def send_join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
         self.joined.append(job)
 
-    async def settle(self, parts):
+    async def send_finish_parts(self, parts):
         self.settled += [str(part) for part in parts]
 
 
@@ -269,7 +269,7 @@ def test_a_job_that_was_never_routed_is_and_not_twice_while_its_message_waits(ru
         await at.look_now(lost.id, waiting.id)
         assert (await at.sweep()).routed == [lost.id]
         # A queue too long to read is no reason to make it longer.
-        monkeypatch.setattr(peek, "MOST_READ", 0)
+        monkeypatch.setattr(lists, "MOST_READ", 0)
         await at.look_now(lost.id, waiting.id)
         assert (await at.sweep()).routed == []
 

@@ -223,7 +223,7 @@ def _stood() -> float:
 
 
 @signals.worker_ready.connect
-def measure_lag(sender: Any = None, **_: Any) -> None:
+def measure_loop_lag(sender: Any = None, **_: Any) -> None:
     """Write down how late the loop wakes, where a test asks for it."""
     file = os.environ.get("POOLS_LAG_FILE")
     if file and sender is not None:

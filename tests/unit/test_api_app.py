@@ -9,7 +9,7 @@ from typing import Any, cast
 import httpx
 import structlog
 
-from producer.api import Guard, create_app
+from producer.api import RequestGuard, create_app
 from tasks.config.config import parse
 from tasks.contract.errors import PointsmanError
 
@@ -38,7 +38,7 @@ class BrokenProducer:
 
 def submit_to(error: Exception) -> tuple[httpx.Response, list[Any]]:
     async def ask() -> httpx.Response:
-        app = create_app(cast(Any, BrokenProducer(error)), Guard(()))
+        app = create_app(cast(Any, BrokenProducer(error)), RequestGuard(()))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/jobs", json={"text": "a secret prompt"})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producer.api.auth import KEYS_FILE, Guard, is_loopback, read_keys
+from producer.api.auth import KEYS_FILE, RequestGuard, is_loopback, read_keys
 from tasks.contract.errors import ConfigError
 
 DIGEST = hashlib.sha256(b"right").hexdigest()
@@ -22,28 +22,28 @@ def scope(path="/jobs", **headers) -> dict[str, Any]:
 def keyed(tmp_path):
     file = tmp_path / "keys"
     file.write_text(f"# of the billing service\n\nsha256:{'0' * 64}\nsha256:{DIGEST.upper()}  # ours\n")
-    return Guard.for_address("0.0.0.0", "0.0.0.0", {KEYS_FILE: str(file)})
+    return RequestGuard.for_address("0.0.0.0", "0.0.0.0", {KEYS_FILE: str(file)})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:80", "localhost", "LocalHost:9", "localhost.:9", "[::1]:80"])
 def test_without_keys_this_machine_may_ask_by_any_of_its_names(host):
-    assert Guard(()).check(scope(host=host)) is None
+    assert RequestGuard(()).check(scope(host=host)) is None
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.0.2.1", "", "[::2]"]
 )
 def test_without_keys_no_other_name_is_answered(host):
-    problem = Guard(()).check(scope(host=host))
+    problem = RequestGuard(()).check(scope(host=host))
 
     assert problem is not None
     assert problem.status == 421
 
 
 def test_without_keys_a_request_without_host_or_with_a_second_one_is_refused():
-    assert Guard(()).check({"path": "/", "headers": []}) is not None
+    assert RequestGuard(()).check({"path": "/", "headers": []}) is not None
     two = [(b"host", b"localhost"), (b"host", b"evil.example")]
-    assert Guard(()).check({"path": "/", "headers": two}) is not None
+    assert RequestGuard(()).check({"path": "/", "headers": two}) is not None
 
 
 def test_the_right_key_opens_whatever_the_host(keyed):
@@ -72,13 +72,13 @@ def test_the_console_takes_the_key_as_a_password_and_nothing_else_does(keyed):
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_need_neither_key_nor_name(keyed, path):
     assert keyed.check(scope(path)) is None
-    assert Guard(()).check(scope(path, host="10.0.0.7")) is None
+    assert RequestGuard(()).check(scope(path, host="10.0.0.7")) is None
 
 
 def test_an_address_that_others_reach_needs_keys():
     with pytest.raises(ConfigError, match=KEYS_FILE):
-        Guard.for_address("0.0.0.0", "0.0.0.0", {})
-    assert Guard.for_address("localhost", "127.0.0.1", {}).check(scope(host="localhost")) is None
+        RequestGuard.for_address("0.0.0.0", "0.0.0.0", {})
+    assert RequestGuard.for_address("localhost", "127.0.0.1", {}).check(scope(host="localhost")) is None
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n"])

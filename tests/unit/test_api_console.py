@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html.parser
 
-from producer.api.console import Pool, draw
+from producer.api.console import PoolRow, draw
 from tasks.config.config import parse
 
 CONFIG = parse("""
@@ -31,7 +31,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_each_pool_shows_its_counts_and_simulated_ones_say_so():
-    page = draw([Pool("fast", 4, 7, 2, 1234, simulated=True), Pool("new", 0, 0, 0, 0, simulated=False)], CONFIG)
+    page = draw([PoolRow("fast", 4, 7, 2, 1234, simulated=True), PoolRow("new", 0, 0, 0, 0, simulated=False)], CONFIG)
 
     assert 'data-name="running">2<' in page
     assert 'data-name="queued">7<' in page

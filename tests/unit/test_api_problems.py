@@ -8,7 +8,7 @@ import json
 import pytest
 from starlette.exceptions import HTTPException
 
-from producer.api.problems import TITLES, Problem, problem_of
+from producer.api.problems import TITLES, ProblemDetails, problem_of
 from producer.client import JobNotFound
 from tasks.contract import errors
 from tasks.contract.errors import BadInput, ConfigError, PointsmanError, Unreachable
@@ -61,7 +61,7 @@ def test_every_error_of_the_tree_is_told_as_a_problem():
 
 
 def test_the_response_is_problem_json_that_nobody_stores():
-    response = Problem(413, "too_large", "the body has more than 5 bytes").response()
+    response = ProblemDetails(413, "too_large", "the body has more than 5 bytes").response()
 
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"

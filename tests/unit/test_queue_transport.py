@@ -14,7 +14,7 @@ from redis import SSLConnection, UnixDomainSocketConnection
 from tasks.queue import app as _registered  # noqa: F401 - importing registers the transport
 from tasks.queue.address import broker_url
 from tasks.queue.channel import Channel
-from tasks.queue.transport import SentinelChannel, SentinelTransport, TLSTransport, Transport
+from tasks.queue.transport import RedisTransport, SentinelChannel, SentinelTransport, TLSTransport
 
 
 def connected_by(connection, kind=Channel):
@@ -26,14 +26,14 @@ def connected_by(connection, kind=Channel):
 
 def test_an_address_with_user_and_password_reaches_the_server_and_is_told_in_kombu_s_words():
     connection = Connection(broker_url("redis://user:pass%40word@host:7000/3"))
-    assert type(connection.transport) is Transport
+    assert type(connection.transport) is RedisTransport
     how = connected_by(connection)
     assert (how["host"], how["port"], how["db"], how["username"], how["password"], how["connection_class"]) == (
         "host", 7000, 3, "user", "pass@word", PlainConnection
     )  # fmt: skip
     assert connection.as_uri() == "redis://user:**@host:7000/3"
     assert connection.as_uri(include_password=True) == "redis://user:pass%40word@host:7000/3"
-    assert type(connection.clone().transport) is Transport
+    assert type(connection.clone().transport) is RedisTransport
 
 
 def test_an_encrypted_address_checks_the_certificate_unless_told_otherwise():

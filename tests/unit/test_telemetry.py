@@ -13,11 +13,11 @@ import structlog
 
 from tasks.contract.errors import ConfigError
 from tasks.contract.result import Usage
-from tasks.contract.telemetry import Attempt
-from worker.lag import BOUNDS_MS, measure_lag, quantile
+from tasks.contract.telemetry import AttemptEvent
+from worker.loop_lag import BOUNDS_MS, measure_loop_lag, quantile
 from worker.telemetry import AttemptLog, Hooks, Metrics, logs_everything, metrics_address, serve_metrics
 
-AN_ATTEMPT = Attempt(
+AN_ATTEMPT = AttemptEvent(
     job="job-1",
     index=2,
     number=1,
@@ -33,7 +33,7 @@ AN_ATTEMPT = Attempt(
 )
 
 
-def an_attempt(**changes: Any) -> Attempt:
+def an_attempt(**changes: Any) -> AttemptEvent:
     return replace(AN_ATTEMPT, **changes)
 
 
@@ -206,7 +206,7 @@ def test_a_loop_that_is_held_up_shows_in_the_file(tmp_path):
     file = tmp_path / "lag.json"
 
     async def hold_up() -> None:
-        probe = asyncio.ensure_future(measure_lag(file))
+        probe = asyncio.ensure_future(measure_loop_lag(file))
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         end = loop.time() + 0.2

@@ -1,4 +1,4 @@
-"""Publishes chords as it is told: ours through `tasks.queue.publish`, Celery's by ``chord.apply_async``.
+"""Publishes chords as it is told: ours through `tasks.queue.publisher`, Celery's by ``chord.apply_async``.
 
 ``BENCH_PUBLISH`` is ``ours`` or ``celery``. Says what CPU (user and system, seconds) it spent itself: the kernel's own
 count for other processes goes in steps of 10 ms, and a chord takes less than ten of them.
@@ -16,7 +16,7 @@ from celery import Celery, chord, group
 from ops.bench.peers.order import answer, orders
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
-from tasks.queue.publish import Publisher
+from tasks.queue.publisher import Publisher
 
 __all__ = ["main"]
 
@@ -47,7 +47,7 @@ def _ours(url: str, runner: asyncio.Runner) -> Callable[[int, int], None]:
     publisher = runner.run(bind())
 
     def publish(number: int, parts: int) -> None:
-        runner.run(publisher.chord(f"job{number}", 0, [(index, MODEL) for index in range(parts)]))
+        runner.run(publisher.send_chord(f"job{number}", 0, [(index, MODEL) for index in range(parts)]))
 
     return publish
 

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["BOUNDS_MS", "measure_lag", "quantile"]
+__all__ = ["BOUNDS_MS", "measure_loop_lag", "quantile"]
 
 #: Seconds between two measurements.
 INTERVAL = 0.01
@@ -21,7 +21,7 @@ WRITE_EVERY = 100
 BOUNDS_MS = tuple(round(0.1 * 1.1**step, 4) for step in range(136))
 
 
-async def measure_lag(file: Path) -> None:
+async def measure_loop_lag(file: Path) -> None:
     """Measure until cancelled.
 
     The file is a JSON object: `counts` of measurements, one for each of `bounds_ms` and one above them, since the

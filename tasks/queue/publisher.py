@@ -14,7 +14,7 @@ from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.ids import CallId
 from tasks.ledger.fleet import Admitted
 from tasks.queue.app import JOIN, ROUTE, model_queue
-from tasks.queue.messages import Chord, Sender, Task
+from tasks.queue.messages import Chord, MessageWriter, Task
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -39,32 +39,34 @@ class Publisher:
 
     def __init__(self, store: Store, app: Celery) -> None:
         self._store = store
-        self._sender = Sender(app, db=int(store.redis.connection_pool.connection_kwargs.get("db") or 0))
+        self._sender = MessageWriter(app, db=int(store.redis.connection_pool.connection_kwargs.get("db") or 0))
 
-    async def route(self, jobs: Iterable[tuple[str, str]]) -> None:
+    async def send_routes(self, jobs: Iterable[tuple[str, str]]) -> None:
         """Have these jobs (id, priority) routed."""
         await self._run(self.commands_of_route(jobs))
 
-    async def fanout(self, job: str, *, wave: int = 0) -> None:
+    async def send_fanout(self, job: str, *, wave: int = 0) -> None:
         """Have the parts of this wave sent."""
         await self._run(self.commands_of_fanout(job, wave=wave))
 
-    async def calls(self, admitted: Iterable[Admitted]) -> None:
+    async def send_calls(self, admitted: Iterable[Admitted]) -> None:
         """Put calls into the queues of their models; parts of fan-outs stay parts of their chord."""
         await self._run(self.commands_of_calls(admitted))
 
-    async def chord(self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None) -> None:
+    async def send_chord(
+        self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None
+    ) -> None:
         """Send one wave of a fan-out: a chord of calls (index, model), whose callback is the join.
 
         `size` are the chord's parts where not all of them are calls: the others are `settle`d.
         """
         await self._run(self.commands_of_chord(job, wave, calls, size=size))
 
-    async def settle(self, parts: Iterable[CallId]) -> None:
+    async def send_finish_parts(self, parts: Iterable[CallId]) -> None:
         """The jobs that are the work of these parts have ended: the parts do."""
         await self._run(self.commands_of_settle(parts))
 
-    async def join(self, job: str, *, wave: int = 0) -> None:
+    async def send_join(self, job: str, *, wave: int = 0) -> None:
         """Have a job's parts joined; harmless where they can't be yet, or were."""
         await self._run(self.commands_of_join(job, wave=wave))
 
@@ -138,9 +140,9 @@ class Publisher:
 async def notify_parent(publisher: Publisher, job: Job) -> None:
     """Publish what waits for the end of `job`: the end of its parent's part, or the routing of the job it asks for."""
     if job.parent is not None:
-        await publisher.settle([CallId.parse(job.parent.part)])
+        await publisher.send_finish_parts([CallId.parse(job.parent.part)])
     if job.routed_job is not None:
-        await publisher.route([(job.routed_job, "high")])
+        await publisher.send_routes([(job.routed_job, "high")])
 
 
 def _call(call: CallId, model: str, chord: Chord | None) -> Task:

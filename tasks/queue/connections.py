@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-__all__ = ["Wires"]
+__all__ = ["Connections"]
 
 _SOURCE = files("tasks.queue").joinpath("reserve.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
@@ -28,7 +28,7 @@ ASK_AFTER = 10.0
 DEAD_AFTER = 35.0
 
 
-class Wires:
+class Connections:
     """Belongs to one thread. Every method raises redis' connection errors; then it must be closed and made anew."""
 
     def __init__(self, pool: Any) -> None:
