@@ -109,9 +109,9 @@ class AsyncProducer:
         """
         if all(job.files is None for job in jobs):
             return list(jobs)
-        from tasks.documents import read_files  # noqa: PLC0415 - few jobs bring documents
+        from tasks.parallel.job_files import replace_files_of_jobs  # noqa: PLC0415 - few jobs bring documents
 
-        return await read_files(jobs, self.config, at=lambda place: "" if len(jobs) == 1 else f"[{place}]")
+        return await replace_files_of_jobs(jobs, self.config, at=lambda place: "" if len(jobs) == 1 else f"[{place}]")
 
     async def result(self, job_id: str) -> Result:
         """All that is known of a job now.

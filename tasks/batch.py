@@ -95,9 +95,9 @@ def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
                     raise BadInput(f"line {number}", f"is not JSON: {error}") from None
                 job = parse_job(data, at=f"line {number}")
                 if job.files is not None:
-                    from tasks.documents import with_files  # noqa: PLC0415 - few jobs bring documents
+                    from tasks.parallel.job_files import replace_files  # noqa: PLC0415 - few jobs bring documents
 
-                    job = with_files(job, config, at=f"line {number}")
+                    job = replace_files(job, config, at=f"line {number}")
                 check(job, config, at=f"line {number}")
                 found = True
                 yield number, job

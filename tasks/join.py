@@ -13,9 +13,19 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
-from tasks.parallel.joins import Answer, Ask, Joined, Missing, Piece, Work, check_policy, join_named, join_options
+from tasks.parallel.joins import (
+    JoinAnswer,
+    Joined,
+    JoinQuestions,
+    Missing,
+    Piece,
+    Work,
+    check_policy,
+    join_named,
+    join_options,
+)
 from tasks.parallel.part_spec import PartInput, Slice
-from tasks.parallel.proposal import proposed
+from tasks.parallel.proposal import read_proposal
 from tasks.queue.ports import Ports, ports_of
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import workflow
@@ -143,12 +153,14 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
     return await _ask(ports, job, decided, came, len(asked), progress.n)
 
 
-async def _answers(ports: Ports, job: Job, stage: Stage) -> list[Answer]:
+async def _answers(ports: Ports, job: Job, stage: Stage) -> list[JoinAnswer]:
     ends = await ports.ledger.jobs.ends(job.id, stage.first, stage.count)
-    return [Answer(end.output, end.error) for end in ends]
+    return [JoinAnswer(end.output, end.error) for end in ends]
 
 
-async def _ask(ports: Ports, job: Job, decided: Decision, ask: Ask, rounds: int, first: int) -> Planned | None:
+async def _ask(
+    ports: Ports, job: Job, decided: Decision, ask: JoinQuestions, rounds: int, first: int
+) -> Planned | None:
     if rounds >= MOST_ROUNDS or not ask.questions:
         raise PointsmanError(f"the join asked {rounds} times and came to no end")
     slices = [
@@ -163,7 +175,7 @@ async def _follow(ports: Ports, job: Job, decided: Decision, progress: Progress)
     (plan,) = await ports.ledger.jobs.ends(job.id, 0, 1)
     if plan.output is None:
         raise PointsmanError(f"no plan was made: {plan.error}")
-    return await plan_slices(ports, job, decided, proposed(job, plan.output), first=progress.n)
+    return await plan_slices(ports, job, decided, read_proposal(job, plan.output), first=progress.n)
 
 
 def _sorted_out(ends: Sequence[End], base: int) -> tuple[list[Piece], list[Missing]]:

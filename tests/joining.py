@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
-from tasks.parallel.joins import Answer, Ask, Join, Joined, Missing, Piece, Question, Work
+from tasks.parallel.joins import Join, JoinAnswer, Joined, JoinQuestion, JoinQuestions, Missing, Piece, Work
 
 __all__ = ["Played", "pieces", "play", "work"]
 
@@ -20,7 +20,7 @@ class Played:
     """The answer, and the questions of each round."""
 
     joined: Joined
-    rounds: Sequence[Sequence[Question]]
+    rounds: Sequence[Sequence[JoinQuestion]]
 
     @property
     def questions(self) -> int:
@@ -43,22 +43,22 @@ def work(
     return Work(parts, missing, len(parts) + len(missing), options, question, window=window)
 
 
-def play(join: Join, given: Work, answers: Callable[[Question], str | Answer]) -> Played:
+def play(join: Join, given: Work, answers: Callable[[JoinQuestion], str | JoinAnswer]) -> Played:
     """Ask `answers` until the join has its answer.
 
     Of up to 1,000 parts it is called twice each time, and must say the same.
     """
-    rounds: list[tuple[Question, ...]] = []
-    replies: list[tuple[Answer, ...]] = []
+    rounds: list[tuple[JoinQuestion, ...]] = []
+    replies: list[tuple[JoinAnswer, ...]] = []
     for _ in range(MOST_ROUNDS):
         now = replace(given, rounds=tuple(replies))
         said = join(now)
         assert len(given.pieces) > 1_000 or said == join(now)
         if isinstance(said, Joined):
             return Played(said, rounds)
-        assert isinstance(said, Ask)
+        assert isinstance(said, JoinQuestions)
         assert said.questions
         rounds.append(said.questions)
         told = [answers(question) for question in said.questions]
-        replies.append(tuple(answer if isinstance(answer, Answer) else Answer(answer) for answer in told))
+        replies.append(tuple(answer if isinstance(answer, JoinAnswer) else JoinAnswer(answer) for answer in told))
     raise AssertionError(f"it still asks after {MOST_ROUNDS} rounds")

@@ -23,8 +23,8 @@ from ops.bench.votes_exact import WRONG, expected, least_calls
 from ops.bench.votes_rule import Asked, asked, published, winner_of
 from ops.bench.votes_solvers import read_solvers, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
+from tasks.parallel.early_stop import StopRule
 from tasks.parallel.votes.posterior import enough_votes
-from tasks.parallel.votes.stopping import Stopping
 
 __all__ = ["DATA", "FULL", "QUICK", "measure"]
 
@@ -72,14 +72,14 @@ async def measure(size: Size, *, data: Path = DATA) -> Report:
     )
 
 
-def _rules(n: int) -> dict[str, Stopping | None]:
+def _rules(n: int) -> dict[str, StopRule | None]:
     return {
         "whole vote": None,
-        "exact": Stopping(exact=True),
-        "confidence 0.95": Stopping(exact=True, enough=enough_votes(n, 0.95)),
-        "confidence 0.99": Stopping(exact=True, enough=enough_votes(n, 0.99)),
-        "published 0.95": Stopping(exact=True, enough=published(n, 0.95)),
-        "published 0.99": Stopping(exact=True, enough=published(n, 0.99)),
+        "exact": StopRule(exact=True),
+        "confidence 0.95": StopRule(exact=True, enough=enough_votes(n, 0.95)),
+        "confidence 0.99": StopRule(exact=True, enough=enough_votes(n, 0.99)),
+        "published 0.95": StopRule(exact=True, enough=published(n, 0.95)),
+        "published 0.99": StopRule(exact=True, enough=published(n, 0.99)),
     }
 
 
@@ -125,7 +125,7 @@ def _weights(accuracy: Mapping[str, float]) -> list[Figure]:
     ]
 
 
-def _played(stopping: Stopping | None, questions: Sequence[Sequence[str]]) -> tuple[list[Asked], float, float]:
+def _played(stopping: StopRule | None, questions: Sequence[Sequence[str]]) -> tuple[list[Asked], float, float]:
     """Each question's vote, with the time and the CPU that it took, in seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     votes = [asked(stopping, ballots) for ballots in questions]

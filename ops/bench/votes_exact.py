@@ -12,7 +12,7 @@ from functools import cache
 from itertools import product
 
 from ops.bench.votes_rule import asked, winner_of
-from tasks.parallel.votes.stopping import Stopping
+from tasks.parallel.early_stop import StopRule
 
 __all__ = ["WRONG", "Expected", "expected", "least_calls"]
 
@@ -43,7 +43,7 @@ def expected(n: int, right: float, wrong: str) -> Expected:
     calls = waves = 0.0
     differing = 0
     for chance, ballots in _votes(n, right, wrong):
-        took = asked(Stopping(exact=True), ballots)
+        took = asked(StopRule(exact=True), ballots)
         calls += chance * took.calls
         waves += chance * took.waves
         differing += took.winner != winner_of(ballots)

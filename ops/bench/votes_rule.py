@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.parallel.votes.count import Take, count
+from tasks.parallel.early_stop import StopRule, is_decided, next_wave
+from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import posterior
-from tasks.parallel.votes.stopping import Stopping, decided, next_wave
 
 __all__ = ["Asked", "asked", "published", "winner_of"]
 
@@ -21,13 +21,13 @@ class Asked:
     winner: str
 
 
-def asked(stopping: Stopping | None, ballots: Sequence[str]) -> Asked:
+def asked(stopping: StopRule | None, ballots: Sequence[str]) -> Asked:
     """Ask for `ballots` as the engine does to save calls, wave by wave and in order; without a rule for all at once."""
     if stopping is None:
         return Asked(len(ballots), 1, winner_of(ballots))
     tally: dict[str, float] = {}
     calls = waves = 0
-    while not decided(stopping, tally, len(ballots) - calls, in_order=True):
+    while not is_decided(stopping, tally, len(ballots) - calls, in_order=True):
         wave = next_wave(stopping, tally, len(ballots) - calls)
         for ballot in ballots[calls : calls + wave]:
             tally[ballot] = tally.get(ballot, 0) + 1
@@ -37,7 +37,7 @@ def asked(stopping: Stopping | None, ballots: Sequence[str]) -> Asked:
 
 def winner_of(ballots: Sequence[str]) -> str:
     """The winning ballot, "" where there is none."""
-    winner = count([Take(index, ballot, "") for index, ballot in enumerate(ballots)]).winner
+    winner = count([Vote(index, ballot, "") for index, ballot in enumerate(ballots)]).winner
     return winner.ballot if winner is not None else ""
 
 

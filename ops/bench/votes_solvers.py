@@ -14,7 +14,7 @@ from statistics import fmean
 
 from ops.evaluate.vote_weights import accuracies_of, agreement, learned
 from tasks.contract.errors import ConfigError
-from tasks.parallel.votes.count import Take, count
+from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.weights import Scale, weights_of
 
@@ -63,7 +63,7 @@ def score(solved: Solved, weights: Mapping[str, float]) -> float:
     scale = Scale(weights)
     right = 0
     for votes, truth in zip(solved.votes, solved.truths, strict=True):
-        takes = [Take(at, ballot, "", scale.of(solver)) for at, (solver, ballot) in enumerate(votes.items())]
+        takes = [Vote(at, ballot, "", scale.of(solver)) for at, (solver, ballot) in enumerate(votes.items())]
         winner = count(takes).winner
         right += winner is not None and winner.ballot == truth
     return right / len(solved.truths)

@@ -27,10 +27,10 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
         return text
     if file is not None:
         from tasks.contract.errors import BadInput
-        from tasks.documents import read
+        from tasks.documents import read_document
 
         try:
-            return read(file.name, _bytes(file))
+            return read_document(file.name, _bytes(file))
         except BadInput as error:
             raise Failure("bad_input", f"{file} {error.problem}", field="file", remedy=error.remedy) from None
     if not needed:

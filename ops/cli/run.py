@@ -115,7 +115,7 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
 def _text(path: Path) -> str:
     from ops.cli.failures import Failure
     from ops.cli.inputs import read_text
-    from tasks.documents import read
+    from tasks.documents import read_document
 
     if str(path) == "-":
         return read_text(None, path) or ""
@@ -123,7 +123,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise Failure("bad_input", f"{path} can't be read: {error.strerror}", field="file") from None
-    return read(path.name, data)
+    return read_document(path.name, data)
 
 
 def _parsed(text: str) -> Any:

@@ -1,6 +1,6 @@
 """Learn from votes that were cast what each model's vote weighs: with the right answers at hand, or without.
 
-A question's votes go from model to ballot (`tasks.parallel.votes.reading`); "" abstains.
+A question's votes go from model to ballot (`tasks.parallel.votes.ballot`); "" abstains.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from tasks.ledger.store import Command, Script, Store
 from tasks.parallel.part_spec import PartInput
 
 if TYPE_CHECKING:
-    from tasks.parallel.votes.stopping import Stopping
+    from tasks.parallel.early_stop import StopRule
 
 __all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
 
@@ -111,7 +111,7 @@ class Jobs:
         wave: int,
         first: int = 0,
         role: str = "",
-        stopping: Stopping | None = None,
+        stopping: StopRule | None = None,
         whole: bool = False,
     ) -> list[Command]:
         """The commands that write the parts of a stage, of which the first `wave` are sent.
@@ -549,7 +549,7 @@ def _told(part: PartPlan) -> tuple[str, ...]:
     return (part.model, part.title, section, part.own.to_json(), part.job, part.error)
 
 
-def _rule(stopping: Stopping) -> str:
+def _rule(stopping: StopRule) -> str:
     """The rule as `move.lua` reads it: ballots are known there by their digest alone."""
     rule: dict[str, Any] = {"exact": stopping.exact, "heaviest": stopping.heaviest}
     if stopping.enough:

@@ -22,7 +22,7 @@ from tasks.ledger.store import Command, Store, connect
 from tasks.routing.snapshot import Ranking
 
 if TYPE_CHECKING:
-    from tasks.parallel.votes.stopping import Stopping
+    from tasks.parallel.early_stop import StopRule
 
 __all__ = ["Ledger"]
 
@@ -93,7 +93,7 @@ class Ledger:
         first: int = 0,
         role: str = "",
         wave: int = WAVE,
-        stopping: Stopping | None = None,
+        stopping: StopRule | None = None,
         whole: bool = False,
     ) -> tuple[str, Wave | None]:
         """Write the parts of a stage and take the leases of its first wave, of which at most `wave` parts are.

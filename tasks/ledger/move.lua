@@ -269,7 +269,7 @@ local function quorate()
   return all - tonumber(job('left')) - tonumber(job('failed')) >= tonumber(job('quorum'))
 end
 
--- Do the votes that are in decide it? The rule of `tasks/parallel/votes/stopping.py`; a test compares the two.
+-- Do the votes that are in decide it? The rule of `tasks/parallel/early_stop.py`; a test compares the two.
 local function decided(rule, left)
   if rule.flag then
     local flagged = tonumber(redis.call('HGET', BALLOTS, rule.flag) or 0)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Item, Job, parse_job
-from tasks.parallel.bound import check_bound
-from tasks.parallel.joins import join_named, join_options, joins, traits_of
-from tasks.parallel.nesting import DEEPEST, each_of, item_of
-from tasks.parallel.split import split_named, split_options, splits
-from tasks.parallel.split import traits_of as traits_of_split
-from tasks.parallel.votes.stopping import stopping_of
+from tasks.parallel.early_stop import stop_rule_of
+from tasks.parallel.joins import join_named, join_options, join_traits, joins
+from tasks.parallel.nesting import DEEPEST, fields_for_item, fields_for_section
+from tasks.parallel.part_limits import check_part_count
+from tasks.parallel.split import split_named, split_options, split_traits, splits
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -38,8 +37,8 @@ def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
         _check_items(job, config, check)
         if job.each is not None:
             _check_depth(job.each)
-            _within("each", lambda: check(parse_job(each_of(job, "x"))))
-        check_bound(job, config)
+            _within("each", lambda: check(parse_job(fields_for_section(job, "x"))))
+        check_part_count(job, config)
     except BadInput as error:
         raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 
@@ -53,21 +52,21 @@ def _check_split(job: Job, config: Config) -> None:
     split_options(job.split, job.split_options)
     if isinstance(prompt := job.split_options.get("prompt"), str):
         check_prompt(config, prompt, at="split_options.prompt")
-    if traits_of_split(split_named(job.split)).by == "files":
+    if split_traits(split_named(job.split)).by == "files":
         raise BadInput("split", "goes with files", "send files, or use another split")
 
 
 def _check_join(job: Job, config: Config) -> None:
     if job.join is not None:
         known("join", job.join, joins())
-        if job.kind not in traits_of(join_named(job.join)).kinds:
-            going = [name for name in joins() if job.kind in traits_of(join_named(name)).kinds]
+        if job.kind not in join_traits(join_named(job.join)).kinds:
+            going = [name for name in joins() if job.kind in join_traits(join_named(name)).kinds]
             allowed = ", ".join(going) or "none: a single job has one part"
             raise BadInput("join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
         options = join_options(job.join, job.join_options)
         if job.kind == "vote":
             # Its votes must be able to come to an end.
-            stopping_of(
+            stop_rule_of(
                 join=job.join,
                 options=options,
                 n=job.n or 1,
@@ -118,7 +117,7 @@ def _check_items(job: Job, config: Config, check: Check) -> None:
 
 
 def _check_item(job: Job, item: Item, check: Check) -> None:
-    check(parse_job(item_of(job, item)))
+    check(parse_job(fields_for_item(job, item)))
 
 
 def _within(at: str, checked: Callable[[], None]) -> None:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Item, Job, Variety
-from tasks.parallel.nesting import each_of, item_of
+from tasks.parallel.nesting import fields_for_item, fields_for_section
 from tasks.parallel.part_spec import PartInput, Slice
 from tasks.parallel.split import split
 
 if TYPE_CHECKING:
     from tasks.parallel.split import Section
 
-__all__ = ["cut"]
+__all__ = ["cut_job"]
 
 
-def cut(job: Job, *, most: int) -> list[Slice]:
+def cut_job(job: Job, *, most: int) -> list[Slice]:
     """The parts of a job: its sections, or n times the whole for a vote.
 
     Raises:
@@ -58,9 +58,11 @@ def _item(job: Job, index: int, item: str | Item) -> Slice:
         item = Item(text=item)
     title = item.title or f"item {index + 1}"
     if job.each is not None or item.route is not None or item.model is not None:
-        return Slice(title, item.text, child=item_of(job, item))
+        return Slice(title, item.text, child=fields_for_item(job, item))
     return Slice(title, item.text, PartInput(prompt=item.prompt, schema=item.response_schema))
 
 
 def _section(job: Job, section: Section) -> Slice:
-    return Slice(section.title, section.text, child=each_of(job, section.text) if job.each is not None else None)
+    return Slice(
+        section.title, section.text, child=fields_for_section(job, section.text) if job.each is not None else None
+    )

@@ -13,7 +13,7 @@ from tasks.contract.job import Job
 if TYPE_CHECKING:
     from tasks.contract.job import Item
 
-__all__ = ["DEEPEST", "GIVEN", "child_id", "each_of", "item_of"]
+__all__ = ["DEEPEST", "GIVEN", "child_id", "fields_for_item", "fields_for_section"]
 
 #: Jobs within jobs: a vote on a section of a section of a workflow's step.
 DEEPEST = 5
@@ -39,7 +39,7 @@ def child_id(job_id: str, index: int) -> str:
     return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
 
 
-def each_of(job: Job, text: str) -> Mapping[str, Any]:
+def fields_for_section(job: Job, text: str) -> Mapping[str, Any]:
     """The fields of the job that a section of `job` is, by its `each`.
 
     Raises:
@@ -57,9 +57,9 @@ def each_of(job: Job, text: str) -> Mapping[str, Any]:
     return {**inherited, "kind": kind, **said, "text": text}
 
 
-def item_of(job: Job, item: Item) -> Mapping[str, Any]:
+def fields_for_item(job: Job, item: Item) -> Mapping[str, Any]:
     """The fields of the job that an item is which names a route or a model, or whose job has `each`."""
-    fields = dict(each_of(job, item.text))
+    fields = dict(fields_for_section(job, item.text))
     own = {name: value for name in ("prompt", "response_schema") if (value := getattr(item, name)) is not None}
     if item.route is not None or item.model is not None:
         for name in _PLACED:

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.nesting import each_of
+from tasks.parallel.nesting import fields_for_section
 from tasks.parallel.part_spec import PartInput, Slice
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tasks.contract.job import Job
 
-__all__ = ["MOST", "proposed", "question"]
+__all__ = ["MOST", "plan_question", "read_proposal"]
 
 #: Sections that a model may propose where nothing else is said.
 MOST = 12
@@ -33,13 +33,13 @@ see the task and their own brief, nothing of the other parts.
 Answer with a JSON object: {{"sections": [{{"title": "…", "brief": "…"}}]}}."""
 
 
-def question(options: Mapping[str, Any]) -> PartInput:
+def plan_question(options: Mapping[str, Any]) -> PartInput:
     """What the model is asked beside the job's own input."""
     most = int(options.get("most") or MOST)
     return PartInput(prompt=str(options.get("prompt") or _PROMPT.format(most=most)), schema=_schema(most), bare=True)
 
 
-def proposed(job: Job, answer: str) -> list[Slice]:
+def read_proposal(job: Job, answer: str) -> list[Slice]:
     """The sections that the answer proposes, at most as many as the job allows.
 
     Raises:
@@ -61,7 +61,7 @@ def proposed(job: Job, answer: str) -> list[Slice]:
 def _slice(job: Job, place: int, item: Mapping[str, Any]) -> Slice:
     title, brief = str(item.get("title") or "").strip(), str(item.get("brief") or "").strip()
     task = f"Your part: {title}\n\n{brief}".strip()
-    child = each_of(job, "") if job.each is not None else None
+    child = fields_for_section(job, "") if job.each is not None else None
     return Slice(title[:200] or f"part {place}", None, PartInput(task=task), child)
 
 

@@ -14,8 +14,8 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import Job, Parent, parse_job
 from tasks.contract.result import FINAL
 from tasks.ledger import PartRecord, Sent
-from tasks.parallel.bound import check_bound, part_share
 from tasks.parallel.nesting import DEEPEST
+from tasks.parallel.part_limits import check_part_count, part_share
 from tasks.workflows.check_job import check
 from tasks.workflows.workflow import StepDone, step_job
 
@@ -150,7 +150,7 @@ def _child_job(
     child = parse_job({**fields, **inherited})
     check(child, config)
     child = child.model_copy(update={"parent": parent})
-    check_bound(child, config)
+    check_part_count(child, config)
     return child
 
 

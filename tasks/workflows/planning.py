@@ -12,12 +12,11 @@ from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.contract.tokens import estimate
 from tasks.ledger import WAVE, PartPlan, Sent
-from tasks.parallel.bound import check_planned
-from tasks.parallel.copies import check_copies
-from tasks.parallel.cut import cut
+from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import child_id
+from tasks.parallel.part_limits import check_copies, check_planned_parts
 from tasks.parallel.part_spec import PartInput, Slice
-from tasks.parallel.proposal import question
+from tasks.parallel.proposal import plan_question
 from tasks.routing.candidates import able_of, candidates
 from tasks.routing.choose import spread
 from tasks.routing.classify.decision import Verdict
@@ -27,7 +26,7 @@ from tasks.workflows.voting import first_wave, stopping_for
 
 if TYPE_CHECKING:
     from tasks.ledger import Wave
-    from tasks.parallel.votes.stopping import Stopping
+    from tasks.parallel.early_stop import StopRule
     from tasks.queue.ports import Ports
 
 __all__ = ["plan_first", "plan_questions", "plan_slices", "publish_wave", "window_of"]
@@ -53,10 +52,10 @@ async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | Non
         return await _write(ports, job, decided, steps, wave=1)
     if job.split == "plan":
         return await plan_questions(
-            ports, job, decided, [Slice("plan", None, question(job.split_options))], role="plan", first=0
+            ports, job, decided, [Slice("plan", None, plan_question(job.split_options))], role="plan", first=0
         )
     # Cutting some megabytes may take a while.
-    slices = await asyncio.to_thread(cut, job, most=ports.config.limits.parts)
+    slices = await asyncio.to_thread(cut_job, job, most=ports.config.limits.parts)
     return await plan_slices(ports, job, decided, slices)
 
 
@@ -68,7 +67,7 @@ async def plan_slices(
     Raises:
         BadInput: if these are too many, with the jobs within the job, or repeat too much, or no model can take them.
     """
-    check_planned(job, [piece.child for piece in slices], ports.config)
+    check_planned_parts(job, [piece.child for piece in slices], ports.config)
     check_copies(job, slices, ports.config)
     parts, decision = await _placed(ports, job, decided, slices)
     parts = [
@@ -227,7 +226,7 @@ async def _write(
     first: int = 0,
     role: str = "",
     wave: int = WAVE,
-    stopping: Stopping | None = None,
+    stopping: StopRule | None = None,
     whole: bool = False,
 ) -> Planned | None:
     _, sent = await ports.ledger.plan(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tasks.ledger import WAVE, digest
-from tasks.parallel.joins import DEFAULT_JOINS, join_named, join_options, traits_of
-from tasks.parallel.votes.stopping import Stopping, decided, next_wave, scale_of, stopping_of
+from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
+from tasks.parallel.joins import DEFAULT_JOINS, join_named, join_options, join_traits
 from tasks.parallel.votes.weights import weights_of
 from tasks.routing.traits import traits_of as model_traits
 
@@ -39,12 +39,12 @@ def _weights(config: Config, route: str) -> Mapping[str, float]:
     return weights_of(accuracies)
 
 
-def stopping_for(config: Config, job: Job, route: str) -> Stopping | None:
+def stopping_for(config: Config, job: Job, route: str) -> StopRule | None:
     """When this job may end before all of its parts have; None where it needs them all."""
     if job.kind != "vote":
         return None
     name = join_of(job)
-    return stopping_of(
+    return stop_rule_of(
         join=name,
         options=join_options(name, job.join_options),
         n=job.n or 1,
@@ -54,7 +54,7 @@ def stopping_for(config: Config, job: Job, route: str) -> Stopping | None:
     )
 
 
-def first_wave(job: Job, stopping: Stopping) -> int:
+def first_wave(job: Job, stopping: StopRule) -> int:
     """How many votes are asked for at first: where calls shall be saved, as few as can decide it."""
     if job.prefer != "cost":
         return WAVE
@@ -81,7 +81,7 @@ async def decided_early(ports: Ports, job: Job, progress: Progress) -> bool:
         ended = await ports.ledger.jobs.ends(job.id, progress.base, progress.sent - progress.base)
         if sum(end.output is not None for end in ended) < job.quorum:
             return False
-    return decided(stopping, await _tally(ports, job, stopping), progress.n - progress.sent, in_order=True)
+    return is_decided(stopping, await _tally(ports, job, stopping), progress.n - progress.sent, in_order=True)
 
 
 def ballot_for(config: Config, job: Job, route: str, model: str, output: str) -> tuple[str, float]:
@@ -90,21 +90,21 @@ def ballot_for(config: Config, job: Job, route: str, model: str, output: str) ->
         return "", 1.0
     name = join_of(job)
     options = join_options(name, job.join_options)
-    ballot = traits_of(join_named(name)).ballot
+    ballot = join_traits(join_named(name)).ballot
     cast = ballot(output, options) if ballot is not None else ""
     if not cast:
         return "", 1.0
     return digest(cast), scale_of(name, options, weights_for(config, route)).of(model)
 
 
-async def _stopping_of_late(ports: Ports, job: Job) -> Stopping | None:
+async def _stopping_of_late(ports: Ports, job: Job) -> StopRule | None:
     if job.kind != "vote":
         return None
     (route,) = await ports.ledger.jobs.routes([job.id])
     return stopping_for(ports.config, job, route)
 
 
-async def _tally(ports: Ports, job: Job, stopping: Stopping) -> dict[str, float]:
+async def _tally(ports: Ports, job: Job, stopping: StopRule) -> dict[str, float]:
     tally = await ports.ledger.jobs.tally(job.id)
     if stopping.flag is not None and (flags := tally.pop(digest(stopping.flag), None)) is not None:
         tally[stopping.flag] = flags

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.config.templates import Expression, Template
     from tasks.config.workflow_file import Input
     from tasks.contract.job import Job
-    from tasks.parallel.joins.values import Joined
+    from tasks.parallel.joins.work import Joined
 
 __all__ = ["VARIABLES", "Step", "StepDone", "Workflow", "accepted", "check_workflow_job", "conclude", "step_job"]
 
@@ -115,7 +115,7 @@ def conclude(workflow: Workflow, job: Job, done: Sequence[StepDone]) -> Joined:
     Raises:
         JoinError: where no step gave anything, or the output can't be made of what is there.
     """
-    from tasks.parallel.joins.values import Joined  # noqa: PLC0415 - with all joins, which reading a configuration needs not
+    from tasks.parallel.joins.work import Joined  # noqa: PLC0415 - with all joins, which reading a configuration needs not
 
     details = {"steps": [_told(one) for one in done]}
     if workflow.output is not None:

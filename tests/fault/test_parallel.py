@@ -31,7 +31,7 @@ MODELS = {
 DECISION = Decision(route="able", classifier="explicit", confidence=1.0, strategy="round_robin")
 #: Joins that a package of somebody else declares.
 OWN_JOINS = """
-from tasks.parallel.joins import Ask, Question
+from tasks.parallel.joins import JoinQuestions, JoinQuestion
 
 
 def raises(work):
@@ -39,11 +39,11 @@ def raises(work):
 
 
 def asks_for_ever(work):
-    return Ask((Question("more?", "Say more.", f"round {len(work.rounds)}"),))
+    return JoinQuestions((JoinQuestion("more?", "Say more.", f"round {len(work.rounds)}"),))
 
 
 def asks_nothing(work):
-    return Ask(())
+    return JoinQuestions(())
 
 
 def says_no_text(work):

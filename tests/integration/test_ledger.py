@@ -22,9 +22,9 @@ from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import WAVE, Claim, Holding, Ledger, PartPlan, PartRecord, Sent, Wave, digest
 from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
-from tasks.parallel.votes.count import Take, count
+from tasks.parallel.early_stop import StopRule, is_decided
+from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes
-from tasks.parallel.votes.stopping import Stopping, decided
 from tasks.queue.publisher import Publisher
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
@@ -87,7 +87,7 @@ async def planned(ledger, job, parts=None):
     job_id = await accepted(ledger, job)
     assert await ledger.jobs.route(job_id, DECISION) == "routed"
     plans = [PartPlan("fast", f"part {index}") for index in range(parts or job.n)]
-    stopping = Stopping(exact=True) if job.kind == "vote" else None
+    stopping = StopRule(exact=True) if job.kind == "vote" else None
     assert (await ledger.plan(job_id, DECISION.model_dump_json(), plans, stopping=stopping))[0] == "ok"
     return job_id
 
@@ -654,11 +654,11 @@ def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballot
     n = len(ballots)
     enough = enough_votes(n, 0.9)
     stopping = {
-        "exact": Stopping(exact=True),
-        "beta": Stopping(exact=False, enough=enough),
-        "both": Stopping(exact=True, enough=enough),
-        "flags": Stopping(exact=True, flag="yes", k=min(k, n)),
-        "weighted": Stopping(exact=True, heaviest=max(weights)),
+        "exact": StopRule(exact=True),
+        "beta": StopRule(exact=False, enough=enough),
+        "both": StopRule(exact=True, enough=enough),
+        "flags": StopRule(exact=True, flag="yes", k=min(k, n)),
+        "weighted": StopRule(exact=True, heaviest=max(weights)),
     }[rule]
 
     async def steps(ledger):
@@ -677,7 +677,7 @@ def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballot
             if ballot:
                 tally[ballot] = tally.get(ballot, 0.0) + weight
             left = n - index - 1
-            expected = decided(stopping, tally, left)
+            expected = is_decided(stopping, tally, left)
             assert (outcome.word == "complete") == expected, (ballots[: index + 1], left)
             assert outcome.detail == ("all" if not left else "decided" if expected else "")
             assert await ledger.jobs.tally(job) == pytest.approx({digest(name): what for name, what in tally.items()})
@@ -700,10 +700,10 @@ def test_a_vote_that_is_decided_early_has_the_winner_of_the_full_count(run, answ
             word = await finish(ledger, job, index, f"owner {index}", answers[index], ballot=answers[index])
             counts[answers[index]] += 1
             left = len(answers) - done
-            assert (word[0] == "complete") == decided(Stopping(exact=True), counts, left)
+            assert (word[0] == "complete") == is_decided(StopRule(exact=True), counts, left)
             if word[0] == "complete":
-                early = count([Take(place, answers[place], answers[place]) for place in sorted(places[:done])])
-                full = count([Take(place, answer, answer) for place, answer in enumerate(answers)])
+                early = count([Vote(place, answers[place], answers[place]) for place in sorted(places[:done])])
+                full = count([Vote(place, answer, answer) for place, answer in enumerate(answers)])
                 assert early.winner.ballot == full.winner.ballot
                 return
 
@@ -772,7 +772,7 @@ class Steps(RuleBasedStateMachine):
     @precondition(lambda self: self.kind not in {None, "single"})
     @rule()
     def plan(self):
-        stopping = Stopping(exact=True) if self.kind == "vote" else None
+        stopping = StopRule(exact=True) if self.kind == "vote" else None
         plans = [PartPlan("fast")] * 3
         if self.kind == "nested":
             # Each is ended by whoever has the name of its job, and claimed by nobody.

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput
-from tasks.documents import Document, read, read_all, reading
-from tasks.documents.child import READERS, serve
+from tasks.documents import Document, read_document, read_documents, reader
 from tasks.documents.pdf import PAGES
+from tasks.documents.reader_process import READERS, serve
 from tests.documents import docx, pdf
 
 #: What no error may say.
@@ -21,7 +21,7 @@ SECRET = "Zanzibar"
 
 def refused(name, data, **more):
     with pytest.raises(BadInput) as caught:
-        read(name, data, at="files[0]", **more)
+        read_document(name, data, at="files[0]", **more)
     assert caught.value.field == "files[0]"
     assert caught.value.remedy
     assert SECRET not in str(caught.value)
@@ -34,7 +34,7 @@ def refused(name, data, **more):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("name", ["a.txt", "a.MD", "a.py", "LICENSE", "a.b.csv", "dir.pdf\\a.json"])
 def test_text_is_read_as_it_is_in_each_encoding_that_says_so(name, encoding):
-    assert read(name, "Grüße,\r\n漢字\n".encode(encoding)) == "Grüße,\r\n漢字\n"
+    assert read_document(name, "Grüße,\r\n漢字\n".encode(encoding)) == "Grüße,\r\n漢字\n"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_no_text_is_refused(name, data, said):
 @given(data=st.binary(max_size=200))
 def test_bytes_are_text_or_bad_input(data):
     try:
-        assert read("a.txt", data).strip()
+        assert read_document("a.txt", data).strip()
     except BadInput as error:
         assert error.remedy  # noqa: PT017 - either is right
 
@@ -74,7 +74,7 @@ PAGE = """<!doctype html><html><head><title>T</title><style>p {color: red}</styl
 
 
 def test_html_becomes_markdown_without_what_nobody_reads():
-    text = read("a.html", PAGE.encode())
+    text = read_document("a.html", PAGE.encode())
 
     assert text.startswith("# One & all\n\nA **bold** link.\n\n- first\n  - below\n- second\n")
     assert re.search(r"^\| n +\| v +\|\n\| -+ \| -+ \|\n\| a\\\|b +\| 1 +\|$", text, re.MULTILINE)
@@ -82,7 +82,7 @@ def test_html_becomes_markdown_without_what_nobody_reads():
 
 
 def test_a_page_in_an_encoding_that_it_declares_is_read():
-    assert read("a.htm", b'<meta charset="ISO-8859-1"><p>caf\xe9 \x93so\x94') == "café “so”\n"
+    assert read_document("a.htm", b'<meta charset="ISO-8859-1"><p>caf\xe9 \x93so\x94') == "café “so”\n"
     assert "not UTF-8" in refused("a.htm", b'<meta charset="zip"><p>caf\xe9')
     assert "not UTF-8" in refused("a.htm", b"<p>caf\xe9")
 
@@ -98,7 +98,7 @@ def test_html_without_text_or_without_end_is_refused():
 def test_the_pages_of_a_pdf_end_with_form_feeds():
     data = pdf([["1. Scope", "All (of it)."], [], ["Caf\xe9"]])
 
-    assert read("a.PDF", data) == "1. Scope\nAll (of it).\n\f\n\fCafé\n\f"
+    assert read_document("a.PDF", data) == "1. Scope\nAll (of it).\n\f\n\fCafé\n\f"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_pdf_that_gives_no_text_is_refused(data, said):
 def test_a_docx_becomes_markdown():
     body = [("Heading1", "Head & tail"), ("", "A text."), ("bullet", "one"), ("bullet", "two"), ("Heading2", "Below")]
 
-    text = read("a.docx", docx(body, table=[["n", "v"], ["a", "1"]]))
+    text = read_document("a.docx", docx(body, table=[["n", "v"], ["a", "1"]]))
 
     assert re.sub(" +", " ", text) == (
         "# Head & tail\n\nA text.\n\n- one\n- two\n\n## Below\n\n| n | v |\n| --- | --- |\n| a | 1 |\n"
@@ -194,10 +194,10 @@ def test_documents_of_all_kinds_are_read_in_order_and_an_error_names_the_one():
         Document("c.docx", docx([("", "D")])),
         Document("d.html", b"<p>H"),
     ]
-    assert read_all(documents, at=str) == ["P\n\f", "T", "D\n", "H\n"]
+    assert read_documents(documents, at=str) == ["P\n\f", "T", "D\n", "H\n"]
 
     with pytest.raises(BadInput) as caught:
-        read_all([*documents, Document("e.pdf", b"none")], at=lambda index: f"files[{index}]")
+        read_documents([*documents, Document("e.pdf", b"none")], at=lambda index: f"files[{index}]")
     assert caught.value.field == "files[4]"
 
 
@@ -213,14 +213,14 @@ def test_the_reading_process_knows_no_key(monkeypatch):
         return SimpleNamespace(returncode=0, stdout=b'{"text": "x"}\n')
 
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.setattr(reading.subprocess, "run", run)
+    monkeypatch.setattr(reader.subprocess, "run", run)
 
-    assert read("a.pdf", b"any") == "x"
+    assert read_document("a.pdf", b"any") == "x"
     assert SECRET not in seen.values()
 
 
 def test_a_reader_that_crashes_takes_only_its_process_with_it(monkeypatch):
-    monkeypatch.setattr(reading, "_START", "import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(reader, "_START", "import os; os.kill(os.getpid(), 11)")
 
     assert "its reader ended with -11" in refused("a.pdf", pdf([["x"]]))
 
@@ -228,24 +228,24 @@ def test_a_reader_that_crashes_takes_only_its_process_with_it(monkeypatch):
 def test_a_reader_that_hangs_is_ended_and_the_document_named(monkeypatch):
     # It answers for the first document, and no more.
     monkeypatch.setattr(
-        reading, "_START", 'print(\'{"text": "x"}\', flush=True); import threading; threading.Event().wait()'
+        reader, "_START", 'print(\'{"text": "x"}\', flush=True); import threading; threading.Event().wait()'
     )
-    monkeypatch.setattr(reading, "SECONDS", 2)
+    monkeypatch.setattr(reader, "SECONDS", 2)
 
     with pytest.raises(BadInput, match="is not read within 2 s") as caught:
-        read_all([Document("a.pdf", b"1"), Document("b.pdf", b"2")], at=lambda index: f"files[{index}]")
+        read_documents([Document("a.pdf", b"1"), Document("b.pdf", b"2")], at=lambda index: f"files[{index}]")
 
     assert caught.value.field == "files[1]"
 
 
 def test_a_reader_that_swells_is_ended(monkeypatch):
-    monkeypatch.setattr(reading, "MEMORY", 1024 * 1024)
+    monkeypatch.setattr(reader, "MEMORY", 1024 * 1024)
 
     assert re.search("its reader ended|too much memory", refused("a.pdf", pdf([["x"]])))
 
 
 def test_a_missing_extra_is_named_with_what_installs_it(monkeypatch):
-    monkeypatch.setattr(reading, "find_spec", lambda _: None)
+    monkeypatch.setattr(reader, "find_spec", lambda _: None)
 
     assert "pip install 'pointsman[documents]'" in refused("a.pdf", pdf([["x"]]))
 

@@ -11,7 +11,8 @@ from tasks.batch import read_jobs
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Item, parse_job
-from tasks.documents import job_files, read_files, with_files
+from tasks.parallel import job_files
+from tasks.parallel.job_files import replace_files, replace_files_of_jobs
 from tests.documents import pdf
 
 CONFIG = {
@@ -42,12 +43,12 @@ A, B = file("a.md", "# One\nfirst\n# Two\nsecond\n"), file("b.md", "# Three\nthi
 def test_a_job_without_files_is_the_same(config):
     plain = parse_job({"text": "hello"})
 
-    assert with_files(plain, config) is plain
+    assert replace_files(plain, config) is plain
 
 
 @pytest.mark.parametrize("fields", [{}, {"kind": "vote", "n": 3}, {"kind": "sections", "split": "headings"}])
 def test_one_file_is_the_text_of_a_job(config, fields):
-    read = with_files(job(A, labels={"x": "y"}, **fields), config)
+    read = replace_files(job(A, labels={"x": "y"}, **fields), config)
 
     assert read.files is None
     assert read.text == "# One\nfirst\n# Two\nsecond\n"
@@ -58,27 +59,27 @@ def test_one_file_is_the_text_of_a_job(config, fields):
 def test_the_job_keeps_its_id_and_all_that_it_says(config):
     asked = job(A, kind="sections", split="tokens", split_options={"budget": 50}, policy="quorum", quorum=2)
 
-    read = with_files(asked, config)
+    read = replace_files(asked, config)
 
     assert read == asked.model_copy(update={"files": None, "text": "# One\nfirst\n# Two\nsecond\n"})
 
 
 def test_several_files_of_a_single_job_are_one_text_each_under_its_name(config):
-    read = with_files(job(file("a.txt", "first\n"), file("b.txt", "\nsecond")), config)
+    read = replace_files(job(file("a.txt", "first\n"), file("b.txt", "\nsecond")), config)
 
     assert read.text == "# a.txt\n\nfirst\n\n# b.txt\n\nsecond\n"
 
 
 @pytest.mark.parametrize("how", [None, "files"])
 def test_without_another_split_each_file_is_a_section(config, how):
-    read = with_files(job(A, file("b.pdf", pdf([["P"]])), kind="sections", split=how), config)
+    read = replace_files(job(A, file("b.pdf", pdf([["P"]])), kind="sections", split=how), config)
 
     assert read.split is None
     assert read.items == (Item(text="# One\nfirst\n# Two\nsecond\n", title="a.md"), Item(text="P\n\f", title="b.pdf"))
 
 
 def test_several_files_are_cut_each_by_itself_under_their_names(config):
-    read = with_files(job(A, B, kind="sections", split="headings", split_options={"level": 1}), config)
+    read = replace_files(job(A, B, kind="sections", split="headings", split_options={"level": 1}), config)
 
     assert (read.split, read.split_options) == (None, {})
     assert [(item.title, item.text) for item in read.items] == [
@@ -89,7 +90,7 @@ def test_several_files_are_cut_each_by_itself_under_their_names(config):
 
 
 def test_a_model_that_plans_the_sections_reads_all_files(config):
-    read = with_files(job(A, B, kind="sections", split="plan"), config)
+    read = replace_files(job(A, B, kind="sections", split="plan"), config)
 
     assert read.split == "plan"
     assert read.text.startswith("# a.md\n\n# One")
@@ -97,7 +98,7 @@ def test_a_model_that_plans_the_sections_reads_all_files(config):
 
 def test_a_long_name_makes_no_title_too_long(config):
     name = "n" * 250 + ".md"
-    read = with_files(job(file(name, "# " + "t" * 300), A, kind="sections", split="headings"), config)
+    read = replace_files(job(file(name, "# " + "t" * 300), A, kind="sections", split="headings"), config)
 
     assert all(len(item.title) <= 200 for item in read.items)
 
@@ -105,7 +106,7 @@ def test_a_long_name_makes_no_title_too_long(config):
 def test_base64_in_lines_is_read(config):
     wrapped = base64.encodebytes(b"x" * 200).decode()
 
-    assert with_files(job({"name": "a.txt", "data": wrapped}), config).text == "x" * 200
+    assert replace_files(job({"name": "a.txt", "data": wrapped}), config).text == "x" * 200
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_base64_in_lines_is_read(config):
 )
 def test_what_is_wrong_is_named_with_its_place_in_the_request(config, fields, field, said):
     with pytest.raises(BadInput) as caught:
-        with_files(parse_job(fields), config, at="[3]")
+        replace_files(parse_job(fields), config, at="[3]")
 
     assert caught.value.field == f"[3].{field}"
     assert said in caught.value.problem
@@ -148,16 +149,16 @@ def test_the_jobs_of_a_batch_may_bring_files(config, tmp_path):
 
 def test_files_are_read_off_the_loop(config, monkeypatch):
     threads = set()
-    real = job_files.with_files
+    real = job_files.replace_files
 
     def watched(*given, **more):
         threads.add(threading.current_thread().name.partition("_")[0])
         return real(*given, **more)
 
-    monkeypatch.setattr(job_files, "with_files", watched)
+    monkeypatch.setattr(job_files, "replace_files", watched)
     plain = parse_job({"text": "hello"})
 
-    read = asyncio.run(read_files([plain, job(A)], config, at=lambda place: f"[{place}]"))
+    read = asyncio.run(replace_files_of_jobs([plain, job(A)], config, at=lambda place: f"[{place}]"))
 
     assert read[0] is plain
     assert read[1].text.startswith("# One")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.contract.errors import BadInput, JoinError
 from tasks.parallel.joins import (
     DEFAULT_JOINS,
-    Answer,
+    JoinAnswer,
     Missing,
     Piece,
     Work,
@@ -18,8 +18,8 @@ from tasks.parallel.joins import (
     concatenate,
     join_named,
     join_options,
+    join_traits,
     joins,
-    traits_of,
 )
 from tests.joining import play, work
 
@@ -63,7 +63,7 @@ replies = st.one_of(
     st.integers(-1, 11).map(lambda score: json.dumps({"reason": "", "score": score})),
     st.integers(-1, 9).map(lambda number: json.dumps({"reason": "", "number": number})),
     st.lists(st.integers(-1, 9)).map(lambda order: json.dumps({"reason": "", "order": order})),
-    st.just(Answer(None, "timed out")),
+    st.just(JoinAnswer(None, "timed out")),
 )
 
 
@@ -150,8 +150,8 @@ def test_any_outputs_and_any_replies_end_in_an_answer_or_in_a_join_error(variant
 
 def test_each_kind_has_a_default_join_that_goes_with_it():
     for kind, name in DEFAULT_JOINS.items():
-        assert kind in traits_of(join_named(name)).kinds
-        assert not traits_of(join_named(name)).asks
+        assert kind in join_traits(join_named(name)).kinds
+        assert not join_traits(join_named(name)).asks
 
 
 def test_our_joins_are_all_found_by_name():

@@ -9,9 +9,9 @@ import pytest
 
 from tasks.contract import plugins
 from tasks.contract.job import parse_job
-from tasks.parallel.joins import Answer, join_named, join_options, joins, registry, traits_of
+from tasks.parallel.joins import JoinAnswer, join_named, join_options, join_traits, joins, registry
 from tasks.parallel.joins.best_of import MOST_PAIRED
-from tasks.parallel.joins.merging import MOST_PLACES
+from tasks.parallel.joins.merge import MOST_PLACES
 from tasks.parallel.joins.table import MOST_CELLS, MOST_COLUMNS
 from tests.joining import play, work
 from tests.unit.test_docs import REFERENCE, blocks, section
@@ -50,7 +50,7 @@ def words(schema):
 def test_each_join_has_its_section_with_its_options_their_types_and_defaults(name):
     told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, name), re.MULTILINE)
 
-    assert told == rows(traits_of(join_named(name)).options)
+    assert told == rows(join_traits(join_named(name)).options)
 
 
 def test_the_table_of_all_joins_says_what_they_are_for_and_whether_they_ask():
@@ -58,7 +58,7 @@ def test_the_table_of_all_joins_says_what_they_are_for_and_whether_they_ask():
 
     assert [name for name, _, _ in told] == list(joins())
     for name, kinds, asks in told:
-        traits = traits_of(join_named(name))
+        traits = join_traits(join_named(name))
         assert kinds == ", ".join({"sections": "sections", "vote": "votes"}[kind] for kind in traits.kinds)
         assert (asks != "no") == traits.asks
 
@@ -115,7 +115,7 @@ def test_the_join_that_is_shown_is_found_by_its_name_and_works(monkeypatch):
     polished = work("a", "bbb", options=join_options(name, {"polish": True}))
     asked = play(join, polished, lambda question: question.text.upper()).joined
     with pytest.raises(made.JoinError, match="was not polished: timed out"):
-        play(join, polished, lambda _: Answer(None, "timed out"))
+        play(join, polished, lambda _: JoinAnswer(None, "timed out"))
 
     assert registry.GROUP in project
     assert (plain.output, asked.output) == ("bbb", "BBB")

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins import Answer, Missing, Piece, Work, join_named, join_options
-from tasks.parallel.joins.citations import citations, numbers_in
+from tasks.parallel.joins import JoinAnswer, Missing, Piece, Work, join_named, join_options
 from tasks.parallel.joins.material import CUT, cut, marked, room_of, size
+from tasks.parallel.joins.synthesis import citations, numbers_in
 from tests.joining import play, work
 
 #: One part of some twenty tokens.
@@ -131,7 +131,7 @@ def test_the_prompts_and_the_schema_can_be_set_and_a_json_answer_stays_json():
     assert played.joined.output == '{"said": "so [1]"}'
 
 
-@pytest.mark.parametrize("answer", [Answer(None, "no model is left"), Answer("  \n")])
+@pytest.mark.parametrize("answer", [JoinAnswer(None, "no model is left"), JoinAnswer("  \n")])
 def test_a_last_question_that_fails_fails_the_join_with_its_reason(answer):
     reason = "no model is left" if answer.error else "its answer is blank"
     with pytest.raises(JoinError, match=f"1 of 1 questions of the synthesis failed; the first: {reason}"):
@@ -216,7 +216,7 @@ def test_a_failed_group_fails_the_join_or_is_left_out_and_named():
     given_work = work(*["short"] * 40)
 
     def half(question):
-        return Answer(None, "timed out") if question.title == "parts 1 to 20" else cites_all(question)
+        return JoinAnswer(None, "timed out") if question.title == "parts 1 to 20" else cites_all(question)
 
     with pytest.raises(JoinError, match="1 of 2 questions of the synthesis failed; the first: timed out"):
         synthesized(given_work, half, fan_in=20, max_parts=20)
@@ -229,11 +229,11 @@ def test_a_failed_group_fails_the_join_or_is_left_out_and_named():
 
 def test_nothing_is_left_where_every_group_failed():
     with pytest.raises(JoinError, match="2 of 2 questions"):
-        synthesized(work(*["short"] * 40), lambda _: Answer(None, "x"), fan_in=20, max_parts=20, partial=True)
+        synthesized(work(*["short"] * 40), lambda _: JoinAnswer(None, "x"), fan_in=20, max_parts=20, partial=True)
 
 
 def test_answers_that_belong_to_other_questions_are_refused():
-    given_work = Work([Piece(0, "", "a")], [], 1, rounds=[[Answer("x"), Answer("y")]])
+    given_work = Work([Piece(0, "", "a")], [], 1, rounds=[[JoinAnswer("x"), JoinAnswer("y")]])
 
     with pytest.raises(JoinError, match="2 answers came to 1 questions"):
         join_named("synthesis")(given_work)

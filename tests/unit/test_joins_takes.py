@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins import Answer, Missing, join_named, join_options
+from tasks.parallel.joins import JoinAnswer, Missing, join_named, join_options
 from tasks.parallel.joins.material import CUT, size
 from tasks.parallel.joins.similarity import means, similarities
 from tests.joining import play, work
@@ -18,11 +18,11 @@ SHOWN = re.compile(r"<answer-?(\w*)-\w{8}>\n(.*?)\n</answer", re.DOTALL)
 
 #: Ways in which a judge says nothing that could be used.
 SILENT = [
-    (Answer(None, "timed out"), "failed"),
-    (Answer("I'm sorry, I can't judge this."), "refused"),
-    (Answer("Both are nice."), "unreadable"),
-    (Answer('{"winner": "C", "reason": ""}'), "unreadable"),
-    (Answer('{"winner": "A"}'), "unreadable"),
+    (JoinAnswer(None, "timed out"), "failed"),
+    (JoinAnswer("I'm sorry, I can't judge this."), "refused"),
+    (JoinAnswer("Both are nice."), "unreadable"),
+    (JoinAnswer('{"winner": "C", "reason": ""}'), "unreadable"),
+    (JoinAnswer('{"winner": "A"}'), "unreadable"),
 ]
 
 
@@ -158,7 +158,7 @@ def test_a_pair_of_which_one_order_failed_has_no_verdict_and_the_others_still_de
     good = by_quality("c", "b", "a")
 
     def partly(question):
-        return Answer(None, "timed out") if question.title == "judge 1 against 2" else good(question)
+        return JoinAnswer(None, "timed out") if question.title == "judge 1 against 2" else good(question)
 
     joined = played("best_of", work("a", "b", "c"), partly, method="pairs").joined
 

@@ -13,10 +13,10 @@ from tasks.accept import check
 from tasks.config.config import parse
 from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job import parse_job
-from tasks.parallel.cut import cut
-from tasks.parallel.nesting import DEEPEST, child_id, each_of, item_of
+from tasks.parallel.cut import cut_job
+from tasks.parallel.nesting import DEEPEST, child_id, fields_for_item, fields_for_section
 from tasks.parallel.part_spec import PartInput
-from tasks.parallel.proposal import MOST, proposed, question
+from tasks.parallel.proposal import MOST, plan_question, read_proposal
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}, slow: {provider: simulated}}
@@ -36,13 +36,13 @@ def sections(*items, **more):
 def test_items_become_parts_with_what_they_say_of_their_own():
     schema = {"type": "object"}
     job = sections("plain", {"text": "own", "title": "T", "prompt": "P", "response_schema": schema})
-    plain, own = cut(job, most=5)
+    plain, own = cut_job(job, most=5)
     assert (plain.title, plain.text, plain.own, plain.child) == ("item 1", "plain", PartInput(), None)
     assert (own.title, own.text, own.own) == ("T", "own", PartInput(prompt="P", schema=schema))
 
 
 def test_an_item_with_a_route_or_a_model_is_a_job_of_its_own():
-    routed, named = cut(sections({"text": "a", "route": "r"}, {"text": "b", "model": "slow"}, model="fast"), most=5)
+    routed, named = cut_job(sections({"text": "a", "route": "r"}, {"text": "b", "model": "slow"}, model="fast"), most=5)
     assert (routed.child["route"], "model" in routed.child) == ("r", False)
     assert (named.child["model"], "route" in named.child) == ("slow", False)
 
@@ -51,28 +51,28 @@ def test_votes_take_prompts_models_and_seeds_by_turns():
     job = parse_job({
         "kind": "vote", "text": "x", "n": 5, "variety": {"prompts": ["a", "b"], "models": ["fast"], "seeds": [1, 2, 3]},
     })  # fmt: skip
-    takes = [piece.own for piece in cut(job, most=5)]
+    takes = [piece.own for piece in cut_job(job, most=5)]
     assert [take.prompt for take in takes] == ["a", "b", "a", "b", "a"]
     assert [take.seed for take in takes] == [1, 2, 3, 1, 2]
     assert {take.among for take in takes} == {("fast",)}
     # The text is the job's: it isn't written once a vote.
-    assert {piece.text for piece in cut(job, most=5)} == {None}
+    assert {piece.text for piece in cut_job(job, most=5)} == {None}
 
 
 def test_votes_without_variety_differ_in_nothing_that_is_written_down():
-    takes = cut(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
+    takes = cut_job(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
     assert {take.own.to_json() for take in takes} == {""}
 
 
 def test_more_sections_than_the_limit_are_refused_with_both_figures():
     text = "\n".join("abcdef")
     with pytest.raises(BadInput, match=r"^text: makes 6 sections, the limit is 5; .*limits\.parts"):
-        cut(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=5)
+        cut_job(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=5)
 
 
 def test_fifty_thousand_sections_are_cut():
     text = "\n".join(f"line {number}" for number in range(50_000))
-    pieces = cut(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=50_000)
+    pieces = cut_job(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=50_000)
     assert [piece.text.strip() for piece in pieces] == text.splitlines()
 
 
@@ -100,7 +100,7 @@ def test_a_section_s_job_has_what_each_says_and_for_the_rest_what_the_job_says()
         "kind": "sections", "text": "x", "split": "paragraphs", "prompt": "P", "temperature": 0.5, "model": "fast",
         "labels": {"a": "b"}, "each": {"kind": "vote", "n": 3, "temperature": 1.0},
     })  # fmt: skip
-    fields = each_of(job, "section")
+    fields = fields_for_section(job, "section")
     assert fields == {
         "kind": "vote", "n": 3, "text": "section", "prompt": "P", "temperature": 1.0, "model": "fast",
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_section_s_job_has_what_each_says_and_for_the_rest_what_the_job_says()
 @pytest.mark.parametrize("own", [{"model": "slow"}, {"route": "r"}, {"routes": ["r"]}])
 def test_a_section_that_says_where_it_goes_does_not_go_where_the_job_does(own):
     job = sections("a", model="fast", each={"kind": "single", **own})
-    fields = each_of(job, "a")
+    fields = fields_for_section(job, "a")
     assert {name: fields.get(name) for name in ("model", "route", "routes")} == {
         "model": None, "route": None, "routes": None, **own,
     }  # fmt: skip
@@ -120,7 +120,7 @@ def test_an_item_s_own_word_goes_before_that_of_each():
     job = sections(
         {"text": "a", "model": "slow", "prompt": "mine"}, each={"kind": "vote", "n": 3, "route": "r", "prompt": "all"}
     )
-    fields = item_of(job, job.items[0])
+    fields = fields_for_item(job, job.items[0])
     assert (fields["model"], fields["prompt"], fields["n"], "route" in fields) == ("slow", "mine", 3, False)
 
 
@@ -180,25 +180,25 @@ def planned(**options):
 
 
 def test_a_plan_is_asked_for_with_its_bound_and_without_the_job_s_own_prompt():
-    asked = question(planned(most=3).split_options)
+    asked = plan_question(planned(most=3).split_options)
     assert (asked.bare, asked.task) == (True, None)
     assert "at most 3" in asked.prompt
     assert asked.schema["properties"]["sections"]["maxItems"] == 3
-    assert f"at most {MOST}" in question({}).prompt
-    assert question({"prompt": "Mine."}).prompt == "Mine."
+    assert f"at most {MOST}" in plan_question({}).prompt
+    assert plan_question({"prompt": "Mine."}).prompt == "Mine."
 
 
 def test_proposed_sections_are_tasks_on_the_job_s_own_input():
     answer = json.dumps({"sections": [{"title": " A ", "brief": "do a"}, {"title": "", "brief": "do b"}]})
-    first, second = proposed(planned(), answer)
+    first, second = read_proposal(planned(), answer)
     assert (first.title, first.text, first.own.task) == ("A", None, "Your part: A\n\ndo a")
     assert (second.title, second.own.task) == ("part 2", "Your part: \n\ndo b")
 
 
 def test_no_more_sections_are_taken_than_were_allowed():
     answer = json.dumps({"sections": [{"title": f"{number}", "brief": "b"} for number in range(50)]})
-    assert len(proposed(planned(), answer)) == MOST
-    assert [piece.title for piece in proposed(planned(most=2), answer)] == ["0", "1"]
+    assert len(read_proposal(planned(), answer)) == MOST
+    assert [piece.title for piece in read_proposal(planned(most=2), answer)] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_no_more_sections_are_taken_than_were_allowed():
 )
 def test_an_answer_that_proposes_nothing_is_an_error_that_does_not_show_it(answer):
     with pytest.raises(JoinError, match=r"plan") as error:
-        proposed(planned(), answer)
+        read_proposal(planned(), answer)
     assert not answer or answer not in str(error.value)
 
 

@@ -10,8 +10,8 @@ from tasks.accept import check
 from tasks.config.config import parse
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Parent, parse_job
-from tasks.parallel.bound import allowed, check_bound, check_planned, least, part_share
-from tasks.parallel.cut import cut
+from tasks.parallel.cut import cut_job
+from tasks.parallel.part_limits import allowed_parts, check_part_count, check_planned_parts, least_parts, part_share
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}}
@@ -48,7 +48,7 @@ def within(job, *, parts):
 )
 def test_what_is_sure_to_come_is_counted_over_the_whole_tree(fields, parts):
     said = parse_job(fields)
-    assert least({"kind": said.kind, "n": said.n, "items": said.items, "each": said.each}, CONFIG) == parts
+    assert least_parts({"kind": said.kind, "n": said.n, "items": said.items, "each": said.each}, CONFIG) == parts
 
 
 def test_a_bomb_of_sections_with_votes_is_refused_at_the_border():
@@ -64,7 +64,7 @@ def test_a_text_whose_sections_turn_out_too_many_is_refused_before_any_of_them_i
     check(bomb, CONFIG)
     # when it is cut, then it is refused as a whole
     with pytest.raises(BadInput, match="makes at least 10,100 parts") as caught:
-        check_planned(bomb, [piece.child for piece in cut(bomb, most=1000)], CONFIG)
+        check_planned_parts(bomb, [piece.child for piece in cut_job(bomb, most=1000)], CONFIG)
     assert caught.value.field == "each"
 
 
@@ -73,8 +73,8 @@ def test_a_job_within_a_job_may_have_its_share_and_no_more():
     share = part_share(outer, 100, CONFIG)
     assert share == 9
     with pytest.raises(BadInput, match="its share of the limit is 9"):
-        check_bound(within(job(items=["x"] * 10), parts=share), CONFIG)
-    check_bound(within(job(items=["x"] * 9), parts=share), CONFIG)
+        check_part_count(within(job(items=["x"] * 10), parts=share), CONFIG)
+    check_part_count(within(job(items=["x"] * 9), parts=share), CONFIG)
 
 
 def test_a_step_that_is_one_call_leaves_its_share_to_the_others():
@@ -83,8 +83,8 @@ def test_a_step_that_is_one_call_leaves_its_share_to_the_others():
 
 
 def test_a_share_is_never_more_than_the_configuration_allows():
-    assert allowed(within(job(items=["x"]), parts=5000), CONFIG) == 1000
-    assert allowed(job(items=["x"]), CONFIG) == 1000
+    assert allowed_parts(within(job(items=["x"]), parts=5000), CONFIG) == 1000
+    assert allowed_parts(job(items=["x"]), CONFIG) == 1000
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4))
@@ -92,12 +92,12 @@ def test_a_tree_of_shares_has_no_more_parts_than_the_limit_whatever_its_branches
     # given jobs within jobs that all take what they may
     at, total, wide = job(items=["x"], each={}), 0, 1
     for branch in branches:
-        parts = min(branch, allowed(at, CONFIG))
+        parts = min(branch, allowed_parts(at, CONFIG))
         # when each level's parts are jobs again
         total += wide * parts
         wide *= parts
         at = within(at, parts=part_share(at, parts, CONFIG))
-        if allowed(at, CONFIG) == 1:
+        if allowed_parts(at, CONFIG) == 1:
             break
     # then all levels together keep the limit
     assert total <= 1000

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tasks.config.config import parse
 from tasks.contract.errors import BadInput
 from tasks.contract.job import parse_job
-from tasks.parallel.copies import MOST_COPIED, check_copies
-from tasks.parallel.cut import cut
-from tasks.parallel.proposal import proposed
+from tasks.parallel.cut import cut_job
+from tasks.parallel.part_limits import MOST_COPIED, check_copies
+from tasks.parallel.proposal import read_proposal
 from tasks.workflows.check_job import check
 
 PAYLOAD = 4096
@@ -29,14 +29,14 @@ SECTIONS = {"kind": "sections", "items": ["a"] * 50}
 
 def checked(**fields):
     job = parse_job(fields)
-    check_copies(job, cut(job, most=10_000), CONFIG)
+    check_copies(job, cut_job(job, most=10_000), CONFIG)
 
 
 def test_of_proposed_sections_that_are_jobs_each_repeats_the_text():
     plan = json.dumps({"sections": [{"title": "t", "brief": "b"}] * 12})
     for each, refused in ((None, False), ({}, True)):
         job = parse_job({"kind": "sections", "text": LONG, "split": "plan", "each": each})
-        slices = proposed(job, plan)
+        slices = read_proposal(job, plan)
         if refused:
             with pytest.raises(BadInput):
                 check_copies(job, slices, CONFIG)
@@ -88,9 +88,9 @@ def test_the_bound_is_on_all_parts_together(votes, length):
 
 def test_a_value_that_all_parts_share_is_measured_once(monkeypatch):
     measured = []
-    monkeypatch.setattr("tasks.parallel.copies.json.dumps", lambda value, **_: measured.append(value) or "")
+    monkeypatch.setattr("tasks.parallel.part_limits.json.dumps", lambda value, **_: measured.append(value) or "")
     job = parse_job({"kind": "sections", "items": ["a"] * 500, "each": {}, "response_schema": {"type": "object"}})
-    check_copies(job, cut(job, most=10_000), CONFIG)
+    check_copies(job, cut_job(job, most=10_000), CONFIG)
     assert len(measured) <= 5
 
 

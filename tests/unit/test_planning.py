@@ -9,7 +9,7 @@ import pytest
 from tasks.config.config import parse
 from tasks.contract.errors import BadInput
 from tasks.contract.job import parse_job
-from tasks.parallel.cut import cut
+from tasks.parallel.cut import cut_job
 from tasks.workflows import planning
 
 CONFIG = parse("""
@@ -31,7 +31,7 @@ def counted(monkeypatch):
 
 def fitting(**fields):
     job = parse_job(fields)
-    calls = list(enumerate(cut(job, most=10_000)))
+    calls = list(enumerate(cut_job(job, most=10_000)))
     return planning._fitting(SimpleNamespace(config=CONFIG), job, "r", calls)
 
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from tasks.contract import plugins
 from tasks.contract.errors import BadInput
-from tasks.parallel.split import Section, registry, split, split_named, split_options, splits, traits_of
+from tasks.parallel.split import Section, registry, split, split_named, split_options, split_traits, splits
 
 #: The splits that cut a text here; of the others one takes files, and one asks a model.
-CUTTING = [name for name in splits() if traits_of(split_named(name)).by == "text"]
+CUTTING = [name for name in splits() if split_traits(split_named(name)).by == "text"]
 #: Those among them that promise to lose no character, whatever the text.
 LOSSLESS = [name for name in CUTTING if name not in {"json", "rows"}]
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 from tasks.config.config import Limits
 from tasks.contract import plugins
 from tasks.contract.job import Job, parse_job
-from tasks.documents import ENDINGS, docx, pdf, reading
-from tasks.parallel.split import registry, split, split_named, split_options, splits, traits_of
+from tasks.documents import ENDINGS, docx, pdf, reader
+from tasks.parallel.split import registry, split, split_named, split_options, split_traits, splits
 from tests.unit.test_docs import REFERENCE, blocks, first_column, section
 from tests.unit.test_split import LOSSLESS
 from tests.unit.test_strategies_docs import rows
@@ -23,7 +23,7 @@ PAGE = REFERENCE / "splits.md"
 @pytest.mark.parametrize("name", splits())
 def test_each_split_has_its_section_with_its_options_their_types_and_defaults(name):
     text = section(PAGE, name)
-    kind = traits_of(split_named(name)).options
+    kind = split_traits(split_named(name)).options
 
     told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", text, re.MULTILINE)
 
@@ -54,7 +54,7 @@ def test_the_endings_and_limits_are_those_of_the_code():
 
     assert set(re.findall(r"`(\.\w+)`", section(PAGE, "Documents"))) >= set(ENDINGS)
     assert set(told) <= set(ENDINGS)
-    assert f"{reading.SECONDS} s, and {reading.MEMORY / 2**30:g} GiB" in limits
+    assert f"{reader.SECONDS} s, and {reader.MEMORY / 2**30:g} GiB" in limits
     assert f"| {pdf.PAGES:,} |" in limits
     assert f"{docx.UNPACKED_BYTES // 2**20} MiB, of it {docx.XML_BYTES // 2**20} MiB" in limits
     assert f"{docx.ENTRIES:,} files" in limits

@@ -11,42 +11,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput
+from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
 from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options
 from tasks.parallel.joins.threshold import CLEAR, FLAGGED
-from tasks.parallel.votes.count import Take, count
+from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes, posterior, staying
-from tasks.parallel.votes.stopping import Stopping, decided, next_wave, scale_of, stopping_of
 
-EXACT = Stopping(exact=True)
+EXACT = StopRule(exact=True)
 #: Three ballots and an abstention: with more there is nothing that differs.
 BALLOTS = ("a", "b", "c", "")
 PLAIN: Mapping[str, Any] = {"options": None, "confidence": None, "weights": {}, "early_stop": "exact"}
 
 
 def tally_of(ballots: Sequence[str]) -> dict[str, float]:
-    return dict(count([Take(index, ballot, ballot) for index, ballot in enumerate(ballots)]).ballots)
+    return dict(count([Vote(index, ballot, ballot) for index, ballot in enumerate(ballots)]).ballots)
 
 
 def winner_of(ballots: Sequence[str], weights: Sequence[float] | None = None) -> str:
     weights = weights or [1.0] * len(ballots)
-    takes = [Take(at, ballot, ballot, weight) for at, (ballot, weight) in enumerate(zip(ballots, weights, strict=True))]
+    takes = [Vote(at, ballot, ballot, weight) for at, (ballot, weight) in enumerate(zip(ballots, weights, strict=True))]
     winner = count(takes).winner
     return winner.ballot if winner is not None else ""
 
 
-def prefixes(stopping: Stopping, ballots: Sequence[str]) -> Iterator[tuple[int, bool]]:
+def prefixes(stopping: StopRule, ballots: Sequence[str]) -> Iterator[tuple[int, bool]]:
     """So many seen in order, and whether that decides."""
     for seen in range(len(ballots) + 1):
-        yield seen, decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True)
+        yield seen, is_decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True)
 
 
-def one_by_one(stopping: Stopping, ballots: Sequence[str]) -> int:
+def one_by_one(stopping: StopRule, ballots: Sequence[str]) -> int:
     return next(seen for seen, is_decided in prefixes(stopping, ballots) if is_decided)
 
 
-def in_waves(stopping: Stopping, ballots: Sequence[str]) -> int:
+def in_waves(stopping: StopRule, ballots: Sequence[str]) -> int:
     seen = 0
-    while not decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True):
+    while not is_decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True):
         seen += next_wave(stopping, tally_of(ballots[:seen]), len(ballots) - seen)
     return seen
 
@@ -65,7 +65,7 @@ def test_a_vote_whose_parts_come_in_any_order_has_the_winner_of_the_whole(n):
         for size in range(n + 1):
             for arrived in combinations(range(n), size):
                 seen = [ballots[index] for index in arrived]
-                if decided(EXACT, tally_of(seen), n - size):
+                if is_decided(EXACT, tally_of(seen), n - size):
                     assert winner_of(seen) == winner_of(ballots), (ballots, arrived)
 
 
@@ -74,7 +74,7 @@ def test_no_rule_could_stop_sooner_in_order(n):
     # given every vote that goes on after so many ballots
     for seen in range(n):
         for ballots in product(BALLOTS, repeat=seen):
-            if decided(EXACT, tally_of(ballots), n - seen, in_order=True):
+            if is_decided(EXACT, tally_of(ballots), n - seen, in_order=True):
                 continue
             # then what is outstanding can make more than one winner
             runner = sorted(tally_of(ballots).items(), key=lambda item: -item[1])
@@ -86,13 +86,13 @@ def test_no_rule_could_stop_sooner_in_order(n):
 @pytest.mark.parametrize("n", range(1, 6))
 def test_votes_that_weigh_differently_stop_with_the_winner_of_the_whole(n):
     weights = (0.5, 1.0, 1.75)
-    stopping = Stopping(exact=True, heaviest=1.75)
+    stopping = StopRule(exact=True, heaviest=1.75)
     ways = list(product("ab", weights))
     for cast in product([*ways, ("", 1.0)], repeat=n):
         ballots, weighing = [ballot for ballot, _ in cast], [weight for _, weight in cast]
-        takes = [Take(index, ballot, "", weight) for index, (ballot, weight) in enumerate(cast)]
+        takes = [Vote(index, ballot, "", weight) for index, (ballot, weight) in enumerate(cast)]
         for seen in range(n):
-            if decided(stopping, count(takes[:seen]).ballots, n - seen, in_order=True):
+            if is_decided(stopping, count(takes[:seen]).ballots, n - seen, in_order=True):
                 assert winner_of(ballots[:seen], weighing[:seen]) == winner_of(ballots, weighing), cast
                 break
 
@@ -107,16 +107,16 @@ def test_votes_that_weigh_differently_stop_with_the_winner_of_the_whole(n):
 def test_any_weights_and_any_arrival_leave_the_winner(data, weights, other, cast):
     # given weights from the options and the profiles, and votes that arrive in any order
     options = join_options("weighted", {"weights": weights, "other": other})
-    stopping = stopping_of(join="weighted", n=len(cast), **PLAIN | {"options": options, "weights": {"x": 3.3}})
+    stopping = stop_rule_of(join="weighted", n=len(cast), **PLAIN | {"options": options, "weights": {"x": 3.3}})
     scale = scale_of("weighted", options, {"x": 3.3})
-    takes = [Take(index, ballot, "", scale.of(model)) for index, (ballot, model) in enumerate(cast)]
+    takes = [Vote(index, ballot, "", scale.of(model)) for index, (ballot, model) in enumerate(cast)]
     arrival = data.draw(st.permutations(range(len(cast))))
     whole = count(takes)
     assert stopping is not None
 
     for seen in range(1, len(cast)):
         part = count([takes[index] for index in sorted(arrival[:seen])])
-        if decided(stopping, part.ballots, len(cast) - seen) and stopping.heaviest:
+        if is_decided(stopping, part.ballots, len(cast) - seen) and stopping.heaviest:
             # then the first moment it is decided names the winner of the whole vote
             assert part.winner is not None
             assert whole.winner is not None
@@ -138,9 +138,9 @@ def test_weights_that_no_binary_number_holds_still_tie():
     "stopping",
     [
         EXACT,
-        Stopping(exact=False, enough=enough_votes(7, 0.9)),
-        Stopping(exact=True, enough=enough_votes(7, 0.9)),
-        Stopping(exact=True, enough=enough_votes(7, 0.6)),
+        StopRule(exact=False, enough=enough_votes(7, 0.9)),
+        StopRule(exact=True, enough=enough_votes(7, 0.9)),
+        StopRule(exact=True, enough=enough_votes(7, 0.6)),
     ],
 )
 def test_waves_ask_for_as_many_as_asking_one_by_one_would(stopping):
@@ -152,8 +152,8 @@ def test_waves_ask_for_as_many_as_asking_one_by_one_would(stopping):
 def test_a_threshold_in_waves_asks_for_as_many_and_has_the_verdict_of_the_whole(k):
     n = 6
     join, options = join_named("threshold"), join_options("threshold", {"k": k})
-    stopping = stopping_of(join="threshold", n=n, **PLAIN | {"options": options})
-    assert stopping == Stopping(exact=True, flag=FLAGGED, k=k)
+    stopping = stop_rule_of(join="threshold", n=n, **PLAIN | {"options": options})
+    assert stopping == StopRule(exact=True, flag=FLAGGED, k=k)
     for ballots in product((FLAGGED, CLEAR, ""), repeat=n):
         seen = in_waves(stopping, ballots)
         assert seen == one_by_one(stopping, ballots), ballots
@@ -169,10 +169,10 @@ def work_of(ballots: Sequence[str], n: int, options: Any) -> Work:
 
 
 def test_silence_alone_clears_nothing():
-    stopping = Stopping(exact=True, flag=FLAGGED, k=5)
+    stopping = StopRule(exact=True, flag=FLAGGED, k=5)
 
-    assert not decided(stopping, {}, 4)
-    assert decided(stopping, {CLEAR: 1}, 4)
+    assert not is_decided(stopping, {}, 4)
+    assert is_decided(stopping, {CLEAR: 1}, 4)
 
 
 @pytest.mark.parametrize(("n", "waves"), [(2, 1), (3, 2), (4, 2), (5, 3), (40, 20), (1000, 500)])
@@ -182,16 +182,16 @@ def test_the_first_wave_of_an_exact_vote_is_half_of_it(n, waves):
 
 def test_a_wave_has_at_least_one_ballot_and_never_more_than_remain():
     assert next_wave(EXACT, {"a": 5}, 1) == 1
-    assert next_wave(Stopping(exact=False, enough=(3, 3, 3, 6, 6, 6)), {"a": 1, "b": 1, "c": 1, "d": 1}, 1) == 1
+    assert next_wave(StopRule(exact=False, enough=(3, 3, 3, 6, 6, 6)), {"a": 1, "b": 1, "c": 1, "d": 1}, 1) == 1
     assert next_wave(EXACT, {"a": 1}, 0) == 0
 
 
 def test_a_leader_who_can_still_be_tied_has_won_only_if_the_rest_comes_later():
-    assert not decided(EXACT, {"a": 3, "b": 1}, 2)
-    assert decided(EXACT, {"a": 3, "b": 1}, 2, in_order=True)
-    assert not decided(EXACT, {"a": 2}, 3, in_order=True)
-    assert decided(EXACT, {}, 0)
-    assert not decided(EXACT, {}, 1, in_order=True)
+    assert not is_decided(EXACT, {"a": 3, "b": 1}, 2)
+    assert is_decided(EXACT, {"a": 3, "b": 1}, 2, in_order=True)
+    assert not is_decided(EXACT, {"a": 2}, 3, in_order=True)
+    assert is_decided(EXACT, {}, 0)
+    assert not is_decided(EXACT, {}, 1, in_order=True)
 
 
 @pytest.mark.parametrize("confidence", [0.3, 0.5, 0.75, 0.9, 0.95, 0.99])
@@ -254,22 +254,22 @@ def test_a_thousand_votes_have_their_table_and_posterior():
 
 
 def test_confidence_stops_a_clear_vote_where_exact_would_go_on():
-    stopping = stopping_of(join="majority", n=40, **PLAIN | {"confidence": 0.95})
+    stopping = stop_rule_of(join="majority", n=40, **PLAIN | {"confidence": 0.95})
 
     assert stopping is not None
     assert stopping.exact
-    assert decided(stopping, {"a": 3}, 37)
-    assert not decided(stopping, {"a": 4, "b": 1}, 35)
+    assert is_decided(stopping, {"a": 3}, 37)
+    assert not is_decided(stopping, {"a": 4, "b": 1}, 35)
     assert next_wave(stopping, {}, 40) == 3
 
 
 def test_confidence_alone_may_stop_where_exact_is_off():
-    stopping = stopping_of(join="majority", n=6, **PLAIN | {"early_stop": "off", "confidence": 0.99})
+    stopping = stop_rule_of(join="majority", n=6, **PLAIN | {"early_stop": "off", "confidence": 0.99})
 
     assert stopping is not None
     assert not stopping.exact
-    assert decided(stopping, {"a": 3}, 3)
-    assert not decided(stopping, {"a": 2, "b": 1, "c": 1}, 2)
+    assert is_decided(stopping, {"a": 3}, 3)
+    assert not is_decided(stopping, {"a": 2, "b": 1, "c": 1}, 2)
 
 
 @pytest.mark.parametrize(
@@ -284,20 +284,20 @@ def test_confidence_alone_may_stop_where_exact_is_off():
     ],
 )
 def test_what_needs_every_part_stops_for_nothing(said):
-    assert stopping_of(**PLAIN | said) is None
+    assert stop_rule_of(**PLAIN | said) is None
 
 
 def test_a_posterior_holds_for_votes_that_weigh_the_same_alone():
-    even = stopping_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9})
-    uneven = stopping_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9, "weights": {"a": 2.0}})
+    even = stop_rule_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9})
+    uneven = stop_rule_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9, "weights": {"a": 2.0}})
 
     assert even is not None
     assert even.enough
-    assert uneven == Stopping(exact=True, heaviest=2.0)
+    assert uneven == StopRule(exact=True, heaviest=2.0)
 
 
 def test_more_flags_than_votes_are_refused():
     options = join_options("threshold", {"k": 6})
 
     with pytest.raises(BadInput, match=r"join_options\.k: is 6, but there are 5 votes"):
-        stopping_of(join="threshold", n=5, **PLAIN | {"options": options})
+        stop_rule_of(join="threshold", n=5, **PLAIN | {"options": options})

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from ops.evaluate.vote_weights import accuracies_of, agreement, learned
 from tasks.parallel.votes import count, normalize
-from tasks.parallel.votes.count import Take, shown
-from tasks.parallel.votes.reading import Reading, read
+from tasks.parallel.votes.ballot import Reading, read
+from tasks.parallel.votes.count import Vote, shown
 from tasks.parallel.votes.weights import weights_of
 
 
@@ -80,17 +80,17 @@ def test_a_million_characters_or_brackets_are_no_trouble():
 
 
 def take(index, ballot, weight=1.0):
-    return Take(index, ballot, f"said {ballot}", weight)
+    return Vote(index, ballot, f"said {ballot}", weight)
 
 
 def counted(*answers):
-    return count([Take(index, normalize(answer), answer) for index, answer in enumerate(answers)])
+    return count([Vote(index, normalize(answer), answer) for index, answer in enumerate(answers)])
 
 
 def test_the_winner_is_the_first_original_with_the_most_votes():
     outcome = counted("7", "Answer: 8", "8.0", "9")
 
-    assert outcome.winner == Take(1, "8", "Answer: 8")
+    assert outcome.winner == Vote(1, "8", "Answer: 8")
     assert (outcome.votes, outcome.total) == (2, 4)
     assert list(outcome.ballots.items()) == [("7", 1), ("8", 2), ("9", 1)]
     assert outcome.cast == {"7": (0,), "8": (1, 2), "9": (3,)}

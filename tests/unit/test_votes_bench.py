@@ -9,8 +9,8 @@ from ops.bench.votes_rule import asked, published
 from ops.bench.votes_solvers import Solved, read_solvers, score, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.contract.errors import ConfigError
+from tasks.parallel.early_stop import StopRule
 from tasks.parallel.votes.posterior import enough_votes
-from tasks.parallel.votes.stopping import Stopping
 
 
 @pytest.mark.parametrize("right", [0.56, 0.79, 0.95])
@@ -33,7 +33,7 @@ def test_the_optimum_is_below_a_rule_that_waits_for_a_strict_lead():
 
 def test_confidence_saves_five_calls_of_six_and_loses_next_to_nothing():
     questions = draw(POPULATIONS["gpt-3.5"], 1500, 40, seed=7)
-    rule = Stopping(exact=True, enough=enough_votes(40, 0.95))
+    rule = StopRule(exact=True, enough=enough_votes(40, 0.95))
 
     votes, whole = [asked(rule, one) for one in questions], [asked(None, one) for one in questions]
 

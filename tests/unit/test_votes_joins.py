@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput, JoinError
-from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options, traits_of
+from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options, join_traits
 from tasks.parallel.joins.threshold import at_least
 from tasks.parallel.votes.ranking import ranking_of
 
@@ -22,7 +22,7 @@ def joined(name, outputs, options=None, *, missing=0, weights=None, models=()):
 
 
 def ballot(name, output, options=None):
-    return traits_of(join_named(name)).ballot(output, join_options(name, options or {}))
+    return join_traits(join_named(name)).ballot(output, join_options(name, options or {}))
 
 
 def test_the_majority_shows_the_first_answer_of_the_winning_ballot_with_its_count():

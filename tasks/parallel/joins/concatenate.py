@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.declare import joiner
-from tasks.parallel.joins.gaps import coverage, gap
-from tasks.parallel.joins.values import Joined, Piece, Work, listed
+from tasks.parallel.joins.registry import joiner
+from tasks.parallel.joins.work import Joined, Piece, Work, coverage, gap, listed
 
 __all__ = ["ConcatenateOptions", "concatenate"]
 

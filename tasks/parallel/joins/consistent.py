@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.declare import joiner
+from tasks.parallel.joins.outputs import distinct_outputs
+from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.similarity import means, similarities
-from tasks.parallel.joins.takes import takes_of
-from tasks.parallel.joins.values import Ask, Joined, Work, listed
 from tasks.parallel.joins.verdicts import PICK_PROMPT, Bench, Reply, read_reply
+from tasks.parallel.joins.work import Joined, JoinQuestions, Work, listed
 
 __all__ = ["ConsistentOptions", "consistent"]
 
@@ -33,14 +33,14 @@ class ConsistentOptions(BaseModel):
 
 
 @joiner(kinds=("vote",), options=ConsistentOptions, asks=True)
-def consistent(work: Work) -> Joined | Ask:
-    """Take the medoid: the answer that is most alike to all others on average; equals go by index.
+def consistent(work: Work) -> Joined | JoinQuestions:
+    """DistinctOutput the medoid: the answer that is most alike to all others on average; equals go by index.
 
     With ``model`` a model chooses instead: universal self-consistency (Chen et al., arXiv:2311.17311). `confidence` is
     how alike the answer is to the other votes on average, by `joins.similarity`; 1 for a vote without another.
     """
     options = work.options if isinstance(work.options, ConsistentOptions) else ConsistentOptions()
-    takes = takes_of(work)
+    takes = distinct_outputs(work)
     similar = similarities([take.text for take in takes])
     alike = [float(value) for value in means(similar, [len(take.indices) for take in takes])]
     ranked = sorted(range(len(takes)), key=lambda place: (-alike[place], place))
@@ -49,7 +49,7 @@ def consistent(work: Work) -> Joined | Ask:
         bench = Bench(task=work.question, window=work.window, prompt=options.prompt or PICK_PROMPT)
         shown = sorted(ranked[: bench.most()])
         if not work.rounds:
-            return Ask((bench.pick([takes[place].text for place in shown], title="most consistent"),))
+            return JoinQuestions((bench.pick([takes[place].text for place in shown], title="most consistent"),))
         best, told = _picked(read_reply(work.rounds[0][0], "pick"), shown, best, options)
     tie = [takes[place].index for place in ranked if alike[place] == alike[best]]
     details: dict[str, Any] = {

@@ -1,21 +1,21 @@
-"""One JSON value of many."""
+"""`merge`: one JSON value of many."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from tasks.contract.errors import JoinError
 from tasks.contract.schema import check_schema, problem_of
-from tasks.parallel.joins.declare import joiner
-from tasks.parallel.joins.gaps import coverage
-from tasks.parallel.joins.merging import Conflicts, Disagreement, Merging, sort_by
-from tasks.parallel.joins.parsed import as_text, parse_all
-from tasks.parallel.joins.values import Joined, Missing, Work, listed
+from tasks.parallel.joins.outputs import as_text, parse_all
+from tasks.parallel.joins.registry import joiner
+from tasks.parallel.joins.work import Joined, Missing, Work, coverage, listed
 
-__all__ = ["MergeOptions", "Sort", "merge"]
+__all__ = ["Conflicts", "Disagreement", "MergeOptions", "Merging", "Sort", "merge", "order_of", "sort_by"]
 
 
 class Sort(BaseModel):
@@ -101,3 +101,173 @@ def _check(merged: Any, schema: Mapping[str, JsonValue] | None) -> None:
     problem = problem_of(schema, merged) if schema is not None else None
     if problem is not None:
         raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
+
+
+#: What becomes of single values under the same key that differ.
+Conflicts: TypeAlias = Literal["list", "first", "last", "error"]
+
+#: Places of conflicts that are kept.
+MOST_PLACES = 100
+#: A key that may be shown: others could be a model's sentence.
+_WORD = re.compile(r"[\w-]{1,40}")
+
+
+class Disagreement(Exception):
+    """Two single values differ at `place`, and the rule is ``error``."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        super().__init__(place)
+
+
+class _Values:
+    """The different single values that one key has."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = list(values)
+        self._marks = {_mark(value) for value in values}
+
+    def add(self, value: Any) -> None:
+        if (mark := _mark(value)) not in self._marks:
+            self._marks.add(mark)
+            self.values.append(value)
+
+
+class Merging:
+    """A value that others are merged into; it takes over what it is given.
+
+    null gives way to everything. A single value beside an array becomes one of its elements. Single values that differ,
+    or a single value and an object, go by `conflicts`.
+    """
+
+    def __init__(self, conflicts: Conflicts, *, key: str | None = None, unique: bool = False) -> None:
+        self._rule = conflicts
+        self._key = key
+        self._unique = unique
+        self._value: Any = None
+        #: Where values differed, in order of appearance.
+        self.places: list[str] = []
+
+    def add(self, value: Any) -> None:
+        """Merge one more value.
+
+        Raises:
+            Disagreement: under the rule ``error``.
+        """
+        self._value = self._merged(self._value, value, ())
+
+    def result(self) -> Any:
+        """The merged value, its arrays united by `key` and without repetitions if that is wished.
+
+        Raises:
+            Disagreement: under the rule ``error``, of elements with the same key.
+        """
+        return self._tidy(self._value, ())
+
+    def _merged(self, old: Any, new: Any, path: tuple[str, ...]) -> Any:
+        if old is None or new is None:
+            return new if old is None else old
+        if isinstance(old, dict) and isinstance(new, dict):
+            for name, value in new.items():
+                old[name] = self._merged(old[name], value, (*path, name)) if name in old else value
+            return old
+        if isinstance(old, list) or isinstance(new, list):
+            elements = old.values if isinstance(old, _Values) else old if isinstance(old, list) else [old]
+            elements.extend(new if isinstance(new, list) else [new])
+            return elements
+        return self._settled(old, new, path)
+
+    def _settled(self, old: Any, new: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(old, _Values):
+            old.add(new)
+            return old
+        if _mark(old) == _mark(new):
+            return old
+        place = _place(path)
+        if self._rule == "error":
+            raise Disagreement(place)
+        if place not in self.places and len(self.places) < MOST_PLACES:
+            self.places.append(place)
+        if self._rule == "list":
+            return _Values(old, new)
+        return old if self._rule == "first" else new
+
+    def _tidy(self, value: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(value, _Values):
+            value = value.values
+        elif isinstance(value, dict):
+            return {name: self._tidy(inner, (*path, name)) for name, inner in value.items()}
+        if not isinstance(value, list):
+            return value
+        elements = self._united(value, (*path, "[]")) if self._key else value
+        elements = [self._tidy(element, (*path, "[]")) for element in elements]
+        return _without_repeats(elements) if self._unique else elements
+
+    def _united(self, elements: Sequence[Any], path: tuple[str, ...]) -> list[Any]:
+        """Objects with the same value of the key become one, where the first of them stood."""
+        united: list[Any] = []
+        places: dict[tuple[str, Any], int] = {}
+        for element in elements:
+            known = element.get(self._key) if isinstance(element, dict) else None
+            if known is None:
+                united.append(element)
+                continue
+            place = places.setdefault(_mark(known), len(united))
+            if place == len(united):
+                united.append(element)
+            else:
+                united[place] = self._merged(united[place], element, path)
+        return united
+
+
+def sort_by(value: Any, field: str, *, descending: bool, order: Sequence[str] = ()) -> Any:
+    """Sort each array of objects in `value`, at any depth, by a field of its elements; what has none of it goes last.
+
+    Numbers go before texts. With `order` a text's rank is its place there, whatever its case.
+    """
+    if isinstance(value, dict):
+        return {name: sort_by(inner, field, descending=descending, order=order) for name, inner in value.items()}
+    if not isinstance(value, list):
+        return value
+    elements = [sort_by(element, field, descending=descending, order=order) for element in value]
+    if not all(isinstance(element, dict) for element in elements):
+        return elements
+    ranked = [(order_of(element.get(field), order), element) for element in elements]
+    known = [(rank, element) for rank, element in ranked if rank is not None]
+    known.sort(key=lambda pair: pair[0], reverse=descending)
+    return [element for _, element in known] + [element for rank, element in ranked if rank is None]
+
+
+def order_of(value: Any, order: Sequence[str] = ()) -> tuple[int, float, str] | None:
+    """What a value is sorted by, None for one that has no place in an order."""
+    if order:
+        names = [name.casefold() for name in order]
+        name = value.strip().casefold() if isinstance(value, str) else json.dumps(value)
+        return (0, names.index(name), "") if name in names else None
+    if isinstance(value, int | float):
+        try:
+            return 0, float(value), ""
+        except OverflowError:
+            return 0, float("inf") if value > 0 else float("-inf"), ""
+    return (1, 0.0, value) if isinstance(value, str) else None
+
+
+def _without_repeats(elements: Iterable[Any]) -> list[Any]:
+    seen: dict[tuple[str, Any], Any] = {}
+    for element in elements:
+        seen.setdefault(_mark(element), element)
+    return list(seen.values())
+
+
+def _mark(value: Any) -> tuple[str, Any]:
+    """What is equal for equal JSON: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "number", value
+    if isinstance(value, str):
+        return "text", value
+    return "json", json.dumps(value, sort_keys=True, default=lambda known: known.values)
+
+
+def _place(path: Iterable[str]) -> str:
+    named = "".join(step if step == "[]" else f".{step if _WORD.fullmatch(step) else '…'}" for step in path)
+    return named.lstrip(".") or "the whole"

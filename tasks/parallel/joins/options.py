@@ -11,12 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.declare import joiner
-from tasks.parallel.joins.parsed import as_text
+from tasks.parallel.joins.outputs import DistinctOutput, as_text, distinct_outputs
+from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.similarity import means, similarities
-from tasks.parallel.joins.takes import Take, takes_of
-from tasks.parallel.joins.values import Ask, Joined, Work, listed
 from tasks.parallel.joins.verdicts import ORDER_PROMPT, Bench, Reply, read_reply
+from tasks.parallel.joins.work import Joined, JoinQuestions, Work, listed
 
 __all__ = ["OptionsOptions", "options"]
 
@@ -56,20 +55,20 @@ class _Option:
 
 
 @joiner(kinds=("vote",), options=OptionsOptions, asks=True)
-def options(work: Work) -> Joined | Ask:
+def options(work: Work) -> Joined | JoinQuestions:
     """Unite takes that are nearly the same and rank what is left: by votes, then by likeness to all, then by index.
 
     `confidence` is the share of the votes that the first option has.
     """
     wanted = work.options if isinstance(work.options, OptionsOptions) else OptionsOptions()
-    takes = takes_of(work)
+    takes = distinct_outputs(work)
     ranked = _united(takes, wanted.threshold)
     told: dict[str, Any] = {"by": "count"}
     if wanted.by == "judge" and len(ranked) > 1:
         bench = Bench(task=work.question, window=work.window, prompt=wanted.prompt or ORDER_PROMPT)
         shown = ranked[: bench.most()]
         if not work.rounds:
-            return Ask((bench.order([option.text for option in shown], title="rank the options"),))
+            return JoinQuestions((bench.order([option.text for option in shown], title="rank the options"),))
         ranked, told = _ordered(read_reply(work.rounds[0][0], "order"), shown, ranked, wanted)
     votes = sum(len(take.indices) for take in takes)
     first = ranked[0]
@@ -87,7 +86,7 @@ def options(work: Work) -> Joined | Ask:
     return Joined(_written(ranked[: wanted.limit], wanted), details | told)
 
 
-def _united(takes: Sequence[Take], threshold: float) -> list[_Option]:
+def _united(takes: Sequence[DistinctOutput], threshold: float) -> list[_Option]:
     """Whoever has most votes like itself gathers them, then who has most of the rest, and so on.
 
     Each take is as like its option as the threshold says, and the same takes in another order make the same options.

@@ -11,11 +11,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.declare import joiner
-from tasks.parallel.joins.values import Joined, Work, listed
+from tasks.parallel.joins.registry import joiner
+from tasks.parallel.joins.work import Joined, Work, listed
+from tasks.parallel.votes.ballot import Finding, written
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
-from tasks.parallel.votes.reading import Finding, written
 
 __all__ = ["RankedOptions", "ranked"]
 

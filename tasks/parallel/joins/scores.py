@@ -1,4 +1,4 @@
-"""Scores: a number of each take, and the middle of them."""
+"""`mean` and `median`: the middle of the scores that the votes give."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.values import Joined, Work, listed
-from tasks.parallel.votes.reading import NUMBER, Finding, written
+from tasks.parallel.joins.registry import joiner
+from tasks.parallel.joins.work import Joined, Work, listed
+from tasks.parallel.votes.ballot import NUMBER, Finding, written
 
-__all__ = ["MeanOptions", "ScoreOptions", "middle"]
+__all__ = ["MeanOptions", "ScoreOptions", "mean", "median", "middle", "trimmed_mean"]
 
 #: What a score is out of: "7/10", "7 out of 10", "7 of 10".
 _SCALE = re.compile(r"(?:/|\bout\s+of\b|\bof\b)\s{0,9}\d[\d.,]{0,30}")
@@ -46,6 +47,36 @@ class MeanOptions(ScoreOptions):
 
     #: The share of the scores that is left out at each end before the mean is taken.
     trim: float = Field(default=0.0, ge=0, lt=0.5)
+
+
+@joiner(kinds=("vote",), options=MeanOptions)
+def mean(work: Work) -> Joined:
+    """DistinctOutput the mean of the scores, without the share `trim` of them at each end; needs every part.
+
+    Raises:
+        JoinError: where no output holds a score.
+    """
+    options = work.options if isinstance(work.options, MeanOptions) else MeanOptions()
+    return middle(work, options, lambda scores: trimmed_mean(scores, options.trim), "mean")
+
+
+def trimmed_mean(scores: Sequence[float], trim: float) -> float:
+    """The mean of what is left of `scores`, in ascending order, without ⌊trim · n⌋ of them at each end."""
+    # 0.2 · 5 is one score, whatever the last binary digit says.
+    cut = math.floor(trim * len(scores) + 1e-9)
+    kept = scores[cut : len(scores) - cut]
+    return math.fsum(kept) / len(kept)
+
+
+@joiner(kinds=("vote",), options=ScoreOptions)
+def median(work: Work) -> Joined:
+    """DistinctOutput the score in the middle, or half way between the two there; needs every part.
+
+    Raises:
+        JoinError: where no output holds a score.
+    """
+    options = work.options if isinstance(work.options, ScoreOptions) else ScoreOptions()
+    return middle(work, options, statistics.median, "median")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from tasks.contract.errors import BadInput, JoinError
-from tasks.parallel.joins.declare import joiner
-from tasks.parallel.joins.values import Joined, Work, listed
+from tasks.parallel.joins.registry import joiner
+from tasks.parallel.joins.work import Joined, Work, listed
+from tasks.parallel.votes.ballot import Finding, chosen, written
 from tasks.parallel.votes.normalize import normalize
-from tasks.parallel.votes.reading import Finding, chosen, written
 
 __all__ = ["CLEAR", "FLAGGED", "FLAGS", "ThresholdOptions", "at_least", "least_flags", "threshold"]
 

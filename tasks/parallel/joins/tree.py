@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.material import PER_BLOCK, cut, marked, room_of, size
-from tasks.parallel.joins.values import Answer, Ask, Piece, Question, Work
+from tasks.parallel.joins.work import JoinAnswer, JoinQuestion, JoinQuestions, Piece, Work
 
 __all__ = ["Plan", "Tree", "grow"]
 
@@ -71,7 +71,7 @@ class _Node:
     tokens: int
 
 
-def grow(work: Work, plan: Plan) -> Tree | Ask:
+def grow(work: Work, plan: Plan) -> Tree | JoinQuestions:
     """The answer, or the questions that are to be answered before.
 
     Raises:
@@ -94,7 +94,7 @@ def grow(work: Work, plan: Plan) -> Tree | Ask:
         tree.questions += len(asked)
         tree.rounds = level + 1
         if level >= len(work.rounds):
-            return Ask(tuple(_question(group, plan, task, words, last=last) for group in asked))
+            return JoinQuestions(tuple(_question(group, plan, task, words, last=last) for group in asked))
         answers = _usable(asked, work.rounds[level], plan, tree, last=last)
         if last:
             tree.output = answers[0]
@@ -128,18 +128,18 @@ def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]
     return groups
 
 
-def _question(group: Sequence[_Node], plan: Plan, task: str, words: int, *, last: bool) -> Question:
+def _question(group: Sequence[_Node], plan: Plan, task: str, words: int, *, last: bool) -> JoinQuestion:
     blocks = [("task", task)] if task else []
     blocks += [(node.kind, f"{node.head}\n{node.text}") for node in group]
     text = marked(blocks)
     if last:
-        return Question(text, plan.prompt, plan.name, plan.schema)
+        return JoinQuestion(text, plan.prompt, plan.name, plan.schema)
     title = f"parts {group[0].parts[0] + 1} to {group[-1].parts[-1] + 1}"
-    return Question(f"{text}\n\nWrite at most {words} words.", plan.reduce_prompt, title, plan.reduce_schema)
+    return JoinQuestion(f"{text}\n\nWrite at most {words} words.", plan.reduce_prompt, title, plan.reduce_schema)
 
 
 def _usable(
-    asked: Sequence[Sequence[_Node]], answers: Sequence[Answer], plan: Plan, tree: Tree, *, last: bool
+    asked: Sequence[Sequence[_Node]], answers: Sequence[JoinAnswer], plan: Plan, tree: Tree, *, last: bool
 ) -> list[str]:
     """The outputs, "" for a question that failed and whose parts may be lost."""
     if len(answers) != len(asked):

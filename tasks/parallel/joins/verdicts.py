@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeAlias
 
 from tasks.contract.schema import problem_of
 from tasks.parallel.joins.material import DATA, PER_BLOCK, cut, marked, room_of, size
-from tasks.parallel.joins.parsed import parsed
+from tasks.parallel.joins.outputs import parsed
 from tasks.parallel.joins.refusal import is_refusal
-from tasks.parallel.joins.values import Answer, Question
+from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
 
-__all__ = ["Bench", "ORDER_PROMPT", "PAIR_PROMPT", "PICK_PROMPT", "SCORE_PROMPT", "Reply", "read_reply"]
+__all__ = ["ORDER_PROMPT", "PAIR_PROMPT", "PICK_PROMPT", "SCORE_PROMPT", "Bench", "Reply", "read_reply"]
 
 #: Why a reply says nothing: the call failed, the judge declined, or wrote something else.
 Fault: TypeAlias = Literal["failed", "refused", "unreadable"]
@@ -87,20 +87,20 @@ class Bench:
         """How many takes one question can show so that each says something."""
         return max(self._room // (LEAST_TOKENS + PER_BLOCK), 2)
 
-    def pair(self, one: str, other: str, *, title: str) -> Question:
+    def pair(self, one: str, other: str, *, title: str) -> JoinQuestion:
         """Which of two is better; `one` is A."""
         shown = self._shown([one, other])
         return self._question([("answer-A", shown[0]), ("answer-B", shown[1])], title, _PAIR)
 
-    def score(self, take: str, *, title: str) -> Question:
+    def score(self, take: str, *, title: str) -> JoinQuestion:
         """How good one is by itself."""
         return self._question([("answer", self._shown([take])[0])], title, _SCORE)
 
-    def pick(self, takes: Sequence[str], *, title: str) -> Question:
+    def pick(self, takes: Sequence[str], *, title: str) -> JoinQuestion:
         """Which agrees most with the others; numbers count from 1."""
         return self._question(self._listed(takes), title, _PICK)
 
-    def order(self, takes: Sequence[str], *, title: str) -> Question:
+    def order(self, takes: Sequence[str], *, title: str) -> JoinQuestion:
         """How they are ranked; numbers count from 1."""
         return self._question(self._listed(takes), title, _ORDER)
 
@@ -114,12 +114,12 @@ class Bench:
         """Tokens of each: the same for all, more of one take would be an advantage."""
         return max(self._room // together - PER_BLOCK, 1)
 
-    def _question(self, blocks: Sequence[tuple[str, str]], title: str, schema: Mapping[str, Any]) -> Question:
+    def _question(self, blocks: Sequence[tuple[str, str]], title: str, schema: Mapping[str, Any]) -> JoinQuestion:
         task = [("task", self._task)] if self._task else []
-        return Question(marked([*task, *blocks]), self._prompt, title, schema)
+        return JoinQuestion(marked([*task, *blocks]), self._prompt, title, schema)
 
 
-def read_reply(answer: Answer, kind: Literal["pair", "score", "pick", "order"]) -> Reply:
+def read_reply(answer: JoinAnswer, kind: Literal["pair", "score", "pick", "order"]) -> Reply:
     """The verdict of a reply that has the form that was asked for."""
     if answer.output is None:
         return Reply(fault="failed", error=answer.error)

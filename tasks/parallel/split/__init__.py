@@ -4,20 +4,26 @@ Where a split says no other, nothing is lost: the texts of all sections, one aft
 `repeated` in them, are the document, character for character.
 """
 
-from tasks.parallel.split.declare import Split, SplitOptions, SplitTraits, splitter, traits_of
 from tasks.parallel.split.elements import elements
-from tasks.parallel.split.files import files
+from tasks.parallel.split.external import files, plan
 from tasks.parallel.split.headings import headings
-from tasks.parallel.split.lines import lines
 from tasks.parallel.split.numbered import numbered
-from tasks.parallel.split.pages import pages
-from tasks.parallel.split.paragraphs import paragraphs
-from tasks.parallel.split.plan import plan
-from tasks.parallel.split.registry import GROUP, split, split_named, split_options, splits
+from tasks.parallel.split.registry import (
+    GROUP,
+    Split,
+    SplitOptions,
+    SplitTraits,
+    split,
+    split_named,
+    split_options,
+    split_traits,
+    splits,
+    splitter,
+)
 from tasks.parallel.split.rows import rows
 from tasks.parallel.split.section import Section, shorten
-from tasks.parallel.split.sentences import sentences
 from tasks.parallel.split.tokens import tokens
+from tasks.parallel.split.units import lines, pages, paragraphs, sentences
 
 __all__ = [
     "GROUP",
@@ -39,8 +45,8 @@ __all__ = [
     "split",
     "split_named",
     "split_options",
+    "split_traits",
     "splits",
     "splitter",
     "tokens",
-    "traits_of",
 ]

@@ -10,9 +10,8 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from tasks.contract.errors import BadInput
-from tasks.parallel.split.cuts import LINE
-from tasks.parallel.split.declare import SplitOptions, splitter
-from tasks.parallel.split.section import Section, shorten
+from tasks.parallel.split.registry import SplitOptions, splitter
+from tasks.parallel.split.section import LINE, Section, shorten
 
 __all__ = ["Elements", "elements"]
 

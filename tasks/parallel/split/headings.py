@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tasks.parallel.split.cuts import FENCE, at_lines, closing_fence, lines_of
-from tasks.parallel.split.declare import SplitOptions, splitter
-from tasks.parallel.split.registry import nothing_found
-from tasks.parallel.split.section import shorten
+from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
+from tasks.parallel.split.section import FENCE, at_lines, closing_fence, lines_of, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

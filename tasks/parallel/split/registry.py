@@ -1,21 +1,71 @@
-"""Splits by name: ours, and those that packages declare under the entry point ``pointsman.splits``."""
+"""Splits by name, and how a function declares that it is a split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from pydantic import BaseModel, ConfigDict
 
 from tasks.contract.errors import BadInput
 from tasks.contract.plugins import Plugins
-from tasks.parallel.split.declare import traits_of
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from tasks.parallel.split.declare import Split
     from tasks.parallel.split.section import Section
 
-__all__ = ["GROUP", "nothing_found", "split", "split_named", "split_options", "splits"]
+__all__ = [
+    "GROUP",
+    "Split",
+    "SplitOptions",
+    "SplitTraits",
+    "nothing_found",
+    "split",
+    "split_named",
+    "split_options",
+    "split_traits",
+    "splits",
+    "splitter",
+]
+
+#: From a text, and the split's options where it has any, to its sections.
+#:
+#: Raises `BadInput` when the text has no section of that kind.
+Split: TypeAlias = "Callable[..., list[Section]]"
+
+
+class SplitOptions(BaseModel):
+    """What `split_options` may say to a split: a split with options declares a class below this one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTraits:
+    """What is to be known of a split before it is called."""
+
+    options: type[BaseModel] | None = None
+    #: What cuts: the function itself, from the text (``text``); nobody, since the job's files are the sections
+    #: (``files``); or a model, which is asked for the sections (``model``).
+    by: Literal["text", "files", "model"] = "text"
+
+
+def splitter(
+    *, options: type[BaseModel] | None = None, by: Literal["text", "files", "model"] = "text"
+) -> Callable[[Split], Split]:
+    """Mark a split, see `SplitTraits`. One that is not marked has no options and cuts a text."""
+
+    def mark(function: Split) -> Split:
+        function.traits = SplitTraits(options, by)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def split_traits(split: Split) -> SplitTraits:
+    known = getattr(split, "traits", None)
+    return known if isinstance(known, SplitTraits) else SplitTraits()
+
 
 #: The group of entry points that custom splits are declared in.
 GROUP = "pointsman.splits"
@@ -44,7 +94,7 @@ def split_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
     Raises:
         BadInput: naming the option that is wrong, or the split if there is none of that name.
     """
-    return _PLUGINS.options(name, traits_of(split_named(name)).options, given)
+    return _PLUGINS.options(name, split_traits(split_named(name)).options, given)
 
 
 def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list[Section]:
@@ -63,5 +113,5 @@ def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list
 
 def nothing_found(how: str, problem: str) -> BadInput:
     """What a split raises that finds no section of its kind."""
-    others = (name for name in splits() if name != how and traits_of(split_named(name)).by == "text")
+    others = (name for name in splits() if name != how and split_traits(split_named(name)).by == "text")
     return BadInput("text", problem, f"use another split ({', '.join(others)}) or send the parts as items")

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from tasks.contract.errors import BadInput
-from tasks.parallel.split.cuts import FENCE, closing_fence, lines_of, spanned
-from tasks.parallel.split.declare import SplitOptions, splitter
-from tasks.parallel.split.registry import nothing_found
-from tasks.parallel.split.section import Section
+from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
+from tasks.parallel.split.section import FENCE, Section, closing_fence, lines_of, spanned
 
 __all__ = ["Rows", "rows"]
 

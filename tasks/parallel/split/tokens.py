@@ -9,10 +9,9 @@ from typing import TypeAlias
 from pydantic import Field, ValidationInfo, field_validator
 
 from tasks.contract.tokens import count
-from tasks.parallel.split.declare import SplitOptions, splitter
-from tasks.parallel.split.paragraphs import paragraph_ends
+from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import Section
-from tasks.parallel.split.sentences import sentence_ends
+from tasks.parallel.split.units import paragraph_ends, sentence_ends
 
 __all__ = ["Tokens", "tokens"]
 

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Count", "Take", "count", "shown"]
+__all__ = ["Count", "Vote", "count", "shown"]
 
 #: Characters of a ballot that `details` show in full: free text makes long ones.
 SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Vote:
     """One vote: the part's index, the ballot ("" abstains), what the model wrote, and what the vote weighs."""
 
     index: int
@@ -32,7 +32,7 @@ class Count:
     ballot with the most votes, the winner's first, and is empty when the winner is alone.
     """
 
-    winner: Take | None
+    winner: Vote | None
     votes: float
     total: float
     ballots: Mapping[str, float]
@@ -41,7 +41,7 @@ class Count:
     tie: tuple[str, ...]
 
 
-def count(takes: Sequence[Take]) -> Count:
+def count(takes: Sequence[Vote]) -> Count:
     """Count `takes`, given in index order; one without ballot or weight abstains.
 
     Of several ballots with the most votes the one that got there first in index order wins: the same answers give the
@@ -49,7 +49,7 @@ def count(takes: Sequence[Take]) -> Count:
     """
     ballots: dict[str, float] = {}
     cast: dict[str, list[int]] = {}
-    firsts: dict[str, Take] = {}
+    firsts: dict[str, Vote] = {}
     abstained: list[int] = []
     reached: list[str] = []
     most = 0.0

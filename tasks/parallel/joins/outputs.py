@@ -1,4 +1,4 @@
-"""JSON out of what models wrote, and back into a text."""
+"""The outputs of the parts: the distinct ones among votes, and outputs as JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,42 @@ from typing import Any
 
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.values import Piece
+from tasks.parallel.joins.work import Piece, Work
 
-__all__ = ["Parsed", "as_text", "parse_all", "parsed"]
+__all__ = ["DistinctOutput", "Parsed", "as_text", "distinct_outputs", "parse_all", "parsed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctOutput:
+    """An answer, and the indices of all parts that gave it in the same words, in order."""
+
+    text: str
+    indices: tuple[int, ...]
+
+    @property
+    def index(self) -> int:
+        """The first part that gave it."""
+        return self.indices[0]
+
+
+def distinct_outputs(work: Work) -> Sequence[DistinctOutput]:
+    """The distinct answers, by their first part. Blank ones abstain.
+
+    Only blanks around them may differ: within code, blanks and capitals matter.
+
+    Raises:
+        JoinError: if there is none.
+    """
+    found: dict[str, list[int]] = {}
+    for piece in work.pieces:
+        if text := piece.output.strip():
+            found.setdefault(text, []).append(piece.index)
+    if not found:
+        blank = f" ({len(work.pieces)} blank)" if work.pieces else ""
+        parts = len(work.pieces) + len(work.missing)
+        raise JoinError(f"no take to choose from: {len(work.missing)} of {parts} parts are missing{blank}")
+    return [DistinctOutput(text, tuple(indices)) for text, indices in found.items()]
+
 
 #: Levels of an output's JSON: more is no data that anybody made on purpose.
 MOST_DEPTH = 64

@@ -1,14 +1,30 @@
-"""What a join reads and what it makes: values, no server."""
+"""What a join reads and what it makes: values without a server. Also the missing parts and the policy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, JsonValue
 
-__all__ = ["Answer", "Ask", "Join", "Joined", "Missing", "Piece", "Question", "Work", "listed"]
+from tasks.contract.errors import BadInput
+
+__all__ = [
+    "Join",
+    "JoinAnswer",
+    "JoinQuestion",
+    "JoinQuestions",
+    "Joined",
+    "Missing",
+    "Piece",
+    "Work",
+    "check_policy",
+    "coverage",
+    "gap",
+    "gaps",
+    "listed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JoinQuestion:
     """One call that a join needs of a model: it becomes one more part of the job, with all that goes with it."""
 
     #: What the model is sent as the user's message.
@@ -45,14 +61,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class JoinQuestions:
     """The join can't end yet: these questions are asked in parallel, and the join is done again with their answers."""
 
-    questions: tuple[Question, ...]
+    questions: tuple[JoinQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JoinAnswer:
     """What became of a question. `output` is None where it failed, for the reason `error`."""
 
     output: str | None
@@ -88,7 +104,7 @@ class Work:
     #: their answer.
     window: int = 8_000
     #: The answers to the questions of each earlier round, in the order of the questions.
-    rounds: Sequence[Sequence[Answer]] = ()
+    rounds: Sequence[Sequence[JoinAnswer]] = ()
 
 
 class Join(Protocol):
@@ -98,9 +114,59 @@ class Join(Protocol):
         JoinError: where the pieces make no answer; the job fails with it.
     """
 
-    def __call__(self, work: Work) -> Joined | Ask: ...
+    def __call__(self, work: Work) -> Joined | JoinQuestions: ...
 
 
 def listed(missing: Sequence[Missing]) -> list[dict[str, Any]]:
     """What is missing, as `details` tell it."""
     return [{"index": gap.index, "title": gap.title, "reason": gap.reason} for gap in missing]
+
+
+#: Missing parts that are named under an answer one by one; `details` name all.
+MOST_NAMED = 20
+
+
+def gap(missing: Missing, noun: str = "section") -> str:
+    """What stands in an answer for a part that is missing; people count from 1."""
+    title = " ".join(missing.title.split())
+    named = f" “{title}”" if title else ""
+    return f"[{noun} {missing.index + 1}{named} is missing: {missing.reason}]"
+
+
+def gaps(missing: Sequence[Missing], noun: str = "section") -> str:
+    """The missing parts, one a line, "" for none; past `MOST_NAMED` they are only counted."""
+    lines = [gap(one, noun) for one in missing[:MOST_NAMED]]
+    if len(missing) > MOST_NAMED:
+        lines.append(f"[{len(missing) - MOST_NAMED:,} more {noun}s are missing]")
+    return "\n".join(lines)
+
+
+def coverage(held: int, missing: int) -> float:
+    """The confidence of an answer that is made of sections: the share of them that it holds."""
+    return held / (held + missing) if held + missing else 0.0
+
+
+def check_policy(
+    policy: Literal["fail", "partial", "quorum"],
+    quorum: int | None,
+    succeeded: int,
+    failed: int,
+    *,
+    parts: int | None = None,
+) -> str | None:
+    """None when a job with so many parts `succeeded` and `failed` may be joined, else the sentence why it failed.
+
+    ``fail``: no part may fail. ``partial``: one must succeed. ``quorum``: `quorum` must succeed. Under every policy a
+    job of which nothing succeeded fails. `parts` is how many there are where not all were waited for. Raises `BadInput`
+    for the policy ``quorum`` without a `quorum` of at least 1.
+    """
+    parts = succeeded + failed if parts is None else parts
+    if policy == "quorum" and (quorum is None or quorum < 1):
+        raise BadInput("quorum", "the policy quorum needs a number of parts", "set quorum to 1 or more")
+    if policy == "fail" and failed:
+        return f"{failed} of {parts} parts failed and the policy is fail: every part must succeed"
+    if policy == "quorum" and quorum is not None and succeeded < quorum:
+        return f"{failed} of {parts} parts failed and the policy is quorum: {quorum} must succeed, {succeeded} did"
+    if not succeeded:
+        return f"{failed} of {parts} parts failed and the policy is {policy}: at least one must succeed"
+    return None

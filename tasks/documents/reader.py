@@ -1,4 +1,4 @@
-"""Documents as text: what needs no parser is read here, the rest in a process of its own (`tasks.documents.child`)."""
+"""Documents as text: plain text is read here, all else in a process of its own (`tasks.documents.reader_process`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.contract.errors import BadInput
 from tasks.documents.plain import decode
 from tasks.documents.unreadable import Unreadable
 
-__all__ = ["ENDINGS", "Document", "read", "read_all"]
+__all__ = ["ENDINGS", "Document", "read_document", "read_documents"]
 
 #: What a file is that needs a parser, by the ending of its name. All others are read as text, and refused if they are
 #: none.
@@ -37,7 +37,7 @@ MOST = 256 * 1024 * 1024
 
 #: What the reading process is told of its surroundings: where its libraries are, and no key.
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
-_START = "import sys; sys.path[:] = sys.argv[1].split('\\n'); from tasks.documents.child import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1].split('\\n'); from tasks.documents.reader_process import main; main()"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -46,7 +46,7 @@ class Document(NamedTuple):
     data: bytes
 
 
-def read(name: str, data: bytes, *, at: str = "file", most: int = MOST) -> str:
+def read_document(name: str, data: bytes, *, at: str = "file", most: int = MOST) -> str:
     """The text of one document: as it is, or as Markdown (HTML, DOCX), or page by page (PDF).
 
     `at` is the field that an error names. Takes time and a process: not for an event loop's thread.
@@ -54,12 +54,12 @@ def read(name: str, data: bytes, *, at: str = "file", most: int = MOST) -> str:
     Raises:
         BadInput: if it can't be read, saying why and what to do.
     """
-    (text,) = read_all([Document(name, data)], at=lambda _: at, most=most)
+    (text,) = read_documents([Document(name, data)], at=lambda _: at, most=most)
     return text
 
 
-def read_all(documents: Sequence[Document], *, at: Callable[[int], str], most: int = MOST) -> list[str]:
-    """The texts of several documents, in order, as `read` reads them; `most` characters in all.
+def read_documents(documents: Sequence[Document], *, at: Callable[[int], str], most: int = MOST) -> list[str]:
+    """The texts of several documents, in order, as `read_document` reads them; `most` characters in all.
 
     Raises:
         BadInput: for the first that can't be read, naming its field, which is `at` of its index.

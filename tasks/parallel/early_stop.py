@@ -9,18 +9,17 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from tasks.parallel.joins.declare import traits_of
-from tasks.parallel.joins.registry import join_named
+from tasks.parallel.joins.majority import WeightedOptions, scale
+from tasks.parallel.joins.registry import join_named, join_traits
 from tasks.parallel.joins.threshold import FLAGGED, ThresholdOptions, least_flags
-from tasks.parallel.joins.weighted import WeightedOptions, scale
 from tasks.parallel.votes.posterior import enough_votes
 from tasks.parallel.votes.weights import Scale
 
-__all__ = ["Stopping", "decided", "next_wave", "scale_of", "stopping_of"]
+__all__ = ["StopRule", "is_decided", "next_wave", "scale_of", "stop_rule_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stopping:
+class StopRule:
     """When a vote needs no more ballots; written into the job when it is planned.
 
     The tally goes from ballot to what its votes weigh together; a blank output or a failed part adds to no ballot.
@@ -38,7 +37,7 @@ class Stopping:
     heaviest: float = 1.0
 
 
-def stopping_of(
+def stop_rule_of(
     *,
     join: str,
     options: BaseModel | None,
@@ -46,7 +45,7 @@ def stopping_of(
     early_stop: Literal["exact", "off"] | str,  # noqa: PYI051 - says what is meant
     confidence: float | None,
     weights: Mapping[str, float],
-) -> Stopping | None:
+) -> StopRule | None:
     """When a vote of `n` parts that goes to `join` may end; None: every part is needed.
 
     Only a join that declares a ballot, and asks no model, stops early. One that we don't know counts as a majority: the
@@ -54,7 +53,7 @@ def stopping_of(
     vote has the same winner (`votes.posterior`). It goes with votes that weigh the same: a posterior over
     weighted counts would promise what it can't hold; so it says nothing to a threshold, nor to weights that differ.
     """
-    traits = traits_of(join_named(join))
+    traits = join_traits(join_named(join))
     if n < 2 or traits.ballot is None or traits.asks:
         return None
     exact = early_stop == "exact"
@@ -62,10 +61,10 @@ def stopping_of(
         if not exact:
             return None
         chosen = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
-        return Stopping(exact=True, flag=FLAGGED, k=least_flags(chosen, n))
+        return StopRule(exact=True, flag=FLAGGED, k=least_flags(chosen, n))
     weighing = scale_of(join, options, weights)
     enough = enough_votes(n, confidence) if confidence is not None and weighing.even else ()
-    return Stopping(exact=exact, enough=enough, heaviest=weighing.heaviest) if exact or enough else None
+    return StopRule(exact=exact, enough=enough, heaviest=weighing.heaviest) if exact or enough else None
 
 
 def scale_of(join: str, options: BaseModel | None, weights: Mapping[str, float]) -> Scale:
@@ -78,7 +77,7 @@ def scale_of(join: str, options: BaseModel | None, weights: Mapping[str, float])
     return scale(options if isinstance(options, WeightedOptions) else WeightedOptions(), weights)
 
 
-def decided(stopping: Stopping, tally: Mapping[str, float], remaining: int, *, in_order: bool = False) -> bool:
+def is_decided(stopping: StopRule, tally: Mapping[str, float], remaining: int, *, in_order: bool = False) -> bool:
     """Whether the vote can end with `remaining` parts outstanding.
 
     Exact: the leader stays ahead even if all that is outstanding goes to the second, or to a ballot nobody has named
@@ -101,10 +100,10 @@ def decided(stopping: Stopping, tally: Mapping[str, float], remaining: int, *, i
     return bool(stopping.enough) and first >= stopping.enough[int(second)]
 
 
-def next_wave(stopping: Stopping, tally: Mapping[str, float], remaining: int) -> int:
+def next_wave(stopping: StopRule, tally: Mapping[str, float], remaining: int) -> int:
     """The least number of ballots, from 1 to `remaining`, that could decide the vote; 0 when nothing remains.
 
-    For waves in the order of the indices, each asked when the one before is all there, so that `decided` holds
+    For waves in the order of the indices, each asked when the one before is all there, so that `is_decided` holds
     `in_order`. No smaller wave can decide it, so none of these ballots is wasted: waves of this size ask for exactly as
     many as asking one by one would.
     """

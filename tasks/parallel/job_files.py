@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job import File, Item, Job
-from tasks.documents.reading import Document, read_all
-from tasks.parallel.split import Section, split, split_named, traits_of
+from tasks.documents.reader import Document, read_documents
+from tasks.parallel.split import Section, split, split_named, split_traits
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["read_files", "with_files"]
+__all__ = ["replace_files", "replace_files_of_jobs"]
 
 #: Characters of an item's title (`tasks.contract.job.Item`), and of it those of its file's name.
 TITLE, NAME = 200, 100
@@ -28,18 +28,18 @@ TITLE, NAME = 200, 100
 _READERS = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="documents")
 
 
-async def read_files(jobs: Sequence[Job], config: Config, *, at: Callable[[int], str]) -> list[Job]:
-    """`with_files` for several jobs, off the event loop; `at` of an index is where that job stands in the request."""
+async def replace_files_of_jobs(jobs: Sequence[Job], config: Config, *, at: Callable[[int], str]) -> list[Job]:
+    """Replace the files of several jobs, off the event loop; `at` of an index is the field of that job."""
     loop = asyncio.get_running_loop()
     return [
         job
         if job.files is None
-        else await loop.run_in_executor(_READERS, partial(with_files, job, config, at=at(place)))
+        else await loop.run_in_executor(_READERS, partial(replace_files, job, config, at=at(place)))
         for place, job in enumerate(jobs)
     ]
 
 
-def with_files(job: Job, config: Config, *, at: str = "") -> Job:
+def replace_files(job: Job, config: Config, *, at: str = "") -> Job:
     """The job with its files read: they are replaced by `text` or `items`. A job without files comes back as it is.
 
     Sections of which `split` says nothing, or ``files``, are the files, titled by their names. One file with another
@@ -56,7 +56,7 @@ def with_files(job: Job, config: Config, *, at: str = "") -> Job:
     dot = f"{at}." if at else ""
     limit = config.limits.payload_bytes
     documents = _decoded(job.files, limit, dot)
-    texts = read_all(documents, at=lambda index: f"{dot}files[{index}]", most=limit)
+    texts = read_documents(documents, at=lambda index: f"{dot}files[{index}]", most=limit)
     named = list(zip([document.name for document in documents], texts, strict=True))
     try:
         return _changed(job, _input(job, named, config))
@@ -93,11 +93,11 @@ def _input(job: Job, named: Sequence[tuple[str, str]], config: Config) -> dict[s
         return _items(named) if "items" in takes and (len(named) > 1 or "text" not in takes) else _text(named)
     if job.kind != "sections":
         return _text(named)
-    if job.split is None or traits_of(split_named(job.split)).by == "files":
+    if job.split is None or split_traits(split_named(job.split)).by == "files":
         if job.split_options:
             raise BadInput("split_options", "go with a split that cuts a text", "leave them out")
         return {**_items(named), "split": None}
-    if len(named) == 1 or traits_of(split_named(job.split)).by == "model":
+    if len(named) == 1 or split_traits(split_named(job.split)).by == "model":
         return _text(named)
     cut = [
         Item(text=section.text, title=_title(name, section))

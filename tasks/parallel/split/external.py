@@ -1,14 +1,20 @@
-"""Sections that a model proposes."""
+"""`files` and `plan`: splits whose sections come from outside of the text."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from tasks.contract.errors import BadInput
-from tasks.parallel.split.declare import SplitOptions, splitter
+from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import Section
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "files", "plan"]
+
+
+@splitter(by="files")
+def files(text: str) -> list[Section]:  # noqa: ARG001 - what a split is called with
+    """Each file is a section, titled by its name. The files are read where a job is accepted (`tasks.documents`)."""
+    raise BadInput("split", "'files' makes a section of each file, and this job has none", "send files, or items")
 
 
 class Plan(SplitOptions):

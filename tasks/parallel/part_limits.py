@@ -1,12 +1,8 @@
-"""How many parts a job may have, with all the jobs within it. Pure.
-
-A thousand sections with a vote of a thousand each are a million calls, and jobs lie five deep. So the parts are counted
-over the whole tree: what is sure to come before anything is asked, and the rest by shares. Each job within a job gets
-an equal share of what is left, which it can't pass; no counter is needed that a crash could leave wrong.
-"""
+"""The limits on the parts of a job: how many they are, and how many bytes they repeat. Pure."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +13,26 @@ from tasks.parallel.nesting import DEEPEST
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.contract.job import Job
+    from tasks.parallel.part_spec import Slice
 
-__all__ = ["allowed", "check_bound", "check_planned", "least", "part_share"]
+__all__ = [
+    "MOST_COPIED",
+    "allowed_parts",
+    "check_copies",
+    "check_part_count",
+    "check_planned_parts",
+    "least_parts",
+    "part_share",
+]
 
 
-def allowed(job: Job, config: Config) -> int:
+def allowed_parts(job: Job, config: Config) -> int:
     """Parts that the job may have, with those of the jobs within it: all, or the share of its parent's."""
     most = config.limits.nested_parts
     return most if job.parent is None or job.parent.parts is None else min(most, job.parent.parts)
 
 
-def check_bound(job: Job, config: Config) -> None:
+def check_part_count(job: Job, config: Config) -> None:
     """See that what is known before anything is cut keeps the limit.
 
     Raises:
@@ -39,16 +44,16 @@ def check_bound(job: Job, config: Config) -> None:
         field = "items"
     else:
         field = "kind" if job.kind in config.flows else "each"
-    _within(job, least(_said(job), config), config, field)
+    _within(job, least_parts(_said(job), config), config, field)
 
 
-def check_planned(job: Job, children: Sequence[Mapping[str, Any] | None], config: Config) -> None:
+def check_planned_parts(job: Job, children: Sequence[Mapping[str, Any] | None], config: Config) -> None:
     """The same, once it is known how many parts there are: of each the fields of its job, None where it is a call.
 
     Raises:
         BadInput: if they and the jobs that they are have too many.
     """
-    total = sum(1 + (0 if child is None else least(child, config)) for child in children)
+    total = sum(1 + (0 if child is None else least_parts(child, config)) for child in children)
     _within(job, total, config, "text" if job.each is None else "each")
 
 
@@ -57,14 +62,14 @@ def part_share(job: Job, parts: int, config: Config) -> int:
 
     The steps of a workflow that are single calls need one each: the others share what is left.
     """
-    left = allowed(job, config) - parts
+    left = allowed_parts(job, config) - parts
     workflow = config.flows.get(job.kind)
     if workflow is not None:
         parts = sum(step.job.get("kind", "single") != "single" for step in workflow.steps)
     return max(1, left // max(1, parts))
 
 
-def least(fields: Mapping[str, Any], config: Config, *, depth: int = 0) -> int:
+def least_parts(fields: Mapping[str, Any], config: Config, *, depth: int = 0) -> int:
     """Parts that a job of these fields has at least, with those of the jobs within it.
 
     A text counts as one section: how many it has, nobody knows before it is cut. What lies deeper than jobs may is
@@ -76,11 +81,11 @@ def least(fields: Mapping[str, Any], config: Config, *, depth: int = 0) -> int:
     if kind == "vote":
         return int(fields.get("n") or 1)
     if (workflow := config.flows.get(str(kind))) is not None:
-        return sum(1 + least(step.job, config, depth=depth + 1) for step in workflow.steps)
+        return sum(1 + least_parts(step.job, config, depth=depth + 1) for step in workflow.steps)
     if kind != "sections":
         return 1
     each = fields.get("each")
-    inner = None if each is None else least(each, config, depth=depth + 1)
+    inner = None if each is None else least_parts(each, config, depth=depth + 1)
     return sum(1 + (inner if inner is not None else own) for own in _items(fields.get("items")))
 
 
@@ -96,7 +101,7 @@ def _said(job: Job) -> Mapping[str, Any]:
 
 
 def _within(job: Job, total: int, config: Config, field: str) -> None:
-    most = allowed(job, config)
+    most = allowed_parts(job, config)
     if total > most:
         word = "the limit" if job.parent is None else "its share of the limit"
         raise BadInput(
@@ -104,3 +109,50 @@ def _within(job: Job, total: int, config: Config, field: str) -> None:
             f"makes at least {total:,} parts, with those of the jobs within the job; {word} is {most:,}",
             "take fewer votes or coarser sections, or raise limits.nested_parts in the configuration",
         )
+
+
+#: Times limits.payload_bytes: what the parts of one job may repeat together. 64 MiB where nothing else is configured,
+#: 6.7 kB for each of 10,000 parts.
+MOST_COPIED = 8
+
+
+def check_copies(job: Job, slices: Sequence[Slice], config: Config) -> None:
+    """See that what is written once a part is not too much: its text too, which a split may repeat the head of.
+
+    Raises:
+        BadInput: if it is more than `MOST_COPIED` times ``limits.payload_bytes``.
+    """
+    limit = MOST_COPIED * config.limits.payload_bytes
+    # The parts share most of these values: each is measured once, while `slices` keep it.
+    sizes: dict[int, int] = {}
+    handed_on = _size(job.metadata, sizes) + _size(job.labels, sizes)
+    total = 0
+    for piece in slices:
+        own = piece.own
+        total += sum(_size(value, sizes) for value in (piece.text, own.prompt, own.schema, own.task))
+        if piece.child is not None:
+            # Of a part that a model has proposed the job gets all of the text.
+            total += handed_on + _fields(piece.child, sizes) + (len(job.text or "") if piece.text is None else 0)
+    if total > limit:
+        whose = "variety" if job.variety is not None else "split" if job.items is None else "items"
+        raise BadInput(
+            "each" if job.each is not None else whose,
+            f"what is kept once a part (texts, prompts, schemas, metadata) has {total:,} bytes, the limit is {limit:,}",
+            "shorten what is repeated, name prompts of the configuration (file:NAME), or send several jobs",
+        )
+
+
+def _fields(child: Mapping[str, Any], sizes: dict[int, int]) -> int:
+    """All but the text, which is a section's own."""
+    return sum(_size(value, sizes) for name, value in child.items() if name != "text")
+
+
+def _size(value: Any, sizes: dict[int, int]) -> int:
+    """Bytes of a value, about: of a text its characters."""
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        return len(value)
+    if id(value) not in sizes:
+        sizes[id(value)] = len(json.dumps(value, default=str))
+    return sizes[id(value)]

@@ -1,0 +1,176 @@
+"""`lines`, `sentences`, `paragraphs` and `pages`: sections by the units of a plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
+from tasks.parallel.split.section import FENCE, LINE, Section, at_places, closing_fence, spanned
+
+__all__ = ["Lines", "Paragraphs", "lines", "pages", "paragraph_ends", "paragraphs", "sentence_ends", "sentences"]
+
+
+class Lines(SplitOptions):
+    #: Lines of a section; blank ones don't count.
+    lines: int = Field(default=1, ge=1, le=100_000)
+
+
+@splitter(options=Lines)
+def lines(text: str, options: Lines) -> list[Section]:
+    """Cut after every so many lines. Blank ones go with the line before; titles count all, as an editor does."""
+    sections: list[Section] = []
+    start = first = last = held = 0
+    for number, match in enumerate(LINE.finditer(text), 1):
+        if not match.group().strip():
+            continue
+        if held == options.lines:
+            sections.append(Section(len(sections), spanned("line", first, last), text[start : match.start()]))
+            start, held = match.start(), 0
+        first = number if held == 0 else first
+        last, held = number, held + 1
+    sections.append(Section(len(sections), spanned("line", first, last), text[start:]))
+    return sections
+
+
+#: What may end a sentence: its signs with closing quotes and brackets, a blank line, or the line before an item of a
+#: list or a heading. Each alternative begins with a sign of its own and repeats nothing that another begins with, so
+#: that matching takes linear time.
+_END = re.compile(
+    r"""(?P<signs>[.!?…。！？｡]+)["'”’»)\]」』）]*
+      | (?:\r\n|\r|\n)[ \t\f]*(?:\r\n|\r|\n)\s*
+      | (?:\r\n|\r|\n)(?=[ \t]{0,12}(?:[-*+•]|\#{1,6}|\d{1,3}[.)])[ \t])""",
+    re.VERBOSE,
+)
+_SPACE = re.compile(r"\s*")
+#: Signs that end a sentence without a space behind them.
+_WIDE = frozenset("。！？｡")
+#: Characters before a full stop in which an abbreviation is looked for.
+BEFORE = 12
+#: Words whose full stop seldom ends a sentence.
+_SHORT = frozenset({
+    "abb", "abs", "art", "bzw", "ca", "cf", "ch", "co", "col", "corp", "dr", "ed", "eds", "eq", "etc", "fig", "ff",
+    "gen", "hon", "inc", "jr", "lt", "ltd", "mr", "mrs", "ms", "mt", "nr", "pp", "prof", "rep", "rev", "sec",
+    "sect", "sen", "sgt", "sr", "st", "str", "tel", "usw", "vgl", "viz", "vol", "vs", "zzgl",
+})  # fmt: skip
+#: … of which this one does so before a number alone: "No. 5", but "No. He left."
+_NUMBER = "no"
+
+
+@splitter()
+def sentences(text: str) -> list[Section]:
+    """End a section after each sentence, with the white space behind it.
+
+    A sentence ends with ``.``, ``!``, ``?`` or an ellipsis (and closing quotes) before white space and no small letter,
+    with their Chinese and Japanese signs wherever they stand, at a blank line, and before an item of a list. Common
+    abbreviations, initials and numbers of list items end none.
+    """
+    return at_places(text, sentence_ends(text), lambda index: f"sentence {index + 1}")
+
+
+def sentence_ends(text: str) -> Iterator[int]:
+    """Where the sentences of a text end; the last one where the text does."""
+    last = 0
+    for match in _END.finditer(text):
+        end = match.end()
+        signs = match["signs"]
+        if signs is not None:
+            wide = not _WIDE.isdisjoint(signs)
+            if not wide and not text[end : end + 1].isspace():
+                continue
+            space = _SPACE.match(text, end)
+            end = space.end() if space else end
+            begins = text[end : end + 1]
+            if not wide and (begins.islower() or (signs == "." and not _full_stop(text, match.start(), begins))):
+                continue
+        if last < end < len(text) and text[last:end].strip():
+            yield end
+            last = end
+    if text:
+        yield len(text)
+
+
+def _full_stop(text: str, place: int, begins: str) -> bool:
+    """Whether the full stop at `place` ends a sentence; `begins` is the first sign of what follows."""
+    first = max(0, place - BEFORE)
+    start = place
+    while start > first and text[start - 1].isalnum():
+        start -= 1
+    word = text[start:place].lower()
+    if not word:
+        return True
+    if len(word) == 1 and word.isalpha():
+        return False  # "J." of a name, "e.g.", "U.S.", "z.B.", "a." of a list
+    if word.isdecimal() and len(word) <= 3:
+        before = text[first:start].rstrip(" \t")
+        return not before.endswith(("\r", "\n")) if before else first > 0  # "1." at the beginning of a line
+    return not begins.isdecimal() if word == _NUMBER else word not in _SHORT
+
+
+class Paragraphs(SplitOptions):
+    #: Characters that a section has at least: smaller paragraphs go together with those after them, at the end of
+    #: the document with those before.
+    least_characters: int = Field(default=0, ge=0, le=1_000_000)
+
+
+@splitter(options=Paragraphs)
+def paragraphs(text: str, options: Paragraphs) -> list[Section]:
+    """Begin a section at each line that follows a blank one; fenced code is not cut."""
+    least = options.least_characters
+    spans: list[tuple[int, int, int, int]] = []  # where it starts and ends, its first and its last paragraph
+    start = number = 0
+    first = 1
+    for number, end in enumerate(paragraph_ends(text), 1):
+        # What is blank around a paragraph is none of its characters.
+        if len(text[start:end].strip()) >= least:
+            spans.append((start, end, first, number))
+            start, first = end, number + 1
+    if start < len(text):
+        begun, _, numbered_from, _ = spans.pop() if spans else (start, 0, first, 0)
+        spans.append((begun, len(text), numbered_from, number))
+    return [
+        Section(index, spanned("paragraph", first, last), text[start:end])
+        for index, (start, end, first, last) in enumerate(spans)
+    ]
+
+
+def paragraph_ends(text: str) -> Iterator[int]:
+    """Where the paragraphs of a text end, each with the blank lines after it; those before the first belong to it."""
+    closing = None
+    begun = over = False
+    for match in LINE.finditer(text):
+        line = match.group().rstrip("\r\n")
+        if closing is not None:
+            closing = None if closing.search(line) else closing
+        elif not line.strip():
+            over = begun
+        else:
+            if over:
+                yield match.start()
+            begun, over = True, False
+            if fence := FENCE.match(line):
+                closing = closing_fence(fence)
+    if text:
+        yield len(text)
+
+
+@splitter()
+def pages(text: str) -> list[Section]:
+    """End a section after each form feed: the sign between pages, which our reader of PDFs ends each page with.
+
+    A page without text is a section too, so that the numbers in the titles are those of the document.
+    """
+    if "\f" not in text:
+        raise nothing_found("pages", "the document has no form feed, the sign between pages")
+    return at_places(text, _page_ends(text), lambda index: f"page {index + 1}")
+
+
+def _page_ends(text: str) -> Iterator[int]:
+    ends = [match.end() for match in re.finditer("\f", text)]
+    if text[ends[-1] :].strip():
+        yield from ends
+    else:
+        yield from ends[:-1]
+    yield len(text)
