@@ -1,12 +1,15 @@
-"""What all tests share: a word on what is left out."""
+"""Fixtures that many tests share, the order of the modules, and the tests that are left out without shared data."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import redis
 
+from ops.embedded.server import ValkeyServer
 from tests.harness import REPOSITORY
 
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -43,6 +46,21 @@ LONGEST = (
 # Two cores serve many processes: how long one example takes says nothing.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("here")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A Valkey server that the tests of one module share."""
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: ValkeyServer) -> Iterator[redis.Redis]:
+    """A plain client of the shared server, whose databases are empty when the test starts."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        client.flushall()
+        yield client
 
 
 def pytest_report_header() -> str:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -25,8 +25,9 @@ import yaml
 
 from ops.embedded.server import ValkeyServer
 from producer import Producer
+from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
-from tasks.ledger import Ledger
+from tasks.ledger import WAVE, Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tests import forked, redis_keys
@@ -66,6 +67,29 @@ def publish(redis_url: str, step: Callable[[Publisher], Coroutine[Any, Any, None
             await ledger.close()
 
     asyncio.run(run())
+
+
+def part_call(job: str, index: int) -> CallId:
+    """The call of a part of a fan-out that was sent in full waves."""
+    return CallId(job, index, index // WAVE)
+
+
+@contextmanager
+def ledger_runs(url: str, models: Sequence[str], view: Callable[[Ledger], Awaitable[Any]]) -> Iterator[Any]:
+    """Yield a function that runs a coroutine function with `view(ledger)`, each time with a ledger of its own.
+
+    All calls share one event loop.
+    """
+
+    async def call(function: Callable[[Any], Awaitable[Any]]) -> Any:
+        ledger = Ledger(url, tuple(models))
+        try:
+            return await function(await view(ledger))
+        finally:
+            await ledger.close()
+
+    with asyncio.Runner() as runner:
+        yield lambda function: runner.run(call(function))
 
 
 def close_app(app: Any) -> None:

@@ -16,23 +16,23 @@ from typing import Annotated
 import typer
 
 from ops.cli import (
-    batches,
-    bench,
-    configuration,
-    doctor,
-    explain,
-    jobs,
-    models,
-    pools,
-    profile,
-    routing,
-    run,
-    schedules,
-    submit,
-    workflows,
+    cmd_batch,
+    cmd_bench,
+    cmd_config,
+    cmd_doctor,
+    cmd_explain,
+    cmd_models,
+    cmd_pools,
+    cmd_profile,
+    cmd_route,
+    cmd_run,
+    cmd_schedule,
+    cmd_status,
+    cmd_submit,
+    cmd_workflows,
 )
-from ops.cli.command import AsJson, ConfigFile, StateDir, command, group
-from ops.cli.eval import app as evaluations
+from ops.cli.cmd_eval import app as evaluations
+from ops.cli.commands import AsJson, ConfigFile, StateDir, command, group
 from ops.cli.exits import Exit, exit_table
 from ops.cli.failures import Failure, debugging, describe, report
 
@@ -62,11 +62,11 @@ def _up(
 
         pointsman up --config pointsman.yaml
     """
-    from ops.cli import up
-    from ops.cli.context import DEFAULT_CONFIG
+    from ops.cli import cmd_up
+    from ops.cli.environment import DEFAULT_CONFIG
     from tasks.queue.address import state_dir as default_state_dir
 
-    return up.run(
+    return cmd_up.run(
         config=config or Path(DEFAULT_CONFIG),
         port=port,
         state_dir=state_dir or default_state_dir(),
@@ -86,9 +86,9 @@ def _demo(
 
     pointsman demo
     """
-    from ops.cli import demo
+    from ops.cli import cmd_demo
 
-    return demo.run(state_dir=state_dir, keep=keep, as_json=as_json)
+    return cmd_demo.run(state_dir=state_dir, keep=keep, as_json=as_json)
 
 
 def version(*, as_json: AsJson = False) -> None:
@@ -168,21 +168,21 @@ def _usage_of(error: Exception) -> str:
 group(app, pointsman, epilog=f"Exit codes:\n\n{exit_table()}")
 command(app, _up, "up")
 command(app, _demo, "demo")
-command(app, submit.submit)
-command(app, run.run)
-command(app, workflows.workflows)
-command(app, jobs.status)
-command(app, jobs.result)
-command(app, jobs.cancel)
-command(app, explain.explain)
-command(app, routing.route)
-command(app, models.models)
-command(app, profile.profile)
-command(app, doctor.doctor)
+command(app, cmd_submit.submit)
+command(app, cmd_run.run)
+command(app, cmd_workflows.workflows)
+command(app, cmd_status.status)
+command(app, cmd_status.result)
+command(app, cmd_status.cancel)
+command(app, cmd_explain.explain)
+command(app, cmd_route.route)
+command(app, cmd_models.models)
+command(app, cmd_profile.profile)
+command(app, cmd_doctor.doctor)
 command(app, version)
-app.add_typer(pools.app, name="pools")
-app.add_typer(batches.app, name="batch")
-app.add_typer(schedules.app, name="schedule")
-app.add_typer(configuration.app, name="config")
+app.add_typer(cmd_pools.app, name="pools")
+app.add_typer(cmd_batch.app, name="batch")
+app.add_typer(cmd_schedule.app, name="schedule")
+app.add_typer(cmd_config.app, name="config")
 app.add_typer(evaluations, name="eval")
-app.add_typer(bench.app, name="bench")
+app.add_typer(cmd_bench.app, name="bench")

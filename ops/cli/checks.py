@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ops.cli.context import Running
+    from ops.cli.environment import Running
     from tasks.config.config import Config
 
 __all__ = [

@@ -7,16 +7,15 @@ import time
 from collections import Counter
 
 import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.embedded.server import ValkeyServer
 from tasks.contract.ids import CallId
-from tasks.ledger import Admitted, Ledger
+from tasks.ledger import Admitted
 from tasks.ledger.fleet import MOST_ADMITTED
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
+from tests.harness import ledger_runs, part_call
 
 FAST, SLOW = "fast", "slow"
 MODELS = (FAST, SLOW)
@@ -24,32 +23,15 @@ MODELS = (FAST, SLOW)
 EITHER = (Preference(FAST, 0.0, 1.0), Preference(SLOW, 0.0, 1.0))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
-@pytest.fixture
-def store(server):
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
-        client.flushdb()
-        yield client
-
-
 @pytest.fixture
 def run(server, store):
     """Run a coroutine function with the fleet's side of a ledger; the fleet is empty at first."""
-    with asyncio.Runner() as runner:
 
-        async def call(function):
-            ledger = Ledger(server.url, MODELS)
-            try:
-                return await function(ledger.fleet)
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        return ledger.fleet
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
 
 
 def call_of(number):
@@ -189,7 +171,7 @@ def test_preferences_are_weighed_with_the_load_of_the_moment(run):
 def test_parts_of_fan_outs_count_as_load(run):
     async def steps(fleet):
         await fleet.configure({FAST: 2, SLOW: 2})
-        await fleet.lease({FAST: [CallId.part("j", index) for index in range(3)]})
+        await fleet.lease({FAST: [part_call("j", index) for index in range(3)]})
         assert await admit(fleet, call_of(1), *EITHER) == [Admitted(call_of(1), SLOW)]
         snapshot = await fleet.snapshot()
         assert (snapshot.models[FAST].parts, snapshot.models[FAST].load) == (3, 1.5)
@@ -295,7 +277,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         in_flight, delayed = await fill(fleet, FAST, 2)
-        parts = [CallId.part("many", index) for index in range(2500)]
+        parts = [part_call("many", index) for index in range(2500)]
         await fleet.lease({SLOW: parts})
         await admit(fleet, call_of(1), *EITHER[:1])
         await fleet.delay(delayed, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=0)
@@ -315,7 +297,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
 def test_a_lease_lapses_unless_it_is_held_and_a_part_has_one_not_two(run):
     async def steps(fleet):
         await fleet.configure({FAST: 5, SLOW: 5})
-        single, part = CallId("s", 0), CallId.part("p", 1)
+        single, part = CallId("s", 0), part_call("p", 1)
         await admit(fleet, single)
         await admit(fleet, part)  # it was tried again, and came through the backlog
         assert await fleet.lapsed() == []

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -109,12 +109,6 @@ class Cli:
             await ledger.settle(CallId(job, 0), "fast", "me", output=output, record=record)
 
         self.ledger(step)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[ValkeyServer]:
-    with ValkeyServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 @pytest.fixture

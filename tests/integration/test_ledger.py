@@ -25,9 +25,10 @@ from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
 from tasks.parallel.early_stop import StopRule, is_decided
 from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes
-from tasks.queue.publisher import Publisher
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
+from tests.harness import ledger_runs, part_call
+from tests.publishing import RecordingPublisher
 
 MODELS = ("fast", "slow")
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="round_robin")
@@ -35,30 +36,14 @@ KEEP = 3600
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def store(server):
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def run(server):
     """Run a coroutine function with a ledger of its own, on one event loop."""
-    with asyncio.Runner() as runner:
 
-        async def call(function):
-            ledger = Ledger(server.url, MODELS)
-            try:
-                return await function(ledger)
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        return ledger
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
 
 
 def let_pass(store, job, field, seconds, *, key=""):
@@ -96,7 +81,7 @@ async def finish(ledger, job, index, owner, output="answer", *, error=None, ball
     record = PartRecord(error=error)
     output = None if error else output
     outcome, _ = await ledger.settle(
-        CallId.part(job, index), "fast", owner, output=output, record=record, ballot=digest(ballot) if ballot else ""
+        part_call(job, index), "fast", owner, output=output, record=record, ballot=digest(ballot) if ballot else ""
     )
     return outcome.word, outcome.detail
 
@@ -351,13 +336,13 @@ def test_a_large_fan_out_is_planned_and_read_again(run, parts):
         assert claim.section == f"{parts - 1} {text}"
         states = Counter(part.state for part in await ledger.jobs.sent(job, 0, parts))
         assert states == {"queued": WAVE, "waiting": parts - WAVE - 1, "running": 1}
-        assert await ledger.fleet.find([CallId.part(job, index) for index in (0, WAVE - 1, WAVE)]) == [
+        assert await ledger.fleet.find([part_call(job, index) for index in (0, WAVE - 1, WAVE)]) == [
             "part", "part", "nowhere",
         ]  # fmt: skip
         # All keys go, whatever the other tests see.
         await ledger.jobs.stop(job, "cancelled")
-        await ledger.fleet.withdraw([CallId.part(job, index) for index in range(parts)])
-        assert await ledger.fleet.find([CallId.part(job, 0)]) == ["nowhere"]
+        await ledger.fleet.withdraw([part_call(job, index) for index in range(parts)])
+        assert await ledger.fleet.find([part_call(job, 0)]) == ["nowhere"]
 
     run(steps)
 
@@ -634,7 +619,7 @@ def test_what_a_part_has_booked_is_given_back_when_it_ends_and_never_booked_afte
         assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == ["ok", "broke", "ok"]
         assert await ledger.jobs.spent(job) == pytest.approx(1.0)
         record = PartRecord(spent_usd=0.1)
-        await ledger.settle(CallId.part(job, 0), "fast", "owner 0", output="x", record=record)
+        await ledger.settle(part_call(job, 0), "fast", "owner 0", output="x", record=record)
         assert await book(0, 0.3) == "stale"
         assert await ledger.jobs.spent(job) == pytest.approx(0.5)
 
@@ -671,7 +656,7 @@ def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballot
             await ledger.jobs.claim(job, index, "owner")
             # Who casts no ballot has failed, or said nothing.
             outcome, _ = await ledger.settle(
-                CallId.part(job, index), "fast", "owner", output=ballot or None, record=PartRecord(error="failed"),
+                part_call(job, index), "fast", "owner", output=ballot or None, record=PartRecord(error="failed"),
                 ballot=digest(ballot) if ballot else "", weight=weight,
             )  # fmt: skip
             if ballot:
@@ -929,14 +914,6 @@ def test_an_answer_that_is_no_unicode_is_kept_all_the_same(run):
 # -- accepting -------------------------------------------------------------------------------------
 
 
-class Notes(Publisher):
-    def __init__(self):
-        self.jobs = []
-
-    async def send_routes(self, jobs):
-        self.jobs = list(jobs)
-
-
 CONFIG = Config.model_validate(
     {"models": {"fast": {"provider": "simulated"}}, "routes": {"r": {"models": ["fast"]}}, "default_route": "r"}
 )
@@ -944,7 +921,7 @@ CONFIG = Config.model_validate(
 
 def test_jobs_with_idempotency_keys_are_bound_in_one_round_trip_and_a_key_means_one_request(run, store):
     async def steps(ledger):
-        publisher = Notes()
+        publisher = RecordingPublisher()
 
         async def submit(*requests):
             jobs = [parse_job(request) for request in requests]
@@ -954,7 +931,7 @@ def test_jobs_with_idempotency_keys_are_bound_in_one_round_trip_and_a_key_means_
             {"text": "a", "idempotency_key": "k1"}, {"text": "b"}, {"text": "a", "idempotency_key": "k1"}
         )
         assert (one.id, one.new, plain.new, same.id, same.new) == (same.id, True, True, one.id, False)
-        assert [job for job, _ in publisher.jobs] == [one.id, plain.id]
+        assert publisher.routed == [one.id, plain.id]
         with pytest.raises(BadInput, match=r"^\[1\]\.idempotency_key: was used for another request"):
             await submit({"text": "c"}, {"text": "other", "idempotency_key": "k1"})
         (again,) = await submit({"text": "a", "idempotency_key": "k1"})
@@ -1079,7 +1056,7 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
             await ledger.fleet.tick()
 
     async def of_the_fleet(ledger):
-        fleet, call, part = ledger.fleet, CallId(job.id, 0), CallId.part(vote.id, 0)
+        fleet, call, part = ledger.fleet, CallId(job.id, 0), part_call(vote.id, 0)
         await fleet.configure({"fast": 1})
         await fleet.scale("fast", 2)
         await fleet.admit(call, [Preference("fast", 0.0)], bound=False, priority="normal")

@@ -7,11 +7,9 @@ import itertools
 import time
 
 import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.embedded.server import ValkeyServer
 from tasks.config.config import Config
 from tasks.config.models import Price
 from tasks.contract.errors import QuotaExhausted, RateLimited
@@ -19,10 +17,11 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
-from tasks.ledger import Admitted, Ledger, PartPlan, PartRecord
+from tasks.ledger import Admitted, PartPlan, PartRecord
 from tasks.ledger.limiter import Demand, Denied, Grant, find_minute_limit, find_pause, read_grant
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
+from tests.harness import ledger_runs
 
 MODELS = ("fast", "slow")
 ids = (f"p:{number}" for number in itertools.count())
@@ -32,31 +31,15 @@ LIMITER = redis_keys.limiter("fast")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def store(server):
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def run(server):
     """Run a coroutine function with a ledger of its own on an empty fleet, on one event loop."""
-    with asyncio.Runner() as runner:
 
-        async def call(function):
-            ledger = Ledger(server.url, MODELS)
-            try:
-                await ledger.store.run(("FLUSHALL",))
-                return await function(ledger)
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        await ledger.store.run(("FLUSHALL",))
+        return ledger
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
 
 
 def config_of(*, fast=None, slow=None, keys=None):

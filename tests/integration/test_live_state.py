@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 from dataclasses import replace
 
 import pytest
-import redis
 
-from ops.embedded.server import ValkeyServer
 from tasks.config.config import Config
 from tasks.config.models import Price
 from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
-from tasks.ledger import Admitted, Ledger
+from tasks.ledger import Admitted
 from tasks.ledger.limiter import Demand, Grant
 from tasks.routing.choose import pick
 from tasks.routing.live import Live, Told, observe
 from tasks.routing.snapshot import Preference, Ranking
 from tests import redis_keys
+from tests.harness import ledger_runs
 
 MODELS = ("fast", "mid", "slow")
 #: A breaker that stays closed, whatever is reported here.
@@ -29,37 +27,20 @@ LIMITER = redis_keys.limiter("fast")
 calls = (CallId(f"{number:026d}", 0) for number in itertools.count())
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
-@pytest.fixture
-def store(server):
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
-        client.flushall()
-        yield client
-
-
 @pytest.fixture
 def run(server, store):
     """Run a coroutine function with a ledger whose models have a capacity of 4 each."""
-    with asyncio.Runner() as runner:
 
-        async def call(function):
-            ledger = Ledger(server.url, MODELS)
-            route = {"models": list(MODELS)}
-            models = {name: {"provider": "simulated", "capacity": 4, "breaker": NEVER} for name in MODELS}
-            config = Config.model_validate({"models": models, "routes": {"r": route}, "default_route": "r"})
-            try:
-                await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
-                await ledger.limiter.configure(config)
-                return await function(ledger)
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        route = {"models": list(MODELS)}
+        models = {name: {"provider": "simulated", "capacity": 4, "breaker": NEVER} for name in MODELS}
+        config = Config.model_validate({"models": models, "routes": {"r": route}, "default_route": "r"})
+        await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
+        await ledger.limiter.configure(config)
+        return ledger
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
 
 
 async def attempt(ledger, outcome="ok", *, model="fast", took_s=1.0, waited_s=None, tokens=None):

@@ -15,7 +15,6 @@ import pytest
 import redis
 import yaml
 
-from ops.embedded.server import ValkeyServer
 from tasks.config.config import load
 from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
@@ -230,12 +229,6 @@ def config(tmp_path_factory):
     }
     (folder / "pointsman.yaml").write_text(yaml.safe_dump(said))
     return load(folder / "pointsman.yaml")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from types import SimpleNamespace
 
 import pytest
-import redis
 
-from ops.embedded.server import ValkeyServer
 from tasks.config.config import parse
 from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
@@ -17,9 +14,10 @@ from tasks.contract.result import Decision
 from tasks.fanout import fan_out
 from tasks.finish_part import copy_result
 from tasks.join import join_job
-from tasks.ledger import Claim, Ledger, PartPlan, PartRecord
-from tasks.queue.publisher import Publisher
+from tasks.ledger import Claim, PartPlan, PartRecord
 from tests import redis_keys
+from tests.harness import ledger_runs
+from tests.publishing import RecordingPublisher
 from worker.stranded import Stranded, Stuck
 from worker.sweeper import Sweeper
 
@@ -36,37 +34,10 @@ default_route: other
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="least_connections")
 
 
-class Notes(Publisher):
-    """A publisher without a broker."""
-
-    def __init__(self):
-        self.routed, self.fanned_out, self.called, self.joined, self.settled = [], [], [], [], []
-        self.chords = {}
-
-    async def send_routes(self, jobs):
-        self.routed += [job for job, _ in jobs]
-
-    async def send_fanout(self, job, *, wave=0):
-        self.fanned_out.append((job, wave))
-
-    async def send_calls(self, admitted):
-        self.called += list(admitted)
-
-    async def send_chord(self, job, wave, calls, *, size=None):
-        self.chords[job, wave] = len(calls) if size is None else size
-        self.called += [(CallId(job, index, wave), model) for index, model in calls]
-
-    async def send_join(self, job, *, wave=0):
-        self.joined.append((job, wave))
-
-    async def send_finish_parts(self, parts):
-        self.settled += [str(part) for part in parts]
-
-
 class Place:
     def __init__(self, ledger, store):
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
-        self.notes = Notes()
+        self.notes = RecordingPublisher()
         self.ports = SimpleNamespace(config=CONFIG, ledger=ledger, publisher=self.notes)
         self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
 
@@ -85,27 +56,16 @@ class Place:
         return outcome
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
 @pytest.fixture
-def run(server):
+def run(server, store):
     """Run a coroutine function at a place of its own."""
-    with redis.Redis.from_url(server.url, decode_responses=True) as store, asyncio.Runner() as runner:
-        store.flushdb()
 
-        async def call(function):
-            ledger = Ledger(server.url, tuple(CONFIG.models))
-            try:
-                await ledger.fleet.configure(dict.fromkeys(CONFIG.models, 100))
-                return await function(Place(ledger, store))
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        await ledger.fleet.configure(dict.fromkeys(CONFIG.models, 100))
+        return Place(ledger, store)
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, tuple(CONFIG.models), view) as runs:
+        yield runs
 
 
 # -- waves ---------------------------------------------------------------------------------------
@@ -228,7 +188,7 @@ def test_a_child_that_can_not_be_is_counted_by_its_wave_and_not_left_to_the_swee
         assert (part.state, other.state) == ("failed", "running")
         assert at.notes.chords == {(job.id, 0): 2}
         # The chord waits for two: the message of this one is the only one that will ever come.
-        assert at.notes.settled == [f"{job.id}.0.0"]
+        assert at.notes.finished_parts == [f"{job.id}.0.0"]
         assert await copy_result(at.ports, CallId(job.id, 0, 0)) == "failed"
 
     run(steps)

@@ -7,30 +7,15 @@ import contextlib
 import json
 
 import pytest
-import redis
 from celery import chord, group
 
-from ops.embedded.server import ValkeyServer
 from tasks.contract.ids import CallId
 from tasks.ledger import WAVE, Admitted
 from tasks.queue.app import make_app
-from tests.harness import close_app, publish
+from tests.harness import close_app, part_call, publish
 
 JOB = "0" * 26
 ROOT = f"{JOB}.route"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
-@pytest.fixture
-def store(server):
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture
@@ -127,7 +112,7 @@ def test_the_messages_and_the_size_of_a_chord_are_celery_s_but_for_its_id(store,
 def test_a_call_of_a_chord_that_is_sent_again_is_the_one_that_the_chord_sent(store, server):
     publish(server.url, lambda to: to.send_chord(JOB, 1, [(WAVE, "fast")]))
     first = taken(store)
-    publish(server.url, lambda to: to.send_calls([Admitted(CallId.part(JOB, WAVE), "fast")]))
+    publish(server.url, lambda to: to.send_calls([Admitted(part_call(JOB, WAVE), "fast")]))
     assert taken(store) == first
 
 

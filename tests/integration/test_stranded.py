@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -10,21 +9,19 @@ import sys
 from collections import Counter
 
 import pytest
-import redis
 
-from ops.embedded.server import ValkeyServer
 from tasks.config.config import parse
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Candidate, Decision, Tried
-from tasks.ledger import Admitted, Claim, Ledger, PartPlan
+from tasks.ledger import Admitted, Claim, PartPlan
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tasks.routing.choose import again
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import Finals, close_app, fleet, wait_for
+from tests.harness import Finals, close_app, fleet, ledger_runs, part_call, wait_for
 from tests.recorder import Say, recorder
 from worker.leases import Heartbeat
 from worker.stranded import WINDOW, Stranded
@@ -84,7 +81,7 @@ class Place:
         await self.jobs.route(job.id, decision)
         await self.ledger.plan(job.id, decision.model_dump_json(), [PartPlan(model)] * n)
         await self.publisher.send_chord(job.id, 0, [(index, model) for index in range(n)])
-        return [CallId.part(job.id, index) for index in range(n)]
+        return [part_call(job.id, index) for index in range(n)]
 
     async def dies(self, *models):
         """Workers served these models, and nobody has for a while."""
@@ -107,28 +104,17 @@ class Place:
         return (await self.jobs.result(call.job)).parts[call.index]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
 @pytest.fixture
-def run(server):
+def run(server, store):
     """Run a coroutine function at a place of its own."""
     app = make_app("outside", server.url)
-    with redis.Redis.from_url(server.url, decode_responses=True) as store, asyncio.Runner() as runner:
-        store.flushdb()
 
-        async def call(function):
-            ledger = Ledger(server.url, MODELS)
-            try:
-                await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
-                return await function(Place(ledger, store, app))
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        await ledger.fleet.configure(dict.fromkeys(MODELS, 4))
+        return Place(ledger, store, app)
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
     close_app(app)
 
 

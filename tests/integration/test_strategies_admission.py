@@ -11,21 +11,15 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.embedded.server import ValkeyServer
 from tasks.contract.ids import CallId
 from tasks.ledger import Ledger
 from tasks.routing.choose import pick
 from tasks.routing.options import read_options, strategy_named
 from tests import redis_keys
+from tests.harness import part_call
 from tests.snapshots import ALL, names, request
 
 MODELS = names(4)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +96,7 @@ def test_the_bound_of_consistent_hashing_is_the_same_in_the_feeder_as_in_pick(ru
         await fleet.configure(capacities)
         for model, (_, singles, parts, waiting, closed) in zip(MODELS, state, strict=True):
             single = [CallId(f"single{model}{number}", 0) for number in range(singles)]
-            await fleet.lease({model: [*single, *(CallId.part(f"part{model}", number) for number in range(parts))]})
+            await fleet.lease({model: [*single, *(part_call(f"part{model}", number) for number in range(parts))]})
             for number in range(waiting):
                 # Some wait for this model alone, some would take another once it is closed.
                 rest = sorted(set(MODELS) - {model})

@@ -6,19 +6,18 @@ import asyncio
 import json
 
 import pytest
-import redis
 
-from ops.embedded.server import ValkeyServer
 from tasks.config.config import parse
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, Parent, parse_job
 from tasks.contract.result import Decision
-from tasks.ledger import WAVE, Admitted, Claim, Ledger, PartPlan, PartRecord
+from tasks.ledger import WAVE, Admitted, Claim, PartPlan, PartRecord
 from tasks.ledger.jobs import MOST_LOST
 from tasks.queue import lists
-from tasks.queue.publisher import Publisher
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
+from tests.harness import ledger_runs, part_call
+from tests.publishing import RecordingPublisher
 from worker.leases import Heartbeat
 from worker.stranded import Stranded
 from worker.sweeper import LOOK_AT, Sweeper
@@ -33,35 +32,10 @@ EITHER = (Preference("fast", 0.0, 1.0), Preference("slow", 0.0, 1.0))
 DECISION = Decision(route="r", classifier="rules", confidence=1.0, strategy="least_connections")
 
 
-class Notes(Publisher):
-    """A publisher without a broker."""
-
-    def __init__(self):
-        self.clear()
-
-    def clear(self):
-        self.routed, self.fanned_out, self.called, self.joined, self.settled = [], [], [], [], []
-
-    async def send_routes(self, jobs):
-        self.routed += [job for job, _ in jobs]
-
-    async def send_fanout(self, job, *, wave=0):
-        self.fanned_out.append((job, wave))
-
-    async def send_calls(self, admitted):
-        self.called += list(admitted)
-
-    async def send_join(self, job, *, wave=0):  # noqa: ARG002 - as the publisher has it
-        self.joined.append(job)
-
-    async def send_finish_parts(self, parts):
-        self.settled += [str(part) for part in parts]
-
-
 class Place:
     def __init__(self, ledger, store):
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
-        self.notes = Notes()
+        self.notes = RecordingPublisher()
         self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
 
     async def sweep(self):
@@ -105,27 +79,16 @@ class Place:
         await self.fleet.watch(dict.fromkeys(jobs, -1.0))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
 @pytest.fixture
-def run(server):
+def run(server, store):
     """Run a coroutine function at a place of its own."""
-    with redis.Redis.from_url(server.url, decode_responses=True) as store, asyncio.Runner() as runner:
-        store.flushdb()
 
-        async def call(function):
-            ledger = Ledger(server.url, MODELS)
-            try:
-                await ledger.fleet.configure({"fast": 100, "slow": 100})
-                return await function(Place(ledger, store))
-            finally:
-                await ledger.close()
+    async def view(ledger):
+        await ledger.fleet.configure({"fast": 100, "slow": 100})
+        return Place(ledger, store)
 
-        yield lambda function: runner.run(call(function))
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
 
 
 # -- calls ---------------------------------------------------------------------------------------
@@ -312,8 +275,8 @@ def test_a_part_that_stands_nowhere_is_found_again(run, state):
         job = await at.fanout(3)
         for index in (0, 1):
             await at.jobs.claim(job, index, "owner")
-            await at.ledger.settle(CallId.part(job, index), "fast", "owner", output="x", record=PartRecord())
-        call = CallId.part(job, 2)
+            await at.ledger.settle(part_call(job, index), "fast", "owner", output="x", record=PartRecord())
+        call = part_call(job, 2)
         if state != "queued":
             await at.jobs.claim(job, 2, "owner")
             await at.lapse(call)
@@ -331,20 +294,20 @@ def test_the_next_wave_that_nobody_asked_for_is_asked_for_once(run):
     async def steps(at):
         job = await at.fanout(2 * WAVE + 1)
         await at.look_now(job)
-        assert (await at.sweep()).joined == []
+        assert (await at.sweep()).joined_jobs == []
         for index in range(WAVE):
             at.store.hset(redis_keys.parts(job), f"{index}:state", "succeeded")
         at.store.hset(redis_keys.job(job), "left", WAVE + 1)
         # Whether there is need of it is for the join to say.
         await at.look_now(job)
-        assert (await at.sweep()).joined == [job]
+        assert (await at.sweep()).joined_jobs == [job]
         at.store.lpush("route", json.dumps({"headers": {"id": f"{job}.fanout.1"}}))
         await at.look_now(job)
-        assert (await at.sweep()).joined == []
+        assert (await at.sweep()).joined_jobs == []
         assert len((await at.ledger.send_wave(job, 1))[1]) == WAVE
         await at.look_now(job)
         notes = await at.sweep()
-        assert (notes.joined, notes.fanned_out) == ([], [])
+        assert (notes.joined_jobs, notes.fanned_out) == ([], [])
 
     run(steps)
 
@@ -354,7 +317,7 @@ def test_jobs_that_are_parts_and_were_never_accepted_are_asked_for_wave_by_wave(
         job, children = await at.nested()
         await at.look_now(job)
         notes = await at.sweep()
-        assert (notes.fanned_out, notes.settled, notes.joined) == ([(job, 0)], [], [])
+        assert (notes.fanned_out, notes.finished_parts, notes.joined_jobs) == ([(job, 0)], [], [])
         at.store.lpush("route", json.dumps({"headers": {"id": f"{job}.fanout.0"}}))
         await at.look_now(job)
         assert (await at.sweep()).fanned_out == []
@@ -374,17 +337,17 @@ def test_the_end_of_a_job_that_is_a_part_is_told_where_nobody_has_heard_of_it(ru
     async def steps(at):
         job, children = await at.nested(wave=1)
         await at.look_now(job)
-        assert (await at.sweep()).settled == []
+        assert (await at.sweep()).finished_parts == []
         await at.jobs.stop(children[0], "failed", "so it is")
         for _ in range(2):
             await at.look_now(job)
-            assert (await at.sweep()).settled == [f"{job}.0.0"]
+            assert (await at.sweep()).finished_parts == [f"{job}.0.0"]
         finishing = at.jobs.finishing(job, 0, children[0], output=None, record=PartRecord(error="so it is"))
         await at.ledger.store.run(finishing)
         await at.look_now(job)
         notes = await at.sweep()
         # All that was sent has ended: the join asks for the rest.
-        assert (notes.settled, notes.joined) == ([], [job])
+        assert (notes.finished_parts, notes.joined_jobs) == ([], [job])
 
     run(steps)
 
@@ -395,13 +358,13 @@ def test_a_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run)
         await at.ledger.accept([expiring], keep_seconds=3600)
         at.store.hset(redis_keys.job(expiring.id), "deadline_at", 1)
         await at.look_now(expiring.id)
-        assert (await at.sweep()).settled == ["above.0.0"]
+        assert (await at.sweep()).finished_parts == ["above.0.0"]
         call, _ = await at.single(parent=Parent(part="above.1.0", depth=1))
         for lost in range(MOST_LOST):
             await at.jobs.claim(call.job, 0, f"worker {lost}")
             await at.lapse(call)
             notes = await at.sweep()
-        assert notes.settled == ["above.1.0"]
+        assert notes.finished_parts == ["above.1.0"]
 
     run(steps)
 
@@ -423,12 +386,12 @@ def test_a_job_that_is_complete_and_one_whose_join_takes_too_long_are_joined(run
     async def steps(at):
         job = await at.fanout(1)
         await at.jobs.claim(job, 0, "owner")
-        await at.ledger.settle(CallId.part(job, 0), "fast", "owner", output="x", record=PartRecord())
+        await at.ledger.settle(part_call(job, 0), "fast", "owner", output="x", record=PartRecord())
         await at.look_now(job)
-        assert (await at.sweep()).joined == [job]
+        assert (await at.sweep()).joined_jobs == [job]
         assert (await at.jobs.join(job)).word == "go"
         await at.look_now(job)
-        assert (await at.sweep()).joined == [job]
+        assert (await at.sweep()).joined_jobs == [job]
 
     run(steps)
 

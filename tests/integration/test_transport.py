@@ -14,7 +14,6 @@ import pytest
 import redis
 from kombu import Connection, Exchange, Queue
 
-from ops.embedded.server import ValkeyServer
 from tasks.queue import app as _registered  # noqa: F401 - importing registers the transport
 from tasks.queue.address import broker_url
 from tests import redis_keys
@@ -89,12 +88,6 @@ class Consumer:
 
 def queue(name):
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.run import read_input
+from ops.cli.cmd_run import read_input
 from tasks.config.config import load
 from tasks.contract.result import Result
 from tests.harness import REPOSITORY, Fleet, fleet

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.context import config_path, running_up, shown
+from ops.cli.environment import config_path, running_up, shown
 from tasks.queue.address import redis_url, state_dir
 
 

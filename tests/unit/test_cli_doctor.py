@@ -17,8 +17,8 @@ from ops.cli.checks import (
     check_python,
     check_state_dir,
 )
-from ops.cli.context import Running
-from ops.cli.doctor import judge_server, judge_workers
+from ops.cli.cmd_doctor import judge_server, judge_workers
+from ops.cli.environment import Running
 from tasks.config.config import Config, parse
 
 GOOD = {"redis_version": "7.2.4", "valkey_version": "9.1.2", "maxmemory-policy": "noeviction", "appendonly": "yes"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from ops.cli.cmd_explain import print_facts
 from ops.cli.exits import Exit, exit_of_code, exit_of_state
-from ops.cli.explain import print_facts
 from ops.cli.progress import MOST_ROWS, shown_parts
 from ops.cli.render import age, cost, print_json, print_table, print_text, printable, seconds, summary
 from tasks.contract.result import FINAL, Decision, Part, Result, Usage

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.cli.cmd_run import read_input
 from ops.cli.failures import Failure
-from ops.cli.run import read_input
 from tasks.workflows.workflow import Workflow
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

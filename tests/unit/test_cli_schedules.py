@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.schedules import next_run
+from ops.cli.cmd_schedule import next_run
 from tasks.config.config import Schedule
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.run import read_input
+from ops.cli.cmd_run import read_input
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.accept import check

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
-from ops.cli.jobs import JobId, unknown
+from ops.cli.cmd_status import JobId, unknown
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ async def explain(
 
         pointsman explain 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from ops.cli.render import note, print_json
 
     async with open_ledger() as ledger:

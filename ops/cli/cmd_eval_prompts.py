@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
-from ops.cli.evaluating import Judge, RunName, Timeout
+from ops.cli.commands import AsJson
+from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -52,8 +52,8 @@ async def prompts(
 
         pointsman eval prompts --route billing --eval cases.jsonl --prompts short.txt strict.txt
     """
-    from ops.cli.context import load_config, open_producer
-    from ops.cli.evaluating import check_workers, named, running
+    from ops.cli.environment import load_config, open_producer
+    from ops.cli.evaluation_run import check_workers, named, running
     from ops.cli.exits import Exit
     from ops.evaluate.profiling.cases import read_cases
     from ops.evaluate.profiling.models import check_judge

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ async def models(*, as_json: AsJson = False) -> None:
 
         pointsman models --config pointsman.yaml
     """
-    from ops.cli.context import load_config
+    from ops.cli.environment import load_config
     from ops.cli.render import note, print_json, print_table
 
     config = load_config()
@@ -76,7 +76,7 @@ async def models(*, as_json: AsJson = False) -> None:
 
 async def _limiters(config: Config) -> tuple[Mapping[str, LimiterState], Mapping[str, ModelLoad], str]:
     """How the fleet stands with each model, and how it did lately; none, and why, where that can't be known."""
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from tasks.contract.errors import PointsmanError
 
     try:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
-from ops.cli.evaluating import Judge, RunName, Timeout
-from ops.cli.workflows import WorkflowName, known_workflow
+from ops.cli.cmd_workflows import WorkflowName, known_workflow
+from ops.cli.commands import AsJson
+from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
     from ops.evaluate.workflow import Graded, Score
@@ -45,8 +45,8 @@ async def workflow(
     """
     import shlex
 
-    from ops.cli.context import load_config, open_producer
-    from ops.cli.evaluating import check_workers, named, running
+    from ops.cli.environment import load_config, open_producer
+    from ops.cli.evaluation_run import check_workers, named, running
     from ops.cli.exits import Exit
     from ops.cli.failures import Failure
     from ops.cli.render import note

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.command import AsJson, command, group
+from ops.cli.commands import AsJson, command, group
 
 __all__ = ["app"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from ops.cli.command import command, group
-from ops.cli.eval.classifier import classifier
-from ops.cli.eval.cost_quality import cost_quality
-from ops.cli.eval.prompts import prompts
-from ops.cli.eval.strategies import strategies
-from ops.cli.eval.workflow import workflow
+from ops.cli.cmd_eval_classifier import classifier
+from ops.cli.cmd_eval_cost_quality import cost_quality
+from ops.cli.cmd_eval_prompts import prompts
+from ops.cli.cmd_eval_strategies import strategies
+from ops.cli.cmd_eval_workflow import workflow
+from ops.cli.commands import command, group
 
 __all__ = ["app"]
 

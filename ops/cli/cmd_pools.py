@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson, command, group
+from ops.cli.commands import AsJson, command, group
 
 __all__ = ["app"]
 
@@ -27,7 +27,7 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
         return
     import asyncio
 
-    from ops.cli.context import load_config, open_ledger
+    from ops.cli.environment import load_config, open_ledger
     from ops.cli.render import note, print_json, print_table
     from ops.cli.workers import ask_workers
     from tasks.queue.address import redis_url
@@ -77,7 +77,7 @@ async def scale(
         pointsman pools scale fast 16
         pointsman pools scale fast --reset
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from ops.cli.failures import Failure
     from ops.cli.render import print_json
 
@@ -112,7 +112,7 @@ async def drain(
         pointsman pools drain fast --move
         pointsman pools drain fast --reset
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from ops.cli.failures import Failure
     from ops.cli.render import note, print_json
 
@@ -152,7 +152,7 @@ def _routes_without_another(config: Any, model: str, snapshot: Any) -> list[str]
 
 def _config_with(model: str) -> Any:
     """The configuration, which has this model."""
-    from ops.cli.context import load_config
+    from ops.cli.environment import load_config
     from ops.cli.failures import Failure
 
     config = load_config()

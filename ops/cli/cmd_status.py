@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 from ops.cli.failures import Failure, report
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
 
     pointsman status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from ops.cli.exits import Exit
     from ops.cli.render import age, models_of, print_json, print_table
 
@@ -75,7 +75,7 @@ async def result(
 
         pointsman result 01jzq3v5k8w9x0y1z2a3b4c5d6 --wait > answer.txt
     """
-    from ops.cli.context import open_ledger, open_producer
+    from ops.cli.environment import open_ledger, open_producer
     from ops.cli.waiting import conclude, wait_for
 
     if wait or timeout is not None:
@@ -97,7 +97,7 @@ async def cancel(ids: JobIds, *, as_json: AsJson = False) -> int:
 
         pointsman cancel 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.context import open_producer
+    from ops.cli.environment import open_producer
     from ops.cli.exits import Exit
     from ops.cli.render import print_json
     from producer import JobNotFound

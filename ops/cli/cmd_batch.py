@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson, command, group
+from ops.cli.commands import AsJson, command, group
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -62,7 +62,7 @@ async def submit(
         pointsman batch submit questions.jsonl
         echo '{"text": "Why was I charged twice?"}' > questions.jsonl
     """
-    from ops.cli.context import open_producer
+    from ops.cli.environment import open_producer
     from ops.cli.exits import Exit
     from ops.cli.render import print_json
     from tasks.batch import read_jobs
@@ -118,9 +118,9 @@ async def status(batch_id: BatchId, *, as_json: AsJson = False) -> int:
 
     pointsman batch status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.cmd_explain import print_facts
+    from ops.cli.environment import open_ledger
     from ops.cli.exits import Exit
-    from ops.cli.explain import print_facts
     from ops.cli.render import age, print_json
 
     async with open_ledger() as ledger:
@@ -143,7 +143,7 @@ async def results(batch_id: BatchId, *, as_json: AsJson = False) -> None:
 
     pointsman batch results 01jzq3v5k8w9x0y1z2a3b4c5d6 | jq -r .output
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from ops.cli.render import print_json
 
     async with open_ledger() as ledger:
@@ -161,7 +161,7 @@ async def list_batches(*, as_json: AsJson = False) -> None:
 
     pointsman batch list
     """
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from ops.cli.render import age, note, print_json, print_table
     from tasks.ledger.batches import Batches
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson, command, group
+from ops.cli.commands import AsJson, command, group
 
 if TYPE_CHECKING:
     from tasks.config.config import Schedule
@@ -38,7 +38,7 @@ async def list_schedules(*, as_json: AsJson = False) -> None:
 
     pointsman schedule list
     """
-    from ops.cli.context import load_config
+    from ops.cli.environment import load_config
     from ops.cli.render import note, print_json, print_table
     from tasks.contract.errors import PointsmanError
 
@@ -102,7 +102,7 @@ async def run(
     """
     import asyncio
 
-    from ops.cli.context import load_config, reach
+    from ops.cli.environment import load_config, reach
     from ops.cli.failures import Failure
     from ops.cli.render import note, print_json
     from tasks.batch import scheduled_id
@@ -132,7 +132,7 @@ def _publish(url: str, schedule: str, tick: int, task_id: str) -> None:
 
 
 async def _last_batches() -> dict[str, Batch]:
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from tasks.ledger.batches import Batches
 
     last: dict[str, Batch] = {}

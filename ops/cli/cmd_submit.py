@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 
 __all__ = ["submit"]
 
@@ -149,7 +149,7 @@ async def submit(
         pointsman submit --file terms.md --split headings --each kind=vote --each n=5 -w
         pointsman submit --job job.json --model careful -w
     """
-    from ops.cli.context import open_producer
+    from ops.cli.environment import open_producer
     from ops.cli.inputs import pairs, read_documents, read_job, read_text, values
     from ops.cli.render import note, print_json
     from ops.cli.waiting import conclude, wait_for

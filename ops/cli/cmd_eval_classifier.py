@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from ops.evaluate.classifier import Score

@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ops.cli.cmd_up import end_on_signals
 from ops.cli.exits import Exit
-from ops.cli.up import end_on_signals
 from ops.up.stack import Options, Stack
 from producer import Producer, Result
 from tasks.contract.errors import ConfigError, PointsmanError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
-from ops.cli.workflows import WorkflowName, known_workflow
+from ops.cli.cmd_workflows import WorkflowName, known_workflow
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from tasks.workflows.workflow import Workflow
@@ -51,7 +51,7 @@ async def run(
         pointsman run research_synthesis first.pdf second.pdf
         git diff | pointsman run code_review -
     """
-    from ops.cli.context import load_config, open_producer
+    from ops.cli.environment import load_config, open_producer
     from ops.cli.inputs import pairs, values
     from ops.cli.render import note
     from ops.cli.waiting import conclude, wait_for

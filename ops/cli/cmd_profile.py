@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.command import AsJson
-from ops.cli.evaluating import Judge, RunName, Timeout
+from ops.cli.commands import AsJson
+from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -61,8 +61,8 @@ async def profile(
         pointsman profile --eval cases.jsonl --models fast,careful --report report
         pointsman profile --eval cases.jsonl --judge careful --outcomes outcomes.csv
     """
-    from ops.cli.context import load_config, open_producer
-    from ops.cli.evaluating import check_workers, named, running
+    from ops.cli.environment import load_config, open_producer
+    from ops.cli.evaluation_run import check_workers, named, running
     from ops.cli.exits import Exit
     from ops.cli.profile_result import remark, tell
     from ops.evaluate.profiling.cases import STARTER, read_cases

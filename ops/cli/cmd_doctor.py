@@ -15,12 +15,12 @@ from ops.cli.checks import (
     check_python,
     check_state_dir,
 )
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops.cli.context import Running
+    from ops.cli.environment import Running
     from tasks.config.config import Config
 
 __all__ = ["doctor", "judge_server", "judge_workers"]
@@ -34,7 +34,7 @@ async def doctor(*, as_json: AsJson = False) -> int:
 
         pointsman doctor --config pointsman.yaml
     """
-    from ops.cli.context import config_path, running_up
+    from ops.cli.environment import config_path, running_up
     from ops.cli.exits import Exit
     from ops.cli.render import print_json
     from tasks.queue.address import state_dir
@@ -63,7 +63,7 @@ async def _check_fleet(config: Config | None, up: Running | None) -> list[Findin
     import asyncio
     import os
 
-    from ops.cli.context import reach, shown
+    from ops.cli.environment import reach, shown
     from ops.cli.workers import ask_workers
     from tasks.contract.errors import PointsmanError
     from tasks.queue.address import redis_url

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.command import AsJson, command, group
+from ops.cli.commands import AsJson, command, group
 
 __all__ = ["app"]
 
@@ -34,7 +34,7 @@ def check(
 
     pointsman config check pointsman.yaml
     """
-    from ops.cli.context import config_path
+    from ops.cli.environment import config_path
     from ops.cli.render import note, print_json
     from tasks.config.classifiers import remarks
     from tasks.config.config import load

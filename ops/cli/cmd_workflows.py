@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -33,7 +33,7 @@ def workflows(
         pointsman workflows
         pointsman workflows legal_review
     """
-    from ops.cli.context import load_config
+    from ops.cli.environment import load_config
     from ops.cli.render import note, print_json, print_table
 
     config = load_config()

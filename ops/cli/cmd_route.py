@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.command import AsJson
+from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,8 @@ async def route(
 
         pointsman route "Why was I charged twice?"
     """
-    from ops.cli.context import load_config
-    from ops.cli.explain import print_candidates, print_facts
+    from ops.cli.cmd_explain import print_candidates, print_facts
+    from ops.cli.environment import load_config
     from ops.cli.inputs import read_text, values
     from ops.cli.render import note, print_json
     from tasks.accept import check
@@ -121,7 +121,7 @@ def _decide(
 
 async def _snapshot(config: Config) -> tuple[Snapshot, bool, str]:
     """The fleet now, or one that is idle; and what the user should know about it."""
-    from ops.cli.context import open_ledger
+    from ops.cli.environment import open_ledger
     from tasks.contract.errors import PointsmanError
     from tasks.routing.snapshot import ModelLoad, Snapshot
 
