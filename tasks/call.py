@@ -30,7 +30,7 @@ from tasks.ledger import QUEUED_LEASE, Admitted, Claim
 from tasks.ledger.limiter import Denied
 from tasks.queue.app import model_of_queue
 from tasks.queue.ports import Ports, ports_of
-from tasks.routing.choose import again
+from tasks.routing.choose import rank_again
 from tasks.routing.options import is_sticky
 from tasks.workflows.voting import ballot_for
 
@@ -70,7 +70,7 @@ class Done:
     admitted: Sequence[Admitted] = ()
     join: bool = False
     #: The job that waits for the end of this one, which asks for its route.
-    asked_for: str | None = None
+    asking_job: str | None = None
     #: The part that this job is the work of, which has ended with it.
     parent: str | None = None
 
@@ -93,8 +93,8 @@ async def _run_and_publish(ports: Ports, name: CallId, *, at: str) -> Done:
             await ports.publisher.send_calls(done.admitted)
         if done.join:
             await ports.publisher.send_join(name.job)
-        if done.asked_for is not None:
-            await ports.publisher.send_routes([(done.asked_for, "high")])
+        if done.asking_job is not None:
+            await ports.publisher.send_routes([(done.asking_job, "high")])
         if done.parent is not None:
             await ports.publisher.send_finish_parts([CallId.parse(done.parent)])
     except Unreachable as error:
@@ -225,7 +225,7 @@ async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, cou
     # The attempt was reported in the step before: the strategy sees it.
     wanted = [model for model in (*retry.candidates, *retry.fallbacks) if model in ports.config.models]
     snapshot = await ports.ledger.fleet.snapshot(wanted, turn=claim.decision.route)
-    ranking = again(
+    ranking = rank_again(
         claim.job,
         claim.decision,
         ports.config,
@@ -273,7 +273,7 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
         state,
         admitted,
         join=early,
-        asked_for=_asked_for(claim.job) if ended else None,
+        asking_job=_asked_for(claim.job) if ended else None,
         parent=claim.job.parent.part if ended and claim.job.parent is not None else None,
     )
 
@@ -285,7 +285,7 @@ async def _expire(ports: Ports, turn: Turn, why: str) -> Done:
     await release(ports, turn.reports(ports))
     admitted = await ports.ledger.free(turn.name, turn.claim.model)
     parent = job.parent.part if job.parent is not None else None
-    return Done("cancelled", admitted, asked_for=_asked_for(job), parent=parent)
+    return Done("cancelled", admitted, asking_job=_asked_for(job), parent=parent)
 
 
 def _asked_for(job: Job) -> str | None:

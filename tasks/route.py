@@ -15,7 +15,7 @@ from tasks.contract.result import Decision
 from tasks.ledger import Admitted
 from tasks.queue.ports import Ports, ports_of
 from tasks.queue.publisher import notify_parent
-from tasks.routing.candidates import able_of, candidates
+from tasks.routing.candidates import find_candidates, select_able
 from tasks.routing.choose import choose
 from tasks.routing.classify.decision import Verdict
 from tasks.workflows.ask_route import verdict_of
@@ -97,8 +97,8 @@ async def classify(job: Job, ports: Ports) -> Verdict | None:
 
 async def _place(ports: Ports, job: Job, verdict: Verdict) -> list[Admitted]:
     """Say how much each model is wanted; choosing and admitting is one step in the ledger."""
-    possible = candidates(job, verdict.route, ports.config)
-    snapshot = await ports.ledger.fleet.snapshot(able_of(possible), turn=verdict.route)
+    possible = find_candidates(job, verdict.route, ports.config)
+    snapshot = await ports.ledger.fleet.snapshot(select_able(possible), turn=verdict.route)
     (quality,) = await predicted(ports, job, verdict.route, [job.question])
     decision, ranking = choose(job, verdict, ports.config, snapshot, possible=possible, quality=quality)
     return await ports.ledger.place(job, decision, ranking)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tasks.routing.choose import pick
+from tasks.routing.choose import pick_model
 from tasks.routing.options import strategies, strategy_named
 from tasks.routing.snapshot import ModelLoad, Ranking, Request, Snapshot, Traits
 
@@ -86,7 +86,7 @@ CASES = st.builds(_case, _FLEETS, st.text(max_size=5), SEEDS, st.integers(0, 10*
 
 def chosen(choose: Choose, asked: Request, snapshot: Snapshot) -> str:
     """Who gets the call where all have room."""
-    return pick(choose(asked, tuple(snapshot.models), snapshot), snapshot)
+    return pick_model(choose(asked, tuple(snapshot.models), snapshot), snapshot)
 
 
 def tally(

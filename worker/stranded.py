@@ -28,8 +28,8 @@ from tasks.contract.result import FINAL
 from tasks.ledger.fleet import Admitted, admitted_of
 from tasks.queue.app import model_queue
 from tasks.queue.lists import Entry, ahead
-from tasks.routing.choose import again
-from tasks.routing.deadline import expected_s, expected_wait_s, too_late
+from tasks.routing.choose import rank_again
+from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_late
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -167,10 +167,10 @@ class Stranded:
     async def _hurry(self, snapshot: Snapshot) -> list[Admitted]:
         """Move calls whose model will be too late, and another candidate will not."""
         loads = {model: load for model, load in snapshot.models.items() if load.capacity and not load.closed}
-        if not any(expected_wait_s(load) > 0 for load in loads.values()):
+        if not any(estimate_wait_s(load) > 0 for load in loads.values()):
             return []
         fleet, jobs = self._ledger.fleet, self._ledger.jobs
-        horizon = min(FURTHEST, max(map(expected_s, loads.values())))
+        horizon = min(FURTHEST, max(map(estimate_total_s, loads.values())))
         left = await fleet.near_deadlines(within=horizon, most=MOST_PRESSED)
         calls = await self._standing(list(left))
         holders = await jobs.holders([(call.job, call.index) for call in calls])
@@ -192,7 +192,7 @@ class Stranded:
         stuck: list[Stuck] = []
         for call, model, before, message in places:
             seconds = left[call.job]
-            if too_late(snapshot.models[model], seconds, before=before):
+            if is_too_late(snapshot.models[model], seconds, before=before):
                 state = "queued" if message is not None else "waiting"
                 stuck.append(Stuck(call, model, DEADLINE, message, seconds, state))
         return (await self._move(stuck, snapshot))[1]
@@ -248,10 +248,10 @@ class Stranded:
             # Every model with attempts left, this one too: admission passes over closed models, and this one may open
             # before another has room.
             return (may if others else ()), snapshot
-        in_time = tuple(name for name in others if not too_late(loads[name], item.left_s))
+        in_time = tuple(name for name in others if not is_too_late(loads[name], item.left_s))
         if in_time:
             # The next is behind this one there.
-            snapshot = snapshot.after(min(in_time, key=lambda name: expected_s(loads[name])))
+            snapshot = snapshot.after(min(in_time, key=lambda name: estimate_total_s(loads[name])))
         return in_time, snapshot
 
     async def _move_some(
@@ -266,7 +266,7 @@ class Stranded:
             job, section = known
             turn = replace(snapshot, turn=next(self._turns))
             try:
-                ranking = again(
+                ranking = rank_again(
                     job, part.decision, self._config, turn, candidates=candidates, fallbacks=(), text=section
                 )
             except Exception:

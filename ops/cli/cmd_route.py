@@ -96,9 +96,9 @@ async def route(
 
 def _quality(job: Job, verdict: Verdict, config: Config) -> Mapping[str, float]:
     """What is predicted of the models, where the strategy asks for it."""
-    from tasks.routing.predicting import asks_for_prediction
+    from tasks.routing.predicting import needs_prediction
 
-    if not asks_for_prediction(job, verdict.route, config):
+    if not needs_prediction(job, verdict.route, config):
         return {}
     from tasks.queue.address import state_dir
     from tasks.routing.quality.build import CACHE, predictor_of
@@ -110,12 +110,12 @@ def _decide(
     job: Job, verdict: Verdict, config: Config, snapshot: Snapshot, quality: Mapping[str, float]
 ) -> tuple[Decision, list[str]]:
     """The decision, and every model it may fall on: a dry run takes no turn, so it doesn't know whose turn it is."""
-    from tasks.routing.choose import choose, pick
+    from tasks.routing.choose import choose, pick_model
 
     turns: list[str] = []
     for turn in range(len(config.candidates(verdict.route)), 0, -1):
         decision, ranking = choose(job, verdict, config, replace(snapshot, turn=turn), quality=quality)
-        turns.append(pick(ranking, snapshot))
+        turns.append(pick_model(ranking, snapshot))
     return decision.model_copy(update={"model": turns[-1]}), sorted(set(turns))
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from tasks.config.classifiers import When
 from tasks.config.located import Problem, mapping, not_one_of
 from tasks.config.models import Section
-from tasks.routing.options import options_problems, strategies
+from tasks.routing.options import find_option_problems, strategies
 
 __all__ = ["DEFAULT_STRATEGY", "Route", "route_problems"]
 
@@ -53,4 +53,4 @@ def route_problems(route: Any, models: Collection[str]) -> Iterator[Problem]:
     if isinstance(strategy, str) and strategy not in strategies():
         yield ("strategy",), not_one_of(strategy, "strategy", strategies())
     elif isinstance(strategy, str) and isinstance(wanted, list | tuple):
-        yield from options_problems(strategy, mapping(route).get("options"), wanted)
+        yield from find_option_problems(strategy, mapping(route).get("options"), wanted)

@@ -10,17 +10,17 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Candidate
 from tasks.contract.tokens import estimate, estimate_messages
-from tasks.routing.deadline import expected_s, too_late
+from tasks.routing.deadline import estimate_total_s, is_too_late
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Model
     from tasks.routing.snapshot import Snapshot
 
-__all__ = ["able_of", "candidates", "in_time"]
+__all__ = ["select_able", "find_candidates", "exclude_late"]
 
 
-def candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
+def find_candidates(job: Job, route: str, config: Config, *, longest: int | None = None) -> tuple[Candidate, ...]:
     """The route's models and then its fallbacks, or the one the producer named; what can't do the job has a reason.
 
     `longest` are the tokens (`tasks.contract.tokens`) of the longest section, by default of the text or all messages.
@@ -63,7 +63,7 @@ def _tokens(job: Job) -> int:
     return estimate_messages(message.content for message in job.messages) if job.messages else estimate(job.question)
 
 
-def able_of(possible: Sequence[Candidate]) -> tuple[str, ...]:
+def select_able(possible: Sequence[Candidate]) -> tuple[str, ...]:
     """The models that can do it.
 
     Raises:
@@ -76,12 +76,12 @@ def able_of(possible: Sequence[Candidate]) -> tuple[str, ...]:
     return able
 
 
-def in_time(job: Job, possible: Sequence[Candidate], snapshot: Snapshot) -> tuple[Candidate, ...]:
+def exclude_late(job: Job, possible: Sequence[Candidate], snapshot: Snapshot) -> tuple[Candidate, ...]:
     """The same, without those that are expected to end after the job's deadline, unless all are."""
     late = {
-        candidate.model: expected_s(snapshot.models[candidate.model])
+        candidate.model: estimate_total_s(snapshot.models[candidate.model])
         for candidate in possible
-        if not candidate.reason and too_late(snapshot.models[candidate.model], job.deadline)
+        if not candidate.reason and is_too_late(snapshot.models[candidate.model], job.deadline)
     }
     if not late or len(late) == sum(not candidate.reason for candidate in possible):
         return tuple(possible)

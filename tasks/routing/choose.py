@@ -16,17 +16,17 @@ from celery.utils.log import get_task_logger
 from tasks.contract.job import Job
 from tasks.contract.result import Candidate, Decision
 from tasks.contract.tokens import estimate
-from tasks.routing.candidates import able_of, candidates, in_time
+from tasks.routing.candidates import exclude_late, find_candidates, select_able
 from tasks.routing.options import is_sticky, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.specialists import Contextual
-from tasks.routing.traits import options_for, traits_of
+from tasks.routing.traits import find_options, find_traits
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.routing.classify.decision import Verdict
 
-__all__ = ["again", "choose", "pick", "request_of", "spread"]
+__all__ = ["rank_again", "choose", "pick_model", "build_request", "spread_parts"]
 
 log = get_task_logger(__name__)
 
@@ -40,7 +40,7 @@ INSTEAD = "least_connections"
 _CHANCE = Random()  # noqa: S311
 
 
-def request_of(
+def build_request(
     job: Job,
     route: str,
     *,
@@ -54,7 +54,7 @@ def request_of(
     """What strategies may know of a job; `text` is the section that is meant, by default the job's question."""
     asked = job.question if text is None else text
     key = job.key if job.key is not None else _hash(asked)
-    options = options_for(config, route, strategy) if config is not None else None
+    options = find_options(config, route, strategy) if config is not None else None
     length, at = None, None
     if config is not None and isinstance(options, Contextual):
         length = estimate(asked) if options.needs("length") else None
@@ -69,7 +69,7 @@ def request_of(
         priority_metric=job.priority_metric,
         seed=_CHANCE.getrandbits(64) if seed is None else seed,
         options=options,
-        traits=traits_of(config, route, models) if config is not None and models else {},
+        traits=find_traits(config, route, models) if config is not None and models else {},
         quality=quality or {},
     )
 
@@ -96,17 +96,17 @@ def choose(
     Raises:
         BadInput: if no candidate can do the job.
     """
-    possible = possible if possible is not None else candidates(job, verdict.route, config)
+    possible = possible if possible is not None else find_candidates(job, verdict.route, config)
     if job.deadline is not None:
-        possible = in_time(job, possible, snapshot)
+        possible = exclude_late(job, possible, snapshot)
     able, fallbacks = _split(possible)
     name = _strategy(job, verdict.route, config)
-    request = request_of(job, verdict.route, config=config, strategy=name, models=able, seed=seed, quality=quality)
+    request = build_request(job, verdict.route, config=config, strategy=name, models=able, seed=seed, quality=quality)
     ranking = with_fallbacks(_rank(name, request, able, snapshot), fallbacks)
     return _decision(verdict, name, ranking, possible, snapshot), ranking
 
 
-def again(
+def rank_again(
     job: Job,
     decision: Decision,
     config: Config,
@@ -133,7 +133,7 @@ def again(
         ]
         ranking = Ranking(tuple(preferences), bound=False, reason="")
     else:
-        request = request_of(job, decision.route, config=config, strategy=decision.strategy, models=first, text=text)
+        request = build_request(job, decision.route, config=config, strategy=decision.strategy, models=first, text=text)
         ranking = _rank(decision.strategy, request, first, snapshot)
     return with_fallbacks(ranking, rest)
 
@@ -147,7 +147,7 @@ def with_fallbacks(ranking: Ranking, models: Sequence[str]) -> Ranking:
     return replace(ranking, preferences=ranking.preferences + fallbacks, fallbacks=len(fallbacks))
 
 
-def spread(
+def spread_parts(
     job: Job,
     verdict: Verdict,
     config: Config,
@@ -162,11 +162,11 @@ def spread(
 
     `texts` are those of sections, which have a hash and a prediction each; votes share the job's.
     """
-    possible = candidates(job, verdict.route, config, longest=longest)
+    possible = find_candidates(job, verdict.route, config, longest=longest)
     able, fallbacks = _split(possible)
     name = _strategy(job, verdict.route, config)
     first = texts[0] if texts else None
-    request = request_of(
+    request = build_request(
         job, verdict.route, config=config, strategy=name, models=able, quality=qualities[0], text=first
     )
     chosen: list[str] = []
@@ -181,13 +181,13 @@ def spread(
                 key=key,
                 quality=qualities[index if len(qualities) > 1 else 0],
             )
-        best = pick(with_fallbacks(_rank(name, own, able, now), fallbacks), now)
+        best = pick_model(with_fallbacks(_rank(name, own, able, now), fallbacks), now)
         chosen.append(best)
         now = now.after(best)
     return _decision(verdict, name, _rank(name, request, able, snapshot), possible, snapshot), chosen
 
 
-def pick(ranking: Ranking, snapshot: Snapshot) -> str:
+def pick_model(ranking: Ranking, snapshot: Snapshot) -> str:
     """The model that a call takes which waits for no room: what `fleet.lua` does, as values."""
     models = snapshot.models
     own = ranking.preferences[: len(ranking.preferences) - ranking.fallbacks]
@@ -214,7 +214,7 @@ def _strategy(job: Job, route: str, config: Config) -> str:
 
 def _split(possible: Sequence[Candidate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models that can do it, and their fallbacks: where no other can, the fallbacks themselves."""
-    able = able_of(possible)
+    able = select_able(possible)
     fallbacks = {candidate.model for candidate in possible if candidate.fallback}
     first = tuple([model for model in able if model not in fallbacks])
     return (first, tuple([model for model in able if model in fallbacks])) if first else (able, ())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tasks.routing.snapshot import INFINITE, ModelLoad
 
-__all__ = ["expected_s", "expected_wait_s", "too_late"]
+__all__ = ["estimate_total_s", "estimate_wait_s", "is_too_late"]
 
 
-def expected_wait_s(load: ModelLoad, *, before: int | None = None) -> float:
+def estimate_wait_s(load: ModelLoad, *, before: int | None = None) -> float:
     """Seconds until a call starts there that has `before` others in front (by default all there are), running ones too.
 
     With all c slots busy by calls of mean length L one ends every L / c seconds (Little's law), so a call with n in
@@ -23,11 +23,11 @@ def expected_wait_s(load: ModelLoad, *, before: int | None = None) -> float:
     return load.queue_wait_s if load.latency_s is None else must_end * load.latency_s / load.capacity
 
 
-def expected_s(load: ModelLoad, *, before: int | None = None) -> float:
+def estimate_total_s(load: ModelLoad, *, before: int | None = None) -> float:
     """Seconds until such a call has its answer; what an unseen model takes is not counted."""
-    return expected_wait_s(load, before=before) + (load.latency_s or 0.0)
+    return estimate_wait_s(load, before=before) + (load.latency_s or 0.0)
 
 
-def too_late(load: ModelLoad, left_s: float | None, *, before: int | None = None) -> bool:
+def is_too_late(load: ModelLoad, left_s: float | None, *, before: int | None = None) -> bool:
     """Whether such a call is expected to end later than in `left_s` seconds; None: its job has no deadline."""
-    return left_s is not None and expected_s(load, before=before) > left_s
+    return left_s is not None and estimate_total_s(load, before=before) > left_s

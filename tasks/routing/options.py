@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from tasks.contract.errors import BadInput
 from tasks.routing.snapshot import Strategy, options_of
 
-__all__ = ["is_sticky", "is_predicting", "options_problems", "read_options", "strategies", "strategy_named"]
+__all__ = ["is_sticky", "is_predicting", "find_option_problems", "read_options", "strategies", "strategy_named"]
 
 GROUP = "pointsman.strategies"
 
@@ -56,7 +56,7 @@ def read_options(strategy: str, given: Mapping[str, Any]) -> BaseModel | None:
     return kind.model_validate(dict(given)) if kind is not None and given else None
 
 
-def options_problems(strategy: str, given: Any, models: Collection[Any]) -> list[Problem]:
+def find_option_problems(strategy: str, given: Any, models: Collection[Any]) -> list[Problem]:
     """What is wrong with a route's options: where in the route, and what."""
     if not isinstance(given, Mapping) or not given:
         return []

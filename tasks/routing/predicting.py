@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.contract.job import Job
 
-__all__ = ["Predictor", "asks_for_prediction"]
+__all__ = ["Predictor", "needs_prediction"]
 
 
 class Predictor(Protocol):
@@ -29,7 +29,7 @@ class Predictor(Protocol):
     def models(self) -> Sequence[str]: ...
 
 
-def asks_for_prediction(job: Job, route: str, config: Config) -> bool:
+def needs_prediction(job: Job, route: str, config: Config) -> bool:
     """Whether the strategy that will choose for this job reads a prediction, and there is one to be had."""
     if config.outcomes is None or job.fixed_model is not None:
         return False

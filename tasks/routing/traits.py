@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Price
 
-__all__ = ["check_metrics", "options_for", "traits_of", "unmeasured"]
+__all__ = ["check_metrics", "find_options", "find_traits", "unmeasured"]
 
 #: Tokens of a call by which prices are compared.
 TYPICAL_INPUT, TYPICAL_OUTPUT = 1000, 250
 
 
-def traits_of(config: Config, route: str, models: Collection[str]) -> Mapping[str, Traits]:
+def find_traits(config: Config, route: str, models: Collection[str]) -> Mapping[str, Traits]:
     """The traits of `models` for jobs of `route`; made once for a configuration.
 
     Where no score says what a model's cost is worth, its price does: 100 times the cheapest over its own.
@@ -64,7 +64,7 @@ def _measured(config: Config) -> Mapping[str, MeasuredProfile]:
     return read_profiles(config.folder / config.profiles)
 
 
-def options_for(config: Config, route: str, strategy: str) -> BaseModel | None:
+def find_options(config: Config, route: str, strategy: str) -> BaseModel | None:
     """What the route says to `strategy`; None where its options are another strategy's."""
     if not route or config.all_routes[route].strategy != strategy:
         return None
@@ -79,10 +79,10 @@ def check_metrics(config: Config, route: str, strategy: str, priority: str | Non
     """
     if strategy != "profile":
         return
-    options = options_for(config, route, strategy)
+    options = find_options(config, route, strategy)
     metrics = (options if isinstance(options, ProfileOptions) else ProfileOptions()).metrics(priority)
     models = config.all_routes[route].models
-    for model, traits in traits_of(config, route, models).items():
+    for model, traits in find_traits(config, route, models).items():
         for metric in metrics:
             if metric not in traits.scores:
                 raise BadInput(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
 from tasks.routing.classify.decision import Facts, Verdict
-from tasks.routing.classify.llm import Referral, question_id
+from tasks.routing.classify.llm import ModelRequired, derive_question_id
 
 if TYPE_CHECKING:
     from tasks.contract.job import Job
@@ -35,7 +35,7 @@ async def verdict_of(ports: Ports, job: Job, cascade: Cascade) -> Verdict | None
     said = await cascade.decide(job.question, facts)
     if isinstance(said, Verdict):
         return said
-    result = await ports.ledger.jobs.result(question_id(job.id))
+    result = await ports.ledger.jobs.result(derive_question_id(job.id))
     if result is None:
         await _ask(ports, job, said)
         return None
@@ -49,13 +49,13 @@ async def verdict_of(ports: Ports, job: Job, cascade: Cascade) -> Verdict | None
 
 async def drop_question(ledger: Ledger, job_id: str) -> None:
     """Cancel the question that is asked for a job, if there is one: nobody wants its answer any more."""
-    asked = question_id(job_id)
+    asked = derive_question_id(job_id)
     if await ledger.jobs.stop(asked, "cancelled", "the job that it was asked for has ended") == "ok":
         await ledger.fleet.cancel(asked)
         await ledger.fleet.withdraw([CallId(asked, 0)])
 
 
-async def _ask(ports: Ports, job: Job, referral: Referral) -> None:
+async def _ask(ports: Ports, job: Job, referral: ModelRequired) -> None:
     ledger = ports.ledger
     left_s: float | None = None
     if job.deadline is not None:
@@ -76,7 +76,7 @@ async def _ask(ports: Ports, job: Job, referral: Referral) -> None:
 async def _look_later(ports: Ports, job: Job, asked_at: float) -> None:
     now = await ports.ledger.fleet.now()
     pause = min(max(now - asked_at, LEAST_PAUSE), MOST_PAUSE)
-    for standing in await ports.ledger.jobs.standings([job.id, question_id(job.id)]):
+    for standing in await ports.ledger.jobs.standings([job.id, derive_question_id(job.id)]):
         if standing is not None and standing.deadline_at is not None:
             # A question that expires has no worker who would say so.
             pause = min(pause, max(0.0, standing.deadline_at - now) + EXPIRY_TIME)

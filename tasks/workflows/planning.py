@@ -17,8 +17,8 @@ from tasks.parallel.nesting import child_id
 from tasks.parallel.part_limits import check_copies, check_planned_parts
 from tasks.parallel.part_spec import PartInput, Slice
 from tasks.parallel.proposal import plan_question
-from tasks.routing.candidates import able_of, candidates
-from tasks.routing.choose import spread
+from tasks.routing.candidates import find_candidates, select_able
+from tasks.routing.choose import spread_parts
 from tasks.routing.classify.decision import Verdict
 from tasks.workflows.child_jobs import create_child_jobs
 from tasks.workflows.prediction import predicted
@@ -101,7 +101,7 @@ async def plan_questions(
     # stands with the questions.
     own = asker is not job or (first > 0 and not decided.candidates)
     if own:
-        among = able_of(decision.candidates)
+        among = select_able(decision.candidates)
         parts = [replace(part, own=replace(part.own, among=among)) for part in parts]
     return await _write(ports, job, None if own or first > 0 else decision, parts, first=first, role=role)
 
@@ -125,7 +125,7 @@ def window_of(job: Job, decided: Decision, ports: Ports) -> int:
     """Tokens that the text of one question may have, for whoever of the asked models takes least."""
     asker = _asker(job)
     route = decided.route if asker is job else asker.fixed_route or ""
-    models = [ports.config.models[item.model] for item in candidates(asker, route, ports.config, longest=0)]
+    models = [ports.config.models[item.model] for item in find_candidates(asker, route, ports.config, longest=0)]
     return int(min(model.context_window or COMMON_WINDOW for model in models) * QUESTION_SHARE)
 
 
@@ -161,7 +161,7 @@ async def _placed(
     verdict = Verdict(
         decided.route, decided.classifier, decided.confidence, decided.reason, decided.asked, decided.asked_usd
     )
-    decision, models = spread(
+    decision, models = spread_parts(
         job,
         verdict,
         ports.config,
@@ -189,7 +189,7 @@ def _fitting(
     whole = estimate(job.question) if any(piece.text is None for _, piece in calls) else 0
     longest = _size(max((piece for _, piece in calls), key=lambda piece: _letters(job, piece)), whole)
     try:
-        able_of(candidates(job, route, ports.config, longest=longest))
+        select_able(find_candidates(job, route, ports.config, longest=longest))
     except BadInput:
         if job.policy == "fail":
             raise
@@ -199,7 +199,7 @@ def _fitting(
     errors: dict[int, str] = {}
     for size in sorted(set(sizes.values()), reverse=True):
         try:
-            able_of(candidates(job, route, ports.config, longest=size))
+            select_able(find_candidates(job, route, ports.config, longest=size))
             break
         except BadInput as error:
             errors |= {place: error.problem for place, own in sizes.items() if own == size}

@@ -9,7 +9,7 @@ from tasks.ledger import WAVE, digest
 from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
 from tasks.parallel.joins import DEFAULT_JOINS, join_named, join_options, join_traits
 from tasks.parallel.votes.weights import weights_of
-from tasks.routing.traits import traits_of as model_traits
+from tasks.routing.traits import find_traits as model_traits
 
 if TYPE_CHECKING:
     from tasks.config.config import Config

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tasks.contract.errors import BadInput
-from tasks.routing.classify.llm import question_id
+from tasks.routing.classify.llm import derive_question_id
 from tests import redis_keys
 from tests.harness import fleet, publish, wait_for
 
@@ -66,7 +66,7 @@ def test_what_nobody_is_sure_of_is_routed_by_the_model_and_its_question_is_a_job
     assert (routing.route, routing.classifier, routing.confidence) == ("repair", "llm", 0.9)
     assert routing.reason.startswith("model 'judge' says so; rules abstained (no keyword found)")
     question = running.producer.result(routing.asked)
-    assert question.id == question_id(job.id)
+    assert question.id == derive_question_id(job.id)
     assert (question.state, question.labels) == ("succeeded", {"pointsman": "classification", "job": job.id})
     assert (question.parts[0].model, question.routing.classifier) == ("judge", "explicit")
     # What the question cost is part of what the job costs.
@@ -153,7 +153,7 @@ def test_a_question_waits_in_its_queue_is_asked_once_however_often_the_job_is_ro
         job = running.producer.submit({"text": "the lamp", "deadline": 50.0})
         redis = running.redis
         wait_for(lambda: redis.llen("model.judge"), "the question")
-        asked = question_id(job.id)
+        asked = derive_question_id(job.id)
         # It leaves half of the job's time to the job.
         ends = [int(redis.hget(redis_keys.job(name), "deadline_at")) for name in (asked, job.id)]
         assert ends[1] - ends[0] == pytest.approx(25_000, abs=5_000)
@@ -199,7 +199,7 @@ def test_an_answer_whose_message_is_lost_is_found_by_the_sweeper_and_not_asked_f
         router.kill()
         redis = running.redis
         lists = redis_keys.lists_of("route")
-        wait_for(lambda: running.producer.result(question_id(job.id)).final, "the answer")
+        wait_for(lambda: running.producer.result(derive_question_id(job.id)).final, "the answer")
         wait_for(lambda: any(redis.llen(name) for name in lists), "the message")
         redis.delete(*lists)
 
@@ -224,4 +224,4 @@ def test_a_question_whose_worker_is_killed_is_asked_again_and_the_job_goes_on(tm
 
         result = running.producer.wait(job.id, timeout=90)
         assert (result.state, result.routing.route) == ("succeeded", "repair")
-        assert running.producer.result(question_id(job.id)).parts[0].attempts == 2
+        assert running.producer.result(derive_question_id(job.id)).parts[0].attempts == 2

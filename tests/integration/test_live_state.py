@@ -14,7 +14,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
 from tasks.ledger import Admitted
 from tasks.ledger.limiter import Demand, Grant
-from tasks.routing.choose import pick
+from tasks.routing.choose import pick_model
 from tasks.routing.live import Live, Told, observe
 from tasks.routing.snapshot import Preference, Ranking
 from tests import redis_keys
@@ -223,7 +223,7 @@ def test_bounded_load_is_decided_in_the_script_as_it_is_in_values(run, seed):
             preferences = [Preference(model, float(place)) for place, model in enumerate(order)]
             ranking = Ranking(tuple(preferences), bound=True, reason="", balance=1.25)
             before = await ledger.fleet.snapshot()
-            expected = pick(ranking, before)
+            expected = pick_model(ranking, before)
             await admit(ledger, *preferences, bound=True, balance=1.25)
             after = await ledger.fleet.snapshot()
             taken = [

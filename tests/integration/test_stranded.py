@@ -18,7 +18,7 @@ from tasks.ledger import Admitted, Claim, PartPlan
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
-from tasks.routing.choose import again
+from tasks.routing.choose import rank_again
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
 from tests.harness import Finals, close_app, fleet, ledger_runs, part_call, wait_for
@@ -282,7 +282,8 @@ def test_a_hashed_call_goes_to_the_next_model_of_its_key(run):
         for number in range(8):
             job = Job(text="x", key=f"{number}")
             among = ("fast", "slow", "third")
-            ranking = again(job, decision, CONFIG, await at.fleet.snapshot(), candidates=among, fallbacks=(), text=None)
+            snapshot = await at.fleet.snapshot()
+            ranking = rank_again(job, decision, CONFIG, snapshot, candidates=among, fallbacks=(), text=None)
             order = [preference.model for preference in ranking.preferences]
             call = await at.single(model=order[0], decision=decision, key=f"{number}")
             at.opens(order[0])

@@ -1,4 +1,4 @@
-"""What strategies say, as admission carries it out on a real Valkey: the same choice as `pick`, and no herd."""
+"""What strategies say, as admission carries it out on a real Valkey: the same choice as `pick_model`, and no herd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.ids import CallId
 from tasks.ledger import Ledger
-from tasks.routing.choose import pick
+from tasks.routing.choose import pick_model
 from tasks.routing.options import read_options, strategy_named
 from tests import redis_keys
 from tests.harness import part_call
@@ -39,7 +39,7 @@ def run(server):
 
 
 async def admitted(fleet, number, name, *, seed=0, key="k", options=None):
-    """Have one call routed; who gets it, and whom `pick` would have given it to."""
+    """Have one call routed; who gets it, and whom `pick_model` would have given it to."""
     snapshot = await fleet.snapshot(turn="r")
     asked = request(seed, key=key, options=options)
     ranking = strategy_named(name)(asked, MODELS, snapshot)
@@ -47,7 +47,7 @@ async def admitted(fleet, number, name, *, seed=0, key="k", options=None):
     reply = await fleet.admit(
         call, ranking.preferences, bound=ranking.bound, priority="normal", balance=ranking.balance
     )
-    return call, dict(reply).get(call), pick(ranking, snapshot)
+    return call, dict(reply).get(call), pick_model(ranking, snapshot)
 
 
 @pytest.mark.parametrize("name", ALL)

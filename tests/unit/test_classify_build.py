@@ -12,7 +12,7 @@ from tasks.config.config import parse
 from tasks.contract.errors import ConfigError
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts, Verdict
-from tasks.routing.classify.llm import Referral
+from tasks.routing.classify.llm import ModelRequired
 
 FILE = """\
 models: {fast: {provider: simulated}}
@@ -91,7 +91,7 @@ def test_the_model_is_asked_last_and_only_what_nobody_claims():
 
     referred = cascade.consider("quantum volcano", Facts({}, NOON))
 
-    assert isinstance(referred, Referral)
+    assert isinstance(referred, ModelRequired)
     assert referred.asker.model == "fast"
     assert referred.reason.startswith(
         "context abstained (no rule holds); rules abstained (no keyword or pattern found)"

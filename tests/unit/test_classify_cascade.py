@@ -13,7 +13,7 @@ from tasks.routing.classify.cascade import LONG, Cascade
 from tasks.routing.classify.context import ContextRules, read_rule
 from tasks.routing.classify.decision import Abstention, Classifier, Facts, Verdict
 from tasks.routing.classify.examples import ExampleClassifier
-from tasks.routing.classify.llm import ModelClassifier, Referral
+from tasks.routing.classify.llm import ModelClassifier, ModelRequired
 from tasks.routing.classify.rules import Rules
 
 
@@ -93,7 +93,7 @@ def test_where_it_is_a_model_s_turn_it_is_referred_to_it_and_nobody_after_it_is_
 
     said = Cascade([Says(SILENT), MODEL, after], "z").consider("text")
 
-    assert said == Referral(MODEL, "one abstained (nothing to say)")
+    assert said == ModelRequired(MODEL, "one abstained (nothing to say)")
     assert after.asked == []
 
 

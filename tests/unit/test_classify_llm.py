@@ -18,7 +18,7 @@ from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Result
 from tasks.contract.schema import check_schema, is_closed
 from tasks.routing.classify.decision import Abstention, Verdict
-from tasks.routing.classify.llm import ModelClassifier, question_id
+from tasks.routing.classify.llm import ModelClassifier, derive_question_id
 
 CONFIG = Config.model_validate(
     {
@@ -121,12 +121,12 @@ def test_the_last_user_s_message_is_asked_about(asker):
 
 @given(st.text("0123456789abcdefghjkmnpqrstvwxyz", min_size=26, max_size=26))
 def test_the_id_of_a_question_follows_from_the_job_s_alone(job_id):
-    asked = question_id(job_id)
+    asked = derive_question_id(job_id)
 
-    assert asked == question_id(job_id) != job_id
+    assert asked == derive_question_id(job_id) != job_id
     assert re.fullmatch(r"[0-9a-z]{26}", asked)
     assert asked[:10] == job_id[:10]
-    assert question_id(asked) != job_id
+    assert derive_question_id(asked) != job_id
 
 
 @pytest.mark.parametrize(

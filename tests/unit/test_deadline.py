@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.routing.deadline import expected_s, expected_wait_s, too_late
+from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_late
 from tasks.routing.snapshot import ModelLoad
 
 loads = st.builds(
@@ -22,7 +22,7 @@ loads = st.builds(
 
 
 def test_a_call_that_finds_a_free_slot_waits_for_nothing():
-    assert expected_wait_s(ModelLoad(4, singles=3, latency_s=2.0)) == 0
+    assert estimate_wait_s(ModelLoad(4, singles=3, latency_s=2.0)) == 0
 
 
 @pytest.mark.parametrize(
@@ -36,33 +36,33 @@ def test_a_call_that_finds_a_free_slot_waits_for_nothing():
     ],
 )
 def test_a_call_starts_when_all_before_it_have(load, wait):
-    assert expected_wait_s(load) == pytest.approx(wait)
+    assert estimate_wait_s(load) == pytest.approx(wait)
 
 
 def test_a_call_that_stands_in_front_does_not_wait_for_those_behind_it():
     load = ModelLoad(2, singles=10, latency_s=4.0)
-    assert expected_wait_s(load, before=1) == 0.0
-    assert expected_wait_s(load, before=2) == 2.0
-    assert expected_wait_s(load, before=9) < expected_wait_s(load)
+    assert estimate_wait_s(load, before=1) == 0.0
+    assert estimate_wait_s(load, before=2) == 2.0
+    assert estimate_wait_s(load, before=9) < estimate_wait_s(load)
 
 
 def test_a_model_without_capacity_never_starts_a_call():
-    assert expected_wait_s(ModelLoad(0, latency_s=1.0)) == math.inf
-    assert too_late(ModelLoad(0, latency_s=1.0), 1e9)
+    assert estimate_wait_s(ModelLoad(0, latency_s=1.0)) == math.inf
+    assert is_too_late(ModelLoad(0, latency_s=1.0), 1e9)
 
 
 def test_of_a_model_that_has_not_answered_yet_only_its_queue_is_known():
-    assert expected_wait_s(ModelLoad(1, queue_wait_s=3.0)) == 0
-    assert expected_s(ModelLoad(1, singles=2, queue_wait_s=3.0)) == 3.0
+    assert estimate_wait_s(ModelLoad(1, queue_wait_s=3.0)) == 0
+    assert estimate_total_s(ModelLoad(1, singles=2, queue_wait_s=3.0)) == 3.0
 
 
 def test_without_a_deadline_nothing_is_too_late():
-    assert not too_late(ModelLoad(0), None)
-    assert too_late(ModelLoad(1, latency_s=5.0), 4.9)
-    assert not too_late(ModelLoad(1, latency_s=5.0), 5.1)
+    assert not is_too_late(ModelLoad(0), None)
+    assert is_too_late(ModelLoad(1, latency_s=5.0), 4.9)
+    assert not is_too_late(ModelLoad(1, latency_s=5.0), 5.1)
 
 
 @given(load=loads, before=st.integers(0, 2000), more=st.integers(0, 100))
 def test_more_in_front_is_never_sooner_and_the_last_has_all_in_front(load, before, more):
-    assert expected_wait_s(load, before=before) <= expected_wait_s(load, before=before + more)
-    assert expected_wait_s(load, before=load.pending + load.bound) == expected_wait_s(load)
+    assert estimate_wait_s(load, before=before) <= estimate_wait_s(load, before=before + more)
+    assert estimate_wait_s(load, before=load.pending + load.bound) == estimate_wait_s(load)

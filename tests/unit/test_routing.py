@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job, parse_job
-from tasks.routing.candidates import candidates
-from tasks.routing.choose import choose, pick, request_of, spread
+from tasks.routing.candidates import find_candidates
+from tasks.routing.choose import build_request, choose, pick_model, spread_parts
 from tasks.routing.classify.decision import Verdict
 from tasks.routing.options import strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
@@ -97,7 +97,7 @@ def test_a_spread_sends_nothing_to_a_model_without_capacity_where_another_has_so
     assume(any(capacities))
     models = loads(capacities)
     config = config_of(models, strategy=strategy)
-    _, chosen = spread(Job(text="x"), VERDICT, config, Snapshot(1, models), parts=parts, longest=1)
+    _, chosen = spread_parts(Job(text="x"), VERDICT, config, Snapshot(1, models), parts=parts, longest=1)
     assert len(chosen) == parts
     assert all(models[model].capacity for model in chosen)
 
@@ -105,7 +105,7 @@ def test_a_spread_sends_nothing_to_a_model_without_capacity_where_another_has_so
 @given(capacities=st.lists(st.integers(1, 20), min_size=1, max_size=4), parts=st.integers(1, 100))
 def test_a_spread_is_balanced_by_capacity(capacities, parts):
     models = loads(capacities)
-    _, chosen = spread(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=parts, longest=1)
+    _, chosen = spread_parts(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=parts, longest=1)
     counts = Counter(chosen)
     # Nobody could be relieved: moving a part from the fullest model to another would make that one the fullest.
     for model, load in models.items():
@@ -116,13 +116,13 @@ def test_a_spread_is_balanced_by_capacity(capacities, parts):
 
 def test_a_spread_of_many_parts_is_as_even_as_of_few():
     models = loads([4, 2, 1, 1])
-    _, chosen = spread(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=8000, longest=1)
+    _, chosen = spread_parts(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=8000, longest=1)
     assert Counter(chosen) == {"a": 4000, "b": 2000, "c": 1000, "d": 1000}
 
 
 def test_a_model_whose_window_is_too_small_is_out_with_a_reason():
     config = config_of(NAMES[:2], windows=(10, 1000))
-    small, large = candidates(Job(text="x " * 100), "r", config)
+    small, large = find_candidates(Job(text="x " * 100), "r", config)
     assert small.reason == "needs about 97 tokens, its window has 10"
     assert large.reason == ""
     snapshot = Snapshot(1, loads([5, 5]))
@@ -143,7 +143,7 @@ def test_a_model_whose_window_is_too_small_is_out_with_a_reason():
     ],
 )
 def test_all_that_is_sent_counts_for_the_window(request_, prompt):
-    (found,) = candidates(parse_job(request_), "r", config_of(["a"], windows=[99], prompt=prompt))
+    (found,) = find_candidates(parse_job(request_), "r", config_of(["a"], windows=[99], prompt=prompt))
     assert found.reason == "needs about 100 tokens, its window has 99"
 
 
@@ -155,7 +155,7 @@ def test_where_no_model_can_take_it_each_says_why():
 
 def test_the_longest_section_counts_not_the_whole_document():
     config = config_of(["a"], windows=[50])
-    assert candidates(Job(text="x" * 4000), "r", config, longest=50)[0].reason == ""
+    assert find_candidates(Job(text="x" * 4000), "r", config, longest=50)[0].reason == ""
 
 
 def test_a_model_that_the_producer_names_is_the_only_one_and_is_waited_for():
@@ -189,9 +189,9 @@ def test_an_unknown_strategy_is_told_with_those_that_are_installed():
 
 
 def test_what_hashing_pins_on_is_the_key_or_a_digest_of_the_input_never_the_input():
-    assert request_of(Job(text="hello", key="tenant-1"), "r").key == "tenant-1"
-    key = request_of(Job(text="hello"), "r").key
-    assert key == request_of(Job(text="hello"), "other").key
+    assert build_request(Job(text="hello", key="tenant-1"), "r").key == "tenant-1"
+    key = build_request(Job(text="hello"), "r").key
+    assert key == build_request(Job(text="hello"), "other").key
     assert "hello" not in key
 
 
@@ -220,7 +220,7 @@ def test_a_preference_that_ignores_the_load_is_not_spoilt_by_an_infinite_one():
 def test_a_model_that_can_not_do_the_job_is_left_out_with_the_reason(model, job, reason):
     configured = {"a": {"provider": "simulated"} | model}
     config = Config.model_validate({"models": configured, "routes": {"r": {"models": ["a"]}}, "default_route": "r"})
-    (candidate,) = candidates(parse_job({"text": "some text to be read"} | job), "r", config)
+    (candidate,) = find_candidates(parse_job({"text": "some text to be read"} | job), "r", config)
     assert candidate.reason.startswith(reason)
     assert bool(candidate.reason) == bool(reason)
 
@@ -235,9 +235,9 @@ def test_fallbacks_are_candidates_of_the_last_resort():
         ("a", False), ("b", False), ("c", True),
     ]  # fmt: skip
     assert (ranking.fallbacks, ranking.preferences[-1].model) == (1, "c")
-    assert pick(ranking, Snapshot(1, busy)) in {"a", "b"}
+    assert pick_model(ranking, Snapshot(1, busy)) in {"a", "b"}
     shut = {name: ModelLoad(capacity=1, closed="breaker") for name in ("a", "b")} | {"c": ModelLoad(capacity=9)}
-    assert pick(ranking, Snapshot(1, shut)) == "c"
+    assert pick_model(ranking, Snapshot(1, shut)) == "c"
 
 
 def test_a_candidate_that_would_be_late_is_left_out_unless_all_would():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.routing.options import options_problems
+from tasks.routing.options import find_option_problems
 from tasks.routing.snapshot import ModelLoad, Snapshot, Traits
 from tasks.routing.strategies.adaptive import FLOOR, Adaptive, adapted
 from tests.snapshots import LOADS, UNLIKELY, chi_square, idle, names, request, tally
@@ -106,5 +106,5 @@ def test_calls_are_drawn_by_these_weights():
 
 @pytest.mark.parametrize(("option", "value"), [("latency", -1), ("errors", 101), ("queue_wait", math.nan)])
 def test_an_exponent_out_of_bounds_is_refused(option, value):
-    ((loc, _),) = options_problems("adaptive", {option: value}, ["a"])
+    ((loc, _),) = find_option_problems("adaptive", {option: value}, ["a"])
     assert loc == ("options", option)

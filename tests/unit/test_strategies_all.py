@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tasks.routing.choose import pick
-from tasks.routing.options import is_sticky, options_problems, read_options, strategy_named
+from tasks.routing.choose import pick_model
+from tasks.routing.options import find_option_problems, is_sticky, read_options, strategy_named
 from tasks.routing.snapshot import ModelLoad, Snapshot
 from tests.snapshots import ALL, BOUND, CASES, idle, names, request
 
@@ -61,7 +61,7 @@ def test_nothing_is_sent_to_a_closed_model_while_another_is_open(case):
     asked, models, snapshot = case
     assume(not all(load.closed for load in snapshot.models.values()))
     for name in ALL:
-        taken = pick(strategy_named(name)(asked, models, snapshot), snapshot)
+        taken = pick_model(strategy_named(name)(asked, models, snapshot), snapshot)
         assert not snapshot.models[taken].closed, name
 
 
@@ -71,14 +71,14 @@ def test_what_follows_the_load_sends_nothing_to_a_model_without_capacity_while_a
     asked, models, snapshot = case
     assume(any(load.capacity and not load.closed for load in snapshot.models.values()))
     for name in BY_LOAD:
-        taken = pick(strategy_named(name)(asked, models, snapshot), snapshot)
+        taken = pick_model(strategy_named(name)(asked, models, snapshot), snapshot)
         assert snapshot.models[taken].capacity, name
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_single_candidate_is_taken_by_each_strategy(name):
     snapshot = Snapshot(7, idle(1))
-    assert pick(strategy_named(name)(request(3), names(1), snapshot), snapshot) == "m0"
+    assert pick_model(strategy_named(name)(request(3), names(1), snapshot), snapshot) == "m0"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -88,13 +88,13 @@ def test_strategies_bind_early_or_not_as_they_say(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_strategies_that_choose_a_model_for_what_it_is_are_loyal_to_it(name):
+def test_strategies_that_choose_a_model_for_what_it_is_are_sticky(name):
     assert is_sticky(name) == (name in STICKY)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_an_option_that_a_strategy_does_not_have_is_refused_with_those_that_it_has(name):
-    ((loc, said),) = options_problems(name, {"no_such_option": 1}, ["a"])
+    ((loc, said),) = find_option_problems(name, {"no_such_option": 1}, ["a"])
     assert loc[0] == "options"
     assert "takes no options" in said or "allowed: " in said
 
@@ -114,6 +114,6 @@ def test_a_fleet_of_equals_is_not_served_by_one_alone(name, count, start):
     models, strategy = names(count), strategy_named(name)
     fleet = {model: ModelLoad(capacity=4) for model in models}
     calls = range(start, start + 40 * count)
-    taken = {pick(strategy(request(turn * 0x9E3779B97F4A7C15 % 2**64), models, snap), snap)
+    taken = {pick_model(strategy(request(turn * 0x9E3779B97F4A7C15 % 2**64), models, snap), snap)
              for turn in calls for snap in [Snapshot(turn, fleet)]}  # fmt: skip
     assert taken == set(models)

@@ -79,7 +79,7 @@ def test_the_options_of_passing_over_are_those_of_the_class():
     assert table == rows(Guard)
 
 
-def test_the_table_of_all_strategies_says_who_binds_and_who_is_loyal():
+def test_the_table_of_all_strategies_says_who_binds_and_which_are_sticky():
     told = re.findall(r"^\| `(\w+)` \| (yes|no) \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
     snapshot = Snapshot(1, idle(3))
     word = {True: "yes", False: "no"}

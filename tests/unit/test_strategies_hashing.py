@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.routing.choose import pick
+from tasks.routing.choose import pick_model
 from tasks.routing.snapshot import ModelLoad, Snapshot, Traits
 from tasks.routing.strategies import consistent_hash
 from tasks.routing.strategies.hashing import Hashing
@@ -136,7 +136,7 @@ def test_under_the_keys_that_people_ask_no_model_has_more_than_its_bound(capacit
     snapshot, counts = Snapshot(1, fleet), Counter()
     for number in range(calls):
         asked = request(key=f"key {zipf(chance, 50)}", options=options)
-        taken = pick(consistent_hash(asked, models, snapshot), snapshot)
+        taken = pick_model(consistent_hash(asked, models, snapshot), snapshot)
         counts[taken] += 1
         snapshot = snapshot.after(taken)
         share = fleet[taken].capacity / sum(capacities)
@@ -147,12 +147,12 @@ def test_without_a_bound_a_key_that_everybody_asks_for_stays_with_its_model():
     fleet = {model: ModelLoad(capacity=10, singles=20 if model == owner("k", names(4)) else 0) for model in names(4)}
     for options, moved in ((UNBOUND, False), (Hashing(), True)):
         ranking = consistent_hash(request(key="k", options=options), names(4), Snapshot(1, fleet))
-        assert (pick(ranking, Snapshot(1, fleet)) != owner("k", names(4))) is moved
+        assert (pick_model(ranking, Snapshot(1, fleet)) != owner("k", names(4))) is moved
 
 
 def test_what_overflows_goes_to_the_key_s_next_model_and_comes_back():
     ranking = consistent_hash(request(key="k", options=Hashing()), names(4), Snapshot(1, {}))
     first, second = (preference.model for preference in ranking.preferences[:2])
     full = {model: ModelLoad(capacity=10, singles=20 if model == first else 1) for model in names(4)}
-    assert pick(ranking, Snapshot(1, full)) == second
-    assert pick(ranking, Snapshot(1, idle(4))) == first
+    assert pick_model(ranking, Snapshot(1, full)) == second
+    assert pick_model(ranking, Snapshot(1, idle(4))) == first

@@ -19,7 +19,7 @@ from ops.bench.simulation.model import Call, SimulatedModel
 from ops.bench.simulation.record import Record
 from tasks.calling.retry import Bounds, Fail, decide, note
 from tasks.contract.errors import Overloaded
-from tasks.routing.choose import pick
+from tasks.routing.choose import pick_model
 from tasks.routing.options import is_sticky, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, Traits
 
@@ -130,7 +130,7 @@ class Fleet:
         ranking = self._rank(call, self._candidates[call.route], snapshot)
         if not scenario.fresh_admission:
             # The router sends it where its old look says, and there it stands.
-            self._admit(call, self._models[pick(ranking, snapshot)])
+            self._admit(call, self._models[pick_model(ranking, snapshot)])
             return
         self._wait(call, ranking)
         self._feed(call.route)
@@ -217,7 +217,7 @@ class Fleet:
         self._feed(call.route)
 
     def _again(self, call: Call, candidates: Sequence[str], fallbacks: Sequence[str]) -> None:
-        """As `tasks.routing.choose.again`."""
+        """As `tasks.routing.choose.rank_again`."""
         if fallbacks or len(candidates) == 1:
             preferences = [Preference(model, float(place)) for place, model in enumerate((*candidates, *fallbacks))]
             ranking = Ranking(tuple(preferences), bound=True, reason="")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tasks.routing.classify.context import ContextRules
 from tasks.routing.classify.decision import Abstention, Facts, Verdict
-from tasks.routing.classify.llm import ModelClassifier, Referral
+from tasks.routing.classify.llm import ModelClassifier, ModelRequired
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -25,7 +25,7 @@ LONG = 65_536
 _UNASKED = Abstention(ModelClassifier.name, "no model was asked")
 
 #: Yields who is to be asked, is sent what it says, returns the outcome.
-_Asking: TypeAlias = "Generator[Classifier, Verdict | Abstention, Verdict | Abstention | Referral]"
+_Asking: TypeAlias = "Generator[Classifier, Verdict | Abstention, Verdict | Abstention | ModelRequired]"
 
 
 class Cascade:
@@ -64,13 +64,13 @@ class Cascade:
 
     def consider(
         self, text: str, facts: Facts | None = None, *, answer: Verdict | Abstention | None = None
-    ) -> Verdict | Referral:
-        """As `classify`, but where it is a model's turn: without its `answer` to this very text, a `Referral`."""
+    ) -> Verdict | ModelRequired:
+        """As `classify`, but where it is a model's turn: without its `answer` to this very text, a `ModelRequired`."""
         return self._outcome(_ask(self._asking(facts, answer), text))
 
     async def decide(
         self, text: str, facts: Facts | None = None, *, answer: Verdict | Abstention | None = None
-    ) -> Verdict | Referral:
+    ) -> Verdict | ModelRequired:
         """As `consider`, without keeping the event loop: what is slow, or reads a long text, runs in a thread."""
         asking = self._asking(facts, answer)
         said: Verdict | Abstention | None = None
@@ -84,10 +84,10 @@ class Cascade:
     def judge(self, text: str) -> Verdict | Abstention:
         """As `classify`, but without the default route: a cascade is a classifier and can stand inside another."""
         said = _ask(self._asking(None, _UNASKED), text)
-        assert not isinstance(said, Referral)
+        assert not isinstance(said, ModelRequired)
         return said
 
-    def _outcome(self, said: Verdict | Abstention | Referral) -> Verdict | Referral:
+    def _outcome(self, said: Verdict | Abstention | ModelRequired) -> Verdict | ModelRequired:
         if isinstance(said, Abstention):
             return Verdict(self.default_route, DEFAULT, 0.0, f"default route: {said.reason}")
         return said
@@ -98,7 +98,7 @@ class Cascade:
             if not isinstance(classifier, ModelClassifier):
                 said = yield classifier.given(facts or Facts()) if isinstance(classifier, ContextRules) else classifier
             elif answer is None:
-                return Referral(classifier, "; ".join(abstained))
+                return ModelRequired(classifier, "; ".join(abstained))
             else:
                 said = answer
             least = self.thresholds.get(classifier.name, self.threshold)
@@ -112,13 +112,13 @@ class Cascade:
         return Abstention(self.name, "; ".join(abstained) or "no classifier is configured")
 
 
-def _ask(asking: _Asking, text: str) -> Verdict | Abstention | Referral:
+def _ask(asking: _Asking, text: str) -> Verdict | Abstention | ModelRequired:
     """Have each who is to be asked judge the text, right here."""
     said: Verdict | Abstention | None = None
     while True:
         try:
             one = next(asking) if said is None else asking.send(said)
         except StopIteration as end:
-            outcome: Verdict | Abstention | Referral = end.value
+            outcome: Verdict | Abstention | ModelRequired = end.value
             return outcome
         said = one.judge(text)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.config.classifiers import ModelChoice
     from tasks.config.routes import Route
 
-__all__ = ["NONE", "ModelClassifier", "Referral", "question_id"]
+__all__ = ["NONE", "ModelClassifier", "ModelRequired", "derive_question_id"]
 
 #: What the model says where no route fits.
 NONE = "none"
@@ -46,7 +46,7 @@ The routes:
 
 
 @dataclass(frozen=True, slots=True)
-class Referral:
+class ModelRequired:
     """No route yet: a model has to be asked. `reason` says who abstained before."""
 
     asker: ModelClassifier
@@ -89,7 +89,7 @@ class ModelClassifier:
         if left_s is not None:
             deadline = max(LEAST_DEADLINE, min(deadline, left_s * DEADLINE_SHARE))
         return Job(
-            id=question_id(job.id),
+            id=derive_question_id(job.id),
             text=json.dumps(excerpt(job.question), ensure_ascii=False),
             prompt=self._prompt,
             model=self.model,
@@ -125,7 +125,7 @@ class ModelClassifier:
         return Verdict(str(route), self.name, float(confidence), f"model {self.model!r} says so")
 
 
-def question_id(job_id: str) -> str:
+def derive_question_id(job_id: str) -> str:
     """The id of the question that is asked for a job: always the same, and sorted beside it."""
     rest = hashlib.sha256(f"classification of {job_id}".encode()).digest()[:10]
     return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
