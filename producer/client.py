@@ -18,13 +18,14 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from tasks.accept import Accepted, accept, check
-from tasks.config.config import Config, load
+from tasks.config.config import Config
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL, Result
 from tasks.ledger import Ledger
 from tasks.ledger.batches import Batches
+from tasks.loading.load import load
 from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher

@@ -15,7 +15,8 @@ from celery import Celery
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
 
-from tasks.config.config import Config, load
+from tasks.config.config import Config
+from tasks.loading.load import load
 from tasks.queue.address import redis_url
 from tasks.queue.app import ROUTE, make_app
 

@@ -12,9 +12,10 @@ from celery.exceptions import WorkerShutdown
 
 # Importing these registers their Celery tasks.
 from tasks import batch, call, fanout, finish_part, join, route  # noqa: F401
-from tasks.config.config import Config, load
+from tasks.config.config import Config
 from tasks.contract.errors import ConfigError, PointsmanError
 from tasks.contract.logs import configure_logs
+from tasks.loading.load import load
 from tasks.queue.address import redis_url, result_url
 from tasks.queue.app import ROUTE, make_app, model_of_queue
 from worker.tasks import Application

@@ -53,9 +53,9 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
 
 def check_config(path: Path) -> tuple[Config | None, list[Finding]]:
     """The configuration, if it can be used, and what there is to say about it: a line a problem."""
-    from tasks.config.classifiers import remarks
-    from tasks.config.config import load
     from tasks.contract.errors import ConfigError
+    from tasks.loading.check_config import find_unused
+    from tasks.loading.load import load
 
     try:
         config = load(path)
@@ -63,13 +63,13 @@ def check_config(path: Path) -> tuple[Config | None, list[Finding]]:
         remedy = "mend it; `pointsman config schema` says what it may hold"
         return None, [Finding("fail", "configuration", line, remedy) for line in str(error).splitlines()]
     counts = f"{path}: {len(config.models)} models, {len(config.routes)} routes"
-    vain = [Finding("warn", "classifier", remark) for remark in remarks(config)]
+    vain = [Finding("warn", "classifier", remark) for remark in find_unused(config)]
     return config, [Finding("ok", "configuration", counts), *vain]
 
 
 def check_keys(config: Config) -> list[Finding]:
     """Whether each key that a model names can be read here. Its value is never shown."""
-    from tasks.config.config import read_secret
+    from tasks.config.secrets import read_secret
     from tasks.contract.errors import ConfigError
 
     found: list[Finding] = []

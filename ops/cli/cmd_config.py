@@ -36,18 +36,18 @@ def check(
     """
     from ops.cli.environment import config_path
     from ops.cli.render import note, print_json
-    from tasks.config.classifiers import remarks
-    from tasks.config.config import load
+    from tasks.loading.check_config import find_unused
+    from tasks.loading.load import load
 
     path = file or config_path()
     config = load(path)
     counts = {"models": len(config.models), "routes": len(config.routes), "workflows": len(config.flows)}
     counts["schedules"] = len(config.schedules)
     if as_json:
-        print_json({"file": str(path), "ok": True, **counts, "remarks": remarks(config)})
+        print_json({"file": str(path), "ok": True, **counts, "remarks": find_unused(config)})
         return
     print(f"{path}: ok, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-    for remark in remarks(config):
+    for remark in find_unused(config):
         note(remark)
 
 
@@ -57,7 +57,7 @@ def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - it is JSON eith
     pointsman config schema > pointsman.schema.json
     """
     from ops.cli.render import print_json
-    from tasks.config.config import json_schema
+    from tasks.loading.load import json_schema
 
     print_json(json_schema())
 

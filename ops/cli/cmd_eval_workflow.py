@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ops.evaluate.workflow import Graded, Score
     from ops.evaluate.workflow_cases import WorkflowCases
     from tasks.config.config import Config
-    from tasks.workflows.workflow import Workflow
+    from tasks.config.library import Workflow
 
 __all__ = ["workflow"]
 

@@ -11,7 +11,7 @@ from ops.cli.cmd_workflows import WorkflowName, known_workflow
 from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
-    from tasks.workflows.workflow import Workflow
+    from tasks.config.library import Workflow
 
 __all__ = ["read_input", "run"]
 

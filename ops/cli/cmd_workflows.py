@@ -11,7 +11,7 @@ from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
-    from tasks.workflows.workflow import Step, Workflow
+    from tasks.config.library import Step, Workflow
 
 __all__ = ["WorkflowName", "known_workflow", "workflows"]
 

@@ -74,7 +74,7 @@ def config_path() -> Path:
 
 def load_config() -> Config:
     """The configuration; raises `ConfigError` for one that is missing or has problems."""
-    from tasks.config.config import load
+    from tasks.loading.load import load
 
     return load(config_path())
 

@@ -12,7 +12,7 @@ from ops.evaluate.grading import Check, expectation
 from tasks.contract.errors import BadInput
 
 if TYPE_CHECKING:
-    from tasks.workflows.workflow import Workflow
+    from tasks.config.library import Workflow
 
 __all__ = ["GRADERS", "Expected", "WorkflowCase", "WorkflowCases", "read_workflow_cases"]
 

@@ -24,9 +24,11 @@ from ops.embedded.server import ValkeyServer
 from ops.embedded.state_dir import keep_password, make_private, try_lock, write_private
 from ops.up.pools import Pool
 from ops.up.processes import Child, stop_all
-from tasks.config.config import Config, load, read_secret
+from tasks.config.config import Config
+from tasks.config.secrets import read_secret
 from tasks.config.simulation import Simulation
 from tasks.contract.errors import ConfigError, PointsmanError, Unreachable
+from tasks.loading.load import load
 
 __all__ = ["UP_FILE", "Options", "Stack"]
 

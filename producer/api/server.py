@@ -15,8 +15,9 @@ import uvicorn
 from producer.api.app import create_app
 from producer.api.auth import RequestGuard
 from producer.client import AsyncProducer
-from tasks.config.config import Config, load
+from tasks.config.config import Config
 from tasks.contract.errors import ConfigError
+from tasks.loading.load import load
 
 __all__ = ["DEFAULT_PORT", "serve"]
 

@@ -1,20 +1,60 @@
-"""What the configuration says of a route: what belongs there, what it is told, and who does it."""
+"""The settings of a route, and of the classifiers that find the route of a job."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from tasks.config.classifiers import When
-from tasks.config.located import Problem, mapping, not_one_of
 from tasks.config.models import Section
-from tasks.routing.options import find_option_problems, strategies
 
-__all__ = ["DEFAULT_STRATEGY", "Route", "route_problems"]
+__all__ = [
+    "DEFAULT_STRATEGY",
+    "Classification",
+    "ClassifierName",
+    "ModelChoice",
+    "Route",
+    "Thresholds",
+    "When",
+    "known_zone",
+]
 
 DEFAULT_STRATEGY = "least_connections"
+
+ClassifierName: TypeAlias = Literal["context", "rules", "examples", "llm"]
+
+#: The default order: the most certain classifier first, the most expensive last.
+ORDER: tuple[ClassifierName, ...] = ("context", "rules", "examples", "llm")
+
+_SCALAR = {"type": ["string", "number", "boolean"]}
+_CONDITION = {
+    "anyOf": [
+        _SCALAR,
+        {"type": "array", "items": _SCALAR, "minItems": 1},
+        {
+            "type": "object",
+            "properties": {"min": {"type": "number"}, "max": {"type": "number"}},
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+    ]
+}
+_RULE = {"type": "object", "additionalProperties": _CONDITION, "minProperties": 1}
+
+
+def _as_list(value: Any) -> Any:
+    """Accept a single rule without a list around it."""
+    return [value] if isinstance(value, Mapping) else value
+
+
+#: The contextual rules of a route: a mapping of conditions, or several mappings of which one must hold.
+When: TypeAlias = Annotated[
+    tuple[Mapping[str, Any], ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [_RULE, {"type": "array", "items": _RULE}], "default": []}),
+]
 
 
 class Route(Section):
@@ -29,7 +69,7 @@ class Route(Section):
     models: tuple[str, ...] = Field(min_length=1)
     fallbacks: tuple[str, ...] = Field(default=(), description="models for when all others are closed, or failed")
     strategy: str = DEFAULT_STRATEGY
-    options: Mapping[str, Any] = Field(default_factory=dict, description="what the strategy may be told")
+    options: Mapping[str, Any] = Field(default_factory=dict, description="options of the strategy")
 
     @field_validator("keywords", "patterns", "examples")
     @classmethod
@@ -39,18 +79,69 @@ class Route(Section):
         return value
 
 
-def route_problems(route: Any, models: Collection[str]) -> Iterator[Problem]:
-    """Models and strategies of a route that are none, and options that its strategy doesn't have.
+class Thresholds(Section):
+    """The least confidence at which a classifier decides, on top of its own threshold."""
 
-    Reads plain data, which may be wrong in any other way; places are those inside the route.
+    rules: float = Field(default=0.0, ge=0, le=1, description="2/3 for one hit, 3/4 for two; less if others match")
+    examples: float = Field(default=0.0, ge=0, le=1, description="beside the threshold that is calibrated")
+
+
+class ModelChoice(Section):
+    """The model that chooses the route of a text where the other classifiers abstain."""
+
+    model: str = Field(description="a model of this configuration; its queue, limits and price hold")
+    min_confidence: float = Field(default=0.5, ge=0, le=1, description="below, the default route is taken")
+    examples: int = Field(default=3, ge=0, le=50, description="of each route that the model is shown")
+    deadline: float = Field(default=300.0, gt=0, le=86_400, description="seconds for the answer, waiting included")
+    temperature: float | None = Field(default=0.0, ge=0, le=2, description="null for models that refuse it")
+    max_tokens: int = Field(default=200, ge=16, le=100_000, description="of the answer; reasoning models need more")
+
+
+class Classification(Section):
+    """How Pointsman finds the route of a job where the producer names none."""
+
+    order: tuple[ClassifierName, ...] = Field(default=ORDER, description="the classifiers, in turn")
+    thresholds: Thresholds = Thresholds()
+    encoder: str = Field(default="none", description="none, embed, or the URL of an OpenAI-compatible embeddings API")
+    timezone: str = Field(default="UTC", description="of the facts hour and weekday")
+    llm: ModelChoice | None = None
+
+    @field_validator("order")
+    @classmethod
+    def _once_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("names a classifier twice")
+        return value
+
+    @field_validator("encoder")
+    @classmethod
+    def _known_encoder(cls, value: str) -> str:
+        if value not in {"none", "embed"} and not value.startswith(("http://", "https://")):
+            raise ValueError("is none, embed, or a URL that starts with http:// or https://")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        return known_zone(value)
+
+    @model_validator(mode="after")
+    def _order_fits_llm(self) -> Self:
+        if self.llm is not None and "llm" not in self.order:
+            raise ValueError("llm is configured, but order does not name it")
+        if self.llm is None and "llm" in self.order and "order" in self.model_fields_set:
+            raise ValueError("order names llm, but no model is configured: add llm: {model: NAME}")
+        return self
+
+
+def known_zone(value: str) -> str:
+    """Return the name of a time zone unchanged.
+
+    Raises:
+        ValueError: if there is no such time zone.
     """
-    wanted, strategy = mapping(route).get("models"), mapping(route).get("strategy", DEFAULT_STRATEGY)
-    for field in ("models", "fallbacks"):
-        named = mapping(route).get(field)
-        for index, model in enumerate(named if isinstance(named, list | tuple) else ()):
-            if isinstance(model, str) and model not in models:
-                yield (field, index), not_one_of(model, "model", models)
-    if isinstance(strategy, str) and strategy not in strategies():
-        yield ("strategy",), not_one_of(strategy, "strategy", strategies())
-    elif isinstance(strategy, str) and isinstance(wanted, list | tuple):
-        yield from find_option_problems(strategy, mapping(route).get("options"), wanted)
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not a time zone; use a name such as UTC or Europe/Berlin") from None
+    return value

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from tasks.config.located import Loc
 from tasks.config.models import Section
 from tasks.config.routes import Route
 
-__all__ = ["FILE", "NAME", "PROMPTS", "Input", "Named", "RouteFile", "Source", "StepFile", "WorkflowFile", "fields_of"]
+__all__ = ["FILE", "NAME", "PROMPTS", "Input", "Named", "RouteFile", "Source", "StepFile", "WorkflowFile"]
 
 #: The file of a workflow's folder that says what it is.
 FILE = "workflow.yaml"
@@ -103,9 +102,3 @@ Named: TypeAlias = Annotated[
         }
     ),
 ]
-
-
-def fields_of(loc: Loc) -> str:
-    """What the section at `loc` of the file may hold."""
-    table: Mapping[str, type[Section]] = {"steps": StepFile, "routes": RouteFile}
-    return ", ".join(table.get(str(loc[0]) if loc else "", WorkflowFile).model_fields)

@@ -1,55 +1,63 @@
-"""See that the steps of workflows are jobs that would be accepted, when the configuration is loaded."""
+"""Check when the configuration is loaded that the steps of workflows are jobs that would be accepted."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.config.located import Loc, Located, Problem
+from tasks.config.config import Config
+from tasks.config.library import Workflow
 from tasks.config.prompts import check_prompt, check_prompts
+from tasks.config.workflow_file import Input
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import parse_job
-from tasks.loading.load_workflows import takes_of
+from tasks.loading.located import Loc, Problem, YamlFile
 from tasks.routing.traits import check_metrics, unmeasured
+from tasks.workflows.workflow import accepted
 
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.workflow_file import Input
-    from tasks.workflows.workflow import Workflow
-
-__all__ = ["check_library"]
+__all__ = ["accepted_inputs", "check_library"]
 
 #: A step of a field's path: a name, or a number in brackets.
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
-def check_library(config: Config) -> None:
-    """See that steps are right and end, and that the prompts of routes are there.
+def check_library(config: Config, documents: Mapping[str, YamlFile]) -> list[Problem]:
+    """Check that workflows end, that their steps would be accepted, and that the prompts of routes exist.
+
+    `documents` are the files of the workflows. Returns the problems of the configuration itself.
 
     Raises:
-        ConfigError: all problems of the workflows' files, a line each.
-        Located: with what is wrong in the configuration itself.
+        ConfigError: with all problems of the workflows' files, a line each.
     """
-    told = []
+    wrong = []
     inputs = {name: workflow.inputs for name, workflow in config.flows.items()}
     for name, workflow in config.flows.items():
-        problems = [*_routes(config, name), *_steps(config, workflow, inputs), *_circles(config, name)]
+        problems = [*_check_routes(config, name), *_check_steps(config, workflow, inputs), *_find_circles(config, name)]
         if problems:
-            told.append(config.library.written[name].told(problems, whole="workflow"))
-    if told:
-        raise ConfigError("\n".join(told))
+            wrong.append(documents[name].format_problems(problems, root="workflow"))
+    if wrong:
+        raise ConfigError("\n".join(wrong))
     own: list[Problem] = []
     for name, route in config.routes.items():
         try:
             check_prompt(config, route.prompt or "", at="prompt")
         except BadInput as error:
-            own.append((("routes", name, "prompt"), _said(error)))
-    if own:
-        raise Located(own)
+            own.append((("routes", name, "prompt"), _sentence(error)))
+    return own
 
 
-def _routes(config: Config, workflow: str) -> Iterator[Problem]:
+def accepted_inputs(job: Mapping[str, Any], inputs: Mapping[str, tuple[Input, ...]]) -> tuple[Input, ...]:
+    """The kinds of input that a job with these fields accepts. `inputs`: those of each workflow."""
+    kind = job.get("kind", "single")
+    if isinstance(kind, str) and kind in inputs:
+        return accepted(inputs[kind])
+    if kind == "sections":
+        return ("items",) if job.get("split") in {None, "list"} else ("text",)
+    return ("text", "messages")
+
+
+def _check_routes(config: Config, workflow: str) -> Iterator[Problem]:
     for full, route in config.flows[workflow].routes.items():
         at = ("routes", full.removeprefix(f"{workflow}."))
         try:
@@ -57,27 +65,27 @@ def _routes(config: Config, workflow: str) -> Iterator[Problem]:
             if not unmeasured(config):
                 check_metrics(config, full, route.strategy, None)
         except BadInput as error:
-            yield (*at, error.field), _said(error)
+            yield (*at, error.field), _sentence(error)
 
 
-def _steps(config: Config, workflow: Workflow, inputs: Mapping[str, tuple[Input, ...]]) -> Iterator[Problem]:
+def _check_steps(config: Config, workflow: Workflow, inputs: Mapping[str, tuple[Input, ...]]) -> Iterator[Problem]:
     for index, step in enumerate(workflow.steps):
-        yield from _template(config, step.job, ("steps", index, "job"), inputs)
+        yield from _check_step(config, step.job, ("steps", index, "job"), inputs)
 
 
-def _template(config: Config, job: Mapping[str, Any], at: Loc, inputs: Mapping[str, Any]) -> Iterator[Problem]:
-    """Try it as a job with some input: the input that it will have is checked when it is there."""
+def _check_step(config: Config, job: Mapping[str, Any], at: Loc, inputs: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check a step as a job with a made-up input; the real input is checked when the step runs."""
     from tasks.workflows.check_job import check  # noqa: PLC0415 - with all joins and splits, which few configurations need
 
     try:
-        read = parse_job({**job, **_some_input(job, takes_of(job, inputs))})
+        read = parse_job({**job, **_some_input(job, accepted_inputs(job, inputs))})
         check(read, config)
         check_prompts(job, config)
     except BadInput as error:
-        yield (*at, *_loc(error.field)), _said(error)
+        yield (*at, *_loc(error.field)), _sentence(error)
         return
     if isinstance(job.get("each"), Mapping):
-        yield from _template(config, job["each"], (*at, "each"), inputs)
+        yield from _check_step(config, job["each"], (*at, "each"), inputs)
 
 
 def _some_input(job: Mapping[str, Any], takes: Sequence[Input]) -> dict[str, Any]:
@@ -87,8 +95,8 @@ def _some_input(job: Mapping[str, Any], takes: Sequence[Input]) -> dict[str, Any
     return {"text": "x"} if takes[0] == "text" else {"messages": [{"role": "user", "content": "x"}]}
 
 
-def _circles(config: Config, name: str) -> Iterator[Problem]:
-    """Steps by which a workflow would be a step of itself."""
+def _find_circles(config: Config, name: str) -> Iterator[Problem]:
+    """Find steps by which a workflow would be a step of itself."""
     workflows = config.flows
     for index, step in enumerate(workflows[name].steps):
         for kind in _kinds(step.job):
@@ -110,10 +118,10 @@ def _kinds(job: Mapping[str, Any]) -> Iterator[str]:
         yield from _kinds(job["each"])
 
 
-def _said(error: BadInput) -> str:
+def _sentence(error: BadInput) -> str:
     return f"{error.problem}; {error.remedy}" if error.remedy else error.problem
 
 
 def _loc(field: str) -> Loc:
-    """A field such as ``variety.prompts[1]`` as a place."""
+    """The place of a field such as ``variety.prompts[1]``."""
     return tuple(int(number) if number else name for name, number in _STEP.findall(field))

@@ -1,4 +1,4 @@
-"""Read the workflows that a configuration names: folders with a file, its prompts, an example and cases."""
+"""Read the prompts and workflows of a configuration. A workflow is a folder: a file, prompts, an example, cases."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from functools import cache
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.config.classifiers import problems_of
-from tasks.config.library import Library
-from tasks.config.located import Located, Problem, Written, not_one_of, problems_in, read_yaml
-from tasks.config.prompt_files import PromptFile, read_folder
+from tasks.config.config import Config
+from tasks.config.library import Library, PromptFile, Step, Workflow
+from tasks.config.models import Section
 from tasks.config.prompts import PREFIX
-from tasks.config.prompts import VARIABLES as IN_PROMPTS
-from tasks.config.routes import Route, route_problems
-from tasks.config.templates import compile_expression, compile_template
-from tasks.config.workflow_file import FILE, NAME, PROMPTS, Input, Source, WorkflowFile, fields_of
+from tasks.config.routes import Route
+from tasks.config.templates import Template, compile_expression, compile_template
+from tasks.config.workflow_file import FILE, NAME, PROMPTS, Input, RouteFile, Source, StepFile, WorkflowFile
 from tasks.contract.errors import ConfigError
-from tasks.workflows.workflow import VARIABLES, Step, Workflow, accepted
+from tasks.loading.check_config import check_route, check_routing, not_one_of
+from tasks.loading.check_workflows import accepted_inputs, check_library
+from tasks.loading.load_prompts import read_prompts
+from tasks.loading.located import Loc, Problem, YamlFile, read_problems, read_yaml
+from tasks.workflows.workflow import VARIABLES
 
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-
-__all__ = ["GROUP", "collections", "names_in", "read_library", "takes_of"]
+__all__ = ["GROUP", "collections", "load_library", "names_in"]
 
 #: The group of entry points that name packages with a folder for each workflow; ours is ``ready``.
 GROUP = "pointsman.workflows"
-#: Kinds of jobs that are no workflow, and a word that stands for no name.
-_TAKEN = frozenset({"single", "sections", "vote", "auto"})
-#: What a step's job can't say: it is the workflow job's own.
+#: Names that no workflow may have: the other kinds of jobs, and the word for a model that routing chooses.
+_RESERVED = frozenset({"single", "sections", "vote", "auto"})
+#: Fields that the job of a step can't have: they are the workflow job's own.
 _OWN = frozenset(
     {
         "schema_version", "id", "text", "messages", "items", "files", "parent", "idempotency_key", "webhook",
@@ -44,64 +43,70 @@ _OWN = frozenset(
 
 @cache
 def collections() -> Mapping[str, str]:
-    """Names of the packages that hold workflows, by the word that stands for each."""
+    """The packages that hold workflows, by the word for each in the configuration."""
     return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
-def read_library(config: Config) -> Library:
-    """The prompts and workflows of a configuration, whose own fields are right.
+def load_library(config: Config) -> tuple[Config, list[Problem]]:
+    """Read and check the prompts and workflows that `config` names, and add them to it.
+
+    Returns the problems of the configuration itself.
 
     Raises:
-        ConfigError: all problems of the files, a line each.
-        Located: with what is wrong in the configuration itself.
+        ConfigError: with all problems of the other files, a line each.
     """
-    folders = _folders(config)
-    prompts = _own_prompts(config)
-    read: dict[str, tuple[Written, WorkflowFile]] = {}
+    folders, problems = _find_folders(config)
+    if problems:
+        return config, problems
+    prompts, problems = _own_prompts(config)
+    if problems:
+        return config, problems
+    read: dict[str, tuple[YamlFile, WorkflowFile]] = {}
     wrong: list[str] = []
     for name, folder in folders.items():
         try:
             read[name] = _read_file(folder / FILE)
             if (folder / PROMPTS).is_dir():
-                shown = str(folder / PROMPTS)
-                prompts |= read_folder(folder / PROMPTS, shown=shown, prefix=f"{name}/", known=IN_PROMPTS)
+                prompts |= read_prompts(folder / PROMPTS, prefix=f"{name}/")
         except ConfigError as error:
             wrong.append(str(error))
     inputs = {name: file.input for name, (_, file) in read.items()}
     workflows: dict[str, Workflow] = {}
-    for name, (written, file) in read.items():
-        built, problems = _Builder(config, name, folders[name], file, inputs).build()
-        problems += _route_problems(file, written)
-        if problems:
-            wrong.append(written.told(problems, whole="workflow"))
-        elif built is not None:
-            workflows[name] = built
+    for name, (document, file) in read.items():
+        builder = _Builder(config, name, folders[name], file, inputs)
+        workflows[name] = builder.build()
+        if problems := [*builder.problems, *_check_routes(file, document)]:
+            wrong.append(document.format_problems(problems, root="workflow"))
     if wrong:
         raise ConfigError("\n".join(wrong))
     routes = {name: route for workflow in workflows.values() for name, route in workflow.routes.items()}
-    return Library(prompts, workflows, routes, {name: written for name, (written, _) in read.items()})
+    config = config.with_library(Library(prompts, workflows, routes))
+    return config, check_library(config, {name: document for name, (document, _) in read.items()})
 
 
-def _own_prompts(config: Config) -> dict[str, PromptFile]:
+def _own_prompts(config: Config) -> tuple[dict[str, PromptFile], list[Problem]]:
+    """Read the prompts of the configuration's own folder."""
     folder = config.folder / (config.prompts or PROMPTS)
     if not folder.is_dir():
-        if config.prompts is not None:
-            raise Located([(("prompts",), f"there is no folder {config.prompts}; make it, or leave the field out")])
-        return {}
-    found = read_folder(folder, shown=str(folder), prefix="", known=IN_PROMPTS)
-    for name in config.workflows:
-        if any(prompt.startswith(f"{name}/") for prompt in found):
-            raise Located([(("workflows", name), f"{folder.name}/{name} has prompts under this name; rename one")])
-    return found
+        if config.prompts is None:
+            return {}, []
+        return {}, [(("prompts",), f"there is no folder {config.prompts}; make it, or leave the field out")]
+    found = read_prompts(folder)
+    problems: list[Problem] = [
+        (("workflows", name), f"{folder.name}/{name} has prompts under this name; rename one")
+        for name in config.workflows
+        if any(prompt.startswith(f"{name}/") for prompt in found)
+    ]
+    return found, problems
 
 
-def _folders(config: Config) -> dict[str, Path]:
-    """Where each workflow is. Raises `Located`."""
+def _find_folders(config: Config) -> tuple[dict[str, Path], list[Problem]]:
+    """Find the folder of each workflow."""
     folders: dict[str, Path] = {}
     problems: list[Problem] = []
     for name, source in config.workflows.items():
         loc = ("workflows", name)
-        if not re.fullmatch(NAME, name) or name in _TAKEN:
+        if not re.fullmatch(NAME, name) or name in _RESERVED:
             problems.append((loc, "a workflow's name is lower case letters, digits, '_' and '-', at most 31"))
             continue
         problems += [
@@ -123,9 +128,7 @@ def _folders(config: Config) -> dict[str, Path]:
             problems.append(((*loc, "from"), f"{folder} has no {FILE}; name {known}, or a folder that has one"))
         else:
             folders[name] = folder
-    if problems:
-        raise Located(problems)
-    return folders
+    return folders, problems
 
 
 def _folder(config: Config, name: str, source: Source) -> Path | None:
@@ -144,24 +147,32 @@ def names_in(word: str) -> list[str]:
     return sorted(path.parent.name for path in _collection(word).glob(f"*/{FILE}"))
 
 
-def _read_file(path: Path) -> tuple[Written, WorkflowFile]:
+def _read_file(path: Path) -> tuple[YamlFile, WorkflowFile]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}:1: can't be read: {error}") from None
-    written = read_yaml(text, source=str(path), needs="description, input and steps")
-    problems: list[Problem] = [(loc, "stands twice") for loc in written.twice]
+    document = read_yaml(text, source=str(path), needs="description, input and steps")
+    problems = list(document.duplicates)
+    file = None
     try:
-        file = WorkflowFile.model_validate(written.data)
+        file = WorkflowFile.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError(written.told([*problems, *problems_in(error, fields_of)], whole="workflow")) from None
-    if problems:
-        raise ConfigError(written.told(problems, whole="workflow"))
-    return written, file
+        problems += read_problems(error, _fields_at)
+    if file is None or problems:
+        raise ConfigError(document.format_problems(problems, root="workflow"))
+    return document, file
 
 
-def _route_problems(file: WorkflowFile, written: Written) -> Iterator[Problem]:
-    yield from problems_of({"routes": written.data.get("routes")})
+def _fields_at(loc: Loc) -> str:
+    """The fields of the section at `loc` of the file."""
+    table: Mapping[str, type[Section]] = {"steps": StepFile, "routes": RouteFile}
+    return ", ".join(table.get(str(loc[0]) if loc else "", WorkflowFile).model_fields)
+
+
+def _check_routes(file: WorkflowFile, document: YamlFile) -> Iterator[Problem]:
+    """Check the names of a workflow's routes, and their rules, patterns and examples."""
+    yield from check_routing({"routes": document.data.get("routes")})
     for name in file.routes:
         if not re.fullmatch(NAME, name):
             yield ("routes", name), "a name is lower case letters, digits, '_' and '-', at most 31"
@@ -169,45 +180,31 @@ def _route_problems(file: WorkflowFile, written: Written) -> Iterator[Problem]:
         yield ("default_route",), not_one_of(file.default_route, "route of this workflow", file.routes)
 
 
-def takes_of(job: Mapping[str, Any], inputs: Mapping[str, tuple[Input, ...]]) -> tuple[Input, ...]:
-    """What a job with these fields may be given. `inputs` says it of each workflow: a step may be one."""
-    kind = job.get("kind", "single")
-    if isinstance(kind, str) and kind in inputs:
-        return accepted(inputs[kind])
-    if kind == "sections":
-        return ("items",) if job.get("split") in {None, "list"} else ("text",)
-    return ("text", "messages")
-
-
 class _Builder:
-    """Makes the workflow of a file: names become those of the configuration, templates are compiled."""
+    """Builds the workflow of a file: replaces names by those of the configuration, and compiles templates."""
 
     def __init__(
-        self,
-        config: Config,
-        name: str,
-        folder: Path,
-        file: WorkflowFile,
-        inputs: Mapping[str, tuple[Input, ...]],
+        self, config: Config, name: str, folder: Path, file: WorkflowFile, inputs: Mapping[str, tuple[Input, ...]]
     ) -> None:
         self._config = config
         self._name = name
         self._folder = folder
         self._file = file
-        #: What each workflow takes: a step may be one.
+        #: The inputs of each workflow: the job of a step may be one.
         self._inputs = inputs
-        self._problems: list[Problem] = []
+        #: Filled by `build`.
+        self.problems: list[Problem] = []
 
-    def build(self) -> tuple[Workflow | None, list[Problem]]:
+    def build(self) -> Workflow:
         file = self._file
         steps = tuple(self._step(index) for index in range(len(file.steps)))
         names = [step.name for step in steps]
-        self._problems += [
+        self.problems += [
             (("steps", index, "name"), f"{name!r} is the name of an earlier step")
             for index, name in enumerate(names)
             if name in names[:index]
         ]
-        made = Workflow(
+        return Workflow(
             self._name,
             self._folder,
             file.description,
@@ -215,17 +212,16 @@ class _Builder:
             self._routes(),
             steps,
             self._template(("output",), file.output, "output", names),
-            self._there("example", file.example),
-            self._there("cases", file.cases),
+            self._existing("example", file.example),
+            self._existing("cases", file.cases),
         )
-        return (None if self._problems else made), self._problems
 
-    def _there(self, field: str, named: str | None) -> Path | None:
+    def _existing(self, field: str, named: str | None) -> Path | None:
         if named is None:
             return None
         path = self._folder / named
         if not path.is_file() or not path.resolve().is_relative_to(self._folder.resolve()):
-            self._problems.append(((field,), f"there is no file {named} in the workflow's folder"))
+            self.problems.append(((field,), f"there is no file {named} in the workflow's folder"))
         return path
 
     def _routes(self) -> dict[str, Route]:
@@ -236,8 +232,8 @@ class _Builder:
             given["models"] = route.models or default
             if route.prompt is not None:
                 given["prompt"] = self._prompt(route.prompt)
-            told = route_problems({**route.model_dump(), "models": given["models"]}, self._config.models)
-            self._problems += [(("routes", name, *loc), what) for loc, what in told]
+            problems = check_route({**route.model_dump(), "models": given["models"]}, self._config.models)
+            self.problems += [(("routes", name, *loc), problem) for loc, problem in problems]
             found[f"{self._name}.{name}"] = Route.model_validate(given)
         return found
 
@@ -245,52 +241,55 @@ class _Builder:
         step = self._file.steps[index]
         at = ("steps", index)
         earlier = [one.name for one in self._file.steps[:index]]
-        self._problems += [
+        self.problems += [
             ((*at, "job", name), "is the workflow job's own; leave it out") for name in step.job if name in _OWN
         ]
-        fields = self._named(step.job)
-        takes = takes_of(fields, self._inputs)
+        fields = self._resolve(step.job)
+        takes = accepted_inputs(fields, self._inputs)
         if step.input is None and index == 0:
-            self._problems += [
+            self.problems += [
                 ((*at, "input"), f"is needed: the step takes {takes[0]}, and the workflow's input is {given}")
                 for given in self._file.input
                 if given not in takes
             ]
-        what = f"step {step.name!r}"
+        title = f"step {step.name!r}"
         when = None
         if step.when is not None:
-            when, wrong = compile_expression(step.when, name=f"{what}, when", known=VARIABLES)
-            self._problems += [((*at, "when"), told) for _, told in wrong]
+            when, errors = compile_expression(step.when, name=f"{title}, when", known=VARIABLES)
+            self.problems += [((*at, "when"), error) for _, error in errors]
             self._check_names((*at, "when"), step.when, earlier)
         return Step(
             step.name,
             fields,
             takes,
-            self._template((*at, "input"), step.input, f"{what}, input", earlier),
+            self._template((*at, "input"), step.input, f"{title}, input", earlier),
             when,
             step.optional,
         )
 
-    def _template(self, at: tuple[str | int, ...], source: str | None, name: str, earlier: list[str]) -> Any:
+    def _template(self, at: Loc, source: str | None, name: str, earlier: list[str]) -> Template | None:
         if source is None:
             return None
-        made, wrong = compile_template(source, name=name, known=VARIABLES)
-        self._problems += [(at, told) for _, told in wrong]
+        made, errors = compile_template(source, name=name, known=VARIABLES)
+        self.problems += [(at, error) for _, error in errors]
         self._check_names(at, source, earlier)
         return made
 
-    def _check_names(self, at: tuple[str | int, ...], source: str, earlier: list[str]) -> None:
-        """``steps.NAME`` and ``data.NAME`` are of a step before."""
+    def _check_names(self, at: Loc, source: str, earlier: list[str]) -> None:
+        """Check that ``steps.NAME`` and ``data.NAME`` refer to an earlier step."""
         for of, name in re.findall(r"(?<![\w.])(steps|data)\.([A-Za-z_]\w*)", source):
             if name not in earlier:
                 known = ", ".join(earlier) or "none"
-                self._problems.append((at, f"{of}.{name} is not of an earlier step; these are: {known}"))
+                self.problems.append((at, f"{of}.{name} is not of an earlier step; these are: {known}"))
 
-    def _named(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a job with the names of the configuration; without a word on its route it goes to ours."""
+    def _resolve(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace the names in the fields of a job by those of the configuration.
+
+        A job that names neither a route nor a model gets the route of this workflow.
+        """
         fields = {name: self._value(name, value) for name, value in job.items()}
         if isinstance(fields.get("each"), Mapping):
-            fields["each"] = self._named(fields["each"])
+            fields["each"] = self._resolve(fields["each"])
         default = f"{self._name}.{self._file.default_route}"
         routes = fields.get("routes")
         if isinstance(routes, list) and default in routes:

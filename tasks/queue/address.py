@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tasks.config.config import read_secret
+from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 
 __all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "result_url", "state_dir"]

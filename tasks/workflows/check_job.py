@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError
 
-from tasks.config.classifiers import context_rules
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput
 from tasks.contract.job import OWN_LABEL, Job
 from tasks.parallel.check_parts import check_parts
+from tasks.routing.classify.context import context_rules
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
 

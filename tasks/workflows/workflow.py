@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.config.classifiers import context_rules
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput, JoinError, PromptError
+from tasks.routing.classify.context import context_rules
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
-    from tasks.config.routes import Route
-    from tasks.config.templates import Expression, Template
+    from tasks.config.library import Step, Workflow
     from tasks.config.workflow_file import Input
     from tasks.contract.job import Job
     from tasks.parallel.joins.work import Joined
 
-__all__ = ["VARIABLES", "Step", "StepDone", "Workflow", "accepted", "check_workflow_job", "conclude", "step_job"]
+__all__ = ["VARIABLES", "StepDone", "accepted", "check_workflow_job", "conclude", "step_job"]
 
 #: What the templates of steps may read. `steps` are the outputs by name, `data` the same as parsed JSON.
 VARIABLES = frozenset({"text", "items", "messages", "metadata", "labels", "steps", "data"})
@@ -42,35 +40,6 @@ _HANDED_ON = ("metadata", "labels", "priority", "key", "max_attempts", "retry_se
 _ITEM = frozenset({"text", "title", "prompt", "route", "model", "response_schema"})
 #: Characters of an item's title.
 _TITLE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """`job` are the fields of its job without the input; names of routes and prompts are those of the configuration."""
-
-    name: str
-    job: Mapping[str, Any]
-    #: What its job may be given; as the first of them what a template makes is read.
-    takes: tuple[Input, ...]
-    input: Template | None = None
-    when: Expression | None = None
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Workflow:
-    """`routes` are those that it brings, by the names that they have in the configuration."""
-
-    name: str
-    folder: Path
-    description: str
-    #: What a job of it may bring.
-    inputs: tuple[Input, ...]
-    routes: Mapping[str, Route]
-    steps: tuple[Step, ...]
-    output: Template | None = None
-    example: Path | None = None
-    cases: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from collections import Counter
 import pytest
 
 from tasks.accept import accept
-from tasks.config.config import load
 from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import Ledger, PartPlan, PartRecord
+from tasks.loading.load import load
 from tasks.parallel.nesting import child_id
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher

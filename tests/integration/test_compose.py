@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 from ops.embedded.server import ValkeyServer
-from tasks.config.config import load
 from tasks.config.simulation import Simulation
+from tasks.loading.load import load
 from tests.harness import REPOSITORY, wait_for
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())

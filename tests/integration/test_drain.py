@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from producer.api.console import PoolRow, draw
-from tasks.config.config import load
+from tasks.loading.load import load
 from tests import forked, redis_keys
 from tests.harness import REPOSITORY, fleet, wait_for
 from tests.recorder import Say, recorder

@@ -15,7 +15,6 @@ import pytest
 import redis
 import yaml
 
-from tasks.config.config import load
 from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.result import FINAL
@@ -24,6 +23,7 @@ from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, Ledger, PartRecord
 from tasks.ledger.fleet import _PREFIX
+from tasks.loading.load import load
 from tasks.queue.publisher import Publisher
 from tasks.route import route_job
 from tasks.workflows.voting import ballot_for

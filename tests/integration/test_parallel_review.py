@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.config.config import parse
 from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.result import Decision
@@ -15,6 +14,7 @@ from tasks.fanout import fan_out
 from tasks.finish_part import copy_result
 from tasks.join import join_job
 from tasks.ledger import Claim, PartPlan, PartRecord
+from tasks.loading.load import parse
 from tests import redis_keys
 from tests.harness import ledger_runs
 from tests.publishing import RecordingPublisher

@@ -10,12 +10,12 @@ from collections import Counter
 
 import pytest
 
-from tasks.config.config import parse
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Candidate, Decision, Tried
 from tasks.ledger import Admitted, Claim, PartPlan
 from tasks.ledger.jobs import MOST_MOVES
+from tasks.loading.load import parse
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tasks.routing.choose import rank_again

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from tasks.config.config import parse
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, Parent, parse_job
 from tasks.contract.result import Decision
 from tasks.ledger import WAVE, Admitted, Claim, PartPlan, PartRecord
 from tasks.ledger.jobs import MOST_LOST
+from tasks.loading.load import parse
 from tasks.queue import lists
 from tasks.routing.snapshot import Preference
 from tests import redis_keys

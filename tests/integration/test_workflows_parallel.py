@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ops.cli.cmd_run import read_input
-from tasks.config.config import load
 from tasks.contract.result import Result
+from tasks.loading.load import load
 from tests.harness import REPOSITORY, Fleet, fleet
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ops.cli.cmd_run import read_input
-from tasks.config.config import Config, load
+from tasks.config.config import Config
 from tasks.contract.result import Result
+from tasks.loading.load import load
 from tests.harness import REPOSITORY, Fleet, fleet
 
 NAMES = ("content_engine", "education", "research_assistant", "support_chat")

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from tasks.config.config import parse
 from tasks.contract.job import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.loading.load import parse
 from worker.models import Clients
 
 #: Seconds; generous, since nothing waits for it but what is to fail.

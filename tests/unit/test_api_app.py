@@ -10,8 +10,8 @@ import httpx
 import structlog
 
 from producer.api import RequestGuard, create_app
-from tasks.config.config import parse
 from tasks.contract.errors import PointsmanError
+from tasks.loading.load import parse
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html.parser
 
 from producer.api.console import PoolRow, draw
-from tasks.config.config import parse
+from tasks.loading.load import parse
 
 CONFIG = parse("""
 models:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from ops.cli.checks import check_config
-from tasks.config.classifiers import remarks
-from tasks.config.config import parse
 from tasks.contract.errors import ConfigError
+from tasks.loading.check_config import find_unused
+from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts, Verdict
 from tasks.routing.classify.llm import ModelRequired
@@ -114,7 +114,7 @@ def test_examples_of_one_route_teach_nothing_and_that_is_told(tmp_path):
     path.write_text(text)
 
     assert [classifier.name for classifier in build_cascade(config).classifiers] == ["context", "rules"]
-    (told,) = remarks(config)
+    (told,) = find_unused(config)
     assert told.startswith("only route 'billing' has examples")
     _, findings = check_config(path)
     assert [(finding.level, finding.text) for finding in findings[1:]] == [("warn", told)]
@@ -123,12 +123,12 @@ def test_examples_of_one_route_teach_nothing_and_that_is_told(tmp_path):
 def test_material_that_the_order_leaves_out_is_told():
     config = parse(file_with("{order: [examples]}"))
 
-    assert remarks(config) == [
+    assert find_unused(config) == [
         "classifier.order leaves out context: when of billing, repair are not used",
         "classifier.order leaves out rules: keywords and patterns of billing, repair are not used",
     ]
     assert [classifier.name for classifier in build_cascade(config).classifiers] == ["examples"]
-    assert remarks(parse(FILE)) == []
+    assert find_unused(parse(FILE)) == []
 
 
 def test_an_example_that_stands_under_two_routes_is_refused_with_its_line():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tasks.config.classifiers import ModelChoice
+from tasks.config.routes import ModelChoice
 from tasks.routing.classify.cascade import LONG, Cascade
 from tasks.routing.classify.context import ContextRules, read_rule
 from tasks.routing.classify.decision import Abstention, Classifier, Facts, Verdict

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.config.config import Config, json_schema, parse
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import parse_job
+from tasks.loading.load import json_schema, parse
 from tasks.routing.classify.condition import read_condition
 from tasks.routing.classify.context import ContextRules, read_rule
 from tasks.routing.classify.decision import Abstention, Facts, Verdict

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.config.config import Config, parse
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.ids import new_id
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Result
 from tasks.contract.schema import check_schema, is_closed
+from tasks.loading.load import parse
 from tasks.routing.classify.decision import Abstention, Verdict
 from tasks.routing.classify.llm import ModelClassifier, derive_question_id
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config.config import parse
 from tasks.contract.errors import ConfigError
+from tasks.loading.load import parse
 from tasks.routing.classify.decision import Abstention, Verdict
 from tasks.routing.classify.patterns import LEAST_READ, MOST_PATTERNS, STEPS, Patterns, compile_pattern
 from tasks.routing.classify.rules import Rules

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from tasks.accept import check
-from tasks.config.config import parse
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import parse_job
+from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts
 from worker.fitting import MOST_CHOICES, Cascades

@@ -147,7 +147,7 @@ def test_a_defect_is_told_as_one_and_its_traceback_only_when_asked_for(capsys, m
     def broken(_path):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("tasks.config.config.load", broken)
+    monkeypatch.setattr("tasks.loading.load.load", broken)
     code, _, err = run(capsys, "models")
     assert code == Exit.INTERNAL
     assert "ZeroDivisionError: a defect" in err

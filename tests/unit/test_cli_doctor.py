@@ -19,7 +19,8 @@ from ops.cli.checks import (
 )
 from ops.cli.cmd_doctor import judge_server, judge_workers
 from ops.cli.environment import Running
-from tasks.config.config import Config, parse
+from tasks.config.config import Config
+from tasks.loading.load import parse
 
 GOOD = {"redis_version": "7.2.4", "valkey_version": "9.1.2", "maxmemory-policy": "noeviction", "appendonly": "yes"}
 

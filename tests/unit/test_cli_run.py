@@ -10,7 +10,7 @@ import pytest
 
 from ops.cli.cmd_run import read_input
 from ops.cli.failures import Failure
-from tasks.workflows.workflow import Workflow
+from tasks.config.library import Workflow
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
-from tasks.config.config import json_schema, load, parse, read_secret
+from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
+from tasks.loading.load import json_schema, load, parse
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -10,11 +10,10 @@ from pydantic import BaseModel
 
 from ops.docs import commands, pages
 from ops.evaluate.profiling.cases import Case
-from tasks.config.classifiers import Classification, ModelChoice, Thresholds
 from tasks.config.config import Config, Limits, Schedule
 from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
 from tasks.config.profiles import ModelProfile
-from tasks.config.routes import Route
+from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
 from tasks.config.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
 from tasks.config.workflow_file import Source, StepFile, WorkflowFile
 from tasks.contract.job import File, Item, Job, Parent, Variety

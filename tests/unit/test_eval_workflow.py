@@ -9,9 +9,9 @@ import pytest
 
 from ops.evaluate.workflow import Graded, grade_answer, score
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
-from tasks.config.config import parse
 from tasks.contract.errors import BadInput
 from tasks.contract.result import Result
+from tasks.loading.load import parse
 
 CONFIG = parse("""\
 models: {fast: {provider: simulated}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tasks.config.located import MOST_DEPTH, read_yaml
 from tasks.contract.errors import ConfigError
+from tasks.loading.located import MOST_DEPTH, read_yaml
 
 TEXT = """\
 # a comment
@@ -32,7 +32,7 @@ class TestReading:
         written = read_yaml(TEXT, source="x.yaml", needs="a")
 
         assert written.data == yaml.safe_load(TEXT)
-        assert written.twice == (("a",),)
+        assert [loc for loc, _ in written.duplicates] == [("a",)]
         assert {loc: written.lines[loc] for loc in [("a", "b"), ("a", "c", 1), ("d", 0, "f"), ("g",), ("a",)]} == {
             ("a", "b"): 2, ("a", "c", 1): 3, ("d", 0, "f"): 6, ("g",): 7, ("a",): 8,
         }  # fmt: skip
@@ -67,6 +67,6 @@ class TestReading:
 def test_a_problem_is_told_at_the_nearest_line_that_is_known():
     written = read_yaml("a:\n  b: 1\n", source="x.yaml", needs="a")
 
-    told = written.told([(("a", "b", "c", 0), "is wrong"), ((), "lacks something")], whole="file")
+    told = written.format_problems([(("a", "b", "c", 0), "is wrong"), ((), "lacks something")], root="file")
 
     assert told == "x.yaml:1: file: lacks something\nx.yaml:2: a.b.c[0]: is wrong"

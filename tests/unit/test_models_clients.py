@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tasks.config.config import Config, parse
+from tasks.config.config import Config
 from tasks.contract.errors import ConfigError
+from tasks.loading.load import parse
 from worker.models import Clients, base_url_of
 
 

@@ -7,11 +7,11 @@ import time
 import pytest
 
 from tasks.accept import check
-from tasks.config.config import parse
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.schema import PATTERN_LENGTH, check_schema, is_closed, problem_of
+from tasks.loading.load import parse
 
 CONFIG = parse("models: {m: {provider: openai, base_url: 'http://x/v1'}}\nroutes: {r: {models: [m]}}\ndefault_route: r")
 DEEP: dict[str, object] = {}

@@ -14,8 +14,9 @@ from ops.evaluate.profiling.cases import Case, CaseSet
 from ops.evaluate.profiling.judging import Asked, Graded, Grading, grade, question_of
 from ops.evaluate.profiling.models import check_judge, check_models, is_priced, prompt_of
 from ops.evaluate.profiling.prompts import cases_of_route, compare, read_versions, summary_of
-from tasks.config.config import Config, parse
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput
+from tasks.loading.load import parse
 
 CONFIG = """\
 models:

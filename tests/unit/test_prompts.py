@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tasks.config.config import parse
-from tasks.config.prompt_files import MOST_BYTES
 from tasks.config.prompts import check_prompt, check_prompts, prompts_in, render, source_of
 from tasks.config.templates import compile_expression, compile_template
 from tasks.contract.errors import BadInput, ConfigError, PromptError
+from tasks.loading.load import parse
+from tasks.loading.load_prompts import MOST_BYTES
 
 SMALL = """\
 models:

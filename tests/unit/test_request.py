@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tasks.calling.request import bounds_of, prompt_of, request_of
-from tasks.config.config import load
 from tasks.contract.errors import PromptError
 from tasks.contract.job import parse_job
 from tasks.contract.result import Candidate, Decision
 from tasks.ledger import Claim
+from tasks.loading.load import load
 from tasks.parallel.part_spec import PartInput
 
 YAML = """

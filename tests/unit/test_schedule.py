@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from producer.schedule import beat_schedule, zoned
-from tasks.config.config import parse
+from tasks.loading.load import parse
 
 CONFIG = """
 models: {fast: {provider: simulated}}

@@ -11,7 +11,8 @@ import sys
 import pytest
 import yaml
 
-from tasks.config.config import Config
+from tasks.contract.errors import ConfigError
+from tasks.loading.load import parse
 from tasks.routing.options import is_sticky, strategies, strategy_named
 from tasks.routing.snapshot import Snapshot, options_of
 from tasks.routing.strategies.specialists import Guard
@@ -102,7 +103,7 @@ def test_the_routes_that_are_shown_are_valid(text):
     shown = yaml.safe_load(text)
     profile = {"speed": 1, "accuracy": 1, "creativity": 1, "ethics": 1, "cost": 1}
     models = {name: {"provider": "simulated", "profile": profile} for name in "abc"}
-    config = Config.model_validate({**shown, "models": models, "default_route": next(iter(shown["routes"]))})
+    config = parse(json.dumps({**shown, "models": models, "default_route": next(iter(shown["routes"]))}))
     assert set(config.routes) == set(shown["routes"])
 
 
@@ -161,15 +162,15 @@ def test_a_strategy_of_another_distribution_is_found_by_its_entry_point_with_its
         },
         "default_route": "r",
     }
-    Config.model_validate(config)
+    parse(json.dumps(config))
     for options, said in (
         ({"models": ["newer"]}, "'newer' is not among the models"),
         ({"percent": 101}, "less than or"),
         ({"share": 1}, "is not an option of this strategy; allowed: models, percent"),
     ):
         config["routes"]["r"]["options"] = options
-        with pytest.raises(ValueError, match=said):
-            Config.model_validate(config)
+        with pytest.raises(ConfigError, match=said):
+            parse(json.dumps(config))
 
 
 def test_the_example_s_strategy_ranks_each_candidate_once_and_the_same_way_each_time(found):

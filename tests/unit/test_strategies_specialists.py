@@ -12,9 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tasks.accept import check
-from tasks.config.config import parse
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import Job
+from tasks.loading.load import parse
 from tasks.routing.options import read_options
 from tasks.routing.snapshot import ModelLoad, Snapshot, Traits
 from tasks.routing.strategies import contextual, cost_quality, profile

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.config.config import parse
 from tasks.contract.errors import ConfigError
+from tasks.loading.load import parse
 from tasks.routing.options import read_options, strategy_named
 from tasks.routing.snapshot import ModelLoad, Snapshot, Traits
 from tasks.routing.strategies import chance, round_robin, weighted_round_robin

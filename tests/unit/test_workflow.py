@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tasks.accept import check
-from tasks.config.config import json_schema, parse
 from tasks.contract.errors import BadInput, ConfigError, JoinError
 from tasks.contract.job import parse_job
+from tasks.loading.load import json_schema, parse
 from tasks.workflows.workflow import StepDone, conclude, step_job
 
 CONFIG = """\

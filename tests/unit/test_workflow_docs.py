@@ -8,8 +8,8 @@ import re
 import pytest
 
 from ops.evaluate.workflow_cases import GRADERS, read_workflow_cases
-from tasks.config.config import load, parse
 from tasks.config.prompts import VARIABLES as IN_PROMPTS
+from tasks.loading.load import load, parse
 from tasks.loading.load_workflows import names_in
 from tasks.workflows.workflow import VARIABLES
 from tests.unit.test_docs import DOCS, REFERENCE, REPOSITORY, blocks, section

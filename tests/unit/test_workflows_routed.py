@@ -15,9 +15,10 @@ from ops.cli.cmd_run import read_input
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.accept import check
-from tasks.config.config import Config, parse
+from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job import Job, parse_job
+from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.cascade import DEFAULT, Cascade
 from tasks.routing.classify.decision import Facts, Verdict

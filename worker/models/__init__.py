@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tasks.config.config import Config, read_secret
+from tasks.config.config import Config
 from tasks.config.models import Model
+from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 from worker.models import anthropic, gemini
 from worker.models.anthropic import AnthropicClient

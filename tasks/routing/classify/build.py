@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.config.classifiers import context_rules
 from tasks.routing.classify.cascade import Cascade
-from tasks.routing.classify.context import ContextRules
+from tasks.routing.classify.context import ContextRules, context_rules
 from tasks.routing.classify.encoder import encoder_named
 from tasks.routing.classify.examples import ExampleClassifier
 from tasks.routing.classify.llm import ModelClassifier

@@ -8,15 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from tasks.contract.errors import BadInput
 from tasks.contract.tokens import estimate
 from tasks.routing.classify.condition import METADATA, WEEKDAYS, Condition, kind_of, plain, read_condition
 from tasks.routing.classify.decision import Abstention, Facts, Verdict
 
-__all__ = ["ContextRules", "Rule", "read_rule"]
+if TYPE_CHECKING:
+    from tasks.config.config import Config
+    from tasks.config.routes import Route
+
+__all__ = ["ContextRules", "Rule", "context_rules", "read_rule"]
+
+#: Choices of routes whose rules are kept: a producer may name any.
+MOST_CHOICES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +147,23 @@ class _Given:
 
     def judge(self, text: str) -> Verdict | Abstention:
         return self.rules.judge(text, self.facts)
+
+
+def context_rules(config: Config, routes: tuple[str, ...] | None = None) -> ContextRules:
+    """The contextual rules of all routes that every job may fall into, or of `routes` alone.
+
+    There are none where the classifier's order leaves them out. They are read once; of choices of routes, those that
+    were used last are kept.
+    """
+
+    def read(known: Mapping[str, Route]) -> ContextRules:
+        used = known.items() if "context" in config.classifier.order else ()
+        rules = [read_rule(name, when) for name, route in used for when in route.when]
+        return ContextRules(rules, timezone=ZoneInfo(config.classifier.timezone))
+
+    def read_choice(names: tuple[str, ...]) -> ContextRules:
+        return read({name: config.all_routes[name] for name in names})
+
+    if routes is None:
+        return config.derived("context_rules", lambda: read(config.routes))
+    return config.derived("context_rules of choices", lambda: lru_cache(MOST_CHOICES)(read_choice))(routes)

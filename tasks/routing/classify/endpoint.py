@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import httpx
 import numpy as np
 
-from tasks.config.config import read_secret
+from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError, EncoderFailed
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from tasks.contract.result import Result
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
 
 if TYPE_CHECKING:
-    from tasks.config.classifiers import ModelChoice
-    from tasks.config.routes import Route
+    from tasks.config.routes import ModelChoice, Route
 
 __all__ = ["NONE", "ModelClassifier", "ModelRequired", "derive_question_id"]
 

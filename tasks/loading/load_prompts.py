@@ -1,18 +1,18 @@
-"""The prompts of a folder, read when the configuration is loaded."""
+"""Read the prompts of a folder when the configuration is loaded."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.config.prompts import version_of
-from tasks.config.templates import Template, compile_template
+from tasks.config.library import PromptFile
+from tasks.config.prompts import VARIABLES, version_of
+from tasks.config.templates import compile_template
 from tasks.contract.errors import ConfigError
 
-__all__ = ["PromptFile", "read_folder"]
+__all__ = ["read_prompts"]
 
 #: Bytes of one file.
 MOST_BYTES = 256 * 1024
@@ -22,37 +22,27 @@ MOST_FILES = 1000
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class PromptFile:
-    """A prompt that stands in a file of its own. `source` is its text before anything is filled in."""
-
-    source: str
-    version: str
-    template: Template
-
-
-def read_folder(folder: Path, *, shown: str, prefix: str, known: Collection[str]) -> dict[str, PromptFile]:
-    """All prompts below `folder`, by `prefix` and their path there. Hidden files are left out.
-
-    `shown` starts the lines of the error, in place of the folder; `known` are the variables of the templates.
+def read_prompts(folder: Path, *, prefix: str = "") -> dict[str, PromptFile]:
+    """Read all prompts below `folder`, by `prefix` and their path there. Hidden files are left out.
 
     Raises:
-        ConfigError: all problems, a line each: files that lead out of the folder, are too large, no UTF-8, no template.
+        ConfigError: with all problems, a line each: links that lead out of the folder, files that are too large, that
+            are not UTF-8, or that are not templates.
     """
     found: dict[str, PromptFile] = {}
     problems: list[str] = []
     files = sorted(_files(folder))
     if len(files) > MOST_FILES:
-        raise ConfigError(f"{shown}:1: holds {len(files):,} files, the limit is {MOST_FILES:,}")
+        raise ConfigError(f"{folder}:1: holds {len(files):,} files, the limit is {MOST_FILES:,}")
     for path in files:
         name = path.relative_to(folder).as_posix()
         source, problem = _read(folder, path, name)
         if problem:
-            problems.append(f"{shown}/{name}:1: {problem}")
+            problems.append(f"{folder}/{name}:1: {problem}")
             continue
         full = prefix + name
-        template, wrong = compile_template(source, name=f"prompt file:{full}", known=known)
-        problems += [f"{shown}/{name}:{line}: {what}" for line, what in wrong]
+        template, errors = compile_template(source, name=f"prompt file:{full}", known=VARIABLES)
+        problems += [f"{folder}/{name}:{line}: {error}" for line, error in errors]
         if template is not None:
             found[full] = PromptFile(source, version_of(source), template)
     if problems:
@@ -67,11 +57,11 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path, path: Path, name: str) -> tuple[str, str]:
-    """Its text, and what is wrong with it."""
+    """Return the text of a file, and the problem with the file or ""."""
     if not _NAME.fullmatch(name):
         return "", "its name must be letters, digits, '.', '_' and '-'; rename it"
     try:
-        # A link may lead to where the folder's own files are kept, as those of a mounted volume do, and no further.
+        # Links inside the folder are allowed: mounted volumes consist of them.
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             return "", "is a link that leads out of its folder; copy the file here"
         if (size := path.stat().st_size) > MOST_BYTES:

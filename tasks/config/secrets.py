@@ -1,0 +1,26 @@
+"""Secrets from the environment: the configuration names a variable, never a value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks.contract.errors import ConfigError
+
+__all__ = ["read_secret"]
+
+
+def read_secret(name: str) -> str | None:
+    """The value of environment variable `name`, or the content of the file that ``name_FILE`` names.
+
+    Raises:
+        ConfigError: if the file can't be read.
+    """
+    file = os.environ.get(f"{name}_FILE")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise ConfigError(f"{name}_FILE: {reason}: {file}") from None
+    return os.environ.get(name) or None
