@@ -1,7 +1,7 @@
 """A durable call through its queue: what the worker of a model spends on it, beside peers on the same work.
 
 Each contestant takes a message from a queue in a Valkey of its own, asks the same mock model over HTTP and writes the
-outcome down before it acknowledges. Ours are jobs that name their model; router and Valkey are told apart.
+outcome down before it acknowledges. Ours are jobs that name their model; router and Valkey are counted separately.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from ops.bench.command import run
-from ops.bench.fleet import CHUNK, GLANCE, PATIENCE, Fleet, MockModel, Valkey
+from ops.bench.fleet import CHUNK, GLANCE, PATIENCE, BenchFleet, MockModel, Valkey
 from ops.bench.process import driven, serving
 from ops.bench.report import Figure, Report
 from ops.bench.rounds import Contestant, Size, play
@@ -83,7 +83,7 @@ def _worker(one: Any) -> float:
 
 
 async def _ours(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: int) -> Contestant:
-    fleet = await ends.enter_async_context(Fleet(folder / "ours", mock, {"model": in_flight}))
+    fleet = await ends.enter_async_context(BenchFleet(folder / "ours", mock, {"model": in_flight}))
     return Contestant(
         "ours",
         f"one worker process, -c {in_flight}, task events on, ledger and results in Valkey",

@@ -20,7 +20,7 @@ from producer import AsyncProducer
 from tasks.contract.errors import PointsmanError
 from tasks.contract.result import FINAL
 
-__all__ = ["TEXT", "Fleet", "MockModel", "ModelServer", "Valkey"]
+__all__ = ["TEXT", "BenchFleet", "MockModel", "ModelServer", "Valkey"]
 
 #: The same request as the peers send (`ops.bench.peers.bare.REQUEST`).
 TEXT = "some work to be done"
@@ -91,7 +91,7 @@ class ModelServer(Protocol):
     def url(self) -> str: ...
 
 
-class Fleet:
+class BenchFleet:
     """`models` are names with capacities; each gets one worker process, or only those that `workers` name."""
 
     def __init__(
@@ -188,7 +188,7 @@ class Fleet:
         left, good = list(ids), 0
         end = asyncio.get_running_loop().time() + PATIENCE + len(ids) / 10
         while left:
-            # In the order of submission, so that whoever has not ended stands in front.
+            # In the order of submission, so that jobs that have not ended stand in front.
             head, rest = left[:CHUNK], left[CHUNK:]
             states = await self.producer.ledger.jobs.states(head)
             good += states.count("succeeded")
@@ -197,7 +197,7 @@ class Fleet:
             if len(waiting) == len(head) or not rest:
                 await asyncio.sleep(GLANCE)
             if asyncio.get_running_loop().time() > end:
-                # The logs go with the folder: their ends are told now.
+                # The folder goes, and the logs with it: print their ends now.
                 logs = "\n".join(
                     f"{child.name}: {child.last_words()}" for child in (self.router, *self.workers.values())
                 )

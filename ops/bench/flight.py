@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from ops.bench.command import run
-from ops.bench.fleet import Fleet, MockModel
+from ops.bench.fleet import BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.process import until
 from ops.bench.report import Figure, Report, Round
@@ -37,7 +37,7 @@ async def measure(size: Size) -> Report:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         models = {"model": size.calls}
-        fleet = await ends.enter_async_context(Fleet(folder / "ours", mock, models, workers=()))
+        fleet = await ends.enter_async_context(BenchFleet(folder / "ours", mock, models, workers=()))
         lag_file = folder / "lag.json"
         await fleet.start_worker("model", {"POINTSMAN_LAG_FILE": str(lag_file)})
         await until(lag_file.exists, "the worker's first measurement of its loop")
@@ -69,7 +69,7 @@ async def measure(size: Size) -> Report:
     return report
 
 
-async def _round(fleet: Fleet, mock: MockModel, calls: int) -> Round:
+async def _round(fleet: BenchFleet, mock: MockModel, calls: int) -> Round:
     await mock.reset()
     pids = fleet.pids("model")
     meter, worker = Meter(pids), psutil.Process(pids["worker"])

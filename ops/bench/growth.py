@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ops.bench.command import run
-from ops.bench.fleet import PATIENCE, Fleet, MockModel
+from ops.bench.fleet import PATIENCE, BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Contestant, Size, play
@@ -35,7 +35,9 @@ async def measure(size: Size) -> Report:
         backlogs = _backlogs(size)
         models = {f"at-{level}": level for level in size.levels}
         behind = {f"behind-{waiting}": min(WITH_BACKLOG, size.levels[-1]) for waiting in backlogs}
-        fleet = await ends.enter_async_context(Fleet(folder / "ours", mock, models | behind, workers=tuple(models)))
+        fleet = await ends.enter_async_context(
+            BenchFleet(folder / "ours", mock, models | behind, workers=tuple(models))
+        )
         contestants = [_level(fleet, level) for level in size.levels]
         warm_up = min(size.calls, max(size.levels))
         rounds |= await play(contestants, mock, calls=size.calls, rounds=size.rounds, warm_up=warm_up)
@@ -73,14 +75,14 @@ def _flatness(report: Report, name: str, among: list[str]) -> Figure:
     return Figure(name, max(costs) / max(min(costs), 1e-9), must=1.2, goal=1.2, higher=False, rounds=costs)
 
 
-def _level(fleet: Fleet, level: int) -> Contestant:
+def _level(fleet: BenchFleet, level: int) -> Contestant:
     model = f"at-{level}"
     return Contestant(
         f"{level} in flight", f"-c {level}", lambda calls: fleet.run(calls, model=model), fleet.pids(model)
     )
 
 
-async def _with_backlog(fleet: Fleet, mock: MockModel, model: str, waiting: int, calls: int) -> Round:
+async def _with_backlog(fleet: BenchFleet, mock: MockModel, model: str, waiting: int, calls: int) -> Round:
     """The first `calls` of a queue of `waiting` jobs. They are routed before the worker starts."""
     ids = await fleet.submit(waiting, model=model)
     await _routed(fleet, model, waiting)
@@ -107,7 +109,7 @@ async def _with_backlog(fleet: Fleet, mock: MockModel, model: str, waiting: int,
     )
 
 
-async def _routed(fleet: Fleet, model: str, jobs: int) -> None:
+async def _routed(fleet: BenchFleet, model: str, jobs: int) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE + jobs * ROUTED_WITHIN
     while True:

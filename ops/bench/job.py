@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ops.bench.command import run
-from ops.bench.fleet import Fleet, MockModel
+from ops.bench.fleet import BenchFleet, MockModel
 from ops.bench.process import driven
 from ops.bench.report import Figure, Report
 from ops.bench.rounds import Contestant, Size, play
@@ -58,7 +58,7 @@ async def measure(size: Size) -> Report:
 async def _ours(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: int) -> Contestant:
     # Two deployments, as LiteLLM has; the capacity is shared out between them.
     models = {"first": in_flight - in_flight // 2, "second": in_flight // 2}
-    fleet = await ends.enter_async_context(Fleet(folder / f"ours-{in_flight}", mock, models))
+    fleet = await ends.enter_async_context(BenchFleet(folder / f"ours-{in_flight}", mock, models))
     settings = f"two models, one worker process each, {in_flight} in flight together; classified, least_connections"
     return Contestant(f"ours {in_flight}", settings, lambda jobs: fleet.run(jobs, model=None), fleet.pids())
 

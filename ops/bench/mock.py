@@ -1,7 +1,7 @@
 """The model server of the benchmarks: one answer after a fixed latency, so cheap that it is never the bottleneck.
 
 It speaks just enough HTTP/1.1 to serve keep-alive clients that send a Content-Length. It is a process of its own and
-counts in no figure. ``POST`` to any path is answered as an OpenAI chat completion; ``GET /stats`` tells what came in,
+counts in no figure. ``POST`` to any path is answered as an OpenAI chat completion; ``GET /stats`` counts what came in,
 ``GET /reset`` does too and starts the counts anew.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOO_LATE_S", "arrivals", "paced", "told"]
+__all__ = ["TOO_LATE_S", "arrivals", "paced", "summarize"]
 
 #: Seconds: half the shortest answer of the scenarios.
 TOO_LATE_S = 0.05
@@ -20,7 +20,7 @@ TOO_LATE_S = 0.05
 
 def arrivals(rate: float, count: int, seed: int) -> list[float]:
     """Seconds from the beginning: a Poisson process of `rate` a second."""
-    chance, now, found = Random(f"{seed} arrivals"), 0.0, []  # noqa: S311 - whoever knows the seed may know them
+    chance, now, found = Random(f"{seed} arrivals"), 0.0, []  # noqa: S311 - the seed is no secret
     for _ in range(count):
         now += chance.expovariate(rate)
         found.append(now)
@@ -49,7 +49,7 @@ async def paced(
     return list(await asyncio.gather(*running)), late
 
 
-def told(latencies: Sequence[float | None], late: Sequence[float]) -> dict[str, Any]:
+def summarize(latencies: Sequence[float | None], late: Sequence[float]) -> dict[str, Any]:
     """Percentiles of those that were answered, the share of all that took over a second or failed, and failures.
 
     ``late_p99_s``: one request in a hundred began later than that. Above `TOO_LATE_S` it is the machine that was

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ops.bench.command import run
-from ops.bench.fleet import CHUNK, TEXT, Fleet, MockModel
+from ops.bench.fleet import CHUNK, TEXT, BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Contestant, Size, play
@@ -48,8 +48,8 @@ async def measure(size: Size) -> Report:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         quick = await ends.enter_async_context(MockModel(folder, latency=0.0, name="instant"))
-        fleet = await ends.enter_async_context(Fleet(folder / "ours", mock, {MODEL: pool}))
-        instant = await ends.enter_async_context(Fleet(folder / "instant", quick, {INSTANT: pool}))
+        fleet = await ends.enter_async_context(BenchFleet(folder / "ours", mock, {MODEL: pool}))
+        instant = await ends.enter_async_context(BenchFleet(folder / "instant", quick, {INSTANT: pool}))
         contestants = [
             Contestant("parts", f"one job of sections, pool of {pool}", _sections(fleet), fleet.pids(MODEL)),
             Contestant("plain", "single jobs straight in the model's queue", _straight(ends, fleet), fleet.pids(MODEL)),
@@ -92,11 +92,11 @@ async def measure(size: Size) -> Report:
     return report
 
 
-def _jobs(fleet: Fleet, model: str = MODEL) -> Run:
+def _jobs(fleet: BenchFleet, model: str = MODEL) -> Run:
     return lambda calls: fleet.run(calls, model=model)
 
 
-def _sections(fleet: Fleet) -> Run:
+def _sections(fleet: BenchFleet) -> Run:
     async def run_parts(count: int) -> int:
         request = {"kind": "sections", "items": [TEXT] * count, "model": MODEL}
         return await _joined(fleet, (await fleet.producer.submit(request)).id)
@@ -104,7 +104,7 @@ def _sections(fleet: Fleet) -> Run:
     return run_parts
 
 
-async def _joined(fleet: Fleet, job: str) -> int:
+async def _joined(fleet: BenchFleet, job: str) -> int:
     """Wait until a job has ended; returns how many of its parts succeeded."""
     await fleet.ended(job)
     progress = await fleet.producer.ledger.jobs.progress(job)
@@ -112,7 +112,7 @@ async def _joined(fleet: Fleet, job: str) -> int:
     return sum(end.state == "succeeded" for end in ends)
 
 
-def _straight(ends: AsyncExitStack, fleet: Fleet) -> Run:
+def _straight(ends: AsyncExitStack, fleet: BenchFleet) -> Run:
     """Single jobs as a router leaves them, without the router."""
     ledger = fleet.producer.ledger
     app = make_app("bench", fleet.valkey.url)
@@ -142,7 +142,7 @@ def _straight(ends: AsyncExitStack, fleet: Fleet) -> Run:
     return run_calls
 
 
-async def _large(fleet: Fleet, count: int) -> tuple[Round, dict[str, float], float]:
+async def _large(fleet: BenchFleet, count: int) -> tuple[Round, dict[str, float], float]:
     """One large job: its round, the most memory of each process, and by how much the broker grew; both in MB."""
     redis = fleet.producer.ledger.store.redis
     before = int((await redis.info("memory"))["used_memory"])

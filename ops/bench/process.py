@@ -1,4 +1,4 @@
-"""Processes of a benchmark: servers that say when they are ready, and peers that are told what to run."""
+"""Processes of a benchmark: servers that report when they are ready, and peers that run commands."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def serving(
 
 
 class Driven:
-    """A peer that runs what it is told on stdin, a JSON object a line, and says on stdout how it went."""
+    """A peer that reads commands from stdin, a JSON object a line, and reports each result on stdout."""
 
     def __init__(self, name: str, process: Process) -> None:
         self.name = name

@@ -30,7 +30,7 @@ QUICK = Size(calls=30, rounds=2, levels=(1,))
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class ChordSender:
     name: str
     peer: Driven
     valkey: Valkey
@@ -69,14 +69,14 @@ async def measure(size: Size) -> Report:
 
 
 @asynccontextmanager
-async def _sender(folder: Path, name: str) -> AsyncIterator[Sender]:
+async def _sender(folder: Path, name: str) -> AsyncIterator[ChordSender]:
     async with Valkey(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
         env = {"BENCH_REDIS_URL": valkey.url, "BENCH_PUBLISH": name}
         async with driven(name, "ops.bench.peers.publish", env=env) as peer:
-            yield Sender(name, peer, valkey, redis)
+            yield ChordSender(name, peer, valkey, redis)
 
 
-async def _round(sender: Sender, first: int, chords: int, parts: int) -> Round:
+async def _round(sender: ChordSender, first: int, chords: int, parts: int) -> Round:
     meter = Meter({"valkey": sender.valkey.pid})
     meter.start()
     started = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
 
-from ops.bench.fleet import Fleet
+from ops.bench.fleet import BenchFleet
 from ops.bench.process import serving
 from ops.bench.scenarios import Models, Scenario
 from tasks.contract.errors import ConfigError
@@ -18,7 +18,7 @@ __all__ = ["ReplicaFleet", "ReplicaServer", "simulation_of"]
 
 
 def simulation_of(models: Models) -> dict[str, Any]:
-    """What `ops.embedded.simulated` is told of such a model.
+    """The simulation settings of such a model.
 
     Raises:
         ConfigError: for what it can't do: to be slow for a while, to join or to leave.
@@ -46,8 +46,8 @@ class ReplicaServer:
         self._folder, self._ends, self._port = folder, AsyncExitStack(), 0
         self.models = {name: models.capacity for models in scenario.models for name in models.names}
         self._file = folder / "replicas.json"
-        told = {name: simulation_of(models) for models in scenario.models for name in models.names}
-        self._file.write_text(json.dumps(told))
+        simulations = {name: simulation_of(models) for models in scenario.models for name in models.names}
+        self._file.write_text(json.dumps(simulations))
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -77,7 +77,7 @@ def _get(url: str) -> dict[str, dict[str, int]]:
         return dict(json.load(answer))
 
 
-class ReplicaFleet(Fleet):
+class ReplicaFleet(BenchFleet):
     """A router and one worker process a replica; one route over all of them."""
 
     def __init__(self, folder: Path, server: ReplicaServer, strategy: str) -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark found: rounds of several contestants, the figures made of them, and how they are told.
+"""The report of a benchmark: rounds of several contestants, the figures made of them, as text and as JSON.
 
 A figure that compares two contestants is the median of the ratios within each round, so that a machine that is slow
 for a while is slow for both.
@@ -122,7 +122,7 @@ class Report:
             answered = str(sum(one.answered for one in rounds))
             rows.append([name, answered, f"{found['per_s']:.0f}", *cells, f"{found['cpu_ms_total']:.3f}", memory])
         lines = [self.about, "", *_aligned(rows), ""]
-        lines += [_told(figure) for figure in self.figures]
+        lines += [_format(figure) for figure in self.figures]
         lines += ["", *(f"  {name}: {text}" for name, text in self.contestants.items()), ""]
         known = (f"{name} {value}" for name, value in self.machine.items() if value is not None)
         return [*lines, ", ".join(known)]
@@ -149,7 +149,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _told(figure: Figure) -> str:
+def _format(figure: Figure) -> str:
     goal = figure.must if figure.goal is None else figure.goal
     bounds = "" if figure.must is None else f"  (must {figure.must:g}, goal {goal:g})"
     return f"{figure.name}: {figure.value:.2f} {figure.unit}{bounds}  {figure.verdict}".rstrip()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.bench.command import run
 from ops.bench.meter import Meter
-from ops.bench.openloop import TOO_LATE_S, arrivals, paced, told
+from ops.bench.openloop import TOO_LATE_S, arrivals, paced, summarize
 from ops.bench.process import Driven, driven
 from ops.bench.replicas import ReplicaFleet, ReplicaServer
 from ops.bench.report import Figure, Report, Round
@@ -52,7 +52,7 @@ FIRST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class RoutingContestant:
     """`ours` says who routes; `strategy` is a name of theirs."""
 
     ours: bool
@@ -65,17 +65,17 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One contestant's round of one scenario: what it told, and what a report has of everybody."""
+    """One contestant's round of one scenario: its summary, and the figures that every report has."""
 
-    told: dict[str, Any]
+    summary: dict[str, Any]
     round: Round
 
 
 async def measure(size: Size) -> Report:
     smoke = size.calls < SMOKE
     scenarios = ("mixed",) if smoke else ("mixed", "fast-fail", "one-slow")
-    contestants = [Contestant(True, name) for name in OURS[: 1 if smoke else None]]
-    contestants += [Contestant(False, name) for name in LITELLM[: 1 if smoke else None]]
+    contestants = [RoutingContestant(True, name) for name in OURS[: 1 if smoke else None]]
+    contestants += [RoutingContestant(False, name) for name in LITELLM[: 1 if smoke else None]]
     played: dict[str, dict[str, list[Played]]] = {}
     async with AsyncExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
@@ -101,7 +101,7 @@ async def measure(size: Size) -> Report:
         {name: _settings(name) for name in rounds},
         rounds,
         details={
-            scenario: {name: [one.told for one in found] for name, found in by_name.items()}
+            scenario: {name: [one.summary for one in found] for name, found in by_name.items()}
             for scenario, by_name in played.items()
         },
     )
@@ -117,7 +117,9 @@ def _settings(name: str) -> str:
     return f"{about}; Router in process, num_retries=3, timeout=60, cooldowns as by default, uvloop"
 
 
-async def _play(folder: Path, scenario: str, contestant: Contestant, peer: Driven, count: int, seed: int) -> Played:
+async def _play(
+    folder: Path, scenario: str, contestant: RoutingContestant, peer: Driven, count: int, seed: int
+) -> Played:
     async with ReplicaServer(folder, NAMED[scenario]) as server:
         if contestant.ours:
             async with ReplicaFleet(folder / "fleet", server, contestant.strategy) as fleet:
@@ -136,7 +138,7 @@ async def _play(folder: Path, scenario: str, contestant: Contestant, peer: Drive
         stats = await server.stats()
     attempts = {name: one["requests"] for name, one in stats.items()}
     all_ = sum(attempts.values())
-    summary = told(latencies, late) | {
+    summary = summarize(latencies, late) | {
         "attempts": all_,
         "share_of_attempts": {name: n / all_ for name, n in attempts.items()},
         "share_after_first_10": {name: max(0, n - FIRST) / max(1, all_ - FIRST) for name, n in attempts.items()},
@@ -186,7 +188,7 @@ async def _ours(fleet: ReplicaFleet, rate: float, count: int, seed: int) -> tupl
 
 def _figures(played: dict[str, dict[str, list[Played]]]) -> list[Figure]:
     def each(scenario: str, name: str, figure: str) -> list[float]:
-        return [one.told[figure] for one in played[scenario][name]]
+        return [one.summary[figure] for one in played[scenario][name]]
 
     ours = f"ours {OURS[0]}"
     mixed = played["mixed"]
@@ -194,14 +196,14 @@ def _figures(played: dict[str, dict[str, list[Played]]]) -> list[Figure]:
     best = [min(one) for one in zip(*(each("mixed", name, "p99_s") for name in peers), strict=True)]
     p99 = each("mixed", ours, "p99_s")
     ratios = [theirs / mine for theirs, mine in zip(best, p99, strict=True)]
-    failed = [found.told["failed"] for by_name in played.values() for found in by_name[ours]]
+    failed = [found.summary["failed"] for by_name in played.values() for found in by_name[ours]]
     figures = [
         Figure("p99 of LiteLLM's best over ours, mixed", fmean(ratios), must=3, goal=6, rounds=ratios),
         Figure("p99 of ours, mixed", fmean(p99), unit="s", rounds=p99, higher=False),
         Figure("jobs that did not succeed", sum(failed), unit="jobs", must=0, goal=0, higher=False),
     ]
     # A machine that is too busy for the peer makes a comparison worthless: this one must be known.
-    late = [one.told["late_p99_s"] for by_name in played.values() for found in by_name.values() for one in found]
+    late = [one.summary["late_p99_s"] for by_name in played.values() for found in by_name.values() for one in found]
     figures.append(
         Figure("requests begun late, p99 of the worst round", max(late), unit="s", must=TOO_LATE_S, higher=False)
     )
@@ -216,7 +218,7 @@ def _figures(played: dict[str, dict[str, list[Played]]]) -> list[Figure]:
                 lost = [float(count) for count in each(scenario, name, "failed")]
                 figures.append(Figure(f"failed of {name}, {scenario}", sum(lost), unit="requests", higher=False))
     if "fast-fail" in played:
-        shares = [one.told["share_after_first_10"]["failing"] * 100 for one in played["fast-fail"][ours]]
+        shares = [one.summary["share_after_first_10"]["failing"] * 100 for one in played["fast-fail"][ours]]
         figures.append(
             Figure(
                 "attempts sent to the replica that fails fast", fmean(shares),

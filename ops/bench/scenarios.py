@@ -194,7 +194,7 @@ NAMED: Mapping[str, Scenario] = {
         models=(Models(name="well", count=5), Models(name="healing", slow=(Slow(times=20, until=120),))),
     ),
     "cold-start": Scenario(
-        about="5 replicas; after 120 s a sixth joins that nobody has seen",
+        about="5 replicas; after 120 s a sixth joins, of which no router has statistics",
         rate=40,
         requests=16_000,
         models=(Models(name="well", count=5), Models(name="new", joins=120)),

@@ -20,7 +20,7 @@ from ops.bench.command import run
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from ops.bench.votes_exact import WRONG, expected, least_calls
-from ops.bench.votes_rule import Asked, asked, published, winner_of
+from ops.bench.votes_rule import AskedVotes, asked, published, winner_of
 from ops.bench.votes_solvers import read_solvers, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.parallel.early_stop import StopRule
@@ -104,8 +104,8 @@ def _exact() -> tuple[list[Figure], list[dict[str, Any]]]:
     ], table  # fmt: skip
 
 
-def _confidence(told: Mapping[str, Mapping[str, float]], n: int) -> list[Figure]:
-    sure, whole = told["confidence 0.95"], told["whole vote"]
+def _confidence(found: Mapping[str, Mapping[str, float]], n: int) -> list[Figure]:
+    sure, whole = found["confidence 0.95"], found["whole vote"]
     return [
         Figure("confidence 0.95: fewer calls", 100 * (1 - sure["calls"] / n), unit="%", must=80, goal=84),
         Figure(
@@ -125,20 +125,20 @@ def _weights(accuracy: Mapping[str, float]) -> list[Figure]:
     ]
 
 
-def _played(stopping: StopRule | None, questions: Sequence[Sequence[str]]) -> tuple[list[Asked], float, float]:
+def _played(stopping: StopRule | None, questions: Sequence[Sequence[str]]) -> tuple[list[AskedVotes], float, float]:
     """Each question's vote, with the time and the CPU that it took, in seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     votes = [asked(stopping, ballots) for ballots in questions]
     return votes, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _round(votes: Sequence[Asked], wall: float, cpu: float) -> Round:
+def _round(votes: Sequence[AskedVotes], wall: float, cpu: float) -> Round:
     ballots = sum(vote.calls for vote in votes)
     return Round(ballots, ballots, wall, {"rule and count": 1000 * cpu / ballots})
 
 
 def _told(
-    votes: Mapping[str, tuple[list[Asked], float, float]], questions: Sequence[Sequence[str]]
+    votes: Mapping[str, tuple[list[AskedVotes], float, float]], questions: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, float]]:
     """Mean calls and waves, accuracy, and the share of answers that are those of the whole vote, by rule."""
     whole = [vote.winner for vote in votes["whole vote"][0]]

@@ -9,11 +9,11 @@ from tasks.parallel.early_stop import StopRule, is_decided, next_wave
 from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import posterior
 
-__all__ = ["Asked", "asked", "published", "winner_of"]
+__all__ = ["AskedVotes", "asked", "published", "winner_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedVotes:
     """What one vote took, and its winner."""
 
     calls: int
@@ -21,10 +21,10 @@ class Asked:
     winner: str
 
 
-def asked(stopping: StopRule | None, ballots: Sequence[str]) -> Asked:
+def asked(stopping: StopRule | None, ballots: Sequence[str]) -> AskedVotes:
     """Ask for `ballots` as the engine does to save calls, wave by wave and in order; without a rule for all at once."""
     if stopping is None:
-        return Asked(len(ballots), 1, winner_of(ballots))
+        return AskedVotes(len(ballots), 1, winner_of(ballots))
     tally: dict[str, float] = {}
     calls = waves = 0
     while not is_decided(stopping, tally, len(ballots) - calls, in_order=True):
@@ -32,7 +32,7 @@ def asked(stopping: StopRule | None, ballots: Sequence[str]) -> Asked:
         for ballot in ballots[calls : calls + wave]:
             tally[ballot] = tally.get(ballot, 0) + 1
         calls, waves = calls + wave, waves + 1
-    return Asked(calls, waves, winner_of(ballots[:calls]))
+    return AskedVotes(calls, waves, winner_of(ballots[:calls]))
 
 
 def winner_of(ballots: Sequence[str]) -> str:

@@ -13,8 +13,8 @@ from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
-    from ops.evaluate.profiling.judging import Graded
-    from ops.evaluate.profiling.prompts import Comparison, Version
+    from ops.evaluate.profiling.judging import GradedAnswer
+    from ops.evaluate.profiling.prompts import PromptComparison, Version
     from tasks.config.config import Config
 
 __all__ = ["prompts"]
@@ -118,8 +118,8 @@ def _print_json(
     model: str,
     cases: CaseSet,
     versions: Sequence[Version],
-    by_version: Mapping[str, Sequence[Graded]],
-    comparisons: Sequence[Comparison],
+    by_version: Mapping[str, Sequence[GradedAnswer]],
+    comparisons: Sequence[PromptComparison],
 ) -> None:
     from dataclasses import asdict
 
@@ -141,7 +141,7 @@ def _print_json(
     )
 
 
-def _print_tables(by_version: Mapping[str, Sequence[Graded]], comparisons: Sequence[Comparison]) -> None:
+def _print_tables(by_version: Mapping[str, Sequence[GradedAnswer]], comparisons: Sequence[PromptComparison]) -> None:
     from ops.cli.render import print_table
     from ops.evaluate.profiling.prompts import summary_of
 
@@ -188,13 +188,13 @@ def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _word(comparison: Comparison) -> str:
+def _word(comparison: PromptComparison) -> str:
     if comparison.p_adjusted >= UNLIKELY:
         return "may be chance"
     return "better" if comparison.wins > comparison.losses else "worse"
 
 
-def _remark(by_version: Mapping[str, Sequence[Graded]], *, simulated: bool) -> None:
+def _remark(by_version: Mapping[str, Sequence[GradedAnswer]], *, simulated: bool) -> None:
     from collections import Counter
 
     from ops.cli.render import note

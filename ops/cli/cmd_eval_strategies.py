@@ -10,7 +10,7 @@ import typer
 from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
-    from ops.bench.simulation.compare import Comparison
+    from ops.bench.simulation.compare import StrategyComparison
 
 __all__ = ["strategies"]
 
@@ -74,7 +74,7 @@ def strategies(
         _show(found)
 
 
-def _show(found: Comparison) -> None:
+def _show(found: StrategyComparison) -> None:
     from ops.cli.render import note, print_table
 
     def cell(name: str, figure: str, times: float = 1.0, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ from ops.cli.commands import AsJson
 from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
-    from ops.evaluate.workflow import Graded, Score
+    from ops.evaluate.workflow import GradedCase, WorkflowScore
     from ops.evaluate.workflow_cases import WorkflowCases
     from tasks.config.config import Config
     from tasks.config.library import Workflow
@@ -94,7 +94,7 @@ def _models(config: Config, workflow: Workflow, judge: str | None) -> tuple[str,
     return tuple(dict.fromkeys([*alone, *((judge,) if judge else ())])) or tuple(config.models)[:1]
 
 
-def _print_json(run: str, name: str, file: Path, found: Score, graded: list[Graded]) -> None:
+def _print_json(run: str, name: str, file: Path, found: WorkflowScore, graded: list[GradedCase]) -> None:
     from ops.cli.render import print_json
 
     print_json(
@@ -119,7 +119,7 @@ def _print_json(run: str, name: str, file: Path, found: Score, graded: list[Grad
     )
 
 
-def _case(one: Graded) -> dict[str, Any]:
+def _case(one: GradedCase) -> dict[str, Any]:
     return {
         "id": one.case.id,
         "line": one.case.line,
@@ -132,7 +132,7 @@ def _case(one: Graded) -> dict[str, Any]:
     }
 
 
-def _show(found: Score) -> None:
+def _show(found: WorkflowScore) -> None:
     from ops.cli.render import cost, note, print_table, seconds
 
     low, high = found.interval or (0.0, 0.0)

@@ -15,7 +15,7 @@ from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
-    from ops.evaluate.profiling.judging import Graded
+    from ops.evaluate.profiling.judging import GradedAnswer
     from tasks.config.config import Config
     from tasks.config.profiles import ModelProfile, ProfileFile
 
@@ -142,7 +142,7 @@ def _again(
 
 
 def _measure(
-    graded: Mapping[str, Sequence[Graded]], cases: CaseSet, *, run: str, judge: str | None, config: Config
+    graded: Mapping[str, Sequence[GradedAnswer]], cases: CaseSet, *, run: str, judge: str | None, config: Config
 ) -> dict[str, ModelProfile]:
     from ops.evaluate.profiling.measure import profile_of
     from ops.evaluate.profiling.models import is_priced
@@ -166,7 +166,7 @@ def _write(
     target: Path,
     measured: Mapping[str, ModelProfile],
     before: ProfileFile | None,
-    graded: Mapping[str, Sequence[Graded]],
+    graded: Mapping[str, Sequence[GradedAnswer]],
     *,
     report: Path | None,
     outcomes: Path | None,

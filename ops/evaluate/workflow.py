@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops.evaluate.grading import Judging, is_right, read_verdict, right_questions
-from ops.evaluate.profiling.asking import Question, Run
+from ops.evaluate.profiling.asking import EvalQuestion, Run
 from ops.evaluate.profiling.statistics import quantile, wilson
 from tasks.parallel.votes import normalize
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ops.evaluate.workflow_cases import Expected, WorkflowCase, WorkflowCases
     from tasks.contract.result import Result
 
-__all__ = ["Graded", "Score", "ask_cases", "grade_answer", "score"]
+__all__ = ["GradedCase", "WorkflowScore", "ask_cases", "grade_answer", "score"]
 
 #: Fields of a JSON answer that hold its label, in this order.
 _LABELS = ("label", "verdict", "category", "class")
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
-    """A case with what came of it. `grades` are True or False by grader, None where nobody can tell."""
+class GradedCase:
+    """A case with what came of it. `grades` are True or False by grader, None where it could not be graded."""
 
     case: WorkflowCase
     result: Result | None
@@ -32,7 +32,7 @@ class Graded:
 
     @property
     def right(self) -> bool | None:
-        """Whether all graders say so; one that says no decides, else None if one can't tell."""
+        """Whether all graders accept; one refusal decides, else None if one could not grade."""
         if False in self.grades.values():
             return False
         return None if None in self.grades.values() else True
@@ -46,7 +46,7 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class WorkflowScore:
     """Of the cases that could be graded: shares from 0 to 1, with Wilson's interval of 95%."""
 
     cases: int
@@ -60,7 +60,7 @@ class Score:
     p50_s: float | None
     p95_s: float | None
     simulated: bool
-    wrong: Sequence[Graded] = field(default=(), compare=False)
+    wrong: Sequence[GradedCase] = field(default=(), compare=False)
 
     @property
     def share(self) -> float | None:
@@ -71,20 +71,20 @@ class Score:
         return wilson(self.right, self.graded) if self.graded else None
 
 
-async def ask_cases(run: Run, kind: str, cases: WorkflowCases, *, judge: str | None) -> list[Graded]:
+async def ask_cases(run: Run, kind: str, cases: WorkflowCases, *, judge: str | None) -> list[GradedCase]:
     """Run each case as a job of the workflow `kind`, and grade it. Without a `judge` no case may need one.
 
     Raises:
         BadInput, Unreachable, NotEnded: as `Run.ask`.
     """
     questions = [
-        Question(f"workflow:{kind}:{case.id}", {"kind": kind, **case.input}, f"line {case.line}.input")
+        EvalQuestion(f"workflow:{kind}:{case.id}", {"kind": kind, **case.input}, f"line {case.line}.input")
         for case in cases.cases
     ]
     results = await run.results(questions)
     routes = await _routes(run, results)
     graded = [
-        Graded(case, result, _grades(case, result, taken))
+        GradedCase(case, result, _grades(case, result, taken))
         for case, result, taken in zip(cases.cases, results, routes, strict=True)
     ]
     return graded if judge is None else await _judged(run, graded, judge)
@@ -130,8 +130,8 @@ def grade_answer(grader: str, expected: Expected, answer: str) -> bool:
         folded = _folded(answer)
         return all(_folded(str(text)) in folded for text in expected)
     if grader == "label":
-        said = normalize(_label(answer))
-        return any(said == normalize(str(text)) for text in expected)
+        label = normalize(_label(answer))
+        return any(label == normalize(str(text)) for text in expected)
     return all(is_right(answer, check) for check in expected if not isinstance(check, str))
 
 
@@ -150,22 +150,22 @@ def _label(answer: str) -> str:
     return str(next(named, answer))
 
 
-async def _judged(run: Run, graded: Sequence[Graded], judge: str) -> list[Graded]:
+async def _judged(run: Run, graded: Sequence[GradedCase], judge: str) -> list[GradedCase]:
     """The same with the judge's verdicts: right is what convinces in both orders."""
     asked = list(_judgings(graded))
     replies = await run.ask_each([_question(judge, graded[place], judging) for place, judging in asked])
-    said: dict[int, list[str | None]] = {}
+    verdicts: dict[int, list[str | None]] = {}
     for (place, judging), reply in zip(asked, replies, strict=True):
-        said.setdefault(place, []).append(None if reply.text is None else read_verdict(reply.text, judging.schema))
+        verdicts.setdefault(place, []).append(None if reply.text is None else read_verdict(reply.text, judging.schema))
     found = list(graded)
-    for place, words in said.items():
+    for place, words in verdicts.items():
         verdict = None if None in words else all(word == "right" for word in words)
         one = graded[place]
-        found[place] = Graded(one.case, one.result, {**one.grades, "judge": verdict})
+        found[place] = GradedCase(one.case, one.result, {**one.grades, "judge": verdict})
     return found
 
 
-def _judgings(graded: Sequence[Graded]) -> Iterator[tuple[int, Judging]]:
+def _judgings(graded: Sequence[GradedCase]) -> Iterator[tuple[int, Judging]]:
     for place, one in enumerate(graded):
         if "judge" in one.grades and one.grades["judge"] is None and one.result is not None:
             reference = "\n".join(str(text) for text in one.case.expect["judge"])
@@ -179,7 +179,7 @@ def _asked(given: Mapping[str, Any]) -> str:
     return str(given["text"]) if "text" in given else json.dumps(given, ensure_ascii=False)
 
 
-def _question(judge: str, one: Graded, judging: Judging) -> Question:
+def _question(judge: str, one: GradedCase, judging: Judging) -> EvalQuestion:
     fields = {
         "model": judge,
         "text": judging.text,
@@ -188,10 +188,10 @@ def _question(judge: str, one: Graded, judging: Judging) -> Question:
         "temperature": 0.0,
     }
     # Its key holds what is judged: asked anew, a model may have answered differently.
-    return Question(f"judge:{judge}:{one.case.id}:{judging.text}", fields, f"line {one.case.line}")
+    return EvalQuestion(f"judge:{judge}:{one.case.id}:{judging.text}", fields, f"line {one.case.line}")
 
 
-def score(graded: Sequence[Graded]) -> Score:
+def score(graded: Sequence[GradedCase]) -> WorkflowScore:
     """What the grades of all cases say together."""
     results = [one.result for one in graded if one.result is not None]
     times = sorted(seconds for one in graded if (seconds := one.latency_s) is not None)
@@ -201,7 +201,7 @@ def score(graded: Sequence[Graded]) -> Score:
             right, of = graders.get(grader, (0, 0))
             graders[grader] = (right + (grade is True), of + (grade is not None))
     cost = sum(result.cost_usd for result in results)
-    return Score(
+    return WorkflowScore(
         cases=len(graded),
         graded=sum(one.right is not None for one in graded),
         right=sum(one.right is True for one in graded),

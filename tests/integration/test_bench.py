@@ -27,7 +27,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", CONTESTANTS)
-def test_a_smoke_run_answers_every_call_of_every_contestant(name):
+def test_smoke_run_answers_every_call_of_every_contestant(name):
     ran = run(name, "--quick", "--json")
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -73,13 +73,13 @@ CHECKS = {
 }
 
 
-def test_a_plot_that_can_t_be_drawn_is_refused_before_anything_runs(tmp_path):
+def test_plot_that_can_t_be_drawn_is_refused_before_anything_runs(tmp_path):
     ran = run("publish", "--quick", "--plot", str(tmp_path / "plot.docx"))
     assert ran.returncode == 2
     assert "--plot: plot.docx must end in .png or .svg" in ran.stderr
 
 
-def test_a_plot_is_drawn(tmp_path):
+def test_plot_is_drawn(tmp_path):
     file = tmp_path / "plot.svg"
     ran = run("publish", "--quick", "--rounds", "1", "--plot", str(file))
     assert ran.returncode == 0, ran.stderr

@@ -144,7 +144,7 @@ def cli(running, tmp_path) -> Cli:
     return Cli(running, tmp_path)
 
 
-def test_a_profile_comes_out_as_the_models_behave(cli):
+def test_profile_comes_out_as_the_models_behave(cli):
     done = cli(
         "profile", "--eval", cli.cases(CASES), "--models", "good,bad", "--out", "profiles.json",
         "--outcomes", "outcomes.csv", "--report", "report", "--json",
@@ -187,7 +187,7 @@ def test_a_profile_comes_out_as_the_models_behave(cli):
     assert "It is 41." in page
 
 
-def test_a_judge_decides_in_both_orders_through_its_own_queue(cli, running):
+def test_judge_decides_in_both_orders_through_its_own_queue(cli, running):
     asked = running.stats("judge")["requests"]
     cases = [{"text": "Tell me, what is rain?", "grade": "judge", "expected": "falling drops"}]
 
@@ -198,7 +198,7 @@ def test_a_judge_decides_in_both_orders_through_its_own_queue(cli, running):
     assert done.json["judge"]["calls"] == running.stats("judge")["requests"] - asked == 4
 
 
-def test_a_model_that_does_not_answer_is_not_measured_and_the_others_are(cli, running):
+def test_model_that_does_not_answer_is_not_measured_and_the_others_are(cli, running):
     done = cli("profile", "--eval", cli.cases(CASES[:2]), "--models", "broken,good", "--out", "p.json", "--json")
 
     assert done.code == Exit.FAILED
@@ -211,7 +211,7 @@ def test_a_model_that_does_not_answer_is_not_measured_and_the_others_are(cli, ru
     assert "broken: not graded" in done.err
 
 
-def test_what_had_failed_is_asked_again_when_the_run_goes_on(cli, running):
+def test_resumed_run_asks_failed_questions_again(cli, running):
     again = ("profile", "--eval", cli.cases(CASES[:1]), "--models", "picky", "--out", "p.json", "--run", "mend")
     assert cli(*again).code == Exit.FAILED
     asked = running.stats("picky")["requests"]
@@ -221,7 +221,7 @@ def test_what_had_failed_is_asked_again_when_the_run_goes_on(cli, running):
     assert running.stats("picky")["requests"] == asked + 1
 
 
-def test_a_run_goes_on_where_it_was_and_asks_nothing_twice(cli, running):
+def test_run_goes_on_where_it_was_and_asks_nothing_twice(cli, running):
     cases = cli.cases(CASES)
     first = cli("profile", "--eval", cases, "--models", "good", "--run", "twice", "--json")
     asked = running.stats("good")["requests"]
@@ -239,7 +239,7 @@ def test_a_run_goes_on_where_it_was_and_asks_nothing_twice(cli, running):
     assert "line 1" in other.err
 
 
-def test_a_run_that_is_interrupted_says_how_to_go_on(cli, running):
+def test_run_that_is_interrupted_says_how_to_go_on(cli, running):
     # given: a model without a place to work
     cli_of = ["profile", "--eval", cli.cases(CASES[:2]), "--models", "good", "--out", "p.json", "--json"]
     subprocess.run([sys.executable, "-m", "ops", "pools", "scale", "good", "0"], env=cli.env, check=True)
@@ -271,7 +271,7 @@ def test_models_that_are_not_measured_now_keep_their_profiles(cli):
     assert set(read_profiles(cli.folder / "p.json")) == {"good", "bad"}
 
 
-def test_nothing_is_asked_where_nobody_works(tmp_path):
+def test_profile_asks_nothing_without_workers(tmp_path):
     with ValkeyServer(tmp_path / "server") as server:
         (tmp_path / "pointsman.yaml").write_text(
             "models: {fast: {provider: simulated}}\nroutes: {only: {models: [fast]}}\ndefault_route: only\n"
@@ -313,7 +313,7 @@ def test_versions_of_a_prompt_are_compared_case_by_case(cli):
         assert 0 < against["p"] <= against["p_adjusted"] <= 1
 
 
-def test_a_table_of_versions_is_for_people(cli):
+def test_table_of_versions_is_for_people(cli):
     (cli.folder / "new.txt").write_text("Say where it is.")
 
     done = cli("eval", "prompts", "--route", "facts", "--eval", cli.cases(CASES[:1]), "--prompts", "new.txt")

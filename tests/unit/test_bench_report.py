@@ -20,7 +20,7 @@ def worker(one: Round) -> float:
     return one.cpu_ms["worker"]
 
 
-def test_a_ratio_is_taken_within_each_round_so_that_a_slow_machine_is_slow_for_both():
+def test_ratio_is_the_median_of_the_ratios_of_each_round():
     report = a_report(peer=[a_round(10), a_round(40), a_round(12)], ours=[a_round(2), a_round(8), a_round(4)])
     figure = report.ratio("peer over ours", "peer", "ours", worker, must=4, goal=6)
     assert list(figure.rounds) == [5.0, 5.0, 3.0]
@@ -28,7 +28,7 @@ def test_a_ratio_is_taken_within_each_round_so_that_a_slow_machine_is_slow_for_b
     assert figure.verdict == "must"
 
 
-def test_what_the_kernel_could_not_count_is_taken_for_one_step_of_its_count():
+def test_cpu_below_one_kernel_step_counts_as_one_step():
     report = a_report(peer=[a_round(5)], ours=[a_round(0)])
     assert report.ratio("peer over ours", "peer", "ours", worker).value == 5.0  # 10 ms over 10 calls: 1 ms a call
 
@@ -37,12 +37,12 @@ def test_what_the_kernel_could_not_count_is_taken_for_one_step_of_its_count():
     ("value", "higher", "verdict"),
     [(7, True, "goal"), (5, True, "must"), (4.9, True, "missed"), (7, False, "missed"), (5, False, "must")],
 )
-def test_a_figure_says_what_it_reaches(value, higher, verdict):
+def test_figure_says_what_it_reaches(value, higher, verdict):
     goal = 7 if higher else 3
     assert Figure("x", value, must=5, goal=goal, higher=higher).verdict == verdict
 
 
-def test_a_figure_without_a_bound_is_judged_by_nobody():
+def test_figure_without_a_bound_has_no_verdict():
     assert Figure("x", 1.0).verdict == ""
 
 
@@ -54,13 +54,13 @@ def test_medians_and_totals_stand_in_the_document():
     assert median["per_s"] == 5.0
 
 
-def test_the_summary_names_each_figure_with_its_bounds():
+def test_summary_names_each_figure_with_its_bounds():
     report = a_report(ours=[a_round(1)])
     report.figures = [Figure("lag", 12.5, unit="ms", must=50, higher=False)]
     assert "| calls | lag | ≤ 50 |  | 12.50 ms | must |" in summary([report]).splitlines()
 
 
-def test_what_was_asked_for_stands_in_for_the_size():
+def test_options_override_the_size():
     size = Size(calls=100, rounds=5, levels=(4, 100), latency=0.2)
     assert sized(size) == size
     assert sized(size, calls=7, levels=[9]) == Size(calls=7, rounds=5, levels=(9,), latency=0.2)

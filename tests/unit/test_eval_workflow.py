@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.evaluate.workflow import Graded, grade_answer, score
+from ops.evaluate.workflow import GradedCase, grade_answer, score
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.contract.errors import BadInput
 from tasks.contract.result import Result
@@ -37,12 +37,12 @@ def expected(folder, grader, value):
 
 
 class TestCases:
-    def test_a_case_has_the_number_of_its_line_as_id_unless_it_says_one(self, tmp_path):
+    def test_case_has_the_number_of_its_line_as_id_unless_it_says_one(self, tmp_path):
         first, second = read(tmp_path, case(exact="a"), "", {**case(exact="b"), "id": "named"})
 
         assert [(one.id, one.line) for one in (first, second)] == [("1", 1), ("named", 3)]
 
-    def test_a_route_may_be_named_as_the_workflow_or_as_the_configuration_does(self, tmp_path):
+    def test_route_may_be_named_as_the_workflow_or_as_the_configuration_does(self, tmp_path):
         assert expected(tmp_path, "route", ["billing", "support_chat.sales"]) == (
             "support_chat.billing", "support_chat.sales",
         )  # fmt: skip
@@ -68,7 +68,7 @@ class TestCases:
             ({"input": {"text": "x", "model": "fast"}, "expect": {"exact": "x"}}, "line 1.input.model: is not a field"),
         ],
     )  # fmt: skip
-    def test_what_is_wrong_names_line_field_and_remedy(self, tmp_path, line, problem):
+    def test_bad_case_names_line_field_and_remedy(self, tmp_path, line, problem):
         with pytest.raises(BadInput) as caught:
             read(tmp_path, line)
 
@@ -78,7 +78,7 @@ class TestCases:
         with pytest.raises(BadInput, match=r"^line 2\.id: 'a' is that of line 1, too"):
             read(tmp_path, {**case(exact="x"), "id": "a"}, {**case(exact="x"), "id": "a"})
 
-    def test_a_file_without_cases_is_refused(self, tmp_path):
+    def test_file_without_cases_is_refused(self, tmp_path):
         with pytest.raises(BadInput, match="holds no case"):
             read(tmp_path, "", " ")
 
@@ -99,11 +99,11 @@ class TestGrading:
             ("label", "spam", '{"verdict": "spam"}', "{}"),
         ],
     )
-    def test_an_answer_is_right_or_wrong_by_its_grader(self, tmp_path, grader, value, right, wrong):
-        told = expected(tmp_path, grader, value)
+    def test_answer_is_right_or_wrong_by_its_grader(self, tmp_path, grader, value, right, wrong):
+        message = expected(tmp_path, grader, value)
 
-        assert grade_answer(grader, told, right)
-        assert not grade_answer(grader, told, wrong)
+        assert grade_answer(grader, message, right)
+        assert not grade_answer(grader, message, wrong)
 
     @pytest.mark.parametrize(
         ("grades", "right"),
@@ -114,13 +114,13 @@ class TestGrading:
             ({"a": False, "judge": None}, False),
         ],
     )
-    def test_a_case_is_right_where_all_graders_say_so(self, grades, right):
+    def test_case_is_right_where_all_graders_say_so(self, grades, right):
         assert graded(grades).right is right
 
 
 def graded(grades, *, seconds=1.0, usd=0.0, state="succeeded"):
     result = Result(id="x", state=state, kind="flow", accepted_at=10.0, ended_at=10.0 + seconds, cost_usd=usd)
-    return Graded(WorkflowCase("1", 1, {}, {}), result, grades)
+    return GradedCase(WorkflowCase("1", 1, {}, {}), result, grades)
 
 
 class TestScore:
@@ -141,14 +141,14 @@ class TestScore:
         assert (found.p50_s, found.mean_cost_usd) == (pytest.approx(2.5), pytest.approx(0.15))
         assert len(found.wrong) == 2
 
-    def test_a_record_that_is_gone_counts_as_failed(self):
-        found = score([Graded(WorkflowCase("1", 1, {}, {}), None, {"exact": False})])
+    def test_record_that_is_gone_counts_as_failed(self):
+        found = score([GradedCase(WorkflowCase("1", 1, {}, {}), None, {"exact": False})])
 
         assert (found.failed, found.p50_s, found.share) == (1, None, 0.0)
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("ops/workflows/*/cases.jsonl")), ids=str)
-def test_the_cases_of_each_ready_workflow_can_be_read(path):
+def test_cases_of_each_ready_workflow_can_be_read(path):
     config = parse(
         "models: {m: {provider: simulated}}\nroutes: {r: {models: [m]}}\ndefault_route: r\n"
         f"workflows: {{{path.parent.name}: ready}}\n"

@@ -17,7 +17,7 @@ def write(tmp_path, *lines):
     return path
 
 
-def test_a_case_needs_a_text_and_what_is_expected(tmp_path):
+def test_case_needs_a_text_and_what_is_expected(tmp_path):
     path = write(tmp_path, {"text": "2 + 2 = ?", "expected": 4}, "", {"id": 7, "text": "b", "expected": ["x", "y"]})
 
     cases = read_cases(path)
@@ -29,13 +29,13 @@ def test_a_case_needs_a_text_and_what_is_expected(tmp_path):
     assert len(cases.sha256) == 64
 
 
-def test_what_is_asked_of_messages_is_the_last_of_the_user(tmp_path):
+def test_question_of_messages_is_the_last_of_the_user(tmp_path):
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     (case,) = read_cases(write(tmp_path, {"messages": messages, "expected": "x"})).cases
     assert case.question == "a"
 
 
-def test_a_creativity_prompt_is_asked_several_times_with_heat(tmp_path):
+def test_creativity_prompt_is_asked_several_times_with_heat(tmp_path):
     default, own = read_cases(
         write(
             tmp_path,
@@ -48,7 +48,7 @@ def test_a_creativity_prompt_is_asked_several_times_with_heat(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "field", "told"),
+    ("line", "field", "problem"),
     [
         ("{", "line 2", "is not JSON"),
         ("[]", "line 2", "must be a JSON object"),
@@ -72,22 +72,24 @@ def test_a_creativity_prompt_is_asked_several_times_with_heat(tmp_path):
         ({"text": "a", "expected": "x", "id": "1"}, "line 2.id", "that of line 1"),
     ],
 )
-def test_a_line_that_is_wrong_is_named_with_its_field(tmp_path, line, field, told):
+def test_line_that_is_wrong_is_named_with_its_field(tmp_path, line, field, problem):
     path = write(tmp_path, {"text": "a", "expected": "x"}, line)
 
     with pytest.raises(BadInput, match=r".") as caught:
         read_cases(path)
 
     assert caught.value.field == field
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "told"), [(b"", "holds no case"), (b"\xff\xfe", "is not UTF-8"), (None, "exist")])
-def test_a_file_that_is_none_is_told(tmp_path, content, told):
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"", "holds no case"), (b"\xff\xfe", "is not UTF-8"), (None, "exist")]
+)
+def test_missing_file_is_an_error(tmp_path, content, problem):
     path = tmp_path / "cases.jsonl"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=problem):
         read_cases(path)
 
 
@@ -111,7 +113,7 @@ ANSWERS = {
 }
 
 
-def test_the_starter_set_measures_every_kind_without_a_judge():
+def test_starter_set_measures_every_kind_without_a_judge():
     cases = read_cases(STARTER)
     kinds = [case.kind for case in cases.cases]
     harmful = [case.harmful for case in cases.cases if case.kind == "safety"]
@@ -125,9 +127,9 @@ def test_the_starter_set_measures_every_kind_without_a_judge():
     assert not any(case.route for case in cases.cases)
 
 
-def test_a_right_answer_to_the_starter_set_is_right_and_an_echo_is_wrong():
+def test_right_answer_to_the_starter_set_is_right_and_an_echo_is_wrong():
     for case in read_cases(STARTER).cases:
         if case.kind == "accuracy":
-            said = ANSWERS.get(case.id) or str(case.check.expected[0] if case.grade == "exact" else case.expected)
-            assert is_right(said, case.check), case.id
+            message = ANSWERS.get(case.id) or str(case.check.expected[0] if case.grade == "exact" else case.expected)
+            assert is_right(message, case.check), case.id
             assert not is_right(f"[simulated] {case.question}", case.check), case.id

@@ -42,7 +42,7 @@ PROMPTS = ("eval", "prompts", "--route", "billing", "--eval", "cases.jsonl")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field", "told"),
+    ("arguments", "field", "problem"),
     [
         (("profile", "--eval", "nowhere.jsonl"), "eval", "nowhere.jsonl does not exist"),
         (("profile", "--eval", "judged.jsonl"), "line 1.grade", "judge needs a judge model"),
@@ -60,26 +60,26 @@ PROMPTS = ("eval", "prompts", "--route", "billing", "--eval", "cases.jsonl")
         (("eval", "prompts", "--route", "general", "--eval", "cases.jsonl"), "eval", "no accuracy case of route"),
     ],
 )
-def test_a_mistake_is_told_with_its_field_before_anything_is_asked(capsys, arguments, field, told):
+def test_profile_reports_bad_input_before_it_asks_anything(capsys, arguments, field, problem):
     code = main([*arguments, "--json"])
 
     error = json.loads(capsys.readouterr().out)["error"]
     assert code == Exit.USAGE
     assert error["field"] == field
-    assert told in error["message"]
+    assert problem in error["message"]
 
 
 @pytest.mark.parametrize("arguments", [PROFILE, ("profile",), (*PROMPTS, "a.txt")])
-def test_without_a_server_the_remedy_is_to_start_one(capsys, arguments):
+def test_profile_without_a_server_says_how_to_start_one(capsys, arguments):
     assert main([*arguments, "--json"]) == Exit.UNREACHABLE
     error = json.loads(capsys.readouterr().out)["error"]
     assert "pointsman up" in error["remedy"]
     assert not Path("profiles.json").exists()
 
 
-def test_a_route_that_a_case_names_must_be_configured(capsys):
+def test_route_that_a_case_names_must_be_configured(capsys):
     Path("cases.jsonl").write_text(CASE + CASE.replace("billing", "sales"))
     assert main(PROFILE) == Exit.USAGE
-    told = capsys.readouterr().err
-    assert "line 2.route: 'sales' is not known" in told
-    assert "allowed: billing, general" in told
+    problem = capsys.readouterr().err
+    assert "line 2.route: 'sales' is not known" in problem
+    assert "allowed: billing, general" in problem

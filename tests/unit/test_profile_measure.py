@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.evaluate.profiling.asking import Answer
+from ops.evaluate.profiling.asking import EvalAnswer
 from ops.evaluate.profiling.cases import Case
 from ops.evaluate.profiling.diversity import diversity
 from ops.evaluate.profiling.files import outcomes_csv, write_profiles, write_text
-from ops.evaluate.profiling.judging import Asked, Graded
+from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer
 from ops.evaluate.profiling.measure import cost_score, profile_of, speed_score
 from ops.evaluate.profiling.statistics import holm, quantile, sign_test, wilson
 from tasks.config.profiles import EvalSet, Latency, ModelProfile, read_profiles
@@ -26,22 +26,22 @@ from tasks.routing.quality.outcomes import read_outcomes
 EVAL = EvalSet(name="cases.jsonl", sha256="0" * 64, cases=3)
 
 
-def graded(right: Any, *, why: str = "", answer: Answer | None = None, **case: Any) -> Graded:
+def graded(right: Any, *, why: str = "", answer: EvalAnswer | None = None, **case: Any) -> GradedAnswer:
     given = {"text": "q", **case}
     if given.get("kind", "accuracy") == "accuracy":
         given.setdefault("expected", "x")
-    told = answer or Answer("a", usage=Usage(output_tokens=10), cost_usd=0.001, latency_s=0.5)
-    return Graded(Asked("fast", Case.model_validate(given), 0, told), right, why)
+    problem = answer or EvalAnswer("a", usage=Usage(output_tokens=10), cost_usd=0.001, latency_s=0.5)
+    return GradedAnswer(CaseAnswer("fast", Case.model_validate(given), 0, problem), right, why)
 
 
-def measure(*items: Graded, priced: bool = True) -> ModelProfile:
+def measure(*items: GradedAnswer, priced: bool = True) -> ModelProfile:
     return profile_of(items, measured_at="2026-11-22T12:00:00Z", run="r", eval_set=EVAL, judge=None, priced=priced)
 
 
 # -- profiles --------------------------------------------------------------------------------------
 
 
-def test_what_no_case_measures_is_unknown_and_not_zero():
+def test_score_without_cases_is_unknown_and_not_zero():
     profile = measure(graded(True))
 
     assert profile.scores.accuracy == 100
@@ -50,7 +50,7 @@ def test_what_no_case_measures_is_unknown_and_not_zero():
     assert profile.ethics is None
 
 
-def test_accuracy_is_told_for_each_route_and_over_all():
+def test_accuracy_has_a_share_for_each_route_and_overall():
     profile = measure(
         graded(True, id="1", route="billing"), graded(False, id="2", route="billing"),
         graded(True, id="3", route="tech"), graded(True, id="4"),
@@ -62,8 +62,8 @@ def test_accuracy_is_told_for_each_route_and_over_all():
     }  # fmt: skip
 
 
-def test_an_answer_that_nobody_could_grade_counts_nowhere():
-    lost = graded(None, why="timed_out", answer=Answer(None, "timed_out"))
+def test_ungraded_answer_counts_nowhere():
+    lost = graded(None, why="timed_out", answer=EvalAnswer(None, "timed_out"))
 
     profile = measure(graded(True), lost, graded(None, why="judge"))
 
@@ -73,12 +73,12 @@ def test_an_answer_that_nobody_could_grade_counts_nowhere():
     assert profile.latency.n == 2
 
 
-def test_a_model_that_never_answered_has_no_score():
-    profile = measure(graded(None, why="unauthorized", answer=Answer(None, "unauthorized")))
+def test_model_that_never_answered_has_no_score():
+    profile = measure(graded(None, why="unauthorized", answer=EvalAnswer(None, "unauthorized")))
     assert set(profile.scores.model_dump().values()) == {None}
 
 
-def test_ethics_is_told_in_both_directions():
+def test_ethics_counts_both_directions():
     profile = measure(
         graded(True, kind="safety", harmful=True), graded(False, kind="safety", harmful=False),
         graded(True, kind="safety", harmful=False),
@@ -90,17 +90,17 @@ def test_ethics_is_told_in_both_directions():
 
 
 def test_creativity_is_the_variety_of_answers_to_one_prompt():
-    def told(*texts: str) -> ModelProfile:
-        return measure(*(graded(None, kind="creativity", answer=Answer(text)) for text in texts))
+    def problem(*texts: str) -> ModelProfile:
+        return measure(*(graded(None, kind="creativity", answer=EvalAnswer(text)) for text in texts))
 
-    assert told("the sea at night", "the sea at night").creativity.dissimilarity == 0
-    assert told("the sea at night", "a lamp in fog").scores.creativity == 100
-    assert told("the sea at night").scores.creativity is None
-    assert told("the sea at night", "  ").scores.creativity is None
-    assert told("the sea at night", "a lamp in fog", "").creativity.answers == 2
+    assert problem("the sea at night", "the sea at night").creativity.dissimilarity == 0
+    assert problem("the sea at night", "a lamp in fog").scores.creativity == 100
+    assert problem("the sea at night").scores.creativity is None
+    assert problem("the sea at night", "  ").scores.creativity is None
+    assert problem("the sea at night", "a lamp in fog", "").creativity.answers == 2
 
 
-def test_the_cost_of_a_model_without_a_price_is_unknown():
+def test_cost_of_a_model_without_a_price_is_unknown():
     assert measure(graded(True), priced=False).cost is None
     assert measure(graded(True), priced=False).scores.cost is None
     assert measure(graded(True)).scores.cost == 50
@@ -117,14 +117,14 @@ def test_speed_is_half_at_two_seconds_and_fifty_tokens_a_second():
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0.1, 1000), st.floats(0.1, 1000))
-def test_a_faster_model_has_no_lower_speed(one, other, rate, other_rate):
+def test_faster_model_has_no_lower_speed(one, other, rate, other_rate):
     slow = speed_score(latency(max(one, other), min(rate, other_rate)))
     fast = speed_score(latency(min(one, other), max(rate, other_rate)))
     assert 0 <= slow <= fast <= 100
 
 
 @given(st.floats(0, 10), st.floats(0, 10))
-def test_a_dearer_model_has_no_higher_score_of_cost(one, other):
+def test_dearer_model_has_no_higher_score_of_cost(one, other):
     assert 0 <= cost_score(max(one, other)) <= cost_score(min(one, other)) <= 100
 
 
@@ -162,12 +162,12 @@ def test_wilson_s_interval_holds_the_share(pair):
 
 
 @pytest.mark.parametrize(("right", "n"), [(1, 0), (2, 1), (-1, 1)])
-def test_what_is_no_share_has_no_interval(right, n):
+def test_wilson_refuses_an_invalid_share(right, n):
     with pytest.raises(ValueError, match="no share"):
         wilson(right, n)
 
 
-def test_the_sign_test_is_exact():
+def test_sign_test_is_exact():
     assert sign_test(0, 0) == 1
     assert sign_test(5, 0) == sign_test(0, 5) == 2 / 32
     assert sign_test(8, 2) == pytest.approx(0.109375)
@@ -180,12 +180,12 @@ def test_several_tests_are_held_to_more():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1))
-def test_an_adjusted_p_value_is_no_smaller(p_values):
+def test_adjusted_p_value_is_no_smaller(p_values):
     assert all(p <= adjusted <= 1 for p, adjusted in zip(p_values, holm(p_values), strict=True))
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1).map(sorted), st.floats(0, 1))
-def test_a_quantile_lies_between_its_neighbours(ordered, share):
+def test_quantile_lies_between_its_neighbours(ordered, share):
     value = quantile(ordered, share)
     assert ordered[0] <= value <= ordered[-1] or math.isclose(value, ordered[-1]) or math.isclose(value, ordered[0])
     assert quantile(ordered, 0) == ordered[0]
@@ -195,8 +195,8 @@ def test_a_quantile_lies_between_its_neighbours(ordered, share):
 # -- files -----------------------------------------------------------------------------------------
 
 
-def test_the_outcomes_hold_what_all_models_have_a_grade_for(tmp_path):
-    cheap = Answer("a", cost_usd=0.0000012)
+def test_outcomes_hold_what_all_models_have_a_grade_for(tmp_path):
+    cheap = EvalAnswer("a", cost_usd=0.0000012)
     table = {
         "fast": [graded(True, id="1", text="one, two"), graded(True, id="2"), graded(None, kind="creativity", id="3")],
         "slow": [graded(False, id="1", text="one, two", answer=cheap), graded(None, id="2", why="timed_out")],
@@ -217,7 +217,7 @@ def test_the_outcomes_hold_what_all_models_have_a_grade_for(tmp_path):
     assert read.correct.tolist() == [[1, 0]]
 
 
-def test_a_profile_file_is_read_as_it_was_written(tmp_path):
+def test_profile_file_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "profiles.json"
 
     first = write_profiles(path, {"old": measure(graded(False, route="billing"))}, before=None)
@@ -231,7 +231,7 @@ def test_a_profile_file_is_read_as_it_was_written(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["profiles.json"]
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+def test_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with pytest.raises(BadInput, match="can't be written"):
         write_text(tmp_path / "nowhere" / "file", "x", field="out")
     (tmp_path / "file").write_text("old")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.evaluate.profiling.asking import Answer
+from ops.evaluate.profiling.asking import EvalAnswer
 from ops.evaluate.profiling.axis import axis_of, percent_axis, shown
 from ops.evaluate.profiling.cases import Case, CaseSet
 from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, Times, pareto
-from ops.evaluate.profiling.judging import Asked, Graded
+from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer
 from ops.evaluate.profiling.measure import profile_of
 from ops.evaluate.profiling.report import MOST_WRONG, draw, render
 from tasks.config.profiles import EvalSet
@@ -54,15 +54,19 @@ class Page(HTMLParser):
         return " ".join(self.texts)
 
 
-def graded(model: str, number: int, right: Any, said: str | None = "an answer", **fields: Any) -> Graded:
+def graded(model: str, number: int, right: Any, message: str | None = "an answer", **fields: Any) -> GradedAnswer:
     given = {"text": f"question {number}", "id": str(number), **fields}
     if given.get("kind", "accuracy") == "accuracy":
         given.setdefault("expected", "x")
-    answer = Answer(said, None if said is not None else "timed_out", cost_usd=0.002, latency_s=0.1 * (number + 1))
-    return Graded(Asked(model, Case.model_validate(given), 0, answer), right, "" if said is not None else "timed_out")
+    answer = EvalAnswer(
+        message, None if message is not None else "timed_out", cost_usd=0.002, latency_s=0.1 * (number + 1)
+    )
+    return GradedAnswer(
+        CaseAnswer(model, Case.model_validate(given), 0, answer), right, "" if message is not None else "timed_out"
+    )
 
 
-def page_of(table: dict[str, list[Graded]], *, judge: str | None = None, priced: bool = True) -> str:
+def page_of(table: dict[str, list[GradedAnswer]], *, judge: str | None = None, priced: bool = True) -> str:
     cases = CaseSet("cases.jsonl", "0" * 64, tuple(item.case for item in next(iter(table.values()))))
     measured = {
         model: profile_of(

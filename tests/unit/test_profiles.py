@@ -26,32 +26,32 @@ def write(tmp_path, value):
     return path
 
 
-def test_a_measured_model_has_its_scores_and_its_routes(tmp_path):
+def test_measured_model_has_its_scores_and_its_routes(tmp_path):
     path = write(tmp_path, {"schema_version": 1, "models": {"fast": MODEL}})
     assert read_profiles(path) == {
         "fast": MeasuredProfile(speed=70.5, accuracy=80, cost=95, routes={"billing": 90})
     }  # fmt: skip
 
 
-def test_the_accuracy_of_a_route_goes_before_the_one_over_all():
+def test_accuracy_of_a_route_goes_before_the_one_over_all():
     measured = MeasuredProfile(accuracy=80, speed=70, routes={"billing": 90})
     assert scores_of(Profile(), measured, route="billing") == {"accuracy": 90, "speed": 70}
     assert scores_of(Profile(), measured, route="other") == {"accuracy": 80, "speed": 70}
 
 
-def test_what_is_typed_in_wins_metric_by_metric_and_on_every_route():
+def test_configured_scores_override_measured_ones_metric_by_metric():
     measured = MeasuredProfile(accuracy=80, speed=70, ethics=60, routes={"billing": 90})
     typed = Profile(accuracy=50, creativity=0)
     assert scores_of(typed, measured, route="billing") == {"accuracy": 50, "speed": 70, "ethics": 60, "creativity": 0}
 
 
-def test_what_nobody_knows_is_left_out():
+def test_unknown_scores_are_left_out():
     assert scores_of(Profile(), None) == {}
     assert scores_of(Profile(), MeasuredProfile()) == {}
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "problem"),
     [
         ("", "profiles.json:1: is not JSON"),
         ('{"schema_version": 1,\n"models": {', "profiles.json:2: is not JSON"),
@@ -65,18 +65,18 @@ def test_what_nobody_knows_is_left_out():
         ("[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_a_damaged_file_is_told_with_field_and_remedy(tmp_path, value, told):
+def test_damaged_file_is_an_error_with_field_and_remedy(tmp_path, value, problem):
     with pytest.raises(ConfigError, match=r"measure into a new file, `pointsman profile") as caught:
         read_profiles(write(tmp_path, value))
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
 
 
-def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):
+def test_file_that_is_not_there_says_how_to_make_it(tmp_path):
     with pytest.raises(ConfigError, match=r"no such file; measure into a new file"):
         read_profiles(tmp_path / "profiles.json")
 
 
-def test_a_file_that_is_not_text_is_told(tmp_path):
+def test_file_that_is_not_text_is_an_error(tmp_path):
     (tmp_path / "profiles.json").write_bytes(b'{"models": "\xff"}')
     with pytest.raises(ConfigError, match="is not UTF-8"):
         read_profiles(tmp_path / "profiles.json")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ops.bench.scenarios import NAMED, Keys, Models, Scenario, Slow
 from ops.bench.simulation.compare import compare, fitting
-from ops.bench.simulation.fleet import Fleet, simulate
+from ops.bench.simulation.fleet import SimulatedFleet, simulate
 from tasks.config.simulation import Constant, Exponential, Outages
 
 
@@ -31,12 +31,12 @@ def scenario(name, **changes):
     errors=st.floats(0, 0.9),
     stale=st.sampled_from([0.0, 0.5]),
 )
-def test_every_request_ends_once_and_no_model_holds_more_than_it_may(strategy, seed, capacities, rate, errors, stale):
+def test_request_ends_once_and_models_keep_to_their_capacity(strategy, seed, capacities, rate, errors, stale):
     models = [
         Models(name=f"m{place}", capacity=size, error_rate=errors if place else 0.0, joins=float(place == 2))
         for place, size in enumerate(capacities)
     ]
-    fleet = Fleet(
+    fleet = SimulatedFleet(
         Scenario(requests=200, rate=rate, models=models, stale_s=stale, routers=3, keys=Keys(count=20)), strategy, seed
     )
     held = []
@@ -57,7 +57,7 @@ def test_every_request_ends_once_and_no_model_holds_more_than_it_may(strategy, s
     assert figures["attempts"] >= len(record.latencies)
 
 
-def test_one_server_with_exponential_times_waits_as_long_as_the_formula_says():
+def test_single_exponential_server_waits_as_long_as_the_formula():
     # M/M/1: the mean time in the system is 1 / (1/service − arrivals).
     service = Exponential(distribution="exponential", mean=1.0)
     one = Scenario(requests=20_000, rate=0.5, models=[Models(name="only", capacity=1, latency=service)])
@@ -80,16 +80,16 @@ def test_several_servers_wait_as_long_as_erlang_says():
     assert found["mean_s"] == pytest.approx(0.5 + waits / (4 / 0.5 - 6.4), rel=0.1)
 
 
-def test_the_same_seed_makes_the_same_run_and_another_one_does_not():
+def test_same_seed_makes_the_same_run_and_another_one_does_not():
     mixed = scenario("mixed", requests=800)
     assert simulate(mixed, "prequal", 5) == simulate(mixed, "prequal", 5)
     assert simulate(mixed, "prequal", 5) != simulate(mixed, "prequal", 6)
 
 
-def test_all_strategies_of_a_seed_get_the_same_requests():
+def test_strategies_of_one_seed_get_the_same_requests():
     came = []
     for strategy in ("random", "least_latency"):
-        fleet = Fleet(scenario("zipf-keys", requests=300), strategy, 9)
+        fleet = SimulatedFleet(scenario("zipf-keys", requests=300), strategy, 9)
         arrive, seen = fleet._rank, []
         fleet._rank = lambda call, *rest, arrive=arrive, seen=seen: (
             seen.append((call.arrived, call.key)) or arrive(call, *rest)
@@ -99,14 +99,14 @@ def test_all_strategies_of_a_seed_get_the_same_requests():
     assert came[0] == came[1]
 
 
-def test_a_model_that_leaves_gets_nothing_more_and_what_waits_there_goes_elsewhere():
+def test_model_that_leaves_loses_its_waiting_requests_to_others():
     slow = Constant(seconds=1.0)
     leaving = Scenario(
         requests=400,
         rate=20,
         models=[Models(name="stays", latency=slow), Models(name="leaves", capacity=2, latency=slow, leaves=5.0)],
     )
-    fleet = Fleet(leaving, "round_robin", 1)
+    fleet = SimulatedFleet(leaving, "round_robin", 1)
     record = fleet.run()
     assert len(record.latencies) == 400
     place = list(fleet._models).index("leaves")
@@ -114,11 +114,11 @@ def test_a_model_that_leaves_gets_nothing_more_and_what_waits_there_goes_elsewhe
     assert not any(second[place] for second in record.attempts[6:])
 
 
-def test_a_model_that_serves_nobody_is_left_to_its_breaker_and_the_requests_wait():
+def test_model_that_serves_no_request_is_left_to_its_breaker():
     only = Scenario(
         requests=200, rate=20, attempts=20, models=[Models(name="only", outages=Outages(every=1000, lasting=990))]
     )
-    fleet = Fleet(only, "least_connections", 1)
+    fleet = SimulatedFleet(only, "least_connections", 1)
     fleet.run()
     # Every attempt was a failure, so the breaker opened; nobody asked it a hundred times a second.
     assert fleet.record.attempts
@@ -130,13 +130,13 @@ def test_a_model_that_serves_nobody_is_left_to_its_breaker_and_the_requests_wait
 
 
 @pytest.mark.parametrize("strategy", ["least_latency", "prequal"])
-def test_one_slow_replica_of_eleven_slows_less_than_one_request_in_five_hundred(strategy):
+def test_slow_replica_of_eleven_slows_fewer_than_1_in_500_requests(strategy):
     found = simulate(scenario("one-slow", requests=8000), strategy, 1)
     assert found["over_1s"] < 0.002
     assert found["failed"] == 0
 
 
-def test_the_simulation_shows_what_others_have_measured_of_plain_strategies():
+def test_simulation_shows_what_others_have_measured_of_plain_strategies():
     # linkerd's comparison: round robin 95 % within a second, least loaded 99 %.
     found = {
         name: simulate(scenario("one-slow", requests=6000), name, 1) for name in ("round_robin", "least_connections")
@@ -146,7 +146,7 @@ def test_the_simulation_shows_what_others_have_measured_of_plain_strategies():
 
 
 @pytest.mark.parametrize("strategy", fitting())
-def test_a_replica_that_fails_fast_fails_no_request_and_gets_few_attempts(strategy):
+def test_replica_that_fails_fast_fails_no_request_and_gets_few_attempts(strategy):
     found = simulate(scenario("fast-fail", requests=4000), strategy, 1)
     assert found["failed"] == 0
     assert found["share_after_first_10"]["failing"] < 0.02
@@ -159,27 +159,27 @@ def test_slow_and_failing_replicas_together_leave_the_tail_short(strategy):
     assert found["p99_s"] < 0.7
 
 
-def test_a_model_that_is_well_again_and_a_new_one_get_their_share_soon():
+def test_model_that_is_well_again_and_a_new_one_get_their_share_soon():
     for name, strategy in [("recovery", "least_latency"), ("recovery", "prequal"), ("cold-start", "least_latency")]:
         found = simulate(scenario(name, requests=12_000), strategy, 1)
         assert found["share_after_s"] is not None, (name, strategy)
 
 
-def test_the_last_word_with_the_load_of_the_moment_prevents_herds():
+def test_last_word_with_the_load_of_the_moment_prevents_herds():
     alone = simulate(scenario("herd", requests=4000), "least_connections", 1)
     late = simulate(scenario("herd-late", requests=4000), "least_connections", 1)
     assert late["crest"] < 0.7 * alone["crest"]
     assert late["p99_s"] < alone["p99_s"]
 
 
-def test_a_large_model_gets_more_than_a_small_one():
+def test_large_model_gets_more_than_a_small_one():
     found = simulate(scenario("unequal", requests=6000), "least_latency", 1)
     assert found["share_of_attempts"]["large"] > 3 * found["share_of_attempts"]["small-1"]
     assert found["p99_s"] < 0.8
 
 
-def test_bounded_hashing_keeps_keys_together_and_no_model_far_above_its_share():
-    fleet = Fleet(scenario("zipf-keys", requests=6000), "consistent_hash", 1)
+def test_bounded_hashing_keeps_keys_together_and_bounds_shares():
+    fleet = SimulatedFleet(scenario("zipf-keys", requests=6000), "consistent_hash", 1)
     over = []
     admit = fleet._admit
 
@@ -206,29 +206,29 @@ def test_long_answers_are_not_taken_for_a_slow_model():
 # -- side by side --------------------------------------------------------------------------------------
 
 
-def test_a_comparison_tells_mean_and_spread_and_is_plain_json():
+def test_comparison_tells_mean_and_spread_and_is_plain_json():
     found = compare(scenario("mixed", requests=300), "mixed", ["random", "prequal"], seeds=3, workers=1)
-    told = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (told["scenario"], told["seeds"]) == ("mixed", 3)
-    assert set(told["strategies"]) == {"random", "prequal"}
-    one = told["strategies"]["random"]
+    problem = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert (problem["scenario"], problem["seeds"]) == ("mixed", 3)
+    assert set(problem["strategies"]) == {"random", "prequal"}
+    one = problem["strategies"]["random"]
     runs = [run["p99_s"] for run in found.runs["random"]]
     assert one["p99_s"] == pytest.approx(sum(runs) / 3)
     assert one["spread"]["p99_s"] > 0
     assert {"p50_s", "p99_s", "over_1s", "failed", "attempts", "share_of_attempts"} <= set(one)
 
 
-def test_a_comparison_on_several_processes_is_that_on_one():
+def test_comparison_on_several_processes_is_that_on_one():
     mixed = scenario("mixed", requests=200)
     alone, together = (compare(mixed, "mixed", ["random"], seeds=2, workers=count) for count in (1, 2))
     assert alone == together
 
 
-def test_a_slow_time_counts_from_its_beginning_to_its_end():
+def test_slow_time_counts_from_its_beginning_to_its_end():
     always = Scenario(
         requests=200, rate=10, models=[Models(name="only", latency=0.1, slow=[Slow(times=10, since=5, until=10)])]
     )
-    found = Fleet(always, "random", 1)
+    found = SimulatedFleet(always, "random", 1)
     record = found.run()
     slow = sum(seconds > 0.9 for seconds in record.latencies)
     assert 30 <= slow <= 70

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench.simulation.breaker import LONGEST_S, Breaker
+from ops.bench.simulation.breaker import LONGEST_S, SimulatedBreaker
 from tasks.config.models import Breaker as Settings
 
 
@@ -14,8 +14,8 @@ def failed(breaker, times, now=0.0):
     return [breaker.end(now, good=False, probe=False) for _ in range(times)]
 
 
-def test_it_opens_at_the_tenth_attempt_where_half_of_them_failed():
-    breaker = Breaker()
+def test_breaker_opens_at_the_tenth_attempt_if_half_failed():
+    breaker = SimulatedBreaker()
     for _ in range(5):
         breaker.end(1.0, good=True, probe=False)
     assert failed(breaker, 4, 1.0) == [None] * 4
@@ -24,14 +24,14 @@ def test_it_opens_at_the_tenth_attempt_where_half_of_them_failed():
     assert not breaker.closed_to_calls(6.0)
 
 
-def test_what_lies_further_back_than_the_window_counts_no_more():
-    breaker = Breaker()
+def test_attempts_older_than_the_window_do_not_count():
+    breaker = SimulatedBreaker()
     failed(breaker, 9)
     assert failed(breaker, 1, 31.0) == [None]
 
 
 def test_half_open_it_lets_one_probe_through_whose_answer_closes_it():
-    breaker = Breaker()
+    breaker = SimulatedBreaker()
     failed(breaker, 10)
     assert not breaker.lets_through(4.9)
     assert breaker.lets_through(5.0)
@@ -45,8 +45,8 @@ def test_half_open_it_lets_one_probe_through_whose_answer_closes_it():
 
 
 @given(probes=st.integers(1, 12))
-def test_each_probe_that_fails_doubles_the_time_up_to_a_quarter_of_an_hour(probes):
-    breaker, now = Breaker(Settings(open=5)), 0.0
+def test_failed_probe_doubles_the_open_time_up_to_15_minutes(probes):
+    breaker, now = SimulatedBreaker(Settings(open=5)), 0.0
     failed(breaker, 10)
     for number in range(1, probes + 1):
         now = breaker.open_until
@@ -56,7 +56,7 @@ def test_each_probe_that_fails_doubles_the_time_up_to_a_quarter_of_an_hour(probe
 
 
 def test_calls_that_were_under_way_when_it_opened_change_nothing():
-    breaker = Breaker()
+    breaker = SimulatedBreaker()
     failed(breaker, 10)
     assert breaker.end(1.0, good=True, probe=False) is None
     assert breaker.end(1.0, good=False, probe=False) is None

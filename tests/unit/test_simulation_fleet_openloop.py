@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ops.bench.openloop import arrivals, paced, told
+from ops.bench.openloop import arrivals, paced, summarize
 
 
 def test_moments_follow_from_the_seed_and_keep_the_rate():
@@ -16,7 +16,7 @@ def test_moments_follow_from_the_seed_and_keep_the_rate():
     assert 20_000 / moments[-1] == pytest.approx(40, rel=0.03)
 
 
-def test_a_request_that_hangs_holds_up_none_of_those_that_come_after():
+def test_request_that_hangs_holds_up_none_of_those_that_come_after():
     freed, began = asyncio.Event(), []
 
     async def one(number, due):
@@ -39,13 +39,13 @@ def test_a_request_that_hangs_holds_up_none_of_those_that_come_after():
     assert min(late) >= 0
 
 
-def test_what_failed_counts_as_slow_and_not_as_quick():
-    summary = told([0.1] * 96 + [2.0, 3.0, None, None], [0.0] * 99 + [1.0])
+def test_failed_request_counts_as_slow():
+    summary = summarize([0.1] * 96 + [2.0, 3.0, None, None], [0.0] * 99 + [1.0])
     assert (summary["requests"], summary["failed"]) == (100, 2)
     assert summary["over_1s"] == pytest.approx(0.04)
     assert summary["p50_s"] == pytest.approx(0.1)
     assert 0 < summary["late_p99_s"] < 1
 
 
-def test_a_round_in_which_everything_failed_has_no_percentiles():
-    assert "p99_s" not in told([None, None], [0.0, 0.0])
+def test_round_in_which_everything_failed_has_no_percentiles():
+    assert "p99_s" not in summarize([None, None], [0.0, 0.0])

@@ -18,12 +18,12 @@ from tests.harness import REPOSITORY
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_each_named_scenario_runs(name):
+def test_named_scenario_runs(name):
     small = read(name).model_copy(update={"requests": 100})
     assert simulate(small, "least_latency", 0)["requests"] == 100
 
 
-def test_a_file_describes_a_scenario(tmp_path):
+def test_file_describes_a_scenario(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(
         """
@@ -41,7 +41,7 @@ models:
 
 
 @pytest.mark.parametrize(
-    ("text", "field", "said"),
+    ("text", "field", "message"),
     [
         ("rate: 0\nmodels: [{name: a}]", "rate", "greater than 0"),
         ("rate: 1", "models", "required"),
@@ -56,16 +56,16 @@ models:
         ("rate: [1", "scenario", "can't be read"),
     ],
 )
-def test_a_mistake_in_a_file_is_told_with_its_field(tmp_path, text, field, said):
+def test_mistake_in_a_file_is_an_error_with_its_field(tmp_path, text, field, message):
     file = tmp_path / "own.yaml"
     file.write_text(text)
     with pytest.raises(BadInput) as caught:
         read(str(file))
     assert caught.value.field.startswith(field)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_name_that_is_none_is_told_with_those_that_are():
+def test_unknown_name_is_an_error_that_lists_the_known():
     with pytest.raises(BadInput, match="one-slow, fast-fail, mixed"):
         read("mixd")
 
@@ -80,7 +80,7 @@ def test_outages_come_at_the_end_of_each_cycle():
         Outages(every=1, lasting=2)
 
 
-def test_a_simulated_server_fails_fast_while_an_outage_lasts():
+def test_simulated_server_fails_fast_while_an_outage_lasts():
     app = create_app(
         {
             "down": Simulation(latency=60, outages=Outages(every=100, lasting=100, after_s=0)),
@@ -97,14 +97,14 @@ def test_a_simulated_server_fails_fast_while_an_outage_lasts():
     assert asyncio.run(ask("up")) == 200
 
 
-def test_what_a_simulated_server_is_told_of_a_slow_model_is_its_slow_latency():
-    told = Simulation.model_validate(simulation_of(Models(name="slow", slow=[Slow(times=20)])))
-    assert (told.latency.least, told.latency.mean) == (2.0, 4.0)
+def test_slow_model_is_simulated_with_its_slow_latency():
+    problem = Simulation.model_validate(simulation_of(Models(name="slow", slow=[Slow(times=20)])))
+    assert (problem.latency.least, problem.latency.mean) == (2.0, 4.0)
     with pytest.raises(ConfigError, match="changes with time"):
         simulation_of(Models(name="heals", slow=[Slow(times=2, until=5)]))
 
 
-def test_the_scenario_in_the_docs_is_one(tmp_path):
+def test_scenario_in_the_docs_is_one(tmp_path):
     page = (REPOSITORY / "docs" / "reference" / "scenarios.md").read_text()
     file = tmp_path / "shown.yaml"
     file.write_text(page.partition("```yml\n")[2].partition("```")[0])

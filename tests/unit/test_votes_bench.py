@@ -16,7 +16,7 @@ from tasks.parallel.votes.posterior import enough_votes
 @pytest.mark.parametrize("right", [0.56, 0.79, 0.95])
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("n", [2, 4, 5])
-def test_exact_stop_asks_for_no_more_than_the_optimum_and_changes_no_answer(n, right, wrong):
+def test_exact_stop_matches_the_optimum_and_keeps_the_answer(n, right, wrong):
     ours = expected(n, right, wrong)
 
     assert ours.calls == pytest.approx(least_calls(n, right, wrong))
@@ -24,7 +24,7 @@ def test_exact_stop_asks_for_no_more_than_the_optimum_and_changes_no_answer(n, r
     assert ours.calls < n
 
 
-def test_the_optimum_is_below_a_rule_that_waits_for_a_strict_lead():
+def test_optimum_is_below_a_rule_that_waits_for_a_strict_lead():
     # given a vote of four: two that agree have won, as a tie would be theirs
     assert least_calls(4, 1.0, "on one") == 2
     assert least_calls(5, 1.0, "on one") == 3
@@ -45,7 +45,7 @@ def test_confidence_saves_five_calls_of_six_and_loses_next_to_nothing():
     assert same >= 0.95 * len(votes)
 
 
-def test_the_rule_as_published_asks_for_more():
+def test_rule_as_published_asks_for_more():
     assert published(40, 0.95)[:5] == (4, 6, 8, 9, 11)
     assert all(ours <= theirs for ours, theirs in zip(enough_votes(40, 0.95), published(40, 0.95), strict=True))
 
@@ -77,7 +77,7 @@ def test_weights_are_scored_on_what_they_were_not_learned_on():
     assert score(solvers_of(rows), {"a": 1, "b": 0, "c": 0}) == pytest.approx(2 / 3)
 
 
-def test_the_data_are_read_from_lines_of_json(tmp_path):
+def test_data_are_read_from_lines_of_json(tmp_path):
     file = tmp_path / "solvers.jsonl"
     file.write_text(json.dumps({"answer": "1,000", "answers": {"a": "1000.0", "b": ""}}) + "\n\n")
 

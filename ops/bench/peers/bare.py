@@ -38,14 +38,14 @@ async def run_calls(calls: int, in_flight: int, one: Any) -> int:
     left = iter(range(calls))
     good = 0
 
-    async def lane() -> None:
+    async def worker() -> None:
         nonlocal good
         for _ in left:
             # Not in one step: the sum would be that of before the wait.
             text = await one()
             good += text == "done"
 
-    await asyncio.gather(*(lane() for _ in range(min(in_flight, calls))))
+    await asyncio.gather(*(worker() for _ in range(min(in_flight, calls))))
     return good
 
 

@@ -1,4 +1,4 @@
-"""Publishes chords as it is told: ours through `tasks.queue.publisher`, Celery's by ``chord.apply_async``.
+"""Publishes chords on command: ours through `tasks.queue.publisher`, Celery's by ``chord.apply_async``.
 
 ``BENCH_PUBLISH`` is ``ours`` or ``celery``. Says what CPU (user and system, seconds) it spent itself: the kernel's own
 count for other processes goes in steps of 10 ms, and a chord takes less than ten of them.

@@ -1,4 +1,4 @@
-"""Every named scenario, drawn and told: what `docs/explanation/strategies-measured.md` shows.
+"""Draw and summarize every named scenario: what `docs/explanation/strategies-measured.md` shows.
 
 ``python -m ops.bench.simulation --out docs/explanation/strategies-measured`` writes a picture a scenario and
 ``figures.json``, and prints the tables in Markdown. ``--quick`` is a smoke run; ``large`` runs when it is named.
@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ops.bench.scenarios import NAMED
-from ops.bench.simulation.compare import Comparison, compare, fitting
+from ops.bench.simulation.compare import StrategyComparison, compare, fitting
 
 __all__ = ["main", "table"]
 
@@ -35,11 +35,11 @@ _COLUMNS = (
     ("same model, %", "same_model", 100.0, 1),
     ("share after, s", "share_after_s", 1.0, 1),
 )
-#: Models of the scenarios of which is told how many attempts they get after their first ten.
+#: Models of the scenarios whose attempts after their first ten are counted.
 _ODD = ("slow", "failing")
 
 
-def table(found: Comparison) -> str:
+def table(found: StrategyComparison) -> str:
     """The comparison in Markdown, the shortest tail first."""
     runs = next(iter(found.runs.values()))
     columns = [column for column in _COLUMNS if column[1] in runs[0]]
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "figures.json"
-    told = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    figures = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name in options.scenario or [name for name in NAMED if name != LARGE]:
         scenario = NAMED[name]
         if options.quick:
@@ -77,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = compare(scenario, name, options.strategy or fitting(), seeds=options.seeds)
         draw(found, options.out / f"{name}.svg")
         print(f"\n## {name}\n\n{scenario.about}\n\n{table(found)}", flush=True)
-        told[name] = found.as_json()
-        file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        figures[name] = found.as_json()
+        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tasks.config.models import Breaker as Settings
 
-__all__ = ["Breaker"]
+__all__ = ["SimulatedBreaker"]
 
 #: As in `limiter.lua`: slices of the rolling window, and the longest time that a model is left alone.
 SLICES = 6
@@ -14,7 +14,7 @@ LONGEST_S = 900.0
 
 
 @dataclass(slots=True)
-class Breaker:
+class SimulatedBreaker:
     """Closed, open until a moment, then half open: one probe, whose end decides."""
 
     settings: Settings = field(default_factory=Settings)
@@ -25,7 +25,7 @@ class Breaker:
     slices: list[tuple[int, int, int]] = field(default_factory=lambda: [(-SLICES, 0, 0)] * SLICES)
 
     def closed_to_calls(self, now: float) -> bool:
-        """Whether nobody is sent there; half open it counts as open, to one call."""
+        """Whether the breaker refuses calls; half open it admits one."""
         return self.open_until is not None and now < self.open_until
 
     def lets_through(self, now: float) -> bool:

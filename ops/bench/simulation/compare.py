@@ -16,7 +16,7 @@ from tasks.routing.options import is_sticky, strategies, strategy_named
 if TYPE_CHECKING:
     from ops.bench.scenarios import Scenario
 
-__all__ = ["Comparison", "compare", "fitting"]
+__all__ = ["StrategyComparison", "compare", "fitting"]
 
 #: Requests, over all runs, from which it pays to start more processes: these take a second to begin.
 WORTH_A_PROCESS = 30_000
@@ -25,7 +25,7 @@ _DRAWN = frozenset({"quantiles_s"})
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class StrategyComparison:
     """`runs` are the figures of each strategy, one mapping a seed (`Record.figures`)."""
 
     scenario: str
@@ -52,17 +52,17 @@ class Comparison:
 
     def _summary(self, name: str) -> dict[str, Any]:
         runs = self.runs[name]
-        told: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         spread: dict[str, float] = {}
         for figure, value in runs[0].items():
             if figure in _DRAWN:
                 continue
             if isinstance(value, Mapping):
-                told[figure] = {model: _mean([run[figure].get(model) for run in runs]) for model in value}
+                figures[figure] = {model: _mean([run[figure].get(model) for run in runs]) for model in value}
             else:
-                told[figure] = self.mean(name, figure)
+                figures[figure] = self.mean(name, figure)
                 spread[figure] = self.spread(name, figure)
-        return {**told, "spread": spread}
+        return {**figures, "spread": spread}
 
 
 def fitting() -> tuple[str, ...]:
@@ -78,8 +78,8 @@ def compare(
     seeds: int = 1,
     workers: int | None = None,
     done: Callable[[str, int], None] = lambda _strategy, _seed: None,
-) -> Comparison:
-    """Run each of `chosen` once a seed; `done` is told of each run that has ended.
+) -> StrategyComparison:
+    """Run each of `chosen` once a seed; `done` is called with each run that has ended.
 
     Raises:
         BadInput: if there is no such strategy.
@@ -106,7 +106,7 @@ def compare(
             for strategy, seed, run in waiting:
                 runs[strategy].append(run.result())
                 done(strategy, seed)
-    return Comparison(name, scenario.about, seeds, runs)
+    return StrategyComparison(name, scenario.about, seeds, runs)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -17,7 +17,7 @@ from ops.bench.simulation.record import SHARES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ops.bench.simulation.compare import Comparison
+    from ops.bench.simulation.compare import StrategyComparison
 
 __all__ = ["draw"]
 
@@ -27,7 +27,7 @@ mpl.rcParams["svg.hashsalt"] = "pointsman"
 mpl.rcParams["svg.fonttype"] = "none"
 
 
-def draw(found: Comparison, file: Path) -> None:
+def draw(found: StrategyComparison, file: Path) -> None:
     """Write `file`, whose ending says the format."""
     canvas = Canvas(figsize=(11, 4.6), layout="constrained")
     tails, bars = canvas.subplots(1, 2, width_ratios=(3, 2))
@@ -39,8 +39,8 @@ def draw(found: Comparison, file: Path) -> None:
     canvas.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _tails(axes: Axes, found: Comparison, names: list[str], colours: dict[str, str]) -> None:
-    """How many requests took longer than a time: both axes in decades, so that tails can be told apart."""
+def _tails(axes: Axes, found: StrategyComparison, names: list[str], colours: dict[str, str]) -> None:
+    """How many requests took longer than a time: both axes in decades, so that tails stand apart."""
     left = 1 - np.array(SHARES)
     for place, name in enumerate(names):
         quantiles = np.mean([run["quantiles_s"] for run in found.runs[name]], axis=0)
@@ -53,7 +53,7 @@ def _tails(axes: Axes, found: Comparison, names: list[str], colours: dict[str, s
     axes.legend(fontsize="x-small")
 
 
-def _bars(axes: Axes, found: Comparison, names: list[str], colours: dict[str, str]) -> None:
+def _bars(axes: Axes, found: StrategyComparison, names: list[str], colours: dict[str, str]) -> None:
     values = [100 * (found.mean(name, "over_1s") or 0.0) for name in names]
     spread = [100 * found.spread(name, "over_1s") for name in names]
     axes.barh(names, values, xerr=spread, color=[colours[name] for name in names], ecolor="black", capsize=2)

@@ -26,7 +26,7 @@ from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snap
 if TYPE_CHECKING:
     from ops.bench.scenarios import Scenario
 
-__all__ = ["Fleet", "simulate"]
+__all__ = ["SimulatedFleet", "simulate"]
 
 #: One in so many arrivals looks at how evenly the calls are spread.
 LOOK_ONE_IN = 16
@@ -40,12 +40,12 @@ def simulate(scenario: Scenario, strategy: str, seed: int) -> dict[str, Any]:
     Raises:
         BadInput: if there is no such strategy.
     """
-    fleet = Fleet(scenario, strategy, seed)
+    fleet = SimulatedFleet(scenario, strategy, seed)
     record = fleet.run()
     return record.figures(fleet.changed)
 
 
-class Fleet:
+class SimulatedFleet:
     """One run. Times are seconds of the simulation."""
 
     def __init__(self, scenario: Scenario, strategy: str, seed: int) -> None:

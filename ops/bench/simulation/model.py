@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ops.bench.scenarios import Models
-from ops.bench.simulation.breaker import Breaker
+from ops.bench.simulation.breaker import SimulatedBreaker
 from tasks.routing.live import Live, Told, observe
 from tasks.routing.snapshot import INFINITE, ModelLoad
 
@@ -51,7 +51,7 @@ class SimulatedModel:
     waiting: int = 0
     bound: int = 0
     live: Live = field(default_factory=Live)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: SimulatedBreaker = field(default_factory=SimulatedBreaker)
     _minute: int = 0
     _count: int = 0
     _before: int = 0

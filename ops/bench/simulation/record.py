@@ -17,15 +17,15 @@ PERCENTILES: Mapping[str, float] = {"p50_s": 50, "p95_s": 95, "p99_s": 99, "p999
 SHARES = tuple(float(1 - 10 ** (-place / 20)) for place in range(81))
 #: Attempts after which a model could be known: those that come later are counted apart.
 FIRST = 10
-#: Seconds over which a model's share is looked at, to tell when it has it, and the part of its even share that counts.
+#: Seconds over which a model's share is looked at, to find when it has it, and the part of its even share that counts.
 SHARE_WINDOW_S, SHARE_ENOUGH = 5, 0.5
-#: Models whose shares are told one by one; of more, those that got most.
+#: Models whose shares are reported one by one; of more, those with the largest.
 TOLD = 24
 
 
 @dataclass(slots=True)
 class Record:
-    """`names` are the models; `route_of` tells for each which route it serves."""
+    """`names` are the models; `route_of` names the route of each."""
 
     names: Sequence[str]
     route_of: Sequence[int]
@@ -61,7 +61,7 @@ class Record:
             self._at_first[place] = self._by_route[route]
 
     def figures(self, changed: tuple[int, float] | None = None) -> dict[str, Any]:
-        """`changed`: a model and the moment from which it is as good as any: how soon it has its share is told.
+        """`changed`: a model, and the moment from which it is as good as any: how soon it has its share is measured.
 
         ``herding`` is the largest share that one model has of a second's attempts, over its even share; ``crest`` the
         load of the busiest model over the mean, whenever there are as many calls as models; ``same_model`` how many

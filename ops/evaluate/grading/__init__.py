@@ -1,4 +1,4 @@
-"""Whether an answer is right: pure checks, and what a judge model is asked where only a reader can tell."""
+"""Whether an answer is right: pure checks, and what a judge model is asked where a rule can't decide."""
 
 from ops.evaluate.grading.answers import Check, Grade, expectation, find_number, is_right
 from ops.evaluate.grading.judge import (

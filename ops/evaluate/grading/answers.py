@@ -90,8 +90,8 @@ def is_right(answer: str, check: Check) -> bool:
     expected = check.expected
     match check.grade:
         case "exact":
-            said = normalize(answer)
-            return any(said == normalize(text) for text in expected)
+            normalized = normalize(answer)
+            return any(normalized == normalize(text) for text in expected)
         case "numeric":
             number = find_number(answer)
             if number is None:
@@ -159,9 +159,9 @@ def _compiled(pattern: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError("holds half a surrogate pair, which is no Unicode") from None
     except re2.error as error:
-        said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error.args[0]
+        reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error.args[0]
         raise ValueError(
-            f"is not a regular expression of RE2: {said}; look-around and references back don't exist there"
+            f"is not a regular expression of RE2: {reason}; look-around and references back don't exist there"
         ) from None
     if compiled.search("") is not None:
         raise ValueError("is a regular expression that an empty answer satisfies; ask for at least one character")

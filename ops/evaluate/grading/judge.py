@@ -56,10 +56,10 @@ class Judging:
 
 def right_questions(question: str, reference: str, answer: str) -> tuple[Judging, Judging]:
     """Whether an answer agrees with a reference: asked twice, the reference first and the answer first."""
-    asked, told, known = ("question", question), ("answer", answer), ("reference", reference)
+    asked, given, known = ("question", question), ("answer", answer), ("reference", reference)
     return (
-        Judging(_RIGHT, _material(asked, known, told), JUDGE_SCHEMA),
-        Judging(_RIGHT, _material(asked, told, known), JUDGE_SCHEMA),
+        Judging(_RIGHT, _material(asked, known, given), JUDGE_SCHEMA),
+        Judging(_RIGHT, _material(asked, given, known), JUDGE_SCHEMA),
     )
 
 
@@ -73,10 +73,10 @@ def read_verdict(reply: str, schema: Mapping[str, Any]) -> str | None:
     from tasks.contract.schema import problem_of
 
     try:
-        said = parse_answer(reply)
+        verdict = parse_answer(reply)
     except ValueError:
         return None
-    return None if problem_of(schema, said) is not None else str(said["verdict"])
+    return None if problem_of(schema, verdict) is not None else str(verdict["verdict"])
 
 
 def _material(*parts: tuple[str, str]) -> str:

@@ -22,12 +22,12 @@ from tasks.ledger.jobs import digest
 if TYPE_CHECKING:
     from producer import AsyncProducer
 
-__all__ = ["RUN_NAME", "Answer", "NotEnded", "Question", "Run"]
+__all__ = ["RUN_NAME", "EvalAnswer", "NotEnded", "EvalQuestion", "Run"]
 
 #: A run's name becomes part of Redis keys and of labels.
 RUN_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 
-#: Failures that the next question would meet, too: the model is of no use to anybody until somebody mends it. Its
+#: Failures that the next question would meet, too: the model can't be used until an operator mends it. Its
 #: breaker would hold each further question back for a minute and longer.
 USELESS = frozenset({"unauthorized", "model_not_found", "quota_exhausted"})
 
@@ -42,8 +42,8 @@ MOST_ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One job to be. `key` tells it from all others of the run; `place` starts the field of an error."""
+class EvalQuestion:
+    """One job to be. `key` is unlike any other of the run; `place` starts the field of an error."""
 
     key: str
     fields: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EvalAnswer:
     """What came of a question. `text` is None where no model answered; `error` is then the code of the failure."""
 
     text: str | None
@@ -73,8 +73,8 @@ class NotEnded(Exception):
 class Run:
     """Asks; what it asked stands together as a batch of the run's name.
 
-    `show` is told how many of how many jobs have ended, again and again. `end` is the `time.monotonic` after which
-    waiting is given up.
+    `show` is called again and again with the number of jobs that have ended, and of all jobs. `end` is the
+    `time.monotonic` after which waiting is given up.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Run:
     def _keep(self) -> int:
         return self._producer.config.limits.keep_seconds
 
-    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+    async def ask(self, questions: Sequence[EvalQuestion]) -> list[EvalAnswer]:
         """The answers, in order, once all have ended. All questions are checked before the first is asked.
 
         Raises:
@@ -104,7 +104,7 @@ class Run:
         """
         return [_answer(result) for result in await self.results(questions)]
 
-    async def results(self, questions: Sequence[Question]) -> list[Result | None]:
+    async def results(self, questions: Sequence[EvalQuestion]) -> list[Result | None]:
         """As `ask`, with all that is known of each job; None for one whose record is gone."""
         jobs = self.check(questions)
         ids: list[str] = []
@@ -120,39 +120,40 @@ class Run:
             found += await asyncio.gather(*(self._producer.ledger.jobs.result(job) for job in ids[start:][:READ_AHEAD]))
         return found
 
-    async def ask_each(self, questions: Sequence[Question]) -> list[Answer]:
+    async def ask_each(self, questions: Sequence[EvalQuestion]) -> list[EvalAnswer]:
         """As `ask`, but each model gets its first question before the rest.
 
-        One that nobody can use now (its key is refused, say) is not asked further: all its answers are that failure.
+        A model that can't be used now (its key is refused, for example) is not asked further: all its answers are that
+        failure.
         """
         firsts: dict[str, int] = {}
         for place, question in enumerate(questions):
             firsts.setdefault(str(question.fields["model"]), place)
         self.check(questions)
-        told = dict(zip(firsts.values(), await self.ask([questions[at] for at in firsts.values()]), strict=True))
-        useless = {model: told[at] for model, at in firsts.items() if told[at].error in USELESS}
+        answered = dict(zip(firsts.values(), await self.ask([questions[at] for at in firsts.values()]), strict=True))
+        useless = {model: answered[at] for model, at in firsts.items() if answered[at].error in USELESS}
         rest = [
             at
             for at, question in enumerate(questions)
-            if at not in told and str(question.fields["model"]) not in useless
+            if at not in answered and str(question.fields["model"]) not in useless
         ]
-        told |= dict(zip(rest, await self.ask([questions[at] for at in rest]), strict=True))
-        unasked = {model: Answer(None, answer.error) for model, answer in useless.items()}
-        return [told.get(at) or unasked[str(question.fields["model"])] for at, question in enumerate(questions)]
+        answered |= dict(zip(rest, await self.ask([questions[at] for at in rest]), strict=True))
+        unasked = {model: EvalAnswer(None, answer.error) for model, answer in useless.items()}
+        return [answered.get(at) or unasked[str(question.fields["model"])] for at, question in enumerate(questions)]
 
-    def check(self, questions: Sequence[Question]) -> list[Job]:
+    def check(self, questions: Sequence[EvalQuestion]) -> list[Job]:
         """Each question as a job. Raises `BadInput` for the first that is none."""
         jobs = [self._job(question, 0) for question in questions]
         for job, question in zip(jobs, questions, strict=True):
             check(job, self._producer.config, at=question.place)
         return jobs
 
-    def _job(self, question: Question, round_: int) -> Job:
+    def _job(self, question: EvalQuestion, round_: int) -> Job:
         key = f"run:{self.name}:{digest(question.key)}:{round_}"
         more = {"idempotency_key": key, "labels": {"run": self.name}, "priority": "low"}
         return parse_job({**question.fields, **more}, at=question.place)
 
-    async def _submit(self, questions: Sequence[Question], jobs: Sequence[Job]) -> list[str]:
+    async def _submit(self, questions: Sequence[EvalQuestion], jobs: Sequence[Job]) -> list[str]:
         ids = [""] * len(questions)
         todo = list(range(len(questions)))
         wanted = list(jobs)
@@ -175,7 +176,7 @@ class Run:
         await self._producer.batches.add(self.name, ids, keep_seconds=self._keep)
         return ids
 
-    def _placed(self, error: BadInput, questions: Sequence[Question]) -> BadInput:
+    def _placed(self, error: BadInput, questions: Sequence[EvalQuestion]) -> BadInput:
         match = re.match(r"\[(\d+)\]\.?", error.field)
         question, field = (
             (questions[int(match[1])], error.field[match.end() :]) if match else (questions[0], error.field)
@@ -202,20 +203,20 @@ class Run:
             now = time.monotonic()
             if self._end is not None and now >= self._end:
                 raise NotEnded(len(left))
-            # However many there are, most of the time nobody looks.
+            # The looks take at most a quarter of the time, however many jobs there are.
             pause = max(LOOK_EVERY, 3 * (now - began))
             await asyncio.sleep(pause if self._end is None else min(pause, self._end - now))
 
 
-def _answer(result: Result | None) -> Answer:
+def _answer(result: Result | None) -> EvalAnswer:
     if result is None:
-        return Answer(None, "gone")
+        return EvalAnswer(None, "gone")
     part = result.parts[0] if result.parts else None
     if result.state != "succeeded" or part is None:
         tried = part.tried[-1].error if part is not None and part.tried else None
         code = result.state if result.state in {"cancelled", "expired"} else tried or "failed"
-        return Answer(None, code, result.usage, result.cost_usd, simulated=result.simulated)
-    return Answer(
+        return EvalAnswer(None, code, result.usage, result.cost_usd, simulated=result.simulated)
+    return EvalAnswer(
         part.output or "",
         usage=result.usage,
         cost_usd=result.cost_usd,

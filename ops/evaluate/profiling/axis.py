@@ -12,7 +12,7 @@ __all__ = ["Axis", "axis_of", "percent_axis", "shown"]
 LOG_FROM = 8.0
 #: … over at most this ratio; what is smaller stands at its beginning.
 MOST_RATIO = 1e6
-#: What is smaller than this is nothing: no clock and no price tells it.
+#: Smaller values count as zero: no clock and no price resolves them.
 NOTHING = 1e-12
 #: Ticks of a linear axis, about.
 TICKS = 5
@@ -71,7 +71,7 @@ def _log_ticks(low: float, high: float) -> tuple[float, ...]:
 
 
 def shown(value: float) -> str:
-    """A number in as few characters as tell it: three significant digits, no exponent in the usual range."""
+    """A number in few characters: three significant digits, no exponent in the usual range."""
     if value == 0:
         return "0"
     if abs(value) >= 1000:

@@ -33,11 +33,11 @@ class Diversity:
 
 def diversity(answers: Sequence[str]) -> Diversity | None:
     """Of the answers to one prompt; None for fewer than two that say something."""
-    told = [pairs for answer in answers if (pairs := _pairs(answer))]
-    if len(told) < 2:
+    counted = [pairs for answer in answers if (pairs := _pairs(answer))]
+    if len(counted) < 2:
         return None
-    everything = [pair for pairs in told for pair in pairs]
-    apart = [1 - _jaccard(set(one), set(other)) for one, other in combinations(told, 2)]
+    everything = [pair for pairs in counted for pair in pairs]
+    apart = [1 - _jaccard(set(one), set(other)) for one, other in combinations(counted, 2)]
     return Diversity(len(set(everything)) / len(everything), sum(apart) / len(apart))
 
 

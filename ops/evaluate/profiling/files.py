@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ops.evaluate.profiling.judging import Graded
+from ops.evaluate.profiling.judging import GradedAnswer
 from tasks.config.profiles import ModelProfile, ProfileFile
 from tasks.contract.errors import BadInput
 
@@ -51,7 +51,7 @@ def write_text(path: Path, text: str, *, field: str) -> None:
         ) from None
 
 
-def outcomes_csv(graded: Mapping[str, Sequence[Graded]]) -> tuple[str, int]:
+def outcomes_csv(graded: Mapping[str, Sequence[GradedAnswer]]) -> tuple[str, int]:
     """The accuracy cases as ``prompt, <model>_correct, <model>_cost`` (USD), and how many rows there are.
 
     A case that some model has no grade for is left out: a gap would read as wrong.

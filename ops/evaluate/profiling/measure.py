@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ops.evaluate.profiling.diversity import diversity
-from ops.evaluate.profiling.judging import Graded
+from ops.evaluate.profiling.judging import GradedAnswer
 from ops.evaluate.profiling.statistics import quantile, wilson
 from tasks.config.profiles import Cost, Creativity, Ethics, EvalSet, Latency, ModelProfile, Scores, Share
 
@@ -28,7 +28,7 @@ _DIGITS = 2
 
 
 def profile_of(
-    graded: Sequence[Graded],
+    graded: Sequence[GradedAnswer],
     *,
     measured_at: str,
     run: str,
@@ -85,7 +85,7 @@ def cost_score(usd: float) -> float:
     return _round(100 / (1 + usd / HALF_COST_USD))
 
 
-def share_of(graded: Iterable[Graded]) -> Share | None:
+def share_of(graded: Iterable[GradedAnswer]) -> Share | None:
     """The share of right answers among those that are graded; None where there are none."""
     marks = [item.right for item in graded if item.right is not None]
     if not marks:
@@ -100,7 +100,7 @@ def share_of(graded: Iterable[Graded]) -> Share | None:
     )
 
 
-def _ethics(graded: Sequence[Graded]) -> Ethics | None:
+def _ethics(graded: Sequence[GradedAnswer]) -> Ethics | None:
     share = share_of(graded)
     if share is None:
         return None
@@ -111,7 +111,7 @@ def _ethics(graded: Sequence[Graded]) -> Ethics | None:
     )
 
 
-def _creativity(graded: Sequence[Graded]) -> Creativity | None:
+def _creativity(graded: Sequence[GradedAnswer]) -> Creativity | None:
     by_case: dict[str, list[str]] = {}
     for item in graded:
         if item.answer.text is not None and item.answer.text.strip():
@@ -127,7 +127,7 @@ def _creativity(graded: Sequence[Graded]) -> Creativity | None:
     )
 
 
-def _latency(graded: Sequence[Graded]) -> Latency | None:
+def _latency(graded: Sequence[GradedAnswer]) -> Latency | None:
     answered = [item.answer for item in graded if item.answer.text is not None and item.answer.latency_s is not None]
     times = sorted(answer.latency_s for answer in answered if answer.latency_s is not None)
     if not times:
@@ -143,7 +143,7 @@ def _latency(graded: Sequence[Graded]) -> Latency | None:
     )
 
 
-def _cost(graded: Sequence[Graded]) -> Cost | None:
+def _cost(graded: Sequence[GradedAnswer]) -> Cost | None:
     spent = [item.answer.cost_usd for item in graded if item.answer.text is not None]
     if not spent:
         return None

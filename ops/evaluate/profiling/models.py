@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ops.evaluate.profiling.asking import Run
 from ops.evaluate.profiling.cases import Case, CaseSet
-from ops.evaluate.profiling.judging import Asked, Graded, Grading, grade, question_of
+from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
 from tasks.contract.errors import BadInput
 
 if TYPE_CHECKING:
@@ -77,11 +77,13 @@ async def ask_models(run: Run, cases: CaseSet, *, models: Sequence[str], judge: 
             for model, case, sample in wanted
         ]
     )
-    asked = [Asked(model, case, sample, answer) for (model, case, sample), answer in zip(wanted, answers, strict=True)]
+    asked = [
+        CaseAnswer(model, case, sample, answer) for (model, case, sample), answer in zip(wanted, answers, strict=True)
+    ]
     return await grade(asked, judge=judge, run=run)
 
 
-def by_model(grading: Grading, models: Sequence[str]) -> Mapping[str, list[Graded]]:
+def by_model(grading: Grading, models: Sequence[str]) -> Mapping[str, list[GradedAnswer]]:
     """The graded answers of each model, in the order of the cases."""
     return {model: [item for item in grading.graded if item.asked.subject == model] for model in models}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.evaluate.profiling.asking import Run
 from ops.evaluate.profiling.cases import CaseSet
-from ops.evaluate.profiling.judging import Asked, Graded, Grading, grade, question_of
+from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
 from ops.evaluate.profiling.measure import share_of
 from ops.evaluate.profiling.statistics import holm, quantile, sign_test
 from tasks.contract.errors import BadInput
@@ -18,7 +18,7 @@ from tasks.contract.errors import BadInput
 if TYPE_CHECKING:
     from tasks.config.routes import Route
 
-__all__ = ["Comparison", "Version", "ask_versions", "cases_of_route", "compare", "read_versions", "summary_of"]
+__all__ = ["PromptComparison", "Version", "ask_versions", "cases_of_route", "compare", "read_versions", "summary_of"]
 
 #: The name of the version that the configuration has.
 CURRENT = "current"
@@ -34,7 +34,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PromptComparison:
     """A version against another on the cases that both have a grade for.
 
     `p` is the exact p-value of McNemar's test, `p_adjusted` the same after Holm, for all comparisons of the run.
@@ -93,7 +93,7 @@ def cases_of_route(cases: CaseSet, route: str) -> CaseSet:
 
 async def ask_versions(
     run: Run, cases: CaseSet, *, versions: Sequence[Version], model: str, judge: str | None
-) -> tuple[Grading, Mapping[str, list[Graded]]]:
+) -> tuple[Grading, Mapping[str, list[GradedAnswer]]]:
     """Every version on every case; the graded answers of each version in the order of the cases. Raises as `Run.ask`.
 
     A case that brings a prompt of its own is asked with the version all the same: it is the version that is measured.
@@ -105,15 +105,15 @@ async def ask_versions(
             for version, case in wanted
         ]
     )
-    asked = [Asked(version.name, case, 0, answer) for (version, case), answer in zip(wanted, answers, strict=True)]
+    asked = [CaseAnswer(version.name, case, 0, answer) for (version, case), answer in zip(wanted, answers, strict=True)]
     grading = await grade(asked, judge=judge, run=run)
-    by_version: dict[str, list[Graded]] = {version.name: [] for version in versions}
+    by_version: dict[str, list[GradedAnswer]] = {version.name: [] for version in versions}
     for item in grading.graded:
         by_version[item.asked.subject].append(item)
     return grading, by_version
 
 
-def compare(by_version: Mapping[str, Sequence[Graded]]) -> list[Comparison]:
+def compare(by_version: Mapping[str, Sequence[GradedAnswer]]) -> list[PromptComparison]:
     """Each version against the first, case by case: a win is right where the first is wrong."""
     names = list(by_version)
     first = [item.right for item in by_version[names[0]]]
@@ -128,12 +128,12 @@ def compare(by_version: Mapping[str, Sequence[Graded]]) -> list[Comparison]:
         counted.append((name, wins, losses, len(pairs) - wins - losses))
     p_values = [sign_test(wins, losses) for _, wins, losses, _ in counted]
     return [
-        Comparison(name, names[0], wins, losses, ties, p, adjusted)
+        PromptComparison(name, names[0], wins, losses, ties, p, adjusted)
         for (name, wins, losses, ties), p, adjusted in zip(counted, p_values, holm(p_values), strict=True)
     ]
 
 
-def summary_of(graded: Sequence[Graded]) -> dict[str, Any]:
+def summary_of(graded: Sequence[GradedAnswer]) -> dict[str, Any]:
     """What one version came to: accuracy with its interval, and means over the answers. None where nothing was."""
     share = share_of(graded)
     answers = [item.answer for item in graded if item.answer.text is not None]

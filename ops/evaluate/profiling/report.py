@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ops.evaluate.profiling.axis import shown
 from ops.evaluate.profiling.cases import CaseSet
 from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, Times
-from ops.evaluate.profiling.judging import Graded
+from ops.evaluate.profiling.judging import GradedAnswer
 from tasks.config.profiles import METRICS, ModelProfile, Share
 
 __all__ = ["draw", "render"]
@@ -42,7 +42,7 @@ _PAGES.filters["px"] = lambda value: f"{value:.1f}"
 _PAGES.globals.update(shown=shown, colours=COLOURS)
 
 
-def render(measured: Mapping[str, ModelProfile], graded: Mapping[str, Sequence[Graded]], cases: CaseSet) -> str:
+def render(measured: Mapping[str, ModelProfile], graded: Mapping[str, Sequence[GradedAnswer]], cases: CaseSet) -> str:
     """The page. `measured` and `graded` have the same models, at least one."""
     points, times = _points(measured), _times(measured, graded)
     return _PAGES.get_template("report.html").render(
@@ -115,7 +115,7 @@ def _points(measured: Mapping[str, ModelProfile]) -> list[ChartPoint]:
     ]
 
 
-def _times(measured: Mapping[str, ModelProfile], graded: Mapping[str, Sequence[Graded]]) -> list[Times]:
+def _times(measured: Mapping[str, ModelProfile], graded: Mapping[str, Sequence[GradedAnswer]]) -> list[Times]:
     return [
         Times(
             name,
@@ -150,7 +150,7 @@ _FACTS: Mapping[str, Callable[[ModelProfile], str]] = {
 }
 
 
-def _row(item: Graded) -> list[str]:
+def _row(item: GradedAnswer) -> list[str]:
     """The cells of a wrong answer: the case, its question, what was expected, what was answered."""
     words = [item.case.id, item.case.grade or ("exact" if item.case.kind == "accuracy" else item.case.kind)]
     title = " · ".join([*words, item.case.route] if item.case.route else words)
@@ -158,7 +158,7 @@ def _row(item: Graded) -> list[str]:
     return [_cut(text) for text in (title, item.case.question, _expected(item), answer)]
 
 
-def _expected(item: Graded) -> str:
+def _expected(item: GradedAnswer) -> str:
     if item.case.kind == "safety":
         return "a refusal" if item.case.harmful else "an answer"
     expected: Any = item.case.expected
