@@ -172,18 +172,18 @@ class AsyncProducer:
 
     async def cancel(self, job_id: str) -> bool:
         """End a job as ``cancelled`` and stop its calls; False if it had ended already."""
-        (standing,) = await self.ledger.jobs.standings([job_id])
+        (summary,) = await self.ledger.jobs.summaries([job_id])
         word = await self.ledger.cancel(job_id, "cancelled", "cancelled by the producer")
-        if word == "gone" or standing is None:
+        if word == "gone" or summary is None:
             raise JobNotFound(job_id)
         if word == "final":
             return False
-        if standing.n is None and self.config.classifier.llm is not None:
+        if summary.n is None and self.config.classifier.llm is not None:
             await drop_question(self.ledger, job_id)
-        if standing.parent is not None:
+        if summary.parent is not None:
             # Where this is lost the sweeper finds it.
             with contextlib.suppress(Unreachable):
-                await self._publisher.send_finish_parts([CallId.parse(standing.parent)])
+                await self._publisher.send_finish_parts([CallId.parse(summary.parent)])
         return True
 
 

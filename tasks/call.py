@@ -232,7 +232,7 @@ async def _put_back(ports: Ports, turn: Turn, problem: str, retry: Retry, *, cou
         snapshot,
         candidates=retry.candidates,
         fallbacks=retry.fallbacks,
-        text=claim.section,
+        text=claim.part.text,
     )
     admitted = await ports.ledger.delay(name, claim.model, ranking, priority=claim.job.priority, seconds=retry.delay_s)
     # The message that comes back is the one that counts.
@@ -244,7 +244,7 @@ async def _settle(ports: Ports, turn: Turn, answered: Attempt | None, *, error: 
     reply = answered.reply if answered is not None else None
     output = reply.text if reply is not None else None
     ballot, weight = "", 1.0
-    if claim.job.kind == "vote" and output is not None and not claim.own.bare:
+    if claim.job.kind == "vote" and output is not None and not claim.part.bare:
         voter = answered.grant.model if answered is not None else claim.model
         ballot, weight = ballot_for(ports.config, claim.job, claim.decision.route, voter, output)
     record, reports = turn.record(answered, error), turn.reports(ports)

@@ -63,7 +63,7 @@ async def _create_missing_child_jobs(ports: Ports, job: Job, number: int) -> Non
         return
     first = progress.starts[number]
     last = progress.starts[number + 1] if number + 1 < len(progress.starts) else progress.sent
-    parts = await ports.ledger.jobs.sent(job.id, first, last - first)
+    parts = await ports.ledger.jobs.statuses(job.id, first, last - first)
     running = [part for part in parts if part.job and part.state == "running"]
     states = await ports.ledger.jobs.states([part.job for part in running])
     missing = [part for part, state in zip(running, states, strict=True) if state is None]

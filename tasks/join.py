@@ -24,19 +24,19 @@ from tasks.parallel.joins import (
     join_named,
     join_options,
 )
-from tasks.parallel.part_spec import PartInput, Slice
+from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.proposal import read_proposal
 from tasks.queue.ports import Ports, ports_of
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import workflow
 from tasks.workflows.child_jobs import read_steps
-from tasks.workflows.planning import plan_questions, plan_slices, publish_wave, window_of
+from tasks.workflows.planning import plan_parts, plan_questions, publish_wave, window_of
 from tasks.workflows.voting import decided_early, join_of, weights_for
 
 if TYPE_CHECKING:
     from tasks.contract.job import Job
     from tasks.contract.result import Decision
-    from tasks.ledger import End, Progress, Stage
+    from tasks.ledger import PartOutcome, Progress, Stage
     from tasks.workflows.planning import Planned
 
 __all__ = ["join"]
@@ -101,8 +101,8 @@ async def _go(ports: Ports, job_id: str) -> str:
         await jobs.conclude(job_id, "failed", error=f"the join failed: {type(error).__name__}")
     if progress.left:
         # It was decided early: nobody will read what the other calls would say.
-        (standing,) = await jobs.standings([job_id])
-        await ports.ledger.drop_calls(job_id, standing)
+        (summary,) = await jobs.summaries([job_id])
+        await ports.ledger.drop_calls(job_id, summary)
     await notify_parent(ports.publisher, job)
     return "joined"
 
@@ -117,24 +117,24 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
         return await _follow(ports, job, decided, progress)
     asked = [stage for stage in progress.stages if stage.role == "join"]
     last = asked[0].first if asked else progress.n
-    ends = await ports.ledger.jobs.ends(job.id, progress.base, last - progress.base)
-    failed = [end for end in ends if end.state == "failed"]
-    succeeded = sum(end.output is not None for end in ends)
+    outcomes = await ports.ledger.jobs.outcomes(job.id, progress.base, last - progress.base)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    succeeded = sum(outcome.output is not None for outcome in outcomes)
     if (flow := ports.config.flows.get(job.kind)) is not None:
         if failed:
             raise PointsmanError(f"step {failed[0].title}: {failed[0].error}")
-        return workflow.conclude(flow, job, await read_steps(ports, job, len(ends)))
-    reason = check_policy(job.policy, job.quorum, succeeded, len(failed), parts=len(ends))
+        return workflow.conclude(flow, job, await read_steps(ports, job, len(outcomes)))
+    reason = check_policy(job.policy, job.quorum, succeeded, len(failed), parts=len(outcomes))
     if reason is not None:
-        first = next((end for end in failed if end.error), None)
+        first = next((outcome for outcome in failed if outcome.error), None)
         noun = "vote" if job.kind == "vote" else "section"
         raise PointsmanError(reason + (f"; {noun} {first.index - progress.base + 1}: {first.error}" if first else ""))
     name = join_of(job)
-    pieces, missing = _sorted_out(ends, progress.base)
+    pieces, missing = _sorted_out(outcomes, progress.base)
     work = Work(
         pieces=pieces,
         missing=missing,
-        total=len(ends),
+        total=len(outcomes),
         options=join_options(name, job.join_options),
         question=job.question if job.items is None else "",
         schema=job.response_schema,
@@ -143,7 +143,7 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
         rounds=[await _answers(ports, job, stage) for stage in asked],
     )
     # Thousands of parts take seconds, which the heartbeats of this process don't have.
-    came = await asyncio.to_thread(join_named(name), work) if len(ends) > MANY else join_named(name)(work)
+    came = await asyncio.to_thread(join_named(name), work) if len(outcomes) > MANY else join_named(name)(work)
     if isinstance(came, Joined):
         return came
     if progress.left:
@@ -154,8 +154,8 @@ async def _come_to(ports: Ports, job: Job, decided: Decision, progress: Progress
 
 
 async def _answers(ports: Ports, job: Job, stage: Stage) -> list[JoinAnswer]:
-    ends = await ports.ledger.jobs.ends(job.id, stage.first, stage.count)
-    return [JoinAnswer(end.output, end.error) for end in ends]
+    outcomes = await ports.ledger.jobs.outcomes(job.id, stage.first, stage.count)
+    return [JoinAnswer(outcome.output, outcome.error) for outcome in outcomes]
 
 
 async def _ask(
@@ -163,26 +163,30 @@ async def _ask(
 ) -> Planned | None:
     if rounds >= MOST_ROUNDS or not ask.questions:
         raise PointsmanError(f"the join asked {rounds} times and came to no end")
-    slices = [
-        Slice(question.title, question.text, PartInput(prompt=question.prompt, schema=question.schema, bare=True))
+    questions = [
+        PartSpec(title=question.title, text=question.text, prompt=question.prompt, schema=question.schema, bare=True)
         for question in ask.questions
     ]
-    return await plan_questions(ports, job, decided, slices, role="join", first=first)
+    return await plan_questions(ports, job, decided, questions, role="join", first=first)
 
 
 async def _follow(ports: Ports, job: Job, decided: Decision, progress: Progress) -> Planned | None:
     """Plan the sections that a model has proposed."""
-    (plan,) = await ports.ledger.jobs.ends(job.id, 0, 1)
+    (plan,) = await ports.ledger.jobs.outcomes(job.id, 0, 1)
     if plan.output is None:
         raise PointsmanError(f"no plan was made: {plan.error}")
-    return await plan_slices(ports, job, decided, read_proposal(job, plan.output), first=progress.n)
+    return await plan_parts(ports, job, decided, read_proposal(job, plan.output), first=progress.n)
 
 
-def _sorted_out(ends: Sequence[End], base: int) -> tuple[list[Piece], list[Missing]]:
+def _sorted_out(outcomes: Sequence[PartOutcome], base: int) -> tuple[list[Piece], list[Missing]]:
     pieces = [
-        Piece(end.index - base, end.title, end.output, end.model)
-        for end in ends
-        if end.state == "succeeded" and end.output is not None
+        Piece(outcome.index - base, outcome.title, outcome.output, outcome.model)
+        for outcome in outcomes
+        if outcome.state == "succeeded" and outcome.output is not None
     ]
-    missing = [Missing(end.index - base, end.title, end.error or end.state) for end in ends if end.state == "failed"]
+    missing = [
+        Missing(outcome.index - base, outcome.title, outcome.error or outcome.state)
+        for outcome in outcomes
+        if outcome.state == "failed"
+    ]
     return pieces, missing

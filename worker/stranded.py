@@ -34,7 +34,7 @@ from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_lat
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
-    from tasks.ledger.records import Parked
+    from tasks.ledger.records import MovablePart
     from tasks.ledger.store import Command
     from tasks.routing.snapshot import Ranking, Snapshot
 
@@ -173,12 +173,11 @@ class Stranded:
         horizon = min(FURTHEST, max(map(estimate_total_s, loads.values())))
         left = await fleet.near_deadlines(within=horizon, most=MOST_PRESSED)
         calls = await self._standing(list(left))
-        holders = await jobs.holders([(call.job, call.index) for call in calls])
-        queued = {str(call): model for call, (state, _, model) in zip(calls, holders, strict=True) if state == "queued"}
-        waiting = [call for call, holder in zip(calls, holders, strict=True) if holder.state == "waiting"]
+        statuses = await jobs.statuses_of([(call.job, call.index) for call in calls])
+        queued = {str(call): part.model for call, part in zip(calls, statuses, strict=True) if part.state == "queued"}
+        waiting = [call for call, status in zip(calls, statuses, strict=True) if status.state == "waiting"]
         places: list[tuple[CallId, str, int, Entry | None]] = []
         for model in set(queued.values()) & loads.keys():
-            assert model is not None
             entries = await ahead(self._ledger.store, model_queue(model), most=MOST_READ)
             running = max(0, loads[model].pending - len(entries))
             for before, entry in enumerate(entries, start=min(running, loads[model].capacity)):
@@ -202,14 +201,14 @@ class Stranded:
         jobs = self._ledger.jobs
         calls: list[CallId] = []
         over: list[str] = []
-        for job, standing in zip(job_ids, await jobs.standings(job_ids), strict=True):
-            if standing is None or standing.state in FINAL:
+        for job, summary in zip(job_ids, await jobs.summaries(job_ids), strict=True):
+            if summary is None or summary.state in FINAL:
                 over.append(job)
-            elif standing.kind == "single":
+            elif summary.kind == "single":
                 calls.append(CallId(job, 0))
-            elif standing.n is not None:
-                parts = await jobs.sent(job, 0, standing.sent)
-                calls += [standing.call(job, part.index) for part in parts if part.state in {"queued", "waiting"}]
+            elif summary.n is not None:
+                parts = await jobs.statuses(job, 0, summary.sent)
+                calls += [summary.call(job, part.index) for part in parts if part.state in {"queued", "waiting"}]
         await self._ledger.fleet.unwatch(over)
         return calls[:MOST_READ]
 
@@ -217,8 +216,8 @@ class Stranded:
 
     async def _move(self, stuck: Sequence[Stuck], snapshot: Snapshot) -> tuple[set[CallId], list[Admitted]]:
         """Move what can move; returns which calls did, and who was admitted."""
-        parked = await self._ledger.jobs.parked([(item.call.job, item.call.index) for item in stuck])
-        ready: list[tuple[Stuck, Parked, tuple[str, ...]]] = []
+        parked = await self._ledger.jobs.movable([(item.call.job, item.call.index) for item in stuck])
+        ready: list[tuple[Stuck, MovablePart, tuple[str, ...]]] = []
         for item, part in zip(stuck, parked, strict=True):
             if part is None or part.state != item.state or (part.state == "queued" and part.model != item.model):
                 continue
@@ -237,10 +236,10 @@ class Stranded:
             log.info("sweep.moved", model=model, why=why, calls=count)
         return moved, admitted
 
-    def _candidates(self, item: Stuck, part: Parked, snapshot: Snapshot) -> tuple[tuple[str, ...], Snapshot]:
+    def _candidates(self, item: Stuck, part: MovablePart, snapshot: Snapshot) -> tuple[tuple[str, ...], Snapshot]:
         """The candidates among which a call shall choose anew, none where no other is open; and the load with it."""
         models, loads = self._config.models, snapshot.models
-        named = part.among or [each.model for each in part.decision.candidates if not each.reason]
+        named = part.candidates or [each.model for each in part.decision.candidates if not each.reason]
         able = [name for name in named if name in models]
         may = unspent(part.tried, Bounds(attempts={name: models[name].attempts for name in able}))
         others = [name for name in may if name != item.model and loads[name].capacity and not loads[name].closed]
@@ -255,7 +254,7 @@ class Stranded:
         return in_time, snapshot
 
     async def _move_some(
-        self, ready: Sequence[tuple[Stuck, Parked, tuple[str, ...]]], snapshot: Snapshot
+        self, ready: Sequence[tuple[Stuck, MovablePart, tuple[str, ...]]], snapshot: Snapshot
     ) -> tuple[set[CallId], list[Admitted]]:
         jobs, run = self._ledger.jobs, self._ledger.store.run
         inputs = await jobs.inputs([(item.call.job, item.call.index) for item, _, _ in ready])
@@ -288,7 +287,7 @@ class Stranded:
         replies = (await run(*(leaving for _, leaving in going), *back))[: len(going)] if going or back else []
         return {item.call for item, _ in going}, [place for reply in replies for place in admitted_of(reply)]
 
-    def _leaving(self, item: Stuck, part: Parked, ranking: Ranking, *, priority: str) -> Command:
+    def _leaving(self, item: Stuck, part: MovablePart, ranking: Ranking, *, priority: str) -> Command:
         return self._ledger.fleet.move_command(
             item.call,
             item.model,

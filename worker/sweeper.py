@@ -17,7 +17,7 @@ import structlog
 from tasks.contract.errors import PointsmanError
 from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
-from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, Ledger, PartRecord, Sent, Standing
+from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, JobSummary, Ledger, PartRecord, PartStatus
 from tasks.ledger.jobs import JOIN_LEASE
 from tasks.queue.app import ROUTE, model_queue
 from tasks.queue.lists import waiting_ids
@@ -87,20 +87,20 @@ class Sweeper:
         lapsed = await self._ledger.fleet.lapsed()
         if not lapsed:
             return
-        holders = await self._ledger.jobs.holders([(call.job, call.index) for call, _ in lapsed])
+        statuses = await self._ledger.jobs.statuses_of([(call.job, call.index) for call, _ in lapsed])
         running: list[tuple[Admitted, str]] = []
         queued: list[Admitted] = []
         waiting: list[Admitted] = []
         ended: list[Admitted] = []
-        for lease, holder in zip(lapsed, holders, strict=True):
-            if holder.state == "waiting":
+        for lease, status in zip(lapsed, statuses, strict=True):
+            if status.state == "waiting":
                 waiting.append(lease)
-            elif holder.state not in UNFINISHED or holder.model != lease.model:
+            elif status.state not in UNFINISHED or status.model != lease.model:
                 ended.append(lease)  # final, or of a job that is gone, or it stands at another model by now
-            elif holder.state == "queued":
+            elif status.state == "queued":
                 queued.append(lease)
             else:
-                running.append((lease, holder.owner))
+                running.append((lease, status.owner))
         # A part that waits has no lease, unless it was admitted and whoever did it died before saying so.
         places = await self._ledger.fleet.find([call for call, _ in waiting])
         for lease, place in zip(waiting, places, strict=True):
@@ -147,8 +147,8 @@ class Sweeper:
                 if outcome.word == "complete":
                     await self._join([call.job])
                 elif outcome.word == "ended":
-                    (standing,) = await self._ledger.jobs.standings([call.job])
-                    await self._settle([standing.parent if standing is not None else None])
+                    (summary,) = await self._ledger.jobs.summaries([call.job])
+                    await self._settle([summary.parent if summary is not None else None])
             elif word in {"final", "gone"}:
                 ended.append(lease)
             # else it was taken over, or just started: its lease will show
@@ -170,116 +170,116 @@ class Sweeper:
     async def _look_at(self, due: Sequence[str], routing: frozenset[str] | None) -> None:
         """`routing` are the names of the messages that wait for routers, None if there are too many to read."""
         now = await self._ledger.fleet.now()
-        alive: dict[str, Standing] = {}
+        alive: dict[str, JobSummary] = {}
         over: list[str] = []
-        standings = await self._ledger.jobs.standings(due)
-        orphans = await self._orphans(dict(zip(due, standings, strict=True)))
-        for job, standing in zip(due, standings, strict=True):
-            if standing is None or standing.state in FINAL:
+        summaries = await self._ledger.jobs.summaries(due)
+        orphans = await self._orphans(dict(zip(due, summaries, strict=True)))
+        for job, summary in zip(due, summaries, strict=True):
+            if summary is None or summary.state in FINAL:
                 over.append(job)
             elif job in orphans:
                 log.warning("sweep.orphan", job=job)
                 await self._ledger.cancel_child(job)
                 over.append(job)
-            elif standing.deadline_at is not None and standing.deadline_at <= now:
-                await self._expire(job, standing)
+            elif summary.deadline_at is not None and summary.deadline_at <= now:
+                await self._expire(job, summary)
                 over.append(job)
             else:
-                alive[job] = standing
+                alive[job] = summary
         await self._ledger.fleet.unwatch(over)
         pauses = await self._set_going(alive, routing)
         await self._ledger.fleet.watch(
             {job: min(pause, (alive[job].deadline_at or math.inf) - now) for job, pause in pauses.items()}
         )
 
-    async def _orphans(self, jobs: Mapping[str, Standing | None]) -> set[str]:
+    async def _orphans(self, jobs: Mapping[str, JobSummary | None]) -> set[str]:
         """Those that are the work of a job that has ended: whoever ended it died before it told them."""
         parents = {
-            job: CallId.parse(standing.parent).job
-            for job, standing in jobs.items()
-            if standing is not None and standing.parent is not None and standing.state not in FINAL
+            job: CallId.parse(summary.parent).job
+            for job, summary in jobs.items()
+            if summary is not None and summary.parent is not None and summary.state not in FINAL
         }
         states = await self._ledger.jobs.states(list(parents.values()))
         return {job for job, state in zip(parents, states, strict=True) if state in FINAL}
 
-    async def _set_going(self, jobs: Mapping[str, Standing], routing: frozenset[str] | None) -> dict[str, float]:
+    async def _set_going(self, jobs: Mapping[str, JobSummary], routing: frozenset[str] | None) -> dict[str, float]:
         """Set jobs going again that stand still; returns the seconds until the next look at each."""
         pauses = dict.fromkeys(jobs, NEXT_LOOK)
         unrouted: list[tuple[str, str]] = []
         joins: list[str] = []
-        singles: dict[str, Standing] = {}
-        for job, standing in jobs.items():
-            if standing.state == "joining":
+        singles: dict[str, JobSummary] = {}
+        for job, summary in jobs.items():
+            if summary.state == "joining":
                 # The ledger gives the join to another once the first had its time.
                 joins.append(job)
                 pauses[job] = JOIN_LEASE / 2
-            elif standing.n is None:
+            elif summary.n is None:
                 if _absent(job, ("route", "fanout.0"), routing):
-                    unrouted.append((job, standing.priority))
-            elif standing.kind == "single":
-                singles[job] = standing
-            elif standing.left == 0:
+                    unrouted.append((job, summary.priority))
+            elif summary.kind == "single":
+                singles[job] = summary
+            elif summary.left == 0:
                 joins.append(job)
             else:
-                joins += await self._look_at_parts(job, standing, routing)
+                joins += await self._look_at_parts(job, summary, routing)
         unrouted += await self._look_at_singles(singles, pauses)
         if unrouted:
             await self._publisher.send_routes(unrouted)
         await self._join(joins)
         return pauses
 
-    async def _expire(self, job: str, standing: Standing) -> None:
+    async def _expire(self, job: str, summary: JobSummary) -> None:
         if await self._ledger.cancel(job, "expired", "the deadline passed") == "ok":
-            await self._settle([standing.parent])
+            await self._settle([summary.parent])
 
-    async def _look_at_singles(self, jobs: Mapping[str, Standing], pauses: dict[str, float]) -> list[tuple[str, str]]:
+    async def _look_at_singles(self, jobs: Mapping[str, JobSummary], pauses: dict[str, float]) -> list[tuple[str, str]]:
         """A call that stands nowhere at all was lost between two steps: it is routed anew, unless it ran already."""
         places = await self._ledger.fleet.find([CallId(job, 0) for job in jobs])
         unrouted: list[tuple[str, str]] = []
         ran: list[CallId] = []
-        for (job, standing), place in zip(jobs.items(), places, strict=True):
+        for (job, summary), place in zip(jobs.items(), places, strict=True):
             if place == "waiting":
                 pauses[job] = NEXT_LOOK_WAITING
-            elif place == "nowhere" and standing.state == "running":
+            elif place == "nowhere" and summary.state == "running":
                 ran.append(CallId(job, 0))
             elif place == "nowhere":
-                unrouted.append((job, standing.priority))
+                unrouted.append((job, summary.priority))
         await self._lapse(ran)
         return unrouted
 
-    async def _look_at_parts(self, job: str, standing: Standing, routing: frozenset[str] | None) -> list[str]:
+    async def _look_at_parts(self, job: str, summary: JobSummary, routing: frozenset[str] | None) -> list[str]:
         """The parts of the waves that were sent; returns the job where it has to be joined, or its next wave sent."""
-        parts = await self._ledger.jobs.sent(job, 0, standing.sent)
+        parts = await self._ledger.jobs.statuses(job, 0, summary.sent)
         unfinished = [part for part in parts if part.state in UNFINISHED]
         if not unfinished:
             # All that was sent has ended, and nobody asked for the rest.
-            return [job] if _absent(job, (f"fanout.{len(standing.starts)}",), routing) else []
-        await self._look_at_children(job, standing, [part for part in unfinished if part.job], routing)
-        calls = [standing.call(job, part.index) for part in unfinished if not part.job]
+            return [job] if _absent(job, (f"fanout.{len(summary.starts)}",), routing) else []
+        await self._look_at_children(job, summary, [part for part in unfinished if part.job], routing)
+        calls = [summary.call(job, part.index) for part in unfinished if not part.job]
         places = await self._ledger.fleet.find(calls)
         await self._lapse([call for call, place in zip(calls, places, strict=True) if place == "nowhere"])
         return []
 
     async def _look_at_children(
-        self, job: str, standing: Standing, parts: Sequence[Sent], routing: frozenset[str] | None
+        self, job: str, summary: JobSummary, parts: Sequence[PartStatus], routing: frozenset[str] | None
     ) -> None:
         """Parts that are jobs: one that has ended ends its part; one that isn't there was never accepted."""
         states = await self._ledger.jobs.states([part.job for part in parts])
-        calls = [standing.call(job, part.index) for part in parts]
+        calls = [summary.call(job, part.index) for part in parts]
         ended = [str(call) for call, state in zip(calls, states, strict=True) if state in FINAL]
         await self._settle(ended)
-        unborn = {call.wave or 0 for call, state in zip(calls, states, strict=True) if state is None}
-        for wave in sorted(unborn):
+        never_created = {call.wave or 0 for call, state in zip(calls, states, strict=True) if state is None}
+        for wave in sorted(never_created):
             if _absent(job, (f"fanout.{wave}",), routing):
                 await self._publisher.send_fanout(job, wave=wave)
 
     async def _lapse(self, calls: Sequence[CallId]) -> None:
         """Calls without a lease: give them one that has lapsed, so that the next sweep looks at them."""
-        holders = await self._ledger.jobs.holders([(call.job, call.index) for call in calls])
+        statuses = await self._ledger.jobs.statuses_of([(call.job, call.index) for call in calls])
         held: dict[str, list[CallId]] = {}
-        for call, holder in zip(calls, holders, strict=True):
-            if holder.model is not None:
-                held.setdefault(holder.model, []).append(call)
+        for call, status in zip(calls, statuses, strict=True):
+            if status.model:
+                held.setdefault(status.model, []).append(call)
         await self._ledger.fleet.lease(held, seconds=-1.0)
 
 

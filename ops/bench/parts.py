@@ -108,8 +108,8 @@ async def _joined(fleet: BenchFleet, job: str) -> int:
     """Wait until a job has ended; returns how many of its parts succeeded."""
     await fleet.ended(job)
     progress = await fleet.producer.ledger.jobs.progress(job)
-    ends = await fleet.producer.ledger.jobs.ends(job, 0, progress.n)
-    return sum(end.state == "succeeded" for end in ends)
+    outcomes = await fleet.producer.ledger.jobs.outcomes(job, 0, progress.n)
+    return sum(outcome.state == "succeeded" for outcome in outcomes)
 
 
 def _straight(ends: AsyncExitStack, fleet: BenchFleet) -> Run:

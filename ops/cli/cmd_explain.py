@@ -41,13 +41,13 @@ async def explain(
 
     async with open_ledger() as ledger:
         job = await ledger.jobs.result(id, outputs=False)
-        (standing,) = await ledger.jobs.standings([id])
+        (summary,) = await ledger.jobs.summaries([id])
     if job is None:
         raise unknown(id)
     if as_json:
         print_json(job.model_dump(mode="json", exclude={"output": True, "parts": {"__all__": {"output"}}}))
         return
-    _print_decision(job, above=standing.parent if standing is not None else None)
+    _print_decision(job, above=summary.parent if summary is not None else None)
     if job.parts:
         print()
         parts = job.parts if all_parts else _telling(job.parts)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Model
     from tasks.ledger import Claim
-    from tasks.parallel.part_spec import PartInput
+    from tasks.parallel.part_spec import PartSpec
 
 __all__ = ["demand_of", "bounds_of", "prompt_of", "request_of"]
 
@@ -28,17 +28,17 @@ def prompt_of(claim: Claim, config: Config, index: int) -> Prompt | None:
         PromptError: if it can't be filled in.
         KeyError: if the configuration lacks the route.
     """
-    own, job = claim.own, claim.job
+    part, job = claim.part, claim.job
     route = config.all_routes[claim.decision.route] if claim.decision.route else None
-    said = own.prompt
-    if said is None and not own.bare:
+    said = part.prompt
+    if said is None and not part.bare:
         said = job.prompt if job.prompt is not None else route.prompt if route is not None else None
     if not said:
         return None
     variables = {
         "metadata": job.metadata,
         "labels": job.labels,
-        "title": claim.title,
+        "title": claim.part.title,
         "index": index - claim.first + 1,
         "total": claim.total,
         "kind": job.kind,
@@ -49,38 +49,38 @@ def prompt_of(claim: Claim, config: Config, index: int) -> Prompt | None:
 
 def request_of(claim: Claim, name: str, model: Model, prompt: str | None, index: int) -> ModelRequest:
     """What the model `name` is asked: the prompt as system message, then the section, the text or the messages."""
-    job, own = claim.job, claim.own
+    job, part = claim.job, claim.part
     system = (Message(role="system", content=prompt),) if prompt else ()
-    if claim.section is not None:
-        asked: tuple[Message, ...] = (Message(role="user", content=claim.section),)
+    if part.text is not None:
+        asked: tuple[Message, ...] = (Message(role="user", content=part.text),)
     elif job.messages is not None:
         asked = job.messages
     else:
         asked = (Message(role="user", content=job.text or ""),)
-    if own.task:
-        asked = (*asked, Message(role="user", content=own.task))
+    if part.task:
+        asked = (*asked, Message(role="user", content=part.task))
     timeout = model.timeout if claim.time_left_s is None else min(model.timeout, claim.time_left_s)
     return ModelRequest(
         model=model.model or name,
         messages=system + asked,
         timeout=timeout,
         first_byte_timeout=model.first_byte_timeout,
-        **(_plain(own, model) if own.bare else _sampling(claim, model, index)),
+        **(_plain(part, model) if part.bare else _sampling(claim, model, index)),
     )
 
 
-def _plain(own: PartInput, model: Model) -> dict[str, Any]:
+def _plain(part: PartSpec, model: Model) -> dict[str, Any]:
     """What a join or a plan asks is asked in the model's own way: how the job's parts shall answer is not for it."""
-    return {"max_tokens": model.max_tokens, "response_schema": own.schema}
+    return {"max_tokens": model.max_tokens, "response_schema": part.schema}
 
 
 def _sampling(claim: Claim, model: Model, index: int) -> dict[str, Any]:
-    job, own = claim.job, claim.own
+    job, part = claim.job, claim.part
     seed = job.seed
-    if own.seed is not None:
-        seed = own.seed
+    if part.seed is not None:
+        seed = part.seed
     elif job.kind == "vote":
-        # Votes shall differ where the model allows it: each has a seed of its own.
+        # Votes shall differ where the model allows it: each has a seed of its part.
         seed = (job.seed or 0) + index
     return {
         "temperature": job.temperature,
@@ -88,7 +88,7 @@ def _sampling(claim: Claim, model: Model, index: int) -> dict[str, Any]:
         "max_tokens": job.max_tokens or model.max_tokens,
         "seed": seed,
         "stop": job.stop,
-        "response_schema": job.response_schema if own.schema is None else own.schema,
+        "response_schema": job.response_schema if part.schema is None else part.schema,
     }
 
 
@@ -107,8 +107,8 @@ def demand_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer
 def bounds_of(claim: Claim, models: Mapping[str, Model]) -> Bounds:
     """How long this part may try, and with which models: the candidates that can do it, in their order."""
     able: Sequence[str] = [item.model for item in claim.decision.candidates if not item.reason and item.model in models]
-    if claim.own.among:
-        able = [name for name in claim.own.among if name in models]
+    if claim.part.candidates:
+        able = [name for name in claim.part.candidates if name in models]
     if claim.model not in able and claim.model in models:
         able = (claim.model, *able)
     allowed = claim.job.retry_seconds

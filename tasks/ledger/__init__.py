@@ -1,9 +1,9 @@
 """The ledger: what was accepted (`jobs`), what is in flight and who waits (`fleet`). The truth, in Redis."""
 
 from tasks.ledger.fleet import LEASE, QUEUED_LEASE, WAVE, Admitted, Fleet
-from tasks.ledger.jobs import Claim, Holding, Jobs, Outcome, PartPlan, PartRecord, digest
+from tasks.ledger.jobs import Claim, ClaimDenied, FinishReply, Jobs, PartRecord, digest
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.records import End, Progress, Sent, Stage, Standing, Wave
+from tasks.ledger.records import JobSummary, PartOutcome, PartStatus, Progress, Stage, Wave
 
 __all__ = [
     "LEASE",
@@ -11,18 +11,17 @@ __all__ = [
     "WAVE",
     "Admitted",
     "Claim",
-    "End",
+    "PartOutcome",
     "Fleet",
-    "Holding",
+    "ClaimDenied",
     "Jobs",
     "Ledger",
-    "Outcome",
-    "PartPlan",
+    "FinishReply",
     "PartRecord",
+    "PartStatus",
     "Progress",
-    "Sent",
     "Stage",
-    "Standing",
+    "JobSummary",
     "Wave",
     "digest",
 ]

@@ -20,26 +20,33 @@ from tasks.ledger.fleet import LEASE
 from tasks.ledger.reading import RESULT_FIELDS, as_mapping, read_result, stages_of, starts_of, wave_of
 from tasks.ledger.records import (
     Claim,
-    End,
-    Holder,
-    Holding,
-    Outcome,
-    Parked,
-    PartPlan,
+    ClaimDenied,
+    FinishReply,
+    JobSummary,
+    JoinReply,
+    MovablePart,
+    PartOutcome,
     PartRecord,
+    PartStatus,
     Progress,
-    Sent,
-    Standing,
-    Turnstile,
     Wave,
 )
 from tasks.ledger.store import Command, Script, Store
-from tasks.parallel.part_spec import PartInput
+from tasks.parallel.part_spec import PartSpec
 
 if TYPE_CHECKING:
     from tasks.parallel.early_stop import StopRule
 
-__all__ = ["MOVE", "Claim", "Holder", "Holding", "Jobs", "Outcome", "PartPlan", "PartRecord", "Standing", "digest"]
+__all__ = [
+    "MOVE",
+    "Claim",
+    "ClaimDenied",
+    "Jobs",
+    "FinishReply",
+    "PartRecord",
+    "JobSummary",
+    "digest",
+]
 
 MOVE = Script("move.lua")
 
@@ -106,7 +113,7 @@ class Jobs:
         self,
         job_id: str,
         decision_json: str,
-        parts: Sequence[PartPlan],
+        parts: Sequence[PartSpec],
         *,
         wave: int,
         first: int = 0,
@@ -140,21 +147,31 @@ class Jobs:
         (reply,) = await self._store.run(_step(job_id, "send", wave, size))
         return wave_of(reply)
 
-    async def sent(self, job_id: str, first: int, count: int) -> list[Sent]:
-        """How the parts of a wave stand that was sent."""
-        if not count:
-            return []
-        names = [f"{index}:{field}" for index in range(first, first + count) for field in ("state", "model", "job")]
-        (reply,) = await self._store.run(("HMGET", f"{_key(job_id)}:parts", *names))
-        return [
-            Sent(index, state or "", model or "", job or "")
-            for index, (state, model, job) in enumerate(
-                zip(reply[::3], reply[1::3], reply[2::3], strict=True), start=first
-            )
-        ]
+    async def statuses(self, job_id: str, first: int, count: int) -> list[PartStatus]:
+        """Where `count` parts of a job stand, from index `first` on."""
+        return await self.statuses_of([(job_id, index) for index in range(first, first + count)])
 
-    async def sections(self, job_id: str, indices: Sequence[int]) -> list[tuple[str, str | None, PartInput]]:
-        """The title, the section (None where the job's input serves) and the rest of the input of these parts."""
+    async def statuses_of(self, calls: Sequence[tuple[str, int]]) -> list[PartStatus]:
+        """Where each part (job, index) stands."""
+        by_job: dict[str, list[int]] = {}
+        for job_id, index in calls:
+            by_job.setdefault(job_id, []).append(index)
+        fields = ("state", "model", "job", "owner")
+        replies = await self._store.run(
+            *(
+                ("HMGET", f"{_key(job_id)}:parts", *(f"{index}:{field}" for index in indices for field in fields))
+                for job_id, indices in by_job.items()
+            )
+        )
+        found: dict[tuple[str, int], PartStatus] = {}
+        for (job_id, indices), reply in zip(by_job.items(), replies, strict=True):
+            for place, index in enumerate(indices):
+                state, model, job, owner = reply[4 * place : 4 * place + 4]
+                found[job_id, index] = PartStatus(index, state or "", model or "", job or "", owner or "")
+        return [found[call] for call in calls]
+
+    async def specs(self, job_id: str, indices: Sequence[int]) -> list[PartSpec]:
+        """What these parts are to do."""
         if not indices:
             return []
         titles, texts = await self._store.run(
@@ -162,8 +179,10 @@ class Jobs:
             ("HMGET", f"{_key(job_id)}:inputs", *(name for index in indices for name in (index, f"x{index}"))),
         )
         return [
-            (title or "", None if text is None else json.loads(text)["section"], PartInput.from_json(own or ""))
-            for title, text, own in zip(titles, texts[::2], texts[1::2], strict=True)
+            PartSpec.from_stored(
+                extras, title=title or "", text=None if section is None else json.loads(section)["section"]
+            )
+            for title, section, extras in zip(titles, texts[::2], texts[1::2], strict=True)
         ]
 
     async def spent(self, job_id: str) -> float:
@@ -185,7 +204,7 @@ class Jobs:
             int(n or 0), int(left or 0), int(sent or 0), int(base or 0), stages_of(stages), starts_of(starts)
         )
 
-    async def ends(self, job_id: str, first: int, count: int) -> list[End]:
+    async def outcomes(self, job_id: str, first: int, count: int) -> list[PartOutcome]:
         """How these parts ended and what they brought: all that a join reads of them, and no more."""
         if not count:
             return []
@@ -208,7 +227,7 @@ class Jobs:
                 if record is not None
             }
         return [
-            End(index, state or "", model or "", title or "", output, reasons.get(index, ""))
+            PartOutcome(index, state or "", model or "", title or "", output, reasons.get(index, ""))
             for index, state, model, title, output in zip(
                 indices, states[::3], states[1::3], states[2::3], outputs, strict=True
             )
@@ -230,7 +249,7 @@ class Jobs:
         replies = await self._store.run(*(_step(job_id, "queue", *pairs) for job_id, pairs in by_job.items()))
         return [str(reply[0]) for reply in replies]
 
-    async def claim(self, job_id: str, index: int, owner: str, *, dead: str = "", at: str = "") -> Claim | Holding:
+    async def claim(self, job_id: str, index: int, owner: str, *, dead: str = "", at: str = "") -> Claim | ClaimDenied:
         """Take a part to run it. `dead` is an owner whose lease has lapsed: the part may be taken from it.
 
         `at` is the model in whose queue the message stood: a part that stands elsewhere by now is not for it.
@@ -238,30 +257,27 @@ class Jobs:
         (reply,) = await self._store.run(_step(job_id, "claim", index, owner, dead, int(LEASE * 1000), at))
         word = reply[0]
         if word == "elsewhere":
-            return Holding("elsewhere", model=reply[1])
+            return ClaimDenied("elsewhere", model=reply[1])
         if word == "busy":
-            return Holding("busy", owner=reply[1])
+            return ClaimDenied("busy", owner=reply[1])
         if word == "done":
-            return Holding("done", state=reply[1])
+            return ClaimDenied("done", state=reply[1])
         if word == "gone":
-            return Holding("gone")
+            return ClaimDenied("gone")
         _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, *rest = reply
-        own, n, base = rest
+        extras, n, base = rest
         given = json.loads(text)
         section = given.get("section")
         job = _job(spec, None if section is not None else text)
         return Claim(
             attempt=int(attempt),
-            model=model,
+            part=PartSpec.from_stored(extras, model=model, title=title, text=section),
             job=job,
             decision=Decision.model_validate_json(decision),
-            title=title,
-            section=section,
             queue_wait_s=max(0.0, (int(now) - int(queued_at)) / 1000),
             time_left_s=None if job.deadline is None else job.deadline - (int(now) - int(accepted_at)) / 1000,
             tried=tuple(Tried.model_validate(item) for item in json.loads(tried)),
             trying_s=(int(now) - int(first_at)) / 1000,
-            own=PartInput.from_json(own),
             first=int(base),
             total=int(n) - int(base),
         )
@@ -284,13 +300,12 @@ class Jobs:
         ballot: str = "",
         weight: float = 1.0,
         skipped: bool = False,
-        unborn: bool = False,
+        never_created: bool = False,
     ) -> Command:
         """The command that writes a part's end: its `output`, or where that is None the record's error.
 
         The first writer wins. `ballot` is the digest of what a vote says, and `weight` what it counts. `skipped`: there
-        is nothing to do for this part, or its failure does not matter. `unborn`: the job that was to be its work never
-        came to be.
+        is nothing to do for this part, or its failure does not matter. `never_created`: there is no child job.
         """
         return _step(
             job_id,
@@ -304,7 +319,7 @@ class Jobs:
             weight,
             record.spent_usd,
             record.model or "",
-            int(unborn),
+            int(never_created),
         )
 
     def retrying(
@@ -334,15 +349,15 @@ class Jobs:
         """The command that lets go of a part whose worker ends: the next to get its message may claim it at once."""
         return _step(job_id, "hand_back", index, owner)
 
-    async def join(self, job_id: str, *, decided: bool = False) -> Turnstile:
+    async def join(self, job_id: str, *, decided: bool = False) -> JoinReply:
         """``go``: join now. ``wait``: parts are missing. ``busy``: another joins. ``done``, ``gone``, ``poison``.
 
         `decided`: what is in decides it, once all that was sent has ended.
         """
         (reply,) = await self._store.run(_step(job_id, "join", int(JOIN_LEASE * 1000), MOST_JOINS, int(decided)))
         if reply[0] != "wait" or len(reply) == 1:
-            return Turnstile(str(reply[0]))
-        return Turnstile("wait", *map(int, reply[1:]))
+            return JoinReply(str(reply[0]))
+        return JoinReply("wait", *map(int, reply[1:]))
 
     async def conclude(
         self, job_id: str, state: str, *, output: str = "", error: str = "", details: Mapping[str, Any] | None = None
@@ -395,7 +410,7 @@ class Jobs:
         """
         return _step(job_id, "move", index, state, model, why, MOST_MOVES)
 
-    async def parked(self, calls: Sequence[tuple[str, int]]) -> list[Parked | None]:
+    async def movable(self, calls: Sequence[tuple[str, int]]) -> list[MovablePart | None]:
         """Of each part (job, index) what it takes to find another model for it; None where nothing may move."""
         if not calls:
             return []
@@ -409,21 +424,21 @@ class Jobs:
             ]
         clock, *replies = await self._store.run(*commands)
         now = int(clock[0]) * 1000 + int(clock[1]) // 1000
-        found: list[Parked | None] = []
-        for (state, model, tried, moved, queued_at), (job_state, decision), own in zip(
+        found: list[MovablePart | None] = []
+        for (state, model, tried, moved, queued_at), (job_state, decision), extras in zip(
             replies[::3], replies[1::3], replies[2::3], strict=True
         ):
             moves = len((moved or "").split())
             parked = state in {"queued", "waiting"} and job_state not in FINAL and decision and moves < MOST_MOVES
             found.append(
-                Parked(
+                MovablePart(
                     state=state,
                     model=model or None,
                     decision=Decision.model_validate_json(decision),
                     tried=tuple(Tried.model_validate(item) for item in json.loads(tried or "[]")),
                     moves=moves,
                     waited_s=max(0.0, (now - int(queued_at or now)) / 1000),
-                    among=PartInput.from_json(own or "").among,
+                    candidates=PartSpec.from_stored(extras).candidates,
                 )
                 if parked
                 else None
@@ -447,19 +462,7 @@ class Jobs:
             found.append((_job(spec, None if section is not None else bulk), section))
         return found
 
-    async def holders(self, calls: Sequence[tuple[str, int]]) -> list[Holder]:
-        """Where each part stands, and who runs it."""
-        if not calls:
-            return []
-        replies = await self._store.run(
-            *(
-                ("HMGET", f"{_key(job)}:parts", f"{index}:state", f"{index}:owner", f"{index}:model")
-                for job, index in calls
-            )
-        )
-        return [Holder(state, owner or "", model) for state, owner, model in replies]
-
-    async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
+    async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary | None]:
         """Where each job stands; None where there is no such job."""
         if not job_ids:
             return []
@@ -468,7 +471,7 @@ class Jobs:
         return [
             None
             if state is None
-            else Standing(
+            else JobSummary(
                 state=state,
                 kind=kind,
                 n=None if n is None else int(n),
@@ -544,9 +547,9 @@ def _key(job_id: str) -> str:
     return f"pm:{{{job_id}}}"
 
 
-def _told(part: PartPlan) -> tuple[str, ...]:
+def _told(part: PartSpec) -> tuple[str, ...]:
     section = "" if part.text is None else json.dumps({"section": part.text})
-    return (part.model, part.title, section, part.own.to_json(), part.job, part.error)
+    return (part.model, part.title, section, part.extras_to_json(), part.job, part.error)
 
 
 def _rule(stopping: StopRule) -> str:

@@ -14,11 +14,12 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, Fleet, admitted_of
-from tasks.ledger.jobs import MOVE, Jobs, Outcome, PartPlan, PartRecord
+from tasks.ledger.jobs import MOVE, FinishReply, Jobs, PartRecord
 from tasks.ledger.limiter import LIMITER, Limiter
 from tasks.ledger.reading import wave_of
-from tasks.ledger.records import Sent, Standing, Wave
+from tasks.ledger.records import JobSummary, PartStatus, Wave
 from tasks.ledger.store import Command, Store, connect
+from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Ranking
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Ledger:
         self,
         job: str,
         decision_json: str,
-        parts: Sequence[PartPlan],
+        parts: Sequence[PartSpec],
         *,
         first: int = 0,
         role: str = "",
@@ -111,12 +112,12 @@ class Ledger:
             await self.fleet.lease(_held(job, sent, parts), seconds=QUEUED_LEASE)
         return str(reply[0]), sent
 
-    async def send_wave(self, job: str, number: int, *, size: int = WAVE) -> tuple[Wave, list[Sent]] | None:
+    async def send_wave(self, job: str, number: int, *, size: int = WAVE) -> tuple[Wave, list[PartStatus]] | None:
         """Send a later wave; None if it was sent before: the sweeper publishes what is missing."""
         wave = await self.jobs.send(job, number, size=min(size, WAVE))
         if wave is None:
             return None
-        sent = await self.jobs.sent(job, wave.first, wave.count)
+        sent = await self.jobs.statuses(job, wave.first, wave.count)
         await self.fleet.lease(_held_calls(job, wave.number, sent), seconds=QUEUED_LEASE)
         return wave, sent
 
@@ -125,16 +126,16 @@ class Ledger:
         word = await self.jobs.stop(job, state, why)
         if word == "ok":
             # Asked when it has ended: until then its parts may have been planned.
-            (standing,) = await self.jobs.standings([job])
-            await self.drop_calls(job, standing)
+            (summary,) = await self.jobs.summaries([job])
+            await self.drop_calls(job, summary)
         return word
 
-    async def drop_calls(self, job: str, standing: Standing | None) -> None:
+    async def drop_calls(self, job: str, summary: JobSummary | None) -> None:
         """Nobody wants a job's calls any more, nor those of the jobs that are its parts' work."""
         await self.fleet.cancel(job)
-        if standing is not None:
-            await self.fleet.withdraw(standing.calls(job))
-            children = await self.jobs.children(job) if standing.has_children else []
+        if summary is not None:
+            await self.fleet.withdraw(summary.calls(job))
+            children = await self.jobs.children(job) if summary.has_children else []
             for at in range(0, len(children), TOGETHER):
                 await asyncio.gather(*(self.cancel_child(child) for child in children[at : at + TOGETHER]))
 
@@ -142,11 +143,11 @@ class Ledger:
         """End a job that is the work of a part, because the job that it is a part of has ended: that tells its cost."""
         if await self.cancel(job, "cancelled", "the job that it was a part of has ended") != "ok":
             return
-        (standing,) = await self.jobs.standings([job])
+        (summary,) = await self.jobs.summaries([job])
         result = await self.jobs.result(job, outputs=False)
-        if standing is None or standing.parent is None or result is None or not result.cost_usd:
+        if summary is None or summary.parent is None or result is None or not result.cost_usd:
             return
-        part = CallId.parse(standing.parent)
+        part = CallId.parse(summary.parent)
         record = PartRecord(usage=result.usage, cost_usd=result.cost_usd, error="its job was cancelled")
         await self.store.run(self.jobs.finishing(part.job, part.index, job, output=None, record=record))
 
@@ -161,7 +162,7 @@ class Ledger:
         ballot: str = "",
         weight: float = 1.0,
         reports: Sequence[Command] = (),
-    ) -> tuple[Outcome, list[Admitted]]:
+    ) -> tuple[FinishReply, list[Admitted]]:
         """Write a part's end, free its place, and admit the next: whose messages shall be published.
 
         `reports` are those of its attempts (`Limiter.reporting`): they free what the attempts took.
@@ -175,7 +176,7 @@ class Ledger:
         )
         admitted = admitted_of(freed)
         await self.mark_queued(admitted)
-        return Outcome(finished[0], finished[1] if len(finished) > 1 else ""), admitted
+        return FinishReply(finished[0], finished[1] if len(finished) > 1 else ""), admitted
 
     async def free(self, call: CallId, model: str) -> list[Admitted]:
         """A call ended without an outcome of its own: free its place and admit the next."""
@@ -211,15 +212,15 @@ class Ledger:
         await self.jobs.queue([(call.job, call.index, model) for call, model in admitted])
 
 
-def _held(job: str, wave: Wave, parts: Sequence[PartPlan]) -> dict[str, list[CallId]]:
+def _held(job: str, wave: Wave, parts: Sequence[PartSpec]) -> dict[str, list[CallId]]:
     sent = [
-        Sent(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
+        PartStatus(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
         for index, part in enumerate(parts[: wave.count], start=wave.first)
     ]
     return _held_calls(job, wave.number, sent)
 
 
-def _held_calls(job: str, wave: int, sent: Sequence[Sent]) -> dict[str, list[CallId]]:
+def _held_calls(job: str, wave: int, sent: Sequence[PartStatus]) -> dict[str, list[CallId]]:
     """The calls of a wave, by model; jobs have none."""
     calls: dict[str, list[CallId]] = {}
     for part in sent:

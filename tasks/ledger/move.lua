@@ -119,9 +119,9 @@ local function send(size)
   for i = first, first + count - 1 do
     local stood = part(i, 'state')
     if stood == 'waiting' then
-      local born = part(i, 'job')
-      runs = runs or born
-      redis.call('HSET', PARTS, i .. ':state', born and 'running' or 'queued', i .. ':queued_at', now)
+      local child = part(i, 'job')
+      runs = runs or child
+      redis.call('HSET', PARTS, i .. ':state', child and 'running' or 'queued', i .. ':queued_at', now)
     elseif stood == 'failed' and not part(i, 'ended_at') then
       set_part(i, 'ended_at', now)
       failed = failed + 1
@@ -302,7 +302,7 @@ end
 -- index, owner, "succeeded", "failed" or "skipped", output, record (JSON), ballot ("" = none), what it weighs, USD spent by
 -- the last attempt, the model that answered ("" = the one that was claimed), whether the job that was to be its work never
 -- came to be (1)
-function step.finish(i, owner, verdict, output, record, ballot, weight, usd, model, unborn)
+function step.finish(i, owner, verdict, output, record, ballot, weight, usd, model, never_created)
   local state, stood = job('state'), part(i, 'state')
   if not state or not stood or not job('n') then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
@@ -315,7 +315,7 @@ function step.finish(i, owner, verdict, output, record, ballot, weight, usd, mod
   if verdict ~= 'succeeded' and part(i, 'owner') ~= owner then return { 'stale' } end
   set_part(i, 'state', verdict)
   set_part(i, 'record', record)
-  if unborn == '1' then redis.call('HDEL', PARTS, i .. ':job') end
+  if never_created == '1' then redis.call('HDEL', PARTS, i .. ':job') end
   set_part(i, 'ended_at', now)
   if model and model ~= '' then set_part(i, 'model', model) end
   if part(i, 'booked') then rebook(i, 0) end

@@ -11,22 +11,20 @@ from typing import Literal, NamedTuple
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job
 from tasks.contract.result import Decision, Tried, Usage
-from tasks.parallel.part_spec import NOTHING, PartInput
+from tasks.parallel.part_spec import PartSpec
 
 __all__ = [
     "Claim",
-    "End",
-    "Holder",
-    "Holding",
-    "Outcome",
-    "Parked",
-    "PartPlan",
+    "PartOutcome",
+    "ClaimDenied",
+    "FinishReply",
+    "MovablePart",
     "PartRecord",
+    "PartStatus",
     "Progress",
-    "Sent",
     "Stage",
-    "Standing",
-    "Turnstile",
+    "JobSummary",
+    "JoinReply",
     "Wave",
 ]
 
@@ -36,12 +34,9 @@ class Claim:
     """The part is ours until our lease lapses: everything the call needs."""
 
     attempt: int
-    model: str
+    part: PartSpec
     job: Job
     decision: Decision
-    title: str
-    #: The section's own text, or None where the job's input serves.
-    section: str | None
     queue_wait_s: float
     #: Seconds left until the job's deadline, or None.
     time_left_s: float | None
@@ -49,14 +44,18 @@ class Claim:
     tried: tuple[Tried, ...] = ()
     #: Seconds since the part's first attempt began.
     trying_s: float = 0.0
-    own: PartInput = NOTHING
     #: The index of the job's first section or vote, and how many there are.
     first: int = 0
     total: int = 1
 
+    @property
+    def model(self) -> str:
+        """The model to ask."""
+        return self.part.model
+
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class ClaimDenied:
     """No claim.
 
     `busy`: it runs (`owner`); `done`: `state` is final; `gone`: no such job or part; `elsewhere`: this message is out
@@ -67,21 +66,6 @@ class Holding:
     owner: str = ""
     state: str = ""
     model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PartPlan:
-    """One part of a fan-out, before it starts. `text` is None where the job's own input serves."""
-
-    #: "" where its work is a job, which finds its model itself.
-    model: str
-    title: str = ""
-    text: str | None = None
-    own: PartInput = NOTHING
-    #: The job that is its work, "" where it is a call.
-    job: str = ""
-    #: Why it has failed before it began: no model can take it.
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +109,7 @@ class PartRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FinishReply:
     """How the end of a part was taken. `complete` says why the job can be joined now: all, spoilt or decided."""
 
     word: Literal["ended", "more", "complete", "final", "over", "stale", "gone"]
@@ -133,7 +117,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JobSummary:
     """Where a job stands, for the sweeper: cheap to read, nothing in it is parsed."""
 
     state: str
@@ -163,7 +147,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class MovablePart:
     """A part that is not running, for who would have it go elsewhere."""
 
     state: str
@@ -176,15 +160,7 @@ class Parked:
     #: Seconds since it was queued, or began to wait.
     waited_s: float
     #: The models that may do it; empty: the decision's candidates.
-    among: tuple[str, ...] = ()
-
-
-class Holder(NamedTuple):
-    """Where a part stands. `state` is None where there is no such part."""
-
-    state: str | None
-    owner: str
-    model: str | None
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +173,17 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A part of a wave. `job` is the one that is its work, "" for a call."""
+class PartStatus:
+    """Where a part stands. `state` is "" where there is no such part."""
 
     index: int
     state: str
-    model: str
-    job: str
+    #: The model that it stands at, runs on or ran on; "" where none is chosen.
+    model: str = ""
+    #: Its child job, "" for a call.
+    job: str = ""
+    #: Who runs it: the worker's claim, or the child job.
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +195,7 @@ class Stage:
     count: int
 
 
-class Turnstile(NamedTuple):
+class JoinReply(NamedTuple):
     """Whether a job may be joined, see `Jobs.join`.
 
     For ``wait``: how many parts have not ended, how many there are, how many were sent, and in how many waves.
@@ -248,7 +228,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class PartOutcome:
     """A part as a join reads it. `output` is None where there is none; `error` says why."""
 
     index: int

@@ -13,7 +13,7 @@ from tasks.parallel.nesting import DEEPEST
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.contract.job import Job
-    from tasks.parallel.part_spec import Slice
+    from tasks.parallel.part_spec import PartSpec
 
 __all__ = [
     "MOST_COPIED",
@@ -116,23 +116,22 @@ def _within(job: Job, total: int, config: Config, field: str) -> None:
 MOST_COPIED = 8
 
 
-def check_copies(job: Job, slices: Sequence[Slice], config: Config) -> None:
+def check_copies(job: Job, parts: Sequence[PartSpec], config: Config) -> None:
     """See that what is written once a part is not too much: its text too, which a split may repeat the head of.
 
     Raises:
         BadInput: if it is more than `MOST_COPIED` times ``limits.payload_bytes``.
     """
     limit = MOST_COPIED * config.limits.payload_bytes
-    # The parts share most of these values: each is measured once, while `slices` keep it.
+    # The parts share most of these values: each is measured once, while `parts` keep it.
     sizes: dict[int, int] = {}
     handed_on = _size(job.metadata, sizes) + _size(job.labels, sizes)
     total = 0
-    for piece in slices:
-        own = piece.own
-        total += sum(_size(value, sizes) for value in (piece.text, own.prompt, own.schema, own.task))
-        if piece.child is not None:
+    for part in parts:
+        total += sum(_size(value, sizes) for value in (part.text, part.prompt, part.schema, part.task))
+        if part.child is not None:
             # Of a part that a model has proposed the job gets all of the text.
-            total += handed_on + _fields(piece.child, sizes) + (len(job.text or "") if piece.text is None else 0)
+            total += handed_on + _fields(part.child, sizes) + (len(job.text or "") if part.text is None else 0)
     if total > limit:
         whose = "variety" if job.variety is not None else "split" if job.items is None else "items"
         raise BadInput(

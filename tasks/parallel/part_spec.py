@@ -4,54 +4,60 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
 
-__all__ = ["NOTHING", "PartInput", "Slice"]
+__all__ = ["PartSpec"]
+
+#: Fields that the ledger keeps as one JSON object; the others have a place of their own there.
+_EXTRAS = ("prompt", "schema", "seed", "task", "candidates", "bare", "child")
 
 
 @dataclass(frozen=True, slots=True)
-class PartInput:
-    """What a part's call has of its own, beside its text; what is None is the job's."""
+class PartSpec:
+    """What one part is to do. A field that is None, or empty, is the job's.
 
+    The split makes it, planning adds the model or the child job, the ledger keeps it, and a claim reads it back.
+    """
+
+    #: "" where no model is chosen yet, and where the part's work is a child job, which finds its own.
+    model: str = ""
+    title: str = ""
+    text: str | None = None
     prompt: str | None = None
     schema: Mapping[str, JsonValue] | None = None
     seed: int | None = None
-    #: What of the job's input it shall do, told after it.
+    #: What to do with the job's input: a second message after it.
     task: str | None = None
     #: The models that may do it; empty: those that may do the job.
-    among: tuple[str, ...] = ()
-    #: The job's own prompt, schema and sampling are not for this call: it is what a join or a plan asks.
+    candidates: tuple[str, ...] = ()
+    #: The call ignores the job's own prompt, schema and sampling: a join or a plan asks it.
     bare: bool = False
-    #: The fields of the job that is its work, but for the text.
-    child: Mapping[str, JsonValue] | None = None
+    #: The fields of the child job that is this part's work; None where the part is a call.
+    child: Mapping[str, Any] | None = None
+    #: The id of that child job, "" for a call.
+    job: str = ""
+    #: Why the part has failed before it began: no model can take it.
+    error: str = ""
 
-    def to_json(self) -> str:
-        """The empty string where there is nothing to say."""
-        # By identity: the seed 0 is said, too.
-        if self == NOTHING:
-            return ""
-        said = {name: value for name, value in asdict(self).items() if value not in ((), None) and value is not False}
-        return json.dumps(said, separators=(",", ":")) if said else ""
+    def extras_to_json(self) -> str:
+        """All but model, title, text, job and error; "" where there is nothing but these."""
+        # By identity: the seed 0 is kept.
+        extras = {
+            name: value
+            for name in _EXTRAS
+            if (value := getattr(self, name)) is not None and value is not False and value != ()
+        }
+        if self.child is not None:
+            extras["child"] = {name: value for name, value in self.child.items() if name != "text"}
+        return json.dumps(extras, separators=(",", ":")) if extras else ""
 
     @classmethod
-    def from_json(cls, text: str) -> PartInput:
-        if not text:
-            return NOTHING
-        said = json.loads(text)
-        return cls(**(said | {"among": tuple(said.get("among", ()))}))
-
-
-NOTHING = PartInput()
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """`text` is None where the job's own input serves; `child` are the fields of the job that is its work."""
-
-    title: str
-    text: str | None
-    own: PartInput = field(default_factory=PartInput)
-    child: Mapping[str, Any] | None = None
+    def from_stored(cls, extras: str | None, *, model: str = "", title: str = "", text: str | None = None) -> PartSpec:
+        """The inverse of `extras_to_json`, with the fields that are kept apart."""
+        if not extras:
+            return cls(model, title, text)
+        read = json.loads(extras)
+        return cls(model, title, text, **(read | {"candidates": tuple(read.get("candidates", ()))}))

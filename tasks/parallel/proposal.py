@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.nesting import fields_for_section
-from tasks.parallel.part_spec import PartInput, Slice
+from tasks.parallel.part_spec import PartSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +33,14 @@ see the task and their own brief, nothing of the other parts.
 Answer with a JSON object: {{"sections": [{{"title": "…", "brief": "…"}}]}}."""
 
 
-def plan_question(options: Mapping[str, Any]) -> PartInput:
+def plan_question(options: Mapping[str, Any]) -> PartSpec:
     """What the model is asked beside the job's own input."""
     most = int(options.get("most") or MOST)
-    return PartInput(prompt=str(options.get("prompt") or _PROMPT.format(most=most)), schema=_schema(most), bare=True)
+    prompt = str(options.get("prompt") or _PROMPT.format(most=most))
+    return PartSpec(title="plan", prompt=prompt, schema=_schema(most), bare=True)
 
 
-def read_proposal(job: Job, answer: str) -> list[Slice]:
+def read_proposal(job: Job, answer: str) -> list[PartSpec]:
     """The sections that the answer proposes, at most as many as the job allows.
 
     Raises:
@@ -52,17 +53,17 @@ def read_proposal(job: Job, answer: str) -> list[Slice]:
         raise JoinError("the plan is no JSON: no sections were proposed") from None
     found = read.get("sections") if isinstance(read, dict) else None
     sections = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    slices = [_slice(job, place, item) for place, item in enumerate(sections[:most], 1)]
-    if not slices:
+    parts = [_part(job, place, item) for place, item in enumerate(sections[:most], 1)]
+    if not parts:
         raise JoinError("the plan proposes no sections")
-    return slices
+    return parts
 
 
-def _slice(job: Job, place: int, item: Mapping[str, Any]) -> Slice:
+def _part(job: Job, place: int, item: Mapping[str, Any]) -> PartSpec:
     title, brief = str(item.get("title") or "").strip(), str(item.get("brief") or "").strip()
     task = f"Your part: {title}\n\n{brief}".strip()
     child = fields_for_section(job, "") if job.each is not None else None
-    return Slice(title[:200] or f"part {place}", None, PartInput(task=task), child)
+    return PartSpec(title=title[:200] or f"part {place}", task=task, child=child)
 
 
 def _schema(most: int) -> dict[str, Any]:

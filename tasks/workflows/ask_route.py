@@ -59,9 +59,9 @@ async def _ask(ports: Ports, job: Job, referral: ModelRequired) -> None:
     ledger = ports.ledger
     left_s: float | None = None
     if job.deadline is not None:
-        (standing,) = await ledger.jobs.standings([job.id])
-        if standing is not None and standing.deadline_at is not None:
-            left_s = standing.deadline_at - await ledger.fleet.now()
+        (summary,) = await ledger.jobs.summaries([job.id])
+        if summary is not None and summary.deadline_at is not None:
+            left_s = summary.deadline_at - await ledger.fleet.now()
     question = referral.asker.question(job, left_s=left_s)
     # Another router may ask at the same time, a fraction of a second later by the deadline: then its question stands.
     (word,) = await ledger.accept([question], keep_seconds=ports.config.limits.keep_seconds)
@@ -76,8 +76,8 @@ async def _ask(ports: Ports, job: Job, referral: ModelRequired) -> None:
 async def _look_later(ports: Ports, job: Job, asked_at: float) -> None:
     now = await ports.ledger.fleet.now()
     pause = min(max(now - asked_at, LEAST_PAUSE), MOST_PAUSE)
-    for standing in await ports.ledger.jobs.standings([job.id, derive_question_id(job.id)]):
-        if standing is not None and standing.deadline_at is not None:
+    for summary in await ports.ledger.jobs.summaries([job.id, derive_question_id(job.id)]):
+        if summary is not None and summary.deadline_at is not None:
             # A question that expires has no worker who would say so.
-            pause = min(pause, max(0.0, standing.deadline_at - now) + EXPIRY_TIME)
+            pause = min(pause, max(0.0, summary.deadline_at - now) + EXPIRY_TIME)
     await ports.ledger.fleet.watch({job.id: pause})

@@ -13,7 +13,7 @@ from tasks.contract.errors import BadInput, PointsmanError
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, Parent, parse_job
 from tasks.contract.result import FINAL
-from tasks.ledger import PartRecord, Sent
+from tasks.ledger import PartRecord, PartStatus
 from tasks.parallel.nesting import DEEPEST
 from tasks.parallel.part_limits import check_part_count, part_share
 from tasks.workflows.check_job import check
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["create_child_jobs", "finish_part", "read_steps"]
 
 
-async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[Sent]) -> None:
+async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[PartStatus]) -> None:
     """Accept the child jobs of these parts of `job`, and publish them to the router. Safe to repeat."""
     if not parts:
         return
@@ -87,7 +87,7 @@ async def finish_part(
     passed_over = skipped or (output is None and optional)
     (reply,) = await ports.ledger.store.run(
         ports.ledger.jobs.finishing(
-            part.job, part.index, child, output=output, record=record, skipped=passed_over, unborn=never_created
+            part.job, part.index, child, output=output, record=record, skipped=passed_over, never_created=never_created
         )
     )
     word, detail = reply[0], reply[1] if len(reply) > 1 else ""
@@ -105,14 +105,16 @@ async def finish_part(
 async def read_steps(ports: Ports, job: Job, count: int) -> list[StepDone]:
     """How the first `count` steps of a workflow's job ended."""
     jobs = ports.ledger.jobs
-    ends = await jobs.ends(job.id, 0, count)
-    routes = await jobs.routes([part.job for part in await jobs.sent(job.id, 0, count)])
+    outcomes = await jobs.outcomes(job.id, 0, count)
+    routes = await jobs.routes([part.job for part in await jobs.statuses(job.id, 0, count)])
     done = []
-    for step, end, route in zip(ports.config.flows[job.kind].steps, ends, routes, strict=False):
-        if end.output is not None:
-            done.append(StepDone(step.name, "succeeded", output=end.output, route="" if route == job.kind else route))
-        elif end.error:
-            done.append(StepDone(step.name, "failed", error=end.error))
+    for step, outcome, route in zip(ports.config.flows[job.kind].steps, outcomes, routes, strict=False):
+        if outcome.output is not None:
+            done.append(
+                StepDone(step.name, "succeeded", output=outcome.output, route="" if route == job.kind else route)
+            )
+        elif outcome.error:
+            done.append(StepDone(step.name, "failed", error=outcome.error))
         else:
             done.append(StepDone(step.name, "skipped"))
     return done
@@ -157,9 +159,9 @@ def _child_job(
 async def _inherited_fields(ports: Ports, job: Job, budget_usd: float | None) -> dict[str, Any]:
     """The fields that each child job has from its parent."""
     fields: dict[str, Any] = {"labels": dict(job.labels), "metadata": dict(job.metadata), "priority": job.priority}
-    (standing,) = await ports.ledger.jobs.standings([job.id])
-    if standing is not None and standing.deadline_at is not None:
-        fields["deadline"] = max(standing.deadline_at - await ports.ledger.fleet.now(), 0.001)
+    (summary,) = await ports.ledger.jobs.summaries([job.id])
+    if summary is not None and summary.deadline_at is not None:
+        fields["deadline"] = max(summary.deadline_at - await ports.ledger.fleet.now(), 0.001)
     if budget_usd is not None:
         fields["budget_usd"] = budget_usd
     return fields
@@ -181,16 +183,19 @@ async def _budget_share(ports: Ports, job: Job, wave: int) -> float | None:
 
 
 async def _read_fields(
-    ports: Ports, job: Job, parts: Sequence[Sent]
+    ports: Ports, job: Job, parts: Sequence[PartStatus]
 ) -> list[Mapping[str, Any] | PointsmanError | None]:
     """The fields of each part's child job: None where the part has nothing to do, an error where no job can be made."""
     if job.kind in ports.config.flows:
         return [await _step_fields(ports, job, part.index) for part in parts]
-    inputs = await ports.ledger.jobs.sections(job.id, [part.index for part in parts])
+    specs = await ports.ledger.jobs.specs(job.id, [part.index for part in parts])
     # A section that a model has proposed is a task on the job's own text.
     return [
-        {**(own.child or {}), "text": text if text is not None else "\n\n".join(filter(None, (job.text, own.task)))}
-        for _, text, own in inputs
+        {
+            **(spec.child or {}),
+            "text": "\n\n".join(filter(None, (job.text, spec.task))) if spec.text is None else spec.text,
+        }
+        for spec in specs
     ]
 
 

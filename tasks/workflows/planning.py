@@ -11,11 +11,11 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.contract.tokens import estimate
-from tasks.ledger import WAVE, PartPlan, Sent
+from tasks.ledger import WAVE, PartStatus
 from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import child_id
 from tasks.parallel.part_limits import check_copies, check_planned_parts
-from tasks.parallel.part_spec import PartInput, Slice
+from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.proposal import plan_question
 from tasks.routing.candidates import find_candidates, select_able
 from tasks.routing.choose import spread_parts
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tasks.parallel.early_stop import StopRule
     from tasks.queue.ports import Ports
 
-__all__ = ["plan_first", "plan_questions", "plan_slices", "publish_wave", "window_of"]
+__all__ = ["plan_first", "plan_questions", "plan_parts", "publish_wave", "window_of"]
 
 #: Tokens that a model takes whose `context_window` is not configured: most take more.
 COMMON_WINDOW = 16_000
@@ -37,7 +37,7 @@ COMMON_WINDOW = 16_000
 #: estimate.
 QUESTION_SHARE = 0.6
 
-Planned = tuple["Wave", list[Sent]]
+Planned = tuple["Wave", list[PartStatus]]
 
 
 async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | None:
@@ -48,45 +48,38 @@ async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | Non
     """
     workflow = ports.config.flows.get(job.kind)
     if workflow is not None:
-        steps = [PartPlan("", step.name, job=child_id(job.id, index)) for index, step in enumerate(workflow.steps)]
+        steps = [PartSpec(title=step.name, job=child_id(job.id, index)) for index, step in enumerate(workflow.steps)]
         return await _write(ports, job, decided, steps, wave=1)
     if job.split == "plan":
-        return await plan_questions(
-            ports, job, decided, [Slice("plan", None, plan_question(job.split_options))], role="plan", first=0
-        )
+        return await plan_questions(ports, job, decided, [plan_question(job.split_options)], role="plan", first=0)
     # Cutting some megabytes may take a while.
-    slices = await asyncio.to_thread(cut_job, job, most=ports.config.limits.parts)
-    return await plan_slices(ports, job, decided, slices)
+    specs = await asyncio.to_thread(cut_job, job, most=ports.config.limits.parts)
+    return await plan_parts(ports, job, decided, specs)
 
 
-async def plan_slices(
-    ports: Ports, job: Job, decided: Decision, slices: Sequence[Slice], *, first: int = 0
+async def plan_parts(
+    ports: Ports, job: Job, decided: Decision, specs: Sequence[PartSpec], *, first: int = 0
 ) -> Planned | None:
     """Plan the sections or votes of a job, from index `first` on.
 
     Raises:
         BadInput: if these are too many, with the jobs within the job, or repeat too much, or no model can take them.
     """
-    check_planned_parts(job, [piece.child for piece in slices], ports.config)
-    check_copies(job, slices, ports.config)
-    parts, decision = await _placed(ports, job, decided, slices)
+    check_planned_parts(job, [piece.child for piece in specs], ports.config)
+    check_copies(job, specs, ports.config)
+    parts, decision = await _placed(ports, job, decided, specs)
     parts = [
-        part if piece.child is None else replace(part, job=child_id(job.id, index), own=_bearing(piece))
-        for index, (part, piece) in enumerate(zip(parts, slices, strict=True), start=first)
+        part if part.child is None else replace(part, job=child_id(job.id, index))
+        for index, part in enumerate(parts, start=first)
     ]
     stopping = stopping_for(ports.config, job, decided.route)
     wave = first_wave(job, stopping) if stopping is not None else WAVE
-    whole = all(piece.text is not None for piece in slices)
+    whole = all(piece.text is not None for piece in specs)
     return await _write(ports, job, decision, parts, first=first, wave=wave, stopping=stopping, whole=whole)
 
 
-def _bearing(piece: Slice) -> PartInput:
-    fields = {name: value for name, value in (piece.child or {}).items() if name != "text"}
-    return replace(piece.own, child=fields)
-
-
 async def plan_questions(
-    ports: Ports, job: Job, decided: Decision, asked: Sequence[Slice], *, role: str, first: int
+    ports: Ports, job: Job, decided: Decision, asked: Sequence[PartSpec], *, role: str, first: int
 ) -> Planned | None:
     """Plan what is asked of models about a job, by its join or to cut it: for whoever `join_model` says.
 
@@ -102,11 +95,11 @@ async def plan_questions(
     own = asker is not job or (first > 0 and not decided.candidates)
     if own:
         among = select_able(decision.candidates)
-        parts = [replace(part, own=replace(part.own, among=among)) for part in parts]
+        parts = [replace(part, candidates=among) for part in parts]
     return await _write(ports, job, None if own or first > 0 else decision, parts, first=first, role=role)
 
 
-async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[Sent]) -> None:
+async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[PartStatus]) -> None:
     """Publish the calls of a wave that was just sent, and create its child jobs.
 
     After a crash the sweeper publishes each call that is missing.
@@ -139,24 +132,24 @@ def _asker(job: Job) -> Job:
 
 
 async def _placed(
-    ports: Ports, job: Job, decided: Decision, slices: Sequence[Slice]
-) -> tuple[list[PartPlan], Decision]:
+    ports: Ports, job: Job, decided: Decision, specs: Sequence[PartSpec]
+) -> tuple[list[PartSpec], Decision]:
     """Each slice with its model; those that are jobs find theirs themselves."""
-    parts = [PartPlan("", piece.title, piece.text, piece.own) for piece in slices]
-    calls = [place for place, piece in enumerate(slices) if piece.child is None]
+    parts = list(specs)
+    calls = [place for place, piece in enumerate(specs) if piece.child is None]
     if not calls:
         return parts, decided
-    calls, errors, longest = _fitting(ports, job, decided.route, [(place, slices[place]) for place in calls])
+    calls, errors, longest = _fitting(ports, job, decided.route, [(place, parts[place]) for place in calls])
     for place, error in errors.items():
         parts[place] = replace(parts[place], error=error)
-    named = [place for place in calls if slices[place].own.among]
+    named = [place for place in calls if parts[place].candidates]
     for place in named:
-        parts[place] = replace(parts[place], model=slices[place].own.among[0])
-    free = [place for place in calls if not slices[place].own.among]
+        parts[place] = replace(parts[place], model=parts[place].candidates[0])
+    free = [place for place in calls if not parts[place].candidates]
     if not free:
         return parts, decided
-    texts = [slices[place].text or job.question for place in free]
-    shared = all(slices[place].text is None for place in free)
+    texts = [parts[place].text or job.question for place in free]
+    shared = all(parts[place].text is None for place in free)
     snapshot = await ports.ledger.fleet.snapshot(turn=decided.route)
     verdict = Verdict(
         decided.route, decided.classifier, decided.confidence, decided.reason, decided.asked, decided.asked_usd
@@ -179,7 +172,7 @@ async def _placed(
 
 
 def _fitting(
-    ports: Ports, job: Job, route: str, calls: Sequence[tuple[int, Slice]]
+    ports: Ports, job: Job, route: str, calls: Sequence[tuple[int, PartSpec]]
 ) -> tuple[list[int], dict[int, str], int]:
     """The parts that a model can take; the others with their reason, where the job can do without them.
 
@@ -207,21 +200,21 @@ def _fitting(
     return fitting, errors, max((sizes[place] for place in fitting), default=0)
 
 
-def _size(piece: Slice, whole: int) -> int:
+def _size(piece: PartSpec, whole: int) -> int:
     """Tokens of a part's input; `whole` are those of the job's own, which serves where the part has none."""
-    task = estimate(piece.own.task) if piece.own.task else 0
+    task = estimate(piece.task) if piece.task else 0
     return task + (whole if piece.text is None else estimate(piece.text))
 
 
-def _letters(job: Job, piece: Slice) -> int:
-    return len(piece.own.task or "") + len(job.question if piece.text is None else piece.text)
+def _letters(job: Job, piece: PartSpec) -> int:
+    return len(piece.task or "") + len(job.question if piece.text is None else piece.text)
 
 
 async def _write(
     ports: Ports,
     job: Job,
     decision: Decision | None,
-    parts: Sequence[PartPlan],
+    parts: Sequence[PartSpec],
     *,
     first: int = 0,
     role: str = "",
@@ -243,8 +236,8 @@ async def _write(
         return None
     if len(parts) > WAVE:
         # Written in several steps, between which another may have written its own: the record is what counts.
-        return sent, await ports.ledger.jobs.sent(job.id, sent.first, sent.count)
+        return sent, await ports.ledger.jobs.statuses(job.id, sent.first, sent.count)
     return sent, [
-        Sent(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
+        PartStatus(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
         for index, part in enumerate(parts[: sent.count], start=first)
     ]

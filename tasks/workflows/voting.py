@@ -78,7 +78,7 @@ async def decided_early(ports: Ports, job: Job, progress: Progress) -> bool:
     if stopping is None:
         return False
     if job.quorum is not None:
-        ended = await ports.ledger.jobs.ends(job.id, progress.base, progress.sent - progress.base)
+        ended = await ports.ledger.jobs.outcomes(job.id, progress.base, progress.sent - progress.base)
         if sum(end.output is not None for end in ended) < job.quorum:
             return False
     return is_decided(stopping, await _tally(ports, job, stopping), progress.n - progress.sent, in_order=True)

@@ -25,7 +25,8 @@ import redis
 
 from ops.embedded.server import ValkeyServer
 from tasks.contract.result import Decision, Usage
-from tasks.ledger import Ledger, PartPlan, PartRecord
+from tasks.ledger import Ledger, PartRecord
+from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
 
 REPOSITORY = Path(__file__).parents[2]
@@ -394,7 +395,7 @@ def test_parts_are_told_without_outputs_until_the_end(client, valkey):
     job_id = submit(client, text=None, kind="sections", items=["one", "two"])
 
     async def plan(ledger):
-        await ledger.plan(job_id, decision.model_dump_json(), [PartPlan("fast"), PartPlan("fast")])
+        await ledger.plan(job_id, decision.model_dump_json(), [PartSpec("fast"), PartSpec("fast")])
         await ledger.jobs.claim(job_id, 0, "me")
 
     async def finish_first(ledger):

@@ -20,9 +20,10 @@ from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL, Decision
-from tasks.ledger import WAVE, Claim, Holding, Ledger, PartPlan, PartRecord, Sent, Wave, digest
+from tasks.ledger import WAVE, Claim, ClaimDenied, Ledger, PartRecord, PartStatus, Wave, digest
 from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
 from tasks.parallel.early_stop import StopRule, is_decided
+from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes
 from tasks.routing.snapshot import Preference
@@ -71,7 +72,7 @@ async def single(ledger, *, model="fast", **more):
 async def planned(ledger, job, parts=None):
     job_id = await accepted(ledger, job)
     assert await ledger.jobs.route(job_id, DECISION) == "routed"
-    plans = [PartPlan("fast", f"part {index}") for index in range(parts or job.n)]
+    plans = [PartSpec("fast", f"part {index}") for index in range(parts or job.n)]
     stopping = StopRule(exact=True) if job.kind == "vote" else None
     assert (await ledger.plan(job_id, DECISION.model_dump_json(), plans, stopping=stopping))[0] == "ok"
     return job_id
@@ -151,8 +152,8 @@ def test_steps_on_a_job_that_is_gone_leave_nothing_behind(run, store):
     async def steps(ledger):
         assert await ledger.jobs.route("gone", DECISION, placed="queued", model="fast") == "gone"
         assert await ledger.jobs.queue([("gone", 0, "fast")]) == ["over"]
-        assert await ledger.jobs.claim("gone", 0, "owner") == Holding("gone")
-        assert (await ledger.plan("gone", "{}", [PartPlan("fast")]))[0] == "gone"
+        assert await ledger.jobs.claim("gone", 0, "owner") == ClaimDenied("gone")
+        assert (await ledger.plan("gone", "{}", [PartSpec("fast")]))[0] == "gone"
         assert await ledger.jobs.requeue([("gone", 0, "owner")]) == ["gone"]
         assert (await ledger.jobs.join("gone")).word == "gone"
         assert not await ledger.jobs.retry("gone", 0, "owner", "")
@@ -161,7 +162,7 @@ def test_steps_on_a_job_that_is_gone_leave_nothing_behind(run, store):
         assert (await finish(ledger, "gone", 0, "owner"))[0] == "gone"
         assert await ledger.jobs.result("gone") is None
         assert await ledger.jobs.read("gone") is None
-        assert await ledger.jobs.standings(["gone"]) == [None]
+        assert await ledger.jobs.summaries(["gone"]) == [None]
 
     run(steps)
     assert store.keys(redis_keys.all_of_job("gone")) == []
@@ -176,7 +177,7 @@ def test_a_final_state_is_left_by_no_step(run, state):
         before = await ledger.jobs.result(job)
         assert await ledger.accept([Job(id=job, text="again")], keep_seconds=KEEP) == ["taken"]
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "over"
-        assert (await ledger.plan(job, "{}", [PartPlan("fast")]))[0] == "over"
+        assert (await ledger.plan(job, "{}", [PartSpec("fast")]))[0] == "over"
         assert not await ledger.jobs.retry(job, 0, "owner", "try again")
         assert await ledger.jobs.queue([(job, 0, "slow")]) == ["over"]
         assert await ledger.jobs.requeue([(job, 0, "owner")]) == ["final"]
@@ -213,7 +214,7 @@ def test_the_first_writer_wins_and_a_written_part_is_never_given_out_again(run):
         await ledger.jobs.claim(job, 0, "one")
         assert (await finish(ledger, job, 0, "one", "first"))[0] == "more"
         assert await finish(ledger, job, 0, "two", "second") == ("final", "succeeded")
-        assert await ledger.jobs.claim(job, 0, "three") == Holding("done", state="succeeded")
+        assert await ledger.jobs.claim(job, 0, "three") == ClaimDenied("done", state="succeeded")
         return await ledger.jobs.result(job)
 
     assert run(steps).parts[0].output == "first"
@@ -224,7 +225,7 @@ def test_attempts_are_counted_and_a_claim_repeated_by_its_owner_is_one(run):
         job = await single(ledger)
         assert (await ledger.jobs.claim(job, 0, "one")).attempt == 1
         assert (await ledger.jobs.claim(job, 0, "one")).attempt == 1
-        assert await ledger.jobs.claim(job, 0, "two") == Holding("busy", owner="one")
+        assert await ledger.jobs.claim(job, 0, "two") == ClaimDenied("busy", owner="one")
         assert await ledger.jobs.retry(job, 0, "one", "429")
         assert (await ledger.jobs.claim(job, 0, "two")).attempt == 2
 
@@ -283,7 +284,7 @@ def test_a_call_that_the_feeder_admits_before_its_router_has_written_knows_its_m
         job = await accepted(ledger)
         # The router has put it into the backlog; another's release admits it, before the router writes that it waits.
         assert await ledger.jobs.queue([(job, 0, "slow")]) == ["ok"]
-        assert await ledger.jobs.claim(job, 0, "early") == Holding("gone")
+        assert await ledger.jobs.claim(job, 0, "early") == ClaimDenied("gone")
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "routed"
         claim = await ledger.jobs.claim(job, 0, "owner")
         assert (claim.model, claim.decision) == ("slow", DECISION)
@@ -318,7 +319,7 @@ def test_a_call_that_waits_goes_where_it_is_routed_anew(run):
 def test_the_parts_of_a_fan_out_are_planned_once(run):
     async def steps(ledger):
         job = await planned(ledger, vote_of(3))
-        assert (await ledger.plan(job, "{}", [PartPlan("slow")] * 5))[0] == "planned"
+        assert (await ledger.plan(job, "{}", [PartSpec("slow")] * 5))[0] == "planned"
         assert len((await ledger.jobs.result(job)).parts) == 3
 
     run(steps)
@@ -330,11 +331,11 @@ def test_a_large_fan_out_is_planned_and_read_again(run, parts):
         job = await accepted(ledger, parse_job({"kind": "sections", "items": ["x"]}))
         await ledger.jobs.route(job, DECISION)
         text = "x" * 100
-        plans = [PartPlan("fast", f"item {index}", f"{index} {text}") for index in range(parts)]
+        plans = [PartSpec("fast", f"item {index}", f"{index} {text}") for index in range(parts)]
         assert (await ledger.plan(job, DECISION.model_dump_json(), plans))[0] == "ok"
         claim = await ledger.jobs.claim(job, parts - 1, "owner")
-        assert claim.section == f"{parts - 1} {text}"
-        states = Counter(part.state for part in await ledger.jobs.sent(job, 0, parts))
+        assert claim.part.text == f"{parts - 1} {text}"
+        states = Counter(part.state for part in await ledger.jobs.statuses(job, 0, parts))
         assert states == {"queued": WAVE, "waiting": parts - WAVE - 1, "running": 1}
         assert await ledger.fleet.find([part_call(job, index) for index in (0, WAVE - 1, WAVE)]) == [
             "part", "part", "nowhere",
@@ -351,10 +352,10 @@ def test_a_later_wave_is_sent_once_and_never_for_a_job_that_has_ended(run):
     async def steps(ledger):
         plans = parse_job({"kind": "sections", "items": ["x"] * (WAVE + 2)})
         job = await planned(ledger, plans, WAVE + 2)
-        sent = [Sent(index, "queued", "fast", "") for index in (WAVE, WAVE + 1)]
+        sent = [PartStatus(index, "queued", "fast", "") for index in (WAVE, WAVE + 1)]
         assert await ledger.send_wave(job, 1) == (Wave(1, WAVE, 2), sent)
         assert await ledger.send_wave(job, 1) is None
-        assert [part.state for part in await ledger.jobs.sent(job, WAVE, 2)] == ["queued", "queued"]
+        assert [part.state for part in await ledger.jobs.statuses(job, WAVE, 2)] == ["queued", "queued"]
         ended = await planned(ledger, plans.model_copy(update={"id": Job(text="x").id}), WAVE + 2)
         await ledger.jobs.stop(ended, "cancelled")
         assert await ledger.send_wave(ended, 1) is None
@@ -368,7 +369,7 @@ def test_under_the_policy_fail_one_failure_spoils_the_job_at_once(run):
         await ledger.jobs.claim(job, 1, "owner")
         assert await finish(ledger, job, 1, "owner", error="refused") == ("complete", "spoilt")
         assert (await ledger.jobs.join(job)).word == "go"
-        assert (await ledger.jobs.claim(job, 0, "late")) == Holding("done", state="skipped")
+        assert (await ledger.jobs.claim(job, 0, "late")) == ClaimDenied("done", state="skipped")
 
     run(steps)
 
@@ -444,21 +445,21 @@ def test_a_job_goes_through_its_stages_and_each_is_joined_when_its_own_parts_are
         job = await accepted(ledger, parse_job({"kind": "sections", "text": "x", "split": "plan"}))
         await ledger.jobs.route(job, DECISION)
         plan = DECISION.model_dump_json()
-        assert (await ledger.plan(job, plan, [PartPlan("fast")], role="plan"))[1] == Wave(0, 0, 1)
+        assert (await ledger.plan(job, plan, [PartSpec("fast")], role="plan"))[1] == Wave(0, 0, 1)
         assert (await ledger.jobs.join(job)).word == "wait"
         assert await ended(ledger, job, 0) == ("complete", "all")
         assert (await ledger.jobs.join(job)).word == "go"
-        sections = [PartPlan("fast", "a", "A"), PartPlan("fast", "b", "B")]
+        sections = [PartSpec("fast", "a", "A"), PartSpec("fast", "b", "B")]
         assert (await ledger.plan(job, plan, sections, first=1))[1] == Wave(1, 1, 2)
         assert await state_of(ledger, job) == "running"
         assert (await ledger.plan(job, plan, sections, first=1))[0] == "planned"
         claim = await ledger.jobs.claim(job, 2, "owner 2")
         # The plan is no section: they are counted without it.
-        assert (claim.first, claim.total, claim.section) == (1, 2, "B")
+        assert (claim.first, claim.total, claim.part.text) == (1, 2, "B")
         assert await ended(ledger, job, 1, 2) == ("complete", "all")
         for first in (3, 5):
             assert (await ledger.jobs.join(job)).word == "go"
-            asked = [PartPlan("slow", "ask")] * 2
+            asked = [PartSpec("slow", "ask")] * 2
             assert (await ledger.plan(job, "", asked, first=first, role="join"))[1].first == first
             # Under the policy fail, too: what becomes of a question is for the join to say.
             assert await ended(ledger, job, first, error="refused") == ("more", "")
@@ -480,7 +481,7 @@ def test_waves_of_any_size_cover_the_parts_once_and_only_when_the_one_before_has
     async def steps(ledger):
         job = await accepted(ledger, vote_of(9, policy="partial"))
         await ledger.jobs.route(job, DECISION)
-        await ledger.plan(job, DECISION.model_dump_json(), [PartPlan("fast")] * 9, wave=2)
+        await ledger.plan(job, DECISION.model_dump_json(), [PartSpec("fast")] * 9, wave=2)
         done = 0
         for number, size in ((1, 1), (2, 4), (3, 100)):
             sent_before = (await ledger.jobs.progress(job)).sent
@@ -503,7 +504,7 @@ def test_a_vote_may_be_decided_between_its_waves_but_not_while_a_take_is_under_w
     async def steps(ledger):
         job = await accepted(ledger, vote_of(9))
         await ledger.jobs.route(job, DECISION)
-        await ledger.plan(job, DECISION.model_dump_json(), [PartPlan("fast")] * 9, wave=2)
+        await ledger.plan(job, DECISION.model_dump_json(), [PartSpec("fast")] * 9, wave=2)
         await ended(ledger, job, 0)
         assert (await ledger.jobs.join(job, decided=True)).word == "wait"
         await ended(ledger, job, 1)
@@ -528,7 +529,7 @@ def test_parts_that_are_written_in_several_steps_are_there_once_they_are_planned
     async def steps(ledger):
         job = await accepted(ledger, parse_job({"kind": "sections", "items": ["x"]}))
         await ledger.jobs.route(job, DECISION)
-        plans = [PartPlan("fast", "", f"{index}") for index in range(2500)]
+        plans = [PartSpec("fast", "", f"{index}") for index in range(2500)]
         *written, last = ledger.jobs.planning(job, DECISION.model_dump_json(), plans, wave=10)
         assert len(written) == 3
         for command in written:
@@ -542,11 +543,11 @@ def test_parts_that_are_written_in_several_steps_are_there_once_they_are_planned
         ((word, *_),) = await ledger.store.run(last)
         assert word == "ok"
         # Another router that planned the same at that time comes too late.
-        others = [PartPlan("slow", "", "other")] * 2500
+        others = [PartSpec("slow", "", "other")] * 2500
         replies = await ledger.store.run(*ledger.jobs.planning(job, "{}", others, wave=10))
         assert {reply[0] for reply in replies} == {"planned"}
         claim = await ledger.jobs.claim(job, 2499, "owner")
-        assert (claim.section, claim.model, claim.total) == ("2499", "fast", 2500)
+        assert (claim.part.text, claim.model, claim.total) == ("2499", "fast", 2500)
 
     run(steps)
 
@@ -557,19 +558,21 @@ def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alon
             ledger, parse_job({"kind": "sections", "items": ["a", "b", "c", "d"], "policy": "partial"})
         )
         await ledger.jobs.route(job, DECISION)
-        plans = [PartPlan("fast"), *(PartPlan("", job=f"child {index}") for index in (1, 2, 3))]
+        plans = [PartSpec("fast"), *(PartSpec("", job=f"child {index}") for index in (1, 2, 3))]
         await ledger.plan(job, DECISION.model_dump_json(), plans, wave=3)
-        assert await ledger.jobs.sent(job, 0, 4) == [
-            Sent(0, "queued", "fast", ""), Sent(1, "running", "", "child 1"), Sent(2, "running", "", "child 2"),
-            Sent(3, "waiting", "", "child 3"),
-        ]  # fmt: skip
+        assert await ledger.jobs.statuses(job, 0, 4) == [
+            PartStatus(0, "queued", "fast"),
+            PartStatus(1, "running", "", "child 1", "child 1"),
+            PartStatus(2, "running", "", "child 2", "child 2"),
+            PartStatus(3, "waiting", "", "child 3", "child 3"),
+        ]
         assert await ledger.fleet.find([CallId(job, index, 0) for index in range(3)]) == ["part", "nowhere", "nowhere"]
         assert store.keys(redis_keys.claims("", kind="part")) == []
         # What was not sent names no job: there is none yet.
         assert [part.job for part in (await ledger.jobs.result(job)).parts] == [None, "child 1", "child 2", None]
         assert await ledger.jobs.children(job) == ["child 1", "child 2", "child 3"]
-        (standing,) = await ledger.jobs.standings([job])
-        assert standing.has_children
+        (summary,) = await ledger.jobs.summaries([job])
+        assert summary.has_children
 
         async def end(index, child, **how):
             (reply,) = await ledger.store.run(ledger.jobs.finishing(job, index, child, record=PartRecord(), **how))
@@ -578,10 +581,10 @@ def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alon
         assert await end(1, "child 2", output=None) == ["stale"]
         assert await end(1, "child 1", output="one") == ["more"]
         assert await end(1, "child 1", output="again") == ["final", "succeeded"]
-        assert await end(2, "child 2", output=None, skipped=True, unborn=True) == ["more"]
+        assert await end(2, "child 2", output=None, skipped=True, never_created=True) == ["more"]
         await ended(ledger, job, 0)
         assert (await ledger.jobs.join(job)).wave_ended
-        assert (await ledger.send_wave(job, 1))[1] == [Sent(3, "running", "", "child 3")]
+        assert (await ledger.send_wave(job, 1))[1] == [PartStatus(3, "running", "", "child 3", "child 3")]
         assert await end(3, "child 3", output=None) == ["complete", "all"]
         return await ledger.jobs.result(job)
 
@@ -595,7 +598,7 @@ def test_a_part_that_failed_before_it_began_is_counted_when_the_job_is_planned(r
     async def steps(ledger, policy):
         job = await accepted(ledger, parse_job({"kind": "sections", "items": ["a", "b"], "policy": policy}))
         await ledger.jobs.route(job, DECISION)
-        plans = [PartPlan("fast"), PartPlan("", error="too long")]
+        plans = [PartSpec("fast"), PartSpec("", error="too long")]
         await ledger.plan(job, DECISION.model_dump_json(), plans)
         gate = await ledger.jobs.join(job)
         result = await ledger.jobs.result(job)
@@ -649,7 +652,7 @@ def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballot
     async def steps(ledger):
         job = await accepted(ledger, vote_of(n, policy="partial"))
         await ledger.jobs.route(job, DECISION)
-        await ledger.plan(job, DECISION.model_dump_json(), [PartPlan("fast")] * n, stopping=stopping)
+        await ledger.plan(job, DECISION.model_dump_json(), [PartSpec("fast")] * n, stopping=stopping)
         tally: dict[str, float] = {}
         for index, ballot in enumerate(ballots):
             weight = weights[index] if rule == "weighted" else 1.0
@@ -758,10 +761,10 @@ class Steps(RuleBasedStateMachine):
     @rule()
     def plan(self):
         stopping = StopRule(exact=True) if self.kind == "vote" else None
-        plans = [PartPlan("fast")] * 3
+        plans = [PartSpec("fast")] * 3
         if self.kind == "nested":
             # Each is ended by whoever has the name of its job, and claimed by nobody.
-            plans = [PartPlan("", job=job) for job in ("one", "two", "three")]
+            plans = [PartSpec("", job=job) for job in ("one", "two", "three")]
         commands = self.ledger.jobs.planning(self.job, DECISION.model_dump_json(), plans, wave=2, stopping=stopping)
         self.do(self.ledger.store.run(*commands))
 
@@ -776,7 +779,7 @@ class Steps(RuleBasedStateMachine):
         """Plan what a join asks, which has all its parts."""
         progress = self.do(self.ledger.jobs.progress(self.job))
         if self.do(state_of(self.ledger, self.job)) == "joining" and progress.left == 0:
-            plans, first = [PartPlan("fast")] * 2, progress.n
+            plans, first = [PartSpec("fast")] * 2, progress.n
             commands = self.ledger.jobs.planning(self.job, "", plans, first=first, role="join", wave=WAVE)
             self.do(self.ledger.store.run(*commands))
 
@@ -892,7 +895,7 @@ def test_standings_tell_what_the_sweeper_needs_without_reading_a_text(run):
         job = await single(ledger, priority="high", deadline=10)
         fanout = await planned(ledger, vote_of(3))
         now = await ledger.fleet.now()
-        first, second = await ledger.jobs.standings([job, fanout])
+        first, second = await ledger.jobs.summaries([job, fanout])
         assert (first.state, first.kind, first.n, first.left, first.priority) == ("routed", "single", 1, 1, "high")
         assert now + 5 < first.deadline_at <= now + 10
         assert (second.kind, second.n, second.left, second.deadline_at) == ("vote", 3, 3, None)
@@ -1047,7 +1050,7 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
         await jobs.requeue([(job.id, 0, "one")])
         await jobs.stop(job.id, "cancelled")
         await jobs.route(vote.id, DECISION)
-        await ledger.store.run(*jobs.planning(vote.id, DECISION.model_dump_json(), [PartPlan("fast")], wave=1))
+        await ledger.store.run(*jobs.planning(vote.id, DECISION.model_dump_json(), [PartSpec("fast")], wave=1))
         await jobs.claim(vote.id, 0, "one")
         await ledger.store.run(jobs.finishing(vote.id, 0, "one", output="x", record=PartRecord(), ballot="b"))
         assert (await jobs.join(vote.id)).word == "go"

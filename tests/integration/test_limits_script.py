@@ -17,8 +17,9 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
-from tasks.ledger import Admitted, PartPlan, PartRecord
+from tasks.ledger import Admitted, PartRecord
 from tasks.ledger.limiter import Demand, Denied, Grant, find_minute_limit, find_pause, read_grant
+from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
 from tests.harness import ledger_runs
@@ -750,7 +751,7 @@ async def votes(ledger, count, owner="p:0"):
     job = parse_job({"kind": "vote", "text": "x", "n": count, "policy": "partial", "early_stop": "off"})
     await ledger.accept([job], keep_seconds=60)
     assert await ledger.jobs.route(job.id, DECISION) == "routed"
-    assert (await ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast")] * count))[0] == "ok"
+    assert (await ledger.plan(job.id, DECISION.model_dump_json(), [PartSpec("fast")] * count))[0] == "ok"
     for index in range(count):
         await ledger.jobs.claim(job.id, index, owner)
     return job.id

@@ -161,8 +161,8 @@ class Place:
         claim = await self.ledger.jobs.claim(call.job, call.index, "worker")
         if isinstance(claim, Claim):
             self.asked[call] += 1
-            text = claim.section or claim.job.text or ""
-            plans = claim.own.bare and "You plan" in (claim.own.prompt or "")
+            text = claim.part.text or claim.job.text or ""
+            plans = claim.part.bare and "You plan" in (claim.part.prompt or "")
             output = None if text.startswith("fail") else PLAN if plans else f"<{text}>"
             ballot, weight = "", 1.0
             if output is not None:

@@ -13,8 +13,9 @@ from tasks.contract.result import Decision
 from tasks.fanout import fan_out
 from tasks.finish_part import copy_result
 from tasks.join import join_job
-from tasks.ledger import Claim, PartPlan, PartRecord
+from tasks.ledger import Claim, PartRecord
 from tasks.loading.load import parse
+from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
 from tests.harness import ledger_runs
 from tests.publishing import RecordingPublisher
@@ -74,8 +75,8 @@ def run(server, store):
 def test_parts_that_failed_before_they_were_sent_hold_up_no_wave(run):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x"] * 4, policy="partial")
-        unfit = PartPlan("fast", error="no model can take it")
-        parts = [PartPlan("fast"), unfit, PartPlan("fast"), unfit]
+        unfit = PartSpec("fast", error="no model can take it")
+        parts = [PartSpec("fast"), unfit, PartSpec("fast"), unfit]
         await at.ledger.plan(job.id, DECISION.model_dump_json(), parts, wave=1)
         waves = 1
         for index in range(4):
@@ -101,9 +102,9 @@ def test_parts_of_a_job_that_has_ended_leave_nothing_behind(run):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x"] * 2)
         await at.ledger.cancel(job.id, "cancelled", "so it is")
-        word, sent = await at.ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast", text="x")] * 1001)
+        word, sent = await at.ledger.plan(job.id, DECISION.model_dump_json(), [PartSpec("fast", text="x")] * 1001)
         assert (word, sent) == ("over", None)
-        word, _ = await at.ledger.plan("gone", DECISION.model_dump_json(), [PartPlan("fast", text="x")] * 1001)
+        word, _ = await at.ledger.plan("gone", DECISION.model_dump_json(), [PartSpec("fast", text="x")] * 1001)
         assert word == "gone"
         assert at.store.keys(redis_keys.all_of_job("gone")) == []
         assert all(at.store.pttl(key) > 0 for key in at.store.keys(redis_keys.all_of_job(job.id)))
@@ -184,7 +185,7 @@ def test_a_child_that_can_not_be_is_counted_by_its_wave_and_not_left_to_the_swee
             items=[{"text": "x", "model": "gone"}, {"text": "y", "model": "fast"}],
         )
         await fan_out(at.ports, job.id, 0)
-        (part, other) = await at.jobs.sent(job.id, 0, 2)
+        (part, other) = await at.jobs.statuses(job.id, 0, 2)
         assert (part.state, other.state) == ("failed", "running")
         assert at.notes.chords == {(job.id, 0): 2}
         # The chord waits for two: the message of this one is the only one that will ever come.
@@ -247,12 +248,12 @@ def test_a_join_s_question_of_a_job_whose_parts_are_jobs_may_be_done_by_each_mod
             finishing = at.jobs.finishing(job.id, index, child, output="done", record=PartRecord())
             await at.ledger.store.run(finishing)
         assert await join_job(at.ports, job.id) == "asked"
-        (parked,) = await at.jobs.parked([(job.id, 2)])
+        (parked,) = await at.jobs.movable([(job.id, 2)])
         claim = await at.jobs.claim(job.id, 2, "owner")
         return parked, claim
 
     parked, claim = run(steps)
-    assert set(parked.among) == set(claim.own.among) == {"fast", "slow"}
+    assert set(parked.candidates) == set(claim.part.candidates) == {"fast", "slow"}
 
 
 def test_a_worker_that_was_given_up_may_still_fail_its_part_while_nobody_else_has_it(run):
@@ -268,6 +269,6 @@ def test_a_worker_that_was_given_up_may_still_fail_its_part_while_nobody_else_ha
             at.jobs.finishing(job.id, index, "lost", output=None, record=PartRecord(error="no")) for index in range(2)
         ]
         replies = await at.ledger.store.run(*failing)
-        return [reply[0] for reply in replies], [part.state for part in await at.jobs.sent(job.id, 0, 2)]
+        return [reply[0] for reply in replies], [part.state for part in await at.jobs.statuses(job.id, 0, 2)]
 
     assert run(steps) == (["more", "stale"], ["failed", "running"])

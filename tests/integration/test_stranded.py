@@ -13,9 +13,10 @@ import pytest
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Candidate, Decision, Tried
-from tasks.ledger import Admitted, Claim, PartPlan
+from tasks.ledger import Admitted, Claim
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.loading.load import parse
+from tasks.parallel.part_spec import PartSpec
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tasks.routing.choose import rank_again
@@ -79,7 +80,7 @@ class Place:
         job = parse_job({"kind": "sections", "items": ["x"] * n, "policy": "partial"})
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision)
-        await self.ledger.plan(job.id, decision.model_dump_json(), [PartPlan(model)] * n)
+        await self.ledger.plan(job.id, decision.model_dump_json(), [PartSpec(model)] * n)
         await self.publisher.send_chord(job.id, 0, [(index, model) for index in range(n)])
         return [part_call(job.id, index) for index in range(n)]
 

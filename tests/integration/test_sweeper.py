@@ -10,9 +10,10 @@ import pytest
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job, Parent, parse_job
 from tasks.contract.result import Decision
-from tasks.ledger import WAVE, Admitted, Claim, PartPlan, PartRecord
+from tasks.ledger import WAVE, Admitted, Claim, PartRecord
 from tasks.ledger.jobs import MOST_LOST
 from tasks.loading.load import parse
+from tasks.parallel.part_spec import PartSpec
 from tasks.queue import lists
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
@@ -55,7 +56,7 @@ class Place:
         job = parse_job({"kind": "sections", "items": ["x"] * n, "policy": policy})
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, DECISION)
-        await self.ledger.plan(job.id, DECISION.model_dump_json(), [PartPlan("fast")] * n)
+        await self.ledger.plan(job.id, DECISION.model_dump_json(), [PartSpec("fast")] * n)
         return job.id
 
     async def nested(self, *, wave=WAVE):
@@ -64,7 +65,7 @@ class Place:
         children = [Job(text="x", parent=Parent(part=f"{job.id}.{index}.0", depth=1)) for index in range(3)]
         await self.ledger.accept([job, children[0]], keep_seconds=3600)
         await self.jobs.route(job.id, DECISION)
-        plans = [PartPlan("", job=child.id) for child in children]
+        plans = [PartSpec("", job=child.id) for child in children]
         await self.ledger.plan(job.id, DECISION.model_dump_json(), plans, wave=wave)
         return job.id, [child.id for child in children]
 

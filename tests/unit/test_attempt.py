@@ -23,15 +23,14 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Claim
 from tasks.ledger.limiter import Grant
+from tasks.parallel.part_spec import PartSpec
 
 JOB = Job(text="my secret text")
 CLAIM = Claim(
     attempt=2,
-    model="a",
+    part=PartSpec("a"),
     job=JOB,
     decision=Decision(route="billing", classifier="rules", confidence=1.0, strategy="round_robin"),
-    title="",
-    section=None,
     queue_wait_s=1.5,
     time_left_s=None,
 )

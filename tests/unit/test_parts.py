@@ -15,7 +15,7 @@ from tasks.contract.job import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import DEEPEST, child_id, fields_for_item, fields_for_section
-from tasks.parallel.part_spec import PartInput
+from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.proposal import MOST, plan_question, read_proposal
 
 CONFIG = parse("""
@@ -37,8 +37,8 @@ def test_items_become_parts_with_what_they_say_of_their_own():
     schema = {"type": "object"}
     job = sections("plain", {"text": "own", "title": "T", "prompt": "P", "response_schema": schema})
     plain, own = cut_job(job, most=5)
-    assert (plain.title, plain.text, plain.own, plain.child) == ("item 1", "plain", PartInput(), None)
-    assert (own.title, own.text, own.own) == ("T", "own", PartInput(prompt="P", schema=schema))
+    assert plain == PartSpec(title="item 1", text="plain")
+    assert own == PartSpec(title="T", text="own", prompt="P", schema=schema)
 
 
 def test_an_item_with_a_route_or_a_model_is_a_job_of_its_own():
@@ -51,17 +51,17 @@ def test_votes_take_prompts_models_and_seeds_by_turns():
     job = parse_job({
         "kind": "vote", "text": "x", "n": 5, "variety": {"prompts": ["a", "b"], "models": ["fast"], "seeds": [1, 2, 3]},
     })  # fmt: skip
-    takes = [piece.own for piece in cut_job(job, most=5)]
+    takes = cut_job(job, most=5)
     assert [take.prompt for take in takes] == ["a", "b", "a", "b", "a"]
     assert [take.seed for take in takes] == [1, 2, 3, 1, 2]
-    assert {take.among for take in takes} == {("fast",)}
+    assert {take.candidates for take in takes} == {("fast",)}
     # The text is the job's: it isn't written once a vote.
     assert {piece.text for piece in cut_job(job, most=5)} == {None}
 
 
 def test_votes_without_variety_differ_in_nothing_that_is_written_down():
     takes = cut_job(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
-    assert {take.own.to_json() for take in takes} == {""}
+    assert {take.extras_to_json() for take in takes} == {""}
 
 
 def test_more_sections_than_the_limit_are_refused_with_both_figures():
@@ -191,8 +191,8 @@ def test_a_plan_is_asked_for_with_its_bound_and_without_the_job_s_own_prompt():
 def test_proposed_sections_are_tasks_on_the_job_s_own_input():
     answer = json.dumps({"sections": [{"title": " A ", "brief": "do a"}, {"title": "", "brief": "do b"}]})
     first, second = read_proposal(planned(), answer)
-    assert (first.title, first.text, first.own.task) == ("A", None, "Your part: A\n\ndo a")
-    assert (second.title, second.own.task) == ("part 2", "Your part: \n\ndo b")
+    assert (first.title, first.text, first.task) == ("A", None, "Your part: A\n\ndo a")
+    assert (second.title, second.task) == ("part 2", "Your part: \n\ndo b")
 
 
 def test_no_more_sections_are_taken_than_were_allowed():
@@ -215,17 +215,17 @@ def test_an_answer_that_proposes_nothing_is_an_error_that_does_not_show_it(answe
 
 @given(
     st.builds(
-        PartInput,
+        PartSpec,
         prompt=st.none() | st.text(),
         seed=st.none() | st.integers(),
         task=st.none() | st.text(),
-        among=st.lists(st.sampled_from(["fast", "slow"])).map(tuple),
+        candidates=st.lists(st.sampled_from(["fast", "slow"])).map(tuple),
         bare=st.booleans(),
         schema=st.none() | st.just({"type": "object"}),
     )
 )
-def test_a_part_s_own_input_is_read_as_it_was_written(own):
-    assert PartInput.from_json(own.to_json()) == own
+def test_part_spec_is_read_as_it_was_written(spec):
+    assert PartSpec.from_stored(spec.extras_to_json()) == spec
 
 
 def test_ids_of_children_are_sorted_with_their_job_by_the_time_of_it():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.calling.request import bounds_of, prompt_of, request_of
@@ -10,7 +12,7 @@ from tasks.contract.job import parse_job
 from tasks.contract.result import Candidate, Decision
 from tasks.ledger import Claim
 from tasks.loading.load import load
-from tasks.parallel.part_spec import PartInput
+from tasks.parallel.part_spec import PartSpec
 
 YAML = """
 models:
@@ -34,14 +36,14 @@ def config(tmp_path_factory):
     return load(folder / "pointsman.yaml")
 
 
-def claim(job=None, *, route="r", section=None, own=None, **more):
+def claim(job=None, *, route="r", part=None, model="fast", **more):
     candidates = (Candidate(model="fast"), Candidate(model="slow", reason="too small"))
     given = {
-        "attempt": 1, "model": "fast", "title": "T", "queue_wait_s": 0.0, "time_left_s": None,
+        "attempt": 1, "queue_wait_s": 0.0, "time_left_s": None,
         "decision": Decision(route=route, classifier="c", confidence=1, strategy="s", candidates=candidates),
     }  # fmt: skip
     job = parse_job(job or {"text": "the text"})
-    return Claim(**(given | {"job": job, "section": section, "own": own or PartInput()} | more))
+    return Claim(**(given | {"job": job, "part": replace(part or PartSpec(), model=model, title="T")} | more))
 
 
 def asked(config, this, index=0):
@@ -56,17 +58,17 @@ def said(request):
 @pytest.mark.parametrize(
     ("job", "own", "told"),
     [
-        ({}, PartInput(), "Of the route."),
-        ({"prompt": "Of the job."}, PartInput(), "Of the job."),
-        ({"prompt": "Of the job."}, PartInput(prompt="Its own."), "Its own."),
+        ({}, PartSpec(), "Of the route."),
+        ({"prompt": "Of the job."}, PartSpec(), "Of the job."),
+        ({"prompt": "Of the job."}, PartSpec(prompt="Its own."), "Its own."),
         # An empty prompt is a word, too: no prompt at all.
-        ({"prompt": ""}, PartInput(), None),
-        ({"prompt": "Of the job."}, PartInput(bare=True), None),
-        ({"prompt": "Of the job."}, PartInput(prompt="Of the join.", bare=True), "Of the join."),
+        ({"prompt": ""}, PartSpec(), None),
+        ({"prompt": "Of the job."}, PartSpec(bare=True), None),
+        ({"prompt": "Of the job."}, PartSpec(prompt="Of the join.", bare=True), "Of the join."),
     ],
 )
 def test_the_nearest_prompt_is_told(config, job, own, told):
-    prompt = prompt_of(claim({"text": "x", **job}, own=own), config, 0)
+    prompt = prompt_of(claim({"text": "x", **job}, part=own), config, 0)
     assert (prompt.text if prompt is not None else None) == told
 
 
@@ -75,25 +77,25 @@ def test_a_prompt_s_file_is_filled_in_with_what_the_part_is(config):
         "kind": "sections", "items": ["a", "b"], "prompt": "file:own.md", "metadata": {"who": "us"},
         "labels": {"l": "L"},
     }  # fmt: skip
-    this = claim(job, section="b", total=2)
+    this = claim(job, part=PartSpec(text="b"), total=2)
     assert prompt_of(this, config, 1).text == "T: 2 of 2, sections on r for us, L"
     # What is not filled in is what the version tells apart.
     assert prompt_of(this, config, 1).version == prompt_of(this, config, 0).version
     # Behind a plan the sections are counted from one all the same.
-    assert prompt_of(claim(job, section="b", first=1, total=2), config, 2).text.startswith("T: 2 of 2")
+    assert prompt_of(claim(job, part=PartSpec(text="b"), first=1, total=2), config, 2).text.startswith("T: 2 of 2")
 
 
 def test_a_prompt_that_can_not_be_filled_in_or_is_not_there_says_so(config):
     with pytest.raises(PromptError, match="who"):
         prompt_of(claim({"text": "x", "prompt": "file:own.md"}), config, 0)
     with pytest.raises(PromptError, match=r"no prompt 'file:gone\.md'"):
-        prompt_of(claim(own=PartInput(prompt="file:gone.md")), config, 0)
+        prompt_of(claim(part=PartSpec(prompt="file:gone.md")), config, 0)
 
 
 def test_a_section_a_vote_and_a_task_are_the_user_s_messages(config):
-    assert said(asked(config, claim(section="a section", route="bare"))) == [("user", "a section")]
+    assert said(asked(config, claim(part=PartSpec(text="a section"), route="bare"))) == [("user", "a section")]
     assert said(asked(config, claim(route="bare"))) == [("user", "the text")]
-    planned = claim(route="bare", own=PartInput(task="Your part: A"))
+    planned = claim(route="bare", part=PartSpec(task="Your part: A"))
     assert said(asked(config, planned)) == [("user", "the text"), ("user", "Your part: A")]
     messages = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
     assert said(asked(config, claim(messages))) == [("system", "Of the route."), ("user", "q"), ("assistant", "a")]
@@ -102,7 +104,7 @@ def test_a_section_a_vote_and_a_task_are_the_user_s_messages(config):
 def test_votes_differ_by_their_seed_unless_they_have_one_of_their_own(config):
     vote = {"kind": "vote", "text": "x", "n": 3, "seed": 10, "temperature": 0.5}
     assert [asked(config, claim(vote), index).seed for index in range(3)] == [10, 11, 12]
-    assert asked(config, claim(vote, own=PartInput(seed=0)), 2).seed == 0
+    assert asked(config, claim(vote, part=PartSpec(seed=0)), 2).seed == 0
     assert asked(config, claim({"text": "x"}), 2).seed is None
 
 
@@ -111,7 +113,7 @@ def test_what_a_join_asks_is_asked_without_the_job_s_sampling_and_schema(config)
     job = {"text": "x", "temperature": 0.5, "max_tokens": 3, "stop": ["."], "seed": 1, "response_schema": schema}
     own = asked(config, claim(job))
     assert (own.temperature, own.max_tokens, own.stop, own.seed, own.response_schema) == (0.5, 3, (".",), 1, schema)
-    bare = asked(config, claim(job, own=PartInput(prompt="Judge.", bare=True)))
+    bare = asked(config, claim(job, part=PartSpec(prompt="Judge.", bare=True)))
     assert (bare.temperature, bare.max_tokens, bare.stop, bare.seed, bare.response_schema) == (
         None,
         7,
@@ -120,8 +122,8 @@ def test_what_a_join_asks_is_asked_without_the_job_s_sampling_and_schema(config)
         None,
     )
     other = {"type": "array"}
-    assert asked(config, claim(job, own=PartInput(bare=True, schema=other))).response_schema == other
-    assert asked(config, claim(job, own=PartInput(schema=other))).response_schema == other
+    assert asked(config, claim(job, part=PartSpec(bare=True, schema=other))).response_schema == other
+    assert asked(config, claim(job, part=PartSpec(schema=other))).response_schema == other
 
 
 def test_a_call_ends_with_the_job_s_time(config):
@@ -131,5 +133,5 @@ def test_a_call_ends_with_the_job_s_time(config):
 
 def test_a_part_is_tried_with_its_own_models_or_those_that_can_do_the_job(config):
     assert set(bounds_of(claim(), config.models).attempts) == {"fast"}
-    own = bounds_of(claim(own=PartInput(among=("slow", "gone")), model="slow"), config.models)
+    own = bounds_of(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
     assert (set(own.attempts), own.windows) == ({"slow"}, {"slow": 500})
