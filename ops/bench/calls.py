@@ -19,7 +19,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ops.bench.command import run
 from ops.bench.fleet import CHUNK, GLANCE, PATIENCE, BenchFleet, MockModel, Valkey
 from ops.bench.process import driven, serving
 from ops.bench.report import Figure, Report
@@ -169,7 +168,3 @@ async def _stored(redis: Redis, keys: Sequence[str], field: str) -> int:
         if asyncio.get_running_loop().time() > end:
             raise PointsmanError(f"{len(left)} of {len(keys)} results are missing")
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(run("calls", measure, full=FULL, quick=QUICK))

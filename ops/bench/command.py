@@ -1,46 +1,21 @@
-"""The options that all benchmarks have: ``python -m ops.bench.calls --quick --json --plot FILE``."""
+"""Run one benchmark: with the size that was asked for, its report printed and drawn."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from ops.bench.report import Report
 from ops.bench.rounds import Size
-from tasks.contract.errors import ConfigError, PointsmanError
+from tasks.contract.errors import ConfigError
 
-__all__ = ["Measure", "execute", "measured", "run", "sized"]
+__all__ = ["Measure", "execute", "measured", "sized"]
 
 Measure = Callable[[Size], Awaitable[Report]]
-
-
-def run(name: str, measure: Measure, *, full: Size, quick: Size, arguments: list[str] | None = None) -> int:
-    """A benchmark as a program of its own; returns its exit code."""
-    parser = argparse.ArgumentParser(prog=f"python -m ops.bench.{name}", description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--calls", type=int, help=f"calls in a round (default: {full.calls})")
-    parser.add_argument("--rounds", type=int, help=f"rounds (default: {full.rounds})")
-    parser.add_argument("--level", type=int, action="append", help=f"calls at once (default: {full.levels})")
-    parser.add_argument("--latency", type=float, help=f"seconds that the model takes (default: {full.latency})")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--plot", type=Path, help="draw the figures into this file (.png or .svg)")
-    options = parser.parse_args(arguments)
-    size = sized(
-        quick if options.quick else full,
-        calls=options.calls, rounds=options.rounds, levels=options.level, latency=options.latency,
-    )  # fmt: skip
-    try:
-        execute(measure, size, as_json=options.json, plot=options.plot)
-    except PointsmanError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def sized(

@@ -9,13 +9,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from ops.bench.command import run
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from tasks.routing.options import strategies, strategy_named
@@ -155,7 +153,3 @@ def _spent(decide: Callable[[int], Any], count: int) -> Round:
 
 def _micros(one: Round) -> float:
     return 1000 * one.cpu_ms_total
-
-
-if __name__ == "__main__":
-    sys.exit(run("decision", measure, full=FULL, quick=QUICK))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -13,7 +12,6 @@ from typing import Any
 
 import psutil
 
-from ops.bench.command import run
 from ops.bench.fleet import BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.process import until
@@ -104,7 +102,3 @@ async def _newer(file: Path, before: Mapping[str, Any]) -> Mapping[str, Any]:
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
     counts = [late - early for early, late in zip(before["counts"], after["counts"], strict=True)]
     return {"p50": quantile(counts, 0.5), "p99": quantile(counts, 0.99), "max": quantile(counts, 1.0)}
-
-
-if __name__ == "__main__":
-    sys.exit(run("flight", measure, full=FULL, quick=QUICK))

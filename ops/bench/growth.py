@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ops.bench.command import run
 from ops.bench.fleet import PATIENCE, BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
@@ -119,7 +117,3 @@ async def _routed(fleet: BenchFleet, model: str, jobs: int) -> None:
         if loop.time() > end:
             raise PointsmanError(f"{jobs} jobs were not routed in time: {load}")
         await asyncio.sleep(0.2)
-
-
-if __name__ == "__main__":
-    sys.exit(run("growth", measure, full=FULL, quick=QUICK))

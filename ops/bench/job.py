@@ -7,12 +7,10 @@ is left out, and so are Flower and the HTTP API, which don't run. What counts fo
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ops.bench.command import run
 from ops.bench.fleet import BenchFleet, MockModel
 from ops.bench.process import driven
 from ops.bench.report import Figure, Report
@@ -75,7 +73,3 @@ async def _litellm(ends: AsyncExitStack, mock: MockModel, in_flight: int) -> Con
         f"Router, least-busy, two deployments, {in_flight} in flight, num_retries=0, no callbacks, uvloop, no queue"
     )
     return Contestant(name, settings, run_calls, {"litellm": peer.pid})
-
-
-if __name__ == "__main__":
-    sys.exit(run("job", measure, full=FULL, quick=QUICK))

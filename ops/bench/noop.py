@@ -19,7 +19,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ops.bench.command import run
 from ops.bench.fleet import Valkey
 from ops.bench.process import serving, until
 from ops.bench.report import Figure, Report
@@ -124,7 +123,3 @@ with app.producer_or_acquire() as producer:
 def _publish(messages: int, env: dict[str, str]) -> None:
     """In a process of its own, since the module's application is for one transport."""
     subprocess.run([sys.executable, "-c", _PUBLISH, str(messages)], env={**os.environ, **env}, check=True, timeout=120)
-
-
-if __name__ == "__main__":
-    sys.exit(run("noop", measure, full=FULL, quick=QUICK))

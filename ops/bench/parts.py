@@ -7,13 +7,11 @@ what a part costs more is fan-out, chord and join. The CPU of router, worker and
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ops.bench.command import run
 from ops.bench.fleet import CHUNK, TEXT, BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
@@ -166,7 +164,3 @@ async def _large(fleet: BenchFleet, count: int) -> tuple[Round, dict[str, float]
         rss_mb={role: size / 1e6 for role, size in most.items()},
     )
     return found, {role: round(size / 1e6, 1) for role, size in most.items()}, (broker - before) / 1e6
-
-
-if __name__ == "__main__":
-    sys.exit(run("parts", measure, full=FULL, quick=QUICK))

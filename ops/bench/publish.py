@@ -5,7 +5,6 @@ Nobody consumes; after each round the lists are read: every part must stand ther
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from ops.bench.command import run
 from ops.bench.fleet import Valkey
 from ops.bench.meter import Meter
 from ops.bench.process import Driven, driven
@@ -101,7 +99,3 @@ async def _waiting(redis: Redis) -> int:
         if await redis.type(key) == b"list":
             total += await redis.llen(key)
     return total
-
-
-if __name__ == "__main__":
-    sys.exit(run("publish", measure, full=FULL, quick=QUICK))

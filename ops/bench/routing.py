@@ -9,7 +9,6 @@ knowing nothing, over model servers that have just begun.
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ops.bench.command import run
 from ops.bench.meter import Meter
 from ops.bench.openloop import TOO_LATE_S, arrivals, paced, summarize
 from ops.bench.process import Driven, driven
@@ -231,7 +229,3 @@ def _figures(played: dict[str, dict[str, list[Played]]]) -> list[Figure]:
             Figure("over 1 s, one replica slow", fmean(slow), unit="%", must=0.2, goal=0.05, rounds=slow, higher=False)
         )
     return figures
-
-
-if __name__ == "__main__":
-    sys.exit(run("routing", measure, full=FULL, quick=QUICK))

@@ -7,16 +7,12 @@ on. --calls are the simulated questions, --rounds the random halves, --level the
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ops.bench.command import run
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from ops.bench.votes_exact import WRONG, expected, least_calls
@@ -165,14 +161,3 @@ def _calibration(name: str, questions: Sequence[Sequence[str]]) -> dict[str, dic
     }
     wanted = POPULATIONS[name].published
     return {who: {"simulated": found[who], "published": wanted[who]} for who in wanted}
-
-
-def _main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--data", type=Path, default=DATA)
-    options, others = parser.parse_known_args(arguments)
-    return run("votes", partial(measure, data=options.data), full=FULL, quick=QUICK, arguments=others)
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
