@@ -31,10 +31,10 @@ from ops.cli import (
     cmd_submit,
     cmd_workflows,
 )
+from ops.cli.arguments import AsJson, ConfigFile, StateDir
 from ops.cli.cmd_eval import app as evaluations
-from ops.cli.commands import AsJson, ConfigFile, StateDir, command, group
-from ops.cli.exits import Exit, exit_table
-from ops.cli.failures import Failure, debugging, describe, report
+from ops.cli.commands import command, group
+from ops.cli.exits import Exit, Failure, describe, exit_table, print_failure, wants_traceback
 
 __all__ = ["app", "main"]
 
@@ -137,17 +137,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     as_json = "--json" in arguments
     if any(not _is_text(argument) for argument in arguments):
-        return report(Failure("usage", "an argument is not UTF-8 text"), as_json=as_json)
+        return print_failure(Failure("usage", "an argument is not UTF-8 text"), as_json=as_json)
     try:
         return int(typer.main.get_command(app).main(arguments, prog_name="pointsman", standalone_mode=False) or 0)
     except Exception as error:
         # The parser's errors know how to say themselves; no class of them is public in all versions of typer.
         tell = getattr(error, "format_message", None)
-        if tell is None and debugging():
+        if tell is None and wants_traceback():
             raise
         failure = Failure("usage", tell(), remedy=_usage_of(error)) if tell else describe(error)
         with contextlib.suppress(BrokenPipeError):
-            return report(failure, as_json=as_json)
+            return print_failure(failure, as_json=as_json)
         return Exit.PIPE
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson, command, group
+from ops.cli.arguments import AsJson
+from ops.cli.commands import command, group
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -85,7 +86,7 @@ async def submit(
 
 
 async def _submit(producer: AsyncProducer, batch_id: str, file: str, jobs: Sequence[tuple[int, Any]]) -> list[str]:
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from tasks.contract.errors import BadInput
 
     keep = producer.config.limits.keep_seconds
@@ -118,10 +119,9 @@ async def status(batch_id: BatchId, *, as_json: AsJson = False) -> int:
 
     pointsman batch status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.cmd_explain import print_facts
     from ops.cli.environment import open_ledger
     from ops.cli.exits import Exit
-    from ops.cli.render import age, print_json
+    from ops.cli.render import age, print_facts, print_json
 
     async with open_ledger() as ledger:
         batch = await _read(ledger, batch_id)
@@ -206,7 +206,7 @@ async def _results(ledger: Ledger, jobs: Sequence[str]) -> AsyncIterator[dict[st
 
 
 async def _read(ledger: Ledger, batch_id: str) -> Batch:
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from tasks.ledger.batches import Batches
 
     batch = await Batches(ledger.store).read(batch_id)
@@ -221,8 +221,8 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
     """The states of all jobs once each has ended; jobs that had ended at one look are not asked for at the next."""
     import asyncio
 
-    from ops.cli.batch_progress import BatchProgress
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
+    from ops.cli.progress import BatchProgress
     from ops.cli.waiting import check_interrupted
     from tasks.contract.result import FINAL
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.commands import AsJson, command, group
+from ops.cli.arguments import AsJson
+from ops.cli.commands import command, group
 
 __all__ = ["app"]
 

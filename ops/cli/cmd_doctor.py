@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ops.cli.arguments import AsJson
 from ops.cli.checks import (
     Finding,
     check_config,
@@ -15,7 +16,6 @@ from ops.cli.checks import (
     check_python,
     check_state_dir,
 )
-from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ async def prompts(
 
 def _check_names(config: Config, route: str, model: str | None) -> str:
     """The model that answers."""
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
 
     for field, named, known in (("route", route, config.all_routes), ("model", model, config.models)):
         if named is not None and named not in known:

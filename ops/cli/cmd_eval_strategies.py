@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 
 if TYPE_CHECKING:
     from ops.bench.simulation.compare import StrategyComparison

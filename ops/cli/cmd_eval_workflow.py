@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.cli.arguments import AsJson
 from ops.cli.cmd_workflows import WorkflowName, known_workflow
-from ops.cli.commands import AsJson
 from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ async def workflow(
 
     from ops.cli.environment import load_config, open_producer
     from ops.cli.evaluation_run import check_workers, named, running
-    from ops.cli.exits import Exit
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Exit, Failure
     from ops.cli.render import note
     from ops.evaluate.workflow import ask_cases, score
     from ops.evaluate.workflow_cases import read_workflow_cases
@@ -79,7 +78,7 @@ async def workflow(
 
 
 def _check_judge(judge: str | None, cases: WorkflowCases, config: Config) -> None:
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
 
     if judge is not None and judge not in config.models:
         remedy = f"allowed: {', '.join(sorted(config.models))}"

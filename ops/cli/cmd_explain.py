@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.cli.arguments import AsJson
 from ops.cli.cmd_status import JobId, unknown
-from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from tasks.contract.result import Candidate, Part, Result, Tried
+    from tasks.contract.result import Part, Result, Tried
 
-__all__ = ["explain", "print_candidates", "print_facts"]
+__all__ = ["explain"]
 
 #: Parts that are listed unless all are asked for.
 MOST_PARTS = 50
@@ -64,7 +64,7 @@ def _telling(parts: Sequence[Part]) -> Sequence[Part]:
 
 def _print_decision(job: Result, *, above: str | None) -> None:
     """`above` is the part that the job is the work of."""
-    from ops.cli.render import cost, models_of, summary
+    from ops.cli.render import cost, models_of, print_candidates, print_facts, summary
 
     routing = job.routing
     facts = [("job", job.id), ("state", summary(job))]
@@ -121,61 +121,9 @@ def _models(job: Result) -> list[str]:
     )
 
 
-def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Names and values under one another; a long value goes on below itself."""
-    import os
-    import shutil
-    import sys
-    import textwrap
-
-    from ops.cli.render import UNLIMITED, printable
-
-    told = [(name, " ".join(printable(value).split())) for name, value in facts]
-    margin = max(len(name) for name, _ in told) + 2
-    limited = sys.stdout.isatty() or os.environ.get("COLUMNS")
-    width = max(shutil.get_terminal_size().columns, margin + 20) if limited else UNLIMITED
-    for name, value in told:
-        print(textwrap.fill(value, width, initial_indent=name.ljust(margin), subsequent_indent=" " * margin))
-
-
-def print_candidates(
-    candidates: Sequence[Candidate], *, chosen: Sequence[str], failed: Mapping[str, str] | None = None
-) -> None:
-    """The models a job could go to. Several are `chosen` where it depends on whose turn it is.
-
-    `failed` has the last word of those that were asked in vain.
-    """
-    from ops.cli.render import number, print_table, seconds
-
-    word = "chosen" if len(chosen) == 1 else "in turn"
-
-    def remark(candidate: Candidate) -> str:
-        if candidate.reason:
-            return f"left out: {candidate.reason}"
-        if candidate.closed and candidate.model not in chosen:
-            return f"closed: {candidate.closed}"
-        if failed and candidate.model in failed:
-            return f"failed: {failed[candidate.model]}"
-        return word if candidate.model in chosen else ""
-
-    rows = [
-        (
-            candidate.model,
-            number(candidate.score),
-            number(candidate.load),
-            seconds(candidate.latency_s),
-            f"{candidate.errors:.0%}" if candidate.errors else "-",
-            remark(candidate),
-        )
-        for candidate in candidates
-    ]
-    head = ("candidate", "score", "load", "latency", "errors", "")
-    print_table(head, rows, right=("score", "load", "latency", "errors"))
-
-
 def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
     """A table of the parts, and what went wrong with each; an error that is `known` already is not told again."""
-    from ops.cli.render import cost, print_table, seconds
+    from ops.cli.render import cost, print_facts, print_table, seconds
 
     titled = any(part.title for part in parts)
     head = ["part", "state", "model", "tries", "waited", "took", "tokens", "cost"]

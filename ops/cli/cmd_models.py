@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

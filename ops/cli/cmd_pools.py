@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson, command, group
+from ops.cli.arguments import AsJson
+from ops.cli.commands import command, group
 
 __all__ = ["app"]
 
@@ -78,7 +79,7 @@ async def scale(
         pointsman pools scale fast --reset
     """
     from ops.cli.environment import open_ledger
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from ops.cli.render import print_json
 
     if reset == (capacity is not None):
@@ -113,7 +114,7 @@ async def drain(
         pointsman pools drain fast --reset
     """
     from ops.cli.environment import open_ledger
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from ops.cli.render import note, print_json
 
     if move and reset:
@@ -153,7 +154,7 @@ def _routes_without_another(config: Any, model: str, snapshot: Any) -> list[str]
 def _config_with(model: str) -> Any:
     """The configuration, which has this model."""
     from ops.cli.environment import load_config
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
 
     config = load_config()
     if model not in config.models:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 from ops.cli.evaluation_run import Judge, RunName, Timeout
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _before(target: Path) -> ProfileFile | None:
 
 def _check_places(target: Path, report: Path | None, outcomes: Path | None) -> None:
     """Whether there is room for what will be written: told before an hour of measuring, not after."""
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
 
     for field, path in (("out", target), ("outcomes", outcomes)):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +49,9 @@ async def route(
 
         pointsman route "Why was I charged twice?"
     """
-    from ops.cli.cmd_explain import print_candidates, print_facts
     from ops.cli.environment import load_config
     from ops.cli.inputs import read_text, values
-    from ops.cli.render import note, print_json
+    from ops.cli.render import note, print_candidates, print_facts, print_json
     from tasks.accept import check
     from tasks.contract.job import parse_job
     from tasks.queue.address import state_dir

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.cli.arguments import AsJson
 from ops.cli.cmd_workflows import WorkflowName, known_workflow
-from ops.cli.commands import AsJson
 
 if TYPE_CHECKING:
     from tasks.config.library import Workflow
@@ -81,7 +81,7 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
         Failure: if there is none, or the files can't be read.
         BadInput: for a document that can't be read.
     """
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
 
     if not files:
         if workflow.example is None:
@@ -113,7 +113,7 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from ops.cli.inputs import read_text
     from tasks.documents import read_document
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson, command, group
+from ops.cli.arguments import AsJson
+from ops.cli.commands import command, group
 
 if TYPE_CHECKING:
     from tasks.config.config import Schedule
@@ -103,7 +104,7 @@ async def run(
     import asyncio
 
     from ops.cli.environment import load_config, reach
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from ops.cli.render import note, print_json
     from tasks.batch import scheduled_id
     from tasks.queue.address import redis_url

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson
-from ops.cli.failures import Failure, report
+from ops.cli.arguments import AsJson
+from ops.cli.exits import Failure, print_failure
 
 if TYPE_CHECKING:
     from tasks.contract.result import Result
@@ -56,7 +56,7 @@ async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
             head = ("job", "state", "kind", "route", "model", "parts", "age")
             print_table(head, rows, whole=("job", "state"), right=("parts", "age"))
         for job_id in (job_id for job_id, job in found.items() if job is None):
-            report(unknown(job_id), as_json=False)
+            print_failure(unknown(job_id), as_json=False)
     return Exit.OK if all(found.values()) else Exit.NOT_FOUND
 
 
@@ -116,7 +116,7 @@ async def cancel(ids: JobIds, *, as_json: AsJson = False) -> int:
         print_json(told)
     for entry in () if as_json else told:
         if "error" in entry:
-            report(unknown(entry["id"]), as_json=False)
+            print_failure(unknown(entry["id"]), as_json=False)
         else:
             print(f"{entry['id']} " + ("cancelled" if entry["cancelled"] else f"had ended: {entry['state']}"))
     return Exit.NOT_FOUND if any("error" in entry for entry in told) else Exit.OK

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 
 __all__ = ["submit"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.commands import AsJson
+from ops.cli.arguments import AsJson
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -69,7 +69,7 @@ def known_workflow(config: Config, name: str) -> Workflow:
     Raises:
         Failure: if the configuration has none.
     """
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
 
     if (workflow := config.flows.get(name)) is not None:
         return workflow

@@ -1,7 +1,9 @@
-"""What all commands have: the options that say where things are, and how an end of any kind is told.
+"""How a function becomes a command: its options are parsed, and its end of any kind becomes an exit code.
 
-A command is a plain or an ``async`` function, its docstring the help; it returns an exit code, or None for 0, and
-raises what it can't handle. It imports inside, so that ``pointsman --help`` loads nothing but the parser.
+A command is a plain or ``async`` function. Its docstring is the help, it returns an exit code (None for 0) and raises
+the errors that it doesn't handle. Related options may stand as the fields of a dataclass: a parameter of that type
+becomes an option for each field. A command imports its modules inside, so that ``pointsman --help`` loads nothing but
+the parser.
 """
 
 from __future__ import annotations
@@ -9,42 +11,20 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, get_type_hints
 
 import typer
 
-from ops.cli.exits import Exit
-from ops.cli.failures import Failure, debugging, describe, report
+from ops.cli.arguments import ConfigFile, StateDir, Verbose
+from ops.cli.exits import Exit, Failure, describe, print_failure, wants_traceback
 
-__all__ = ["AsJson", "ConfigFile", "StateDir", "Verbose", "command", "group", "help_text", "runner"]
+__all__ = ["command", "group", "help_text", "runner"]
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        envvar="POINTSMAN_CONFIG",
-        help="The configuration. By default that of the running `pointsman up`, else ./pointsman.yaml.",
-    ),
-]
-StateDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--state-dir",
-        metavar="DIR",
-        envvar="POINTSMAN_STATE_DIR",
-        help="What `pointsman up` keeps and says there. By default ~/.local/state/pointsman.",
-    ),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-
-#: Options that a command gets without naming them. They reach everything below, other processes too, by environment.
-_ADDED: dict[str, tuple[Any, Any]] = {
+#: Options of every command. They take effect through environment variables, which reach other processes too.
+_COMMON: dict[str, tuple[Any, Any]] = {
     "config": (ConfigFile, None),
     "state_dir": (StateDir, None),
     "verbose": (Verbose, False),
@@ -57,37 +37,52 @@ def command(app: typer.Typer, function: Callable[..., Any], name: str | None = N
 
 
 def group(app: typer.Typer, function: Callable[..., Any], *, epilog: str = "") -> None:
-    """Make `function` what `app` does when no command of it is named."""
+    """Make `function` what `app` runs before its commands, and alone where no command is named."""
     app.callback(invoke_without_command=True, help=help_text(inspect.getdoc(function) or ""), epilog=help_text(epilog))(
         runner(function)
     )
 
 
 def help_text(text: str) -> str:
-    """A text as help: its paragraphs are wrapped, those that are indented stay as they are written."""
+    """Return a docstring as help: paragraphs are wrapped, except for indented ones."""
     return "\n\n".join(f"\b\n{part}" if part.startswith(" ") else part for part in text.split("\n\n"))
 
 
 def runner(function: Callable[..., Any]) -> Callable[..., int]:
-    """`function` with the options that all commands have, never raising but for its arguments."""
+    """Return `function` with the options of every command, which returns an exit code instead of raising."""
     signature = inspect.signature(function, eval_str=True)
-    added = {name: hint for name, hint in _ADDED.items() if name not in signature.parameters}
+    bundles = {name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)}
+    common = {name: hint for name, hint in _COMMON.items() if name not in signature.parameters}
 
     @wraps(function)
     def run(**given: Any) -> int:
-        _apply({name: given[name] for name in _ADDED if name in given})
-        return _ended({name: value for name, value in given.items() if name not in added}, function)
+        _export({name: given[name] for name in _COMMON if name in given})
+        own = {name: value for name, value in given.items() if name not in common}
+        for name, bundle in bundles.items():
+            own[name] = bundle(**{field.name: own.pop(field.name) for field in fields(bundle)})
+        return _run(function, own)
 
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-        for name, (hint, default) in added.items()
-    ]
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
-    run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        parameters += _parameters_of(bundles[name]) if name in bundles else [parameter]
+    parameters += [_option(name, hint, default) for name, (hint, default) in common.items()]
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = signature.replace(parameters=keywords)  # type: ignore[attr-defined]
     return run
 
 
-def _apply(options: dict[str, Any]) -> None:
+def _parameters_of(bundle: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(bundle, include_extras=True)
+    return [_option(field.name, hints[field.name], field.default) for field in fields(bundle)]
+
+
+def _option(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    empty = inspect.Parameter.empty
+    default = empty if default is MISSING else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _export(options: Mapping[str, Any]) -> None:
     if options.get("config"):
         os.environ["POINTSMAN_CONFIG"] = str(options["config"])
     if options.get("state_dir"):
@@ -96,7 +91,7 @@ def _apply(options: dict[str, Any]) -> None:
         os.environ["POINTSMAN_DEBUG"] = "1"
 
 
-def _ended(given: dict[str, Any], function: Callable[..., Any]) -> int:
+def _run(function: Callable[..., Any], given: Mapping[str, Any]) -> int:
     as_json = bool(given.get("as_json"))
     try:
         outcome = function(**given)
@@ -106,16 +101,16 @@ def _ended(given: dict[str, Any], function: Callable[..., Any]) -> int:
             outcome = asyncio.run(outcome)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would be written, and refused, once more at the end of the process.
+        # Python flushes stdout once more at the end of the process: that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.PIPE
     except KeyboardInterrupt:
-        return report(Failure("interrupted", "interrupted"), as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the user gets a sentence, not a traceback
+        return print_failure(Failure("interrupted", "interrupted"), as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the user gets a sentence for every error, not a traceback
         failure = describe(error)
-        if debugging():
+        if wants_traceback():
             import traceback
 
             traceback.print_exc()
-        return report(failure, as_json=as_json)
+        return print_failure(failure, as_json=as_json)
     return int(outcome or 0)

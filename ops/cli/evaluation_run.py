@@ -34,7 +34,7 @@ PATIENCE = (1.0, 5.0)
 
 def named(run: str | None) -> str:
     """The name of the run: the one that was given, or a new one."""
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from ops.evaluate.profiling.asking import RUN_NAME
     from tasks.contract.ids import new_id
 
@@ -55,7 +55,7 @@ async def check_workers(models: Sequence[str]) -> None:
     """
     import asyncio
 
-    from ops.cli.failures import Failure
+    from ops.cli.exits import Failure
     from ops.cli.workers import ask_workers, workers_of
     from tasks.queue.address import redis_url
     from tasks.queue.app import ROUTE, model_queue
@@ -85,8 +85,8 @@ async def running(
     """
     import asyncio
 
-    from ops.cli.batch_progress import BatchProgress
-    from ops.cli.failures import Failure, describe
+    from ops.cli.exits import Failure, describe
+    from ops.cli.progress import BatchProgress
     from ops.cli.render import note
     from ops.cli.waiting import check_interrupted
     from ops.evaluate.profiling.asking import NotEnded, Run

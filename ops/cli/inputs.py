@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ops.cli.failures import Failure
+from ops.cli.exits import Failure
 
 __all__ = ["pairs", "read_documents", "read_job", "read_text", "values"]
 

@@ -1,4 +1,4 @@
-"""What is shown of a job while it is waited for: on a terminal a bar that moves, elsewhere one line."""
+"""Progress bars on stderr, for the time that a command waits for a job or a batch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from tasks.contract.result import Part, Result
 
-__all__ = ["Progress"]
+__all__ = ["BatchProgress", "JobProgress"]
 
-#: Parts that are shown at once: those that run. The others are in the total.
+#: Parts with a bar of their own: the running ones. The total counts the others.
 MOST_ROWS = 8
 
 _ENDED = {"succeeded", "failed", "skipped", "cancelled"}
 
 
-class Progress:
-    """Belongs on stderr, and leaves nothing there on a terminal once it is over."""
+class JobProgress:
+    """On a terminal, bars for a job and its running parts, which vanish at the end; elsewhere one line."""
 
     def __init__(self, job_id: str) -> None:
         self._job = job_id
@@ -32,8 +32,8 @@ class Progress:
         from rich import progress
         from rich.console import Console
 
-        self._moving = sys.stderr.isatty()
-        if not self._moving:
+        self._on_terminal = sys.stderr.isatty()
+        if not self._on_terminal:
             note(f"job {self._job}")
             return self
         self._bars = progress.Progress(
@@ -53,11 +53,11 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._moving:
+        if self._on_terminal:
             self._bars.stop()
 
     def show(self, result: Result) -> None:
-        if not self._moving:
+        if not self._on_terminal:
             return
         ended = sum(part.state in _ENDED for part in result.parts)
         many = result.parts_total > 1
@@ -66,7 +66,9 @@ class Progress:
             description=f"{result.id} {result.state}",
             total=result.parts_total if many else None,
             completed=ended if many else 0,
-            figure=f"{ended}/{result.parts_total} parts" if many else (result.parts and _word(result.parts[0])) or "",
+            figure=f"{ended}/{result.parts_total} parts"
+            if many
+            else (result.parts and _describe(result.parts[0])) or "",
         )
         if many:
             self._show_parts(shown_parts(result))
@@ -76,26 +78,60 @@ class Progress:
             self._bars.remove_task(self._rows.pop(index))
         for part in parts:
             if part.index not in self._rows:
-                self._rows[part.index] = self._bars.add_task(_name(part), total=None, figure="")
+                self._rows[part.index] = self._bars.add_task(_title(part), total=None, figure="")
             done = part.state in _ENDED
             self._bars.update(
-                self._rows[part.index], total=1 if done else None, completed=int(done), figure=_word(part)
+                self._rows[part.index], total=1 if done else None, completed=int(done), figure=_describe(part)
             )
 
 
+class BatchProgress:
+    """On a terminal, one bar for the jobs of a batch; elsewhere nothing."""
+
+    def __init__(self, batch_id: str, jobs: int) -> None:
+        self._batch = batch_id
+        self._jobs = jobs
+
+    def __enter__(self) -> Self:
+        from rich import progress
+        from rich.console import Console
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=20),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(self._batch, total=self._jobs)
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, ended: int, jobs: int | None = None) -> None:
+        """Show how many jobs have ended; `jobs` changes the total."""
+        self._bar.update(self._task, completed=ended, total=jobs)
+
+
 def shown_parts(result: Result) -> list[Part]:
-    """All parts where they are few; else the first that run."""
+    """Return all parts if they are few, else the first running ones."""
     if result.parts_total <= MOST_ROWS:
         return list(result.parts)
     return [part for part in result.parts if part.state == "running"][:MOST_ROWS]
 
 
-def _name(part: Part) -> str:
+def _title(part: Part) -> str:
     title = printable(part.title).replace("\n", " ")
     return f"  {part.index + 1}. {title[:30]}" if title else f"  part {part.index + 1}"
 
 
-def _word(part: Part) -> str:
+def _describe(part: Part) -> str:
     words: list[str] = [part.state]
     if part.model:
         words.append(part.model)

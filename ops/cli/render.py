@@ -1,4 +1,4 @@
-"""How things look: tables and figures for people, one JSON document for programs."""
+"""The look of results: tables, facts and figures for people, one JSON document for programs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.contract.result import Result
+    from tasks.contract.result import Candidate, Result
 
 __all__ = [
+    "UNLIMITED",
     "age",
     "cost",
+    "models_of",
     "note",
     "number",
+    "print_candidates",
+    "print_facts",
     "print_json",
     "print_table",
     "print_text",
@@ -25,7 +29,7 @@ __all__ = [
     "summary",
 ]
 
-#: Columns of a table that goes into a file or a pipe, where nobody's terminal limits it.
+#: Columns of a table in a file or a pipe, where no terminal limits the width.
 UNLIMITED = 400
 
 _STYLES = {
@@ -38,7 +42,7 @@ _STYLES = {
 
 
 def note(text: str) -> None:
-    """A remark beside the result."""
+    """Print a remark on stderr, beside the result."""
     print(text, file=sys.stderr)
 
 
@@ -47,33 +51,27 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """A model's words: as they are into files and pipes, without control characters on a terminal."""
+    """Print a model's answer: unchanged into files and pipes, without control characters on a terminal."""
     shown = printable(text) if sys.stdout.isatty() else text
     sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
 
 
 def printable(text: str) -> str:
-    """Without what could steer a terminal: line ends and tabs stay, other control characters go."""
+    """Remove control characters, which could steer a terminal, except for line ends and tabs."""
     return "".join(letter for letter in text if letter in "\n\t" or (letter >= " " and not "\x7f" <= letter <= "\x9f"))
 
 
 def print_table(
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    whole: Sequence[str] = (),
-    right: Sequence[str] = (),
-    to: TextIO | None = None,
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = (), right: Sequence[str] = ()
 ) -> None:
-    """A table on stdout. Columns in `whole` are never wrapped, those in `right` are aligned for figures."""
+    """Print a table on stdout. Columns in `whole` are never wrapped, those in `right` are aligned for figures."""
     import io
 
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    to = to or sys.stdout
-    terminal = to.isatty()
+    terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal or os.environ.get("COLUMNS") else UNLIMITED
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in head:
@@ -85,14 +83,59 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(printable(cell).replace("\n", " "), style=_STYLES.get(cell, "")) for cell in row))
-    # Written in one go: a console of its own would end the process when the reader has gone.
+    # Rendered into a text first: rich would end the process when the reader of stdout has gone.
     page = io.StringIO()
     Console(file=page, width=width, force_terminal=terminal, highlight=False, legacy_windows=False).print(table)
-    to.write("".join(line.rstrip() + "\n" for line in page.getvalue().splitlines()))
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in page.getvalue().splitlines()))
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, a line each; a long value continues below itself."""
+    import textwrap
+
+    shown = [(name, " ".join(printable(value).split())) for name, value in facts]
+    margin = max(len(name) for name, _ in shown) + 2
+    limited = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    width = max(shutil.get_terminal_size().columns, margin + 20) if limited else UNLIMITED
+    for name, value in shown:
+        print(textwrap.fill(value, width, initial_indent=name.ljust(margin), subsequent_indent=" " * margin))
+
+
+def print_candidates(
+    candidates: Sequence[Candidate], *, chosen: Sequence[str], failed: Mapping[str, str] | None = None
+) -> None:
+    """Print the models that a job could go to. Several are `chosen` where they take turns.
+
+    `failed` holds the last error of each model that gave no answer.
+    """
+    word = "chosen" if len(chosen) == 1 else "in turn"
+
+    def remark(candidate: Candidate) -> str:
+        if candidate.reason:
+            return f"left out: {candidate.reason}"
+        if candidate.closed and candidate.model not in chosen:
+            return f"closed: {candidate.closed}"
+        if failed and candidate.model in failed:
+            return f"failed: {failed[candidate.model]}"
+        return word if candidate.model in chosen else ""
+
+    rows = [
+        (
+            candidate.model,
+            number(candidate.score),
+            number(candidate.load),
+            seconds(candidate.latency_s),
+            f"{candidate.errors:.0%}" if candidate.errors else "-",
+            remark(candidate),
+        )
+        for candidate in candidates
+    ]
+    head = ("candidate", "score", "load", "latency", "errors", "")
+    print_table(head, rows, right=("score", "load", "latency", "errors"))
 
 
 def age(since: float, now: float) -> str:
-    """Time since `since` in its largest unit: ``12s``, ``3m``, ``5h``, ``2d``."""
+    """Return the time since `since` in its largest unit: ``12s``, ``3m``, ``5h``, ``2d``."""
     passed = max(0.0, now - since)
     for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
         if passed >= length:
@@ -113,12 +156,12 @@ def cost(usd: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A score or a load; nothing where there is none."""
+    """Return a score or a load as text; a dash for None."""
     return "-" if value is None else f"{value:.4g}"
 
 
 def summary(result: Result) -> str:
-    """One line of what became of a job: state, route, model, time, tokens, cost."""
+    """Return one line on a job: state, route, model, time, tokens, cost."""
     words: list[str] = [result.state]
     if result.simulated:
         words.append("simulated")
@@ -138,7 +181,7 @@ def summary(result: Result) -> str:
 
 
 def models_of(result: Result) -> str:
-    """The model of a job, or of its parts."""
+    """Return the model of a job, or the models of its parts; only their number if there are many."""
     named = sorted({part.model for part in result.parts if part.model})
     if not named:
         return (result.routing and result.routing.model) or ""

@@ -7,8 +7,7 @@ import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
-from ops.cli.exits import exit_of_state
-from ops.cli.failures import Failure, describe
+from ops.cli.exits import Failure, describe, exit_of_state
 from ops.cli.render import note, print_json, print_text, summary
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ async def wait_for(producer: AsyncProducer, job_id: str, *, timeout: float | Non
     Raises:
         Failure: if it hasn't ended after `timeout` seconds, for Ctrl-C, or if Redis went away meanwhile.
     """
-    from ops.cli.progress import Progress
+    from ops.cli.progress import JobProgress
 
     again = f"pointsman result {job_id} --wait"
     try:
-        with Progress(job_id) as progress:
+        with JobProgress(job_id) as progress:
             # Closed here and now, also when we are interrupted: it holds a connection.
             watching = cast("AsyncGenerator[Result]", producer.watch(job_id, timeout=timeout))
             async with aclosing(watching) as looks:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli import main
-from ops.cli.exits import Exit
-from ops.cli.failures import Failure
+from ops.cli.exits import Exit, Failure
 from ops.cli.inputs import pairs, read_documents, read_text, values
 
 CONFIG = """\

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from ops.cli.cmd_explain import print_facts
 from ops.cli.exits import Exit, exit_of_code, exit_of_state
 from ops.cli.progress import MOST_ROWS, shown_parts
-from ops.cli.render import age, cost, print_json, print_table, print_text, printable, seconds, summary
+from ops.cli.render import age, cost, print_facts, print_json, print_table, print_text, printable, seconds, summary
 from tasks.contract.result import FINAL, Decision, Part, Result, Usage
 
 ESCAPE = "\x1b[31m"
@@ -69,21 +68,19 @@ def test_into_a_pipe_an_output_goes_as_it_is(capsys):
     assert capsys.readouterr().out == f"{ESCAPE}red\n"
 
 
-def test_a_table_cuts_nothing_that_must_stay_whole(monkeypatch):
+def test_a_table_cuts_nothing_that_must_stay_whole(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    page = io.StringIO()
-    print_table(("job", "reason"), [("0" * 26, "many words that go on " * 3)], whole=("job",), to=page)
-    lines = page.getvalue().splitlines()
+    print_table(("job", "reason"), [("0" * 26, "many words that go on " * 3)], whole=("job",))
+    lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("0" * 26)
     assert len(lines) > 3
     assert all(len(line) <= 40 for line in lines)
 
 
-def test_in_a_pipe_a_table_has_one_line_a_row(monkeypatch):
+def test_in_a_pipe_a_table_has_one_line_a_row(capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    page = io.StringIO()
-    print_table(("a", "b"), [("x", "word " * 50), ("[red]y[/red]", f"two\nlines{ESCAPE}")], to=page)
-    lines = page.getvalue().splitlines()
+    print_table(("a", "b"), [("x", "word " * 50), ("[red]y[/red]", f"two\nlines{ESCAPE}")])
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "[red]y[/red]" in lines[2]
     assert "two lines[31m" in lines[2]

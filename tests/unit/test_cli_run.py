@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli.cmd_run import read_input
-from ops.cli.failures import Failure
+from ops.cli.exits import Failure
 from tasks.config.library import Workflow
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
