@@ -51,7 +51,11 @@ def help_text(text: str) -> str:
 def runner(function: Callable[..., Any]) -> Callable[..., int]:
     """Return `function` with the options of every command, which returns an exit code instead of raising."""
     signature = inspect.signature(function, eval_str=True)
-    bundles = {name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)}
+    bundles: dict[str, type[Any]] = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation)
+    }
     common = {name: hint for name, hint in _COMMON.items() if name not in signature.parameters}
 
     @wraps(function)

@@ -66,9 +66,7 @@ class JobProgress:
             description=f"{result.id} {result.state}",
             total=result.parts_total if many else None,
             completed=ended if many else 0,
-            figure=f"{ended}/{result.parts_total} parts"
-            if many
-            else (result.parts and _describe(result.parts[0])) or "",
+            figure=f"{ended}/{result.parts_total} parts" if many else _describe(*result.parts[:1]),
         )
         if many:
             self._show_parts(shown_parts(result))
@@ -131,7 +129,9 @@ def _title(part: Part) -> str:
     return f"  {part.index + 1}. {title[:30]}" if title else f"  part {part.index + 1}"
 
 
-def _describe(part: Part) -> str:
+def _describe(part: Part | None = None) -> str:
+    if part is None:
+        return ""
     words: list[str] = [part.state]
     if part.model:
         words.append(part.model)
