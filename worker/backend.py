@@ -15,7 +15,7 @@ import redis.asyncio
 from celery.backends.redis import RedisBackend
 from redis.client import Pipeline
 
-from tasks.ledger.store import Command, Store, connect
+from tasks.ledger.store import Store, Words, connect
 from worker.bridge import in_task, wait_here
 from worker.tasks import Application
 
@@ -38,7 +38,7 @@ class _Client(redis.Redis):
             return wait_here(self._grouped(args))
         return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
-    async def _grouped(self, command: Command) -> Any:
+    async def _grouped(self, command: Words) -> Any:
         """With those of other tasks in one round trip: the parts of a chord end by the hundred."""
         (reply,) = await self.grouping.ask([command])
         if isinstance(reply, Exception):

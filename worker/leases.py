@@ -17,7 +17,7 @@ from tasks.contract.errors import PointsmanError
 from tasks.contract.ids import CallId
 from tasks.ledger import LEASE, Admitted, Ledger
 from tasks.ledger.limiter import Grant
-from tasks.ledger.store import Command
+from tasks.ledger.store import Words
 
 __all__ = ["Heartbeat"]
 
@@ -89,7 +89,7 @@ class Heartbeat:
                 self._sign.touch()
             await asyncio.sleep(BEAT)
 
-    def _presence(self) -> list[Command]:
+    def _presence(self) -> list[Words]:
         """What tells the fleet the models that are served here, and those that no longer are."""
         models = frozenset(self._serving())
         left, self._told = self._told - models, models

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
     from tasks.ledger.records import MovablePart
-    from tasks.ledger.store import Command
+    from tasks.ledger.store import Words
     from tasks.routing.snapshot import Ranking, Snapshot
 
 __all__ = ["Stranded"]
@@ -258,7 +258,7 @@ class Stranded:
     ) -> tuple[set[CallId], list[Admitted]]:
         jobs, run = self._ledger.jobs, self._ledger.store.run
         inputs = await jobs.inputs([(item.call.job, item.call.index) for item, _, _ in ready])
-        going: list[tuple[Stuck, Command]] = []
+        going: list[tuple[Stuck, Words]] = []
         for (item, part, candidates), known in zip(ready, inputs, strict=True):
             if known is None:
                 continue
@@ -287,7 +287,7 @@ class Stranded:
         replies = (await run(*(leaving for _, leaving in going), *back))[: len(going)] if going or back else []
         return {item.call for item, _ in going}, [place for reply in replies for place in admitted_of(reply)]
 
-    def _leaving(self, item: Stuck, part: MovablePart, ranking: Ranking, *, priority: str) -> Command:
+    def _leaving(self, item: Stuck, part: MovablePart, ranking: Ranking, *, priority: str) -> Words:
         return self._ledger.fleet.move_command(
             item.call,
             item.model,
@@ -299,7 +299,7 @@ class Stranded:
         )
 
 
-def _taking(entry: Entry | None) -> Command:
+def _taking(entry: Entry | None) -> Words:
     """The command that takes a message out of its list; its reply is 0 where somebody else did."""
     return ("LREM", entry.list, -1, entry.message) if entry is not None else ("ECHO", "1")
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
     from tasks.contract.rate_limits import RateLimits
     from tasks.ledger import Claim
-    from tasks.ledger.store import Command
+    from tasks.ledger.store import Words
     from tasks.queue.ports import Ports
 
 __all__ = ["Attempt", "acquire", "release"]
@@ -126,7 +126,7 @@ class Attempt:
         finally:
             self.latency_s = round(time.monotonic() - self._started, 4)
 
-    def report(self, ports: Ports, *, waited_s: float | None = None) -> Command:
+    def report(self, ports: Ports, *, waited_s: float | None = None) -> Words:
         """What the limits are told of it, and of the seconds that its call stood in the queue."""
         return ports.ledger.limiter.release_command(
             self.grant,
@@ -210,7 +210,7 @@ def _return(ports: Ports, demand: Demand, reply: Any) -> None:
         _soon(release(ports, [ports.ledger.limiter.release_command(granted, "unasked")]))
 
 
-async def release(ports: Ports, reports: Sequence[Command]) -> None:
+async def release(ports: Ports, reports: Sequence[Words]) -> None:
     """Free what attempts took, where no step of the ledger follows. The leases do it if this fails."""
     if reports:
         with contextlib.suppress(PointsmanError, TimeoutError):

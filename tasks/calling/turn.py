@@ -21,7 +21,7 @@ from tasks.ledger.limiter import Denied, Grant
 if TYPE_CHECKING:
     from tasks.config.prompts import Prompt
     from tasks.contract.model_client import ModelRequest
-    from tasks.ledger.store import Command
+    from tasks.ledger.store import Words
     from tasks.queue.ports import Ports
 
 __all__ = ["Turn"]
@@ -61,7 +61,7 @@ class Turn:
                 tried = note(tried, attempt.grant.model, attempt.error)
         return tried
 
-    def reports(self, ports: Ports) -> list[Command]:
+    def reports(self, ports: Ports) -> list[Words]:
         """What the limits shall be told."""
         return [
             attempt.report(ports, waited_s=None if attempt.hedge else self.claim.queue_wait_s)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tasks.contract.ids import CallId
 from tasks.contract.job import PRIORITIES
-from tasks.ledger.store import Command, Script, Store
+from tasks.ledger.store import Script, Store, Words
 from tasks.routing.snapshot import INFINITE, ModelLoad, Preference, Ranking, Snapshot
 
 __all__ = ["FLEET", "LEASE", "QUEUED_LEASE", "WAVE", "Admitted", "Fleet", "admitted_of"]
@@ -91,7 +91,7 @@ class Fleet:
 
     # -- presence --------------------------------------------------------------------------------
 
-    def serve_command(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Command:
+    def serve_command(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Words:
         """The command by which a worker process says that it serves these models, and no longer those it `left`.
 
         A model that was served, and of which nobody has said so for ten seconds, is dead: nobody is sent there.
@@ -131,7 +131,7 @@ class Fleet:
         priority: str,
         balance: float | None = None,
         fallbacks: int = 0,
-    ) -> Command:
+    ) -> Words:
         """The command of `admit`. `bound`, `balance` and `fallbacks` as in a `Ranking`."""
         candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
         bounds = "" if balance is None else f"{balance}:{len(preferences) - fallbacks}"
@@ -145,7 +145,7 @@ class Fleet:
         (reply,) = await self._store.run(self.release_command(call, model))
         return admitted_of(reply)
 
-    def release_command(self, call: CallId, model: str, *, most: int = MOST_ADMITTED) -> Command:
+    def release_command(self, call: CallId, model: str, *, most: int = MOST_ADMITTED) -> Words:
         return _step("release", str(call), model, _ms(QUEUED_LEASE), most)
 
     async def delay(
@@ -178,7 +178,7 @@ class Fleet:
         priority: str,
         waited_s: float,
         fallbacks: int = 0,
-    ) -> Command:
+    ) -> Words:
         """The command that has a call leave `model`, or its waiting list, and wait as if it had come `waited_s` ago.
 
         Its reply, read by `admitted_of`, are the calls that were admitted: perhaps this one, perhaps others.
@@ -224,8 +224,8 @@ class Fleet:
         if commands:
             await self._store.run(*commands)
 
-    def lease_commands(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float) -> list[Command]:
-        commands: list[Command] = []
+    def lease_commands(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float) -> list[Words]:
+        commands: list[Words] = []
         for model, held in calls.items():
             singles = [str(call) for call in held if call.wave is None]
             parts = [str(call) for call in held if call.wave is not None]
@@ -265,7 +265,7 @@ class Fleet:
 
     # -- jobs that shall be looked at again --------------------------------------------------------
 
-    def watch_command(self, jobs: Mapping[str, float]) -> Command:
+    def watch_command(self, jobs: Mapping[str, float]) -> Words:
         """The command that has the sweeper look at each job so many seconds from now."""
         return _step("watch", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
 
@@ -277,7 +277,7 @@ class Fleet:
         if job_ids:
             await self._store.run(*(("ZREM", f"{_PREFIX}{key}", *job_ids) for key in ("active", "deadlines")))
 
-    def set_deadlines_command(self, jobs: Mapping[str, float]) -> Command:
+    def set_deadlines_command(self, jobs: Mapping[str, float]) -> Words:
         """The command that notes when each job must have ended, in seconds from now."""
         return _step("set_deadlines", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
 
@@ -315,7 +315,7 @@ class Fleet:
         return int(clock[0]) + int(clock[1]) / 1e6
 
 
-def _step(step: str, *args: Any) -> Command:
+def _step(step: str, *args: Any) -> Words:
     keys = [f"{_PREFIX}waiting-lists", f"{_PREFIX}configured", f"{_PREFIX}scaled"]
     return FLEET.command(keys, _PREFIX, step, *args)
 

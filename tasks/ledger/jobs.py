@@ -31,7 +31,7 @@ from tasks.ledger.records import (
     Progress,
     Wave,
 )
-from tasks.ledger.store import Command, Script, Store
+from tasks.ledger.store import Script, Store, Words
 from tasks.parallel.part_spec import PartSpec
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Jobs:
 
     # -- a job's way, in order -------------------------------------------------------------------
 
-    def accepting(self, job: Job, *, keep_seconds: int) -> Command:
+    def accepting(self, job: Job, *, keep_seconds: int) -> Words:
         """The command that writes a new job; safe to send twice."""
         bulk = job.model_dump_json(include=set(BULK), exclude_none=True)
         spec = job.model_dump_json(exclude=set(BULK), exclude_none=True)
@@ -105,7 +105,7 @@ class Jobs:
         (reply,) = await self._store.run(self.routing(job_id, decision, placed=placed, model=model))
         return str(reply[0])
 
-    def routing(self, job_id: str, decision: Decision, *, placed: str = "", model: str = "") -> Command:
+    def routing(self, job_id: str, decision: Decision, *, placed: str = "", model: str = "") -> Words:
         """The command of `route`."""
         return _step(job_id, "route", decision.model_dump_json(exclude_defaults=True), placed, model)
 
@@ -120,7 +120,7 @@ class Jobs:
         role: str = "",
         stopping: StopRule | None = None,
         whole: bool = False,
-    ) -> list[Command]:
+    ) -> list[Words]:
         """The commands that write the parts of a stage, of which the first `wave` are sent.
 
         `whole`: the parts hold all of the job's input, which is kept once. The reply to the last command counts: ``ok``
@@ -282,7 +282,7 @@ class Jobs:
             total=int(n) - int(base),
         )
 
-    def booking(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command:
+    def booking(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Words:
         """The command that books USD of the job's `budget` for the next call.
 
         Its reply is ``ok``, ``stale``, or ``broke`` with the USD that are left.
@@ -301,7 +301,7 @@ class Jobs:
         weight: float = 1.0,
         skipped: bool = False,
         never_created: bool = False,
-    ) -> Command:
+    ) -> Words:
         """The command that writes a part's end: its `output`, or where that is None the record's error.
 
         The first writer wins. `ballot` is the digest of what a vote says, and `weight` what it counts. `skipped`: there
@@ -332,7 +332,7 @@ class Jobs:
         tried: Sequence[Tried] = (),
         counts: bool = True,
         spent_usd: float = 0.0,
-    ) -> Command:
+    ) -> Words:
         """The command that lets go of a part, so that it can be tried again; its reply is ``ok`` if it was ours.
 
         `counts` is False where no model was asked: waiting for a limit is no attempt.
@@ -345,7 +345,7 @@ class Jobs:
         (reply,) = await self._store.run(self.retrying(job_id, index, owner, problem))
         return bool(reply[0] == "ok")
 
-    def handing_back(self, job_id: str, index: int, owner: str) -> Command:
+    def handing_back(self, job_id: str, index: int, owner: str) -> Words:
         """The command that lets go of a part whose worker ends: the next to get its message may claim it at once."""
         return _step(job_id, "hand_back", index, owner)
 
@@ -373,7 +373,7 @@ class Jobs:
         (reply,) = await self._store.run(self.ending(job_id, state, error))
         return str(reply[0])
 
-    def ending(self, job_id: str, state: str, error: str = "") -> Command:
+    def ending(self, job_id: str, state: str, error: str = "") -> Words:
         """The command of `stop`."""
         return _step(job_id, "stop", state, error)
 
@@ -402,7 +402,7 @@ class Jobs:
         )
         return [str(reply[0]) for reply in replies]
 
-    def moving(self, job_id: str, index: int, state: str, model: str, why: str) -> Command:
+    def moving(self, job_id: str, index: int, state: str, model: str, why: str) -> Words:
         """The command that has a part wait for another model, that is `queued` at `model` or `waiting` for it.
 
         Its reply is ``ok``, ``final``, ``gone``, ``stale`` (it runs, or stands elsewhere) or ``spent`` (it moved often
@@ -415,7 +415,7 @@ class Jobs:
         if not calls:
             return []
         fields = ("state", "model", "tried", "moved", "queued_at")
-        commands: list[Command] = [("TIME",)]
+        commands: list[Words] = [("TIME",)]
         for job_id, index in calls:
             commands += [
                 ("HMGET", f"{_key(job_id)}:parts", *(f"{index}:{field}" for field in fields)),
@@ -449,7 +449,7 @@ class Jobs:
         """The job of each part (job, index), and the section that the part is; None where the job is gone."""
         if not calls:
             return []
-        commands: list[Command] = []
+        commands: list[Words] = []
         for job_id, index in calls:
             commands += [("HMGET", _key(job_id), "spec", "input"), ("HGET", f"{_key(job_id)}:inputs", index)]
         replies = await self._store.run(*commands)
@@ -503,7 +503,7 @@ class Jobs:
     async def result(self, job_id: str, *, outputs: bool = True) -> Result | None:
         """All that is known of a job now, or None. Without `outputs` no text is read but the joined one."""
         key = _key(job_id)
-        commands: list[Command] = [("HMGET", key, *RESULT_FIELDS), ("HGETALL", f"{key}:parts")]
+        commands: list[Words] = [("HMGET", key, *RESULT_FIELDS), ("HGETALL", f"{key}:parts")]
         if outputs:
             commands.append(("HGETALL", f"{key}:outputs"))
         fields, parts, *texts = await self._store.run(*commands)
@@ -526,7 +526,7 @@ class Jobs:
         """
         if not jobs:
             return []
-        commands: list[Command] = []
+        commands: list[Words] = []
         for job in jobs:
             name = f"pm:idem:{digest(job.idempotency_key or '')}"
             commands += [("SET", name, f"{job.id}:{fingerprint(job)}", "NX", "EX", KEY_SECONDS), ("GET", name)]
@@ -562,7 +562,7 @@ def _rule(stopping: StopRule) -> str:
     return json.dumps(rule, separators=(",", ":"))
 
 
-def _step(job_id: str, step: str, *args: Any) -> Command:
+def _step(job_id: str, step: str, *args: Any) -> Words:
     key = _key(job_id)
     return MOVE.command([key, f"{key}:parts", f"{key}:outputs", f"{key}:inputs", f"{key}:ballots"], step, *args)
 

@@ -18,7 +18,7 @@ from tasks.ledger.jobs import MOVE, FinishReply, Jobs, PartRecord
 from tasks.ledger.limiter import LIMITER, Limiter
 from tasks.ledger.reading import wave_of
 from tasks.ledger.records import JobSummary, PartStatus, Wave
-from tasks.ledger.store import Command, Store, connect
+from tasks.ledger.store import Store, Words, connect
 from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Ranking
 
@@ -161,7 +161,7 @@ class Ledger:
         record: PartRecord,
         ballot: str = "",
         weight: float = 1.0,
-        reports: Sequence[Command] = (),
+        reports: Sequence[Words] = (),
     ) -> tuple[FinishReply, list[Admitted]]:
         """Write a part's end, free its place, and admit the next: whose messages shall be published.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from tasks.contract.result import Usage
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.store import Command, Script, Store
+from tasks.ledger.store import Script, Store, Words
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -136,7 +136,7 @@ class Limiter:
         commands += [_configure(f"key:{name}", {}) for name in named]
         await self._store.run(*commands)
 
-    def acquire_command(self, demand: Demand, *, horizon: float = HORIZON) -> Command:
+    def acquire_command(self, demand: Demand, *, horizon: float = HORIZON) -> Words:
         """The command that takes what one attempt needs; `read_grant` reads its reply."""
         return _step(
             "acquire",
@@ -168,7 +168,7 @@ class Limiter:
         took_s: float | None = None,
         waited_s: float | None = None,
         rate_limits: RateLimits | None = None,
-    ) -> Command:
+    ) -> Words:
         """The command that frees what `grant` took and tells how it went; sent twice it counts once.
 
         `rate_limits` is what the provider's headers say: it tightens the limits of the fleet, and never loosens them.
@@ -201,13 +201,13 @@ class Limiter:
             *(_heard(grant, rate_limits) if rate_limits is not None else ()),
         )
 
-    def renew_commands(self, grants: Iterable[Grant], *, seconds: float = LEASE) -> list[Command]:
+    def renew_commands(self, grants: Iterable[Grant], *, seconds: float = LEASE) -> list[Words]:
         """The commands that renew the leases of these attempts, for `seconds` from now."""
         return [
             _step("renew", model, key, int(seconds * 1000), *ids) for (model, key), ids in _by_limiter(grants).items()
         ]
 
-    def forget_commands(self, grants: Iterable[Grant]) -> list[Command]:
+    def forget_commands(self, grants: Iterable[Grant]) -> list[Words]:
         """The commands that forget leases without a report."""
         return [_step("forget", model, key, *ids) for (model, key), ids in _by_limiter(grants).items()]
 
@@ -310,7 +310,7 @@ def _heard(grant: Grant, rate_limits: RateLimits) -> tuple[int | float | str, ..
     return tuple(heard)
 
 
-def _configure(limiter: str, options: Mapping[str, Any]) -> Command:
+def _configure(limiter: str, options: Mapping[str, Any]) -> Words:
     return _step("configure", limiter, *(item for pair in options.items() for item in pair))
 
 
@@ -337,5 +337,5 @@ def _by_limiter(grants: Iterable[Grant]) -> dict[tuple[str, str], list[str]]:
     return ids
 
 
-def _step(step: str, *args: Any) -> Command:
+def _step(step: str, *args: Any) -> Words:
     return LIMITER.command([f"{_PREFIX}configured", f"{_PREFIX}scaled"], _PREFIX, step, *args)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -21,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tasks.contract.errors import PointsmanError, Unreachable
 
-__all__ = ["Command", "Script", "Store", "connect"]
+__all__ = ["Command", "Script", "Store", "Words", "connect"]
 
 #: Seconds: a Redis that doesn't answer within these is told as `Unreachable`, never waited for without end.
 CONNECT_TIMEOUT = 5.0
@@ -33,19 +34,76 @@ BACKOFF = 0.05
 #: Words of commands above which they travel apart from the others.
 BULK = 2_000
 
-Command = tuple[Any, ...]
+T = TypeVar("T")
+U = TypeVar("U")
+#: A command as the server takes it.
+Words = tuple[Any, ...]
+#: Is handed what `Store.run` would have returned, with errors among it.
 Late = Callable[[list[Any]], None]
 
 
-class Script:
-    """A Lua file beside this module."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Command(Generic[T]):
+    """Words for the server, and how its reply is read. Await it to send it alone; `Store.run` sends several at once."""
 
-    def __init__(self, name: str) -> None:
-        self.source = files("tasks.ledger").joinpath(name).read_text(encoding="utf-8")
+    store: Store
+    words: Words
+    read: Callable[[Any], T]
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._send().__await__()
+
+    async def _send(self) -> T:
+        (value,) = await self.store.run(self)
+        return value
+
+
+class Script:
+    """A Lua file beside this module, after `shared.lua` and the files of `before`.
+
+    A step's arguments are the parameters of its Lua function (see `shared.lua`): their names are read from the source.
+    """
+
+    def __init__(self, name: str, *before: str) -> None:
+        folder = files("tasks.ledger")
+        text = "\n".join(folder.joinpath(file).read_text(encoding="utf-8") for file in ("shared.lua", *before, name))
+        self.name = name
+        self.steps = {step: tuple(re.findall(r"\w+", names)) for step, names in _STEP.findall(text)}
+        counts = ", ".join(f"{step} = {len(names)}" for step, names in self.steps.items())
+        lists = ", ".join(f"{step} = true" for step, names in self.steps.items() if names[-1:] == ("rest",))
+        self.source = f"{text}\nreturn dispatch({{ {counts} }}, {{ {lists} }})\n"
+        if "\nreturn step[" in text:  # until the last script has named arguments
+            self.source = text
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def command(self, keys: Sequence[str], *args: Any) -> Command:
-        return ("EVALSHA", self.digest, len(keys), *keys, *args)
+    def command(self, keys: Sequence[str], *words: Any) -> Words:
+        """Until the last script has named arguments."""
+        return ("EVALSHA", self.digest, len(keys), *keys, *words)
+
+    def words(self, keys: Sequence[str], step: str, **arguments: Any) -> Words:
+        """The command that runs a step.
+
+        Raises:
+            TypeError: if there is no such step, or an argument is missing or unknown.
+        """
+        names = self.steps.get(step)
+        if names is None:
+            raise TypeError(f"{self.name} has no step {step!r}")
+        if len(names) != len(arguments) or any(name not in arguments for name in names):
+            raise TypeError(f"step {step!r} takes {', '.join(names)}; it was given {', '.join(arguments)}")
+        rest = arguments["rest"] if names[-1:] == ("rest",) else ()
+        named = [_word(arguments[name]) for name in names if name != "rest"]
+        return ("EVALSHA", self.digest, len(keys), *keys, step, *named, *rest)
+
+
+#: The head of a step: its name and its parameters.
+_STEP = re.compile(r"^function step\.(\w+)\(([^)]*)\)", re.MULTILINE)
+
+
+def _word(value: Any) -> str | int | float:
+    if value is None:
+        return ""
+    return int(value) if isinstance(value, bool) else value
 
 
 def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -> Redis:
@@ -80,33 +138,51 @@ class Store:
         self._gathering: list[_Asked] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def run(self, *commands: Command, late: Late | None = None) -> list[Any]:
-        """The replies, in order.
+    def step(
+        self, script: Script, keys: Sequence[str], step: str, read: Callable[[Any], T], **arguments: Any
+    ) -> Command[T]:
+        """One step of a script, see `Script.words`."""
+        return Command(self, script.words(keys, step, **arguments), read)
 
-        A caller that is cancelled meanwhile does not take its commands back. `late` is then handed the replies, any of
-        which may be an error.
+    @overload
+    async def run(self, one: Command[T], /, *, late: Late | None = None) -> tuple[T]: ...
+    @overload
+    async def run(self, one: Command[T], two: Command[U], /, *, late: Late | None = None) -> tuple[T, U]: ...
+    @overload
+    async def run(self, *commands: Command[T], late: Late | None = None) -> Sequence[T]: ...
+    @overload
+    async def run(self, *commands: Command[Any] | Words, late: Late | None = None) -> Sequence[Any]: ...
+    async def run(self, *commands: Command[Any] | Words, late: Late | None = None) -> Sequence[Any]:
+        """Send all in one round trip; returns what their replies say, in order. The reply to mere words is not read.
+
+        A caller that is cancelled meanwhile does not take its commands back; then `late` gets the values.
 
         Raises:
             Unreachable: if Redis does not answer within the bound.
             PointsmanError: if a command failed on the server, for example for want of memory.
         """
+        if not commands:
+            return ()
+        words = [each.words if isinstance(each, Command) else each for each in commands]
+        unwanted = None if late is None else lambda replies: late([*map(_read, commands, replies)])
         try:
-            replies = await self.ask(commands, late)
+            replies = await self.ask(words, unwanted)
             unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                digests = {commands[place][1] for place in unknown}
+                digests = {words[place][1] for place in unknown}
                 await self.ask([("SCRIPT", "LOAD", self._sources[digest]) for digest in digests])
-                again = await self.ask([commands[place] for place in unknown])
+                again = await self.ask([words[place] for place in unknown])
                 for place, reply in zip(unknown, again, strict=True):
                     replies[place] = reply
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise Unreachable(f"Redis does not answer ({type(error).__name__}); is it running?") from error
         for reply in replies:
             if isinstance(reply, RedisError):
-                raise _told(reply) from reply
-        return replies
+                # The server's text names keys and limits, never values.
+                raise PointsmanError(f"Redis refused a command: {reply}") from reply
+        return tuple(map(_read, commands, replies))
 
-    async def ask(self, commands: Sequence[Command], late: Late | None = None) -> list[Any]:
+    async def ask(self, commands: Sequence[Words], late: Late | None = None) -> list[Any]:
         """The replies as redis-py reads them, errors among them; nothing is mapped or loaded.
 
         Raises:
@@ -155,7 +231,7 @@ class Store:
                 asked.late(replies[first:end])
             first = end
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Words]) -> list[Any]:
         """Send all, then read all replies. A reply that is an error stands among the others.
 
         What was sent on a connection that broke is sent again: every step is safe to repeat.
@@ -178,7 +254,7 @@ class Store:
             await asyncio.sleep(BACKOFF)
         raise AssertionError("unreachable")
 
-    async def _exchange_on(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange_on(self, connection: Any, commands: Sequence[Words]) -> list[Any]:
         callbacks = self.redis.response_callbacks
         replies: list[Any] = []
         # One bound for the group: redis-py's own would set a timer for every reply.
@@ -195,7 +271,7 @@ class Store:
         return replies
 
 
-def _packed(connection: Any, command: Command) -> bytes:
+def _packed(connection: Any, command: Words) -> bytes:
     try:
         # redis-py packs in Python, at eight times the cost.
         packed: bytes = hiredis.pack_command(command)
@@ -206,7 +282,7 @@ def _packed(connection: Any, command: Command) -> bytes:
 
 @dataclass(slots=True)
 class _Asked:
-    commands: Sequence[Command]
+    commands: Sequence[Words]
     replies: asyncio.Future[list[Any]]
     late: Late | None
 
@@ -220,6 +296,5 @@ async def _bounded(seconds: float) -> AsyncIterator[None]:
         raise RedisTimeoutError(f"no answer within {seconds:g} s") from error
 
 
-def _told(error: RedisError) -> PointsmanError:
-    # The server's word names keys and limits, never values.
-    return PointsmanError(f"Redis refused a command: {error}")
+def _read(command: Command[Any] | Words, reply: Any) -> Any:
+    return command.read(reply) if isinstance(command, Command) and not isinstance(reply, Exception) else reply

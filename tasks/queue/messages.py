@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.nodenames import anon_nodename
 from celery.utils.time import utcoffset
 
-from tasks.ledger.store import Command
+from tasks.ledger.store import Words
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -105,7 +105,7 @@ class MessageWriter:
     def reply_to(self) -> str:
         return str(self._app.thread_oid)
 
-    def commands(self, tasks: Iterable[Task]) -> list[Command]:
+    def commands(self, tasks: Iterable[Task]) -> list[Words]:
         """What puts these messages into their lists, each list's in order, and tells the receivers of events."""
         tasks = list(tasks)
         reply_to, stem = self.reply_to, token_hex(16)
@@ -115,14 +115,14 @@ class MessageWriter:
             lists.setdefault(key, []).append(
                 _message(task, origin=self._origin, reply_to=reply_to, tag=f"{stem}.{place}")
             )
-        pushes: list[Command] = [
+        pushes: list[Words] = [
             ("LPUSH", key, *messages[start : start + MOST_PUSHED])
             for key, messages in lists.items()
             for start in range(0, len(messages), MOST_PUSHED)
         ]
         return pushes + self._announcements(tasks)
 
-    def opening(self, chord: Chord, size: int) -> list[Command]:
+    def opening(self, chord: Chord, size: int) -> list[Words]:
         """What makes a chord known to Celery's Redis backend: how many parts it waits for."""
         backend: Any = self._app.backend
         # `set_chord_size`: the claim of an earlier chord of this id goes, then the size is written.
@@ -130,7 +130,7 @@ class MessageWriter:
         expires = backend.chord_expires
         return [("DEL", claim), ("SET", key, size, *(("EX", expires) if expires else ()))]
 
-    def _announcements(self, tasks: Sequence[Task]) -> list[Command]:
+    def _announcements(self, tasks: Sequence[Task]) -> list[Words]:
         if not self._announces:
             return []
         return [

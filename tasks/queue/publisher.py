@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from tasks.contract.job import Job
-    from tasks.ledger.store import Command, Store
+    from tasks.ledger.store import Store, Words
 
 __all__ = ["Publisher", "notify_parent"]
 
@@ -70,7 +70,7 @@ class Publisher:
         """Have a job's parts joined; harmless where they can't be yet, or were."""
         await self._run(self.commands_of_join(job, wave=wave))
 
-    def commands_of_route(self, jobs: Iterable[tuple[str, str]]) -> list[Command]:
+    def commands_of_route(self, jobs: Iterable[tuple[str, str]]) -> list[Words]:
         return self._sender.commands(
             Task(
                 "tasks.route", _route_id(job), ROUTE, {"job_id": job}, _route_id(job), None, _BROKER_PRIORITY[priority]
@@ -78,7 +78,7 @@ class Publisher:
             for job, priority in jobs
         )
 
-    def commands_of_fanout(self, job: str, *, wave: int = 0) -> list[Command]:
+    def commands_of_fanout(self, job: str, *, wave: int = 0) -> list[Words]:
         # The first wave is asked for by the route, each other by the join of the one before.
         parent = _join_id(job, wave - 1) if wave else _route_id(job)
         kwargs = {"job_id": job, "wave": wave}
@@ -86,7 +86,7 @@ class Publisher:
             [Task("tasks.fanout", _fanout_id(job, wave), ROUTE, kwargs, _route_id(job), parent)]
         )
 
-    def commands_of_calls(self, admitted: Iterable[Admitted]) -> list[Command]:
+    def commands_of_calls(self, admitted: Iterable[Admitted]) -> list[Words]:
         chords: dict[tuple[str, int], Chord] = {}
         tasks: list[Task] = []
         for call, model in admitted:
@@ -99,13 +99,13 @@ class Publisher:
 
     def commands_of_chord(
         self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None
-    ) -> list[Command]:
+    ) -> list[Words]:
         chord = self._chord(job, wave)
         parts = (_call(CallId(job, index, wave), model, chord) for index, model in calls)
         # The size first: the last part may end before this returns.
         return self._sender.opening(chord, len(calls) if size is None else size) + self._sender.commands(parts)
 
-    def commands_of_settle(self, parts: Iterable[CallId]) -> list[Command]:
+    def commands_of_settle(self, parts: Iterable[CallId]) -> list[Words]:
         return self._sender.commands(
             Task(
                 "tasks.finish_part",
@@ -120,13 +120,13 @@ class Publisher:
             for part in parts
         )
 
-    def commands_of_join(self, job: str, *, wave: int = 0) -> list[Command]:
+    def commands_of_join(self, job: str, *, wave: int = 0) -> list[Words]:
         return self._sender.commands([_join(job, wave)])
 
     def _chord(self, job: str, wave: int) -> Chord:
         return Chord.of(f"{job}.wave.{wave}", _join(job, wave), reply_to=self._sender.reply_to)
 
-    async def _run(self, commands: Sequence[Command]) -> None:
+    async def _run(self, commands: Sequence[Words]) -> None:
         try:
             for start in range(0, len(commands), MOST_COMMANDS):
                 await self._store.run(*commands[start : start + MOST_COMMANDS])

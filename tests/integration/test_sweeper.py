@@ -201,16 +201,16 @@ def test_a_heartbeat_that_arrives_after_the_end_leaves_no_lease_behind(run):
     async def steps(at):
         call, model = await at.single()
         heartbeat = Heartbeat(at.ledger)
-        hold = at.fleet.hold
-        with heartbeat.holding(call, model, asyncio.get_running_loop().create_future()):
-            ended = asyncio.Event()
+        store, run_at_once, ended = at.ledger.store, at.ledger.store.run, asyncio.Event()
 
-            async def hold_late(calls):
-                # The call ends and gives its lease back while the renewal is on the way.
-                await ended.wait()
-                await hold(calls)
+        async def run_late(*commands):
+            # The call ends and returns its lease while the renewal is on the way.
+            store.run = run_at_once
+            await ended.wait()
+            return await run_at_once(*commands)
 
-            at.fleet.hold = hold_late
+        store.run = run_late
+        with heartbeat.keep(call, model, asyncio.get_running_loop().create_future()):
             beat = asyncio.ensure_future(heartbeat.beat())
             await asyncio.sleep(0)
         await at.jobs.claim(call.job, 0, "owner")
