@@ -33,7 +33,7 @@ from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, Worke
 from celery.utils import threads as celery_threads
 from celery.worker import state as worker_state
 
-from tasks.queue.poller import Waker
+from tasks.queue.waker import Waker
 from worker.bridge import drive
 from worker.loop import event_loop
 
@@ -138,7 +138,7 @@ class TaskPool(BasePool):
 
     def _answer(self) -> None:
         if self._bell is not None:
-            self._bell.hush()
+            self._bell.clear()
         self._tell()
 
     def on_apply(
@@ -243,7 +243,7 @@ class TaskPool(BasePool):
         if self._bell is None:
             self._loop.loop.run_in_executor(None, self._tell)
             return
-        self._bell.ring()
+        self._bell.notify()
         self._loop.loop.call_later(STALE, self._tell_if_stale, self._tellings)
 
     def _tell_if_stale(self, before: int) -> None:

@@ -1,1 +1,5 @@
-"""The queues: Celery's configuration, where the broker is, publishing, peeking. The lowest floor, with the ledger."""
+"""The way to the broker: Celery's configuration, the transport, the publisher, and the lists that messages wait in.
+
+Imports `ledger`, `config` and `contract`. Start with `publisher` (how messages are sent) and `channel` (how workers
+reserve and acknowledge them).
+"""

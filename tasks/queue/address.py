@@ -1,4 +1,4 @@
-"""Where Redis is: from the environment, or the server that `pointsman up` runs in its state directory."""
+"""The address of Redis: from the environment, or of the server that `pointsman up` runs in its state directory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tasks.contract.errors import ConfigError
 
 __all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "result_url", "state_dir"]
 
-#: In the state directory: one line, the URL at which the embedded server of that directory is reached.
+#: A file of the state directory with one line: the URL of that directory's embedded server.
 ADDRESS_FILE = "redis.url"
 DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
 
-#: The schemes of `tasks.queue.transport`.
+#: Schemes in Celery's spelling, and those of `tasks.queue.transport`.
 _OUR_SCHEMES = {
     "redis": "pointsman",
     "rediss": "pointsmans",
@@ -36,7 +36,7 @@ def redis_url() -> str:
     """``POINTSMAN_REDIS_URL`` (or the file named by ``POINTSMAN_REDIS_URL_FILE``), else the embedded server's.
 
     Raises:
-        ConfigError: for a URL that is none of redis://, rediss:// and unix://.
+        ConfigError: for a URL that starts with neither redis:// nor rediss:// nor unix://.
     """
     url = read_secret("POINTSMAN_REDIS_URL")
     if url is None:
@@ -48,7 +48,7 @@ def redis_url() -> str:
 
 
 def broker_url(url: str) -> str:
-    """The address for Celery's messages: by our own transport, or by kombu's where ``POINTSMAN_TRANSPORT=kombu``.
+    """The address for Celery's messages: of our own transport, or of kombu's with ``POINTSMAN_TRANSPORT=kombu``.
 
     Raises:
         ConfigError: for any other value of that variable.
@@ -61,10 +61,10 @@ def broker_url(url: str) -> str:
 
 
 def result_url(url: str) -> str:
-    """The same address in Celery's words, for its results."""
+    """The same address in Celery's spelling, for its results."""
     scheme, _, rest = url.partition("://")
     place, _, query = rest.partition("?")
-    # The number of the database goes by another name there.
+    # Celery has another name for the number of the database.
     words = [word.replace("db=", "virtual_host=", 1) if word.startswith("db=") else word for word in query.split("&")]
     if scheme == "unix":
         return f"redis+socket://{place}" + (f"?{'&'.join(words)}" if query else "")

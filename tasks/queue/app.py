@@ -1,4 +1,4 @@
-"""The Celery application: what its messages look like and which queues there are. The same for all processes."""
+"""The Celery application: the form of its messages and its queues. The same for all processes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ ROUTE = "route"
 JOIN = "join"
 
 #: Seconds until the broker hands an unacknowledged message to another worker. The sweeper recovers a dead worker's
-#: calls within seconds; this only tidies up behind it, so it is longer than any call.
+#: calls within seconds; this timeout only tidies up after it, so it is longer than any call.
 VISIBILITY_TIMEOUT = 3900
 
-
-#: Under which names kombu finds our transport, and what it calls them where it tells an address: there the queues are
-#: those of any Redis.
+#: By scheme: the class of our transport, and the scheme that kombu shows in an address, where any reader of Redis
+#: queues understands it.
 _TRANSPORTS = {
     "pointsman": ("tasks.queue.transport:RedisTransport", "redis"),
     "pointsmans": ("tasks.queue.transport:TLSTransport", "rediss"),
     "pointsman-sentinel": ("tasks.queue.transport:SentinelTransport", "sentinel"),
 }
-for _alias, (_place, _told) in _TRANSPORTS.items():
-    TRANSPORT_ALIASES[_alias] = _place
-    Connection.resolve_aliases[_alias] = _told
+for _scheme, (_class, _shown) in _TRANSPORTS.items():
+    TRANSPORT_ALIASES[_scheme] = _class
+    Connection.resolve_aliases[_scheme] = _shown
 
 
 def model_queue(model: str) -> str:
@@ -38,12 +37,12 @@ def model_queue(model: str) -> str:
 
 
 def model_of_queue(queue: str) -> str | None:
-    """The model whose calls stand in this queue; None where it is no model's."""
+    """The model whose calls are in this queue; None for the queues of routing and joining."""
     return queue.removeprefix(_MODEL) if queue.startswith(_MODEL) else None
 
 
 def make_app(name: str, redis: str, *, models: tuple[str, ...] = (), kind: type[Celery] = Celery) -> Celery:
-    """An application at this Redis (a URL as redis-py takes it), with the queues of these models."""
+    """An application on this Redis (a URL in the form of redis-py), with the queues of these models."""
     app = kind(name, set_as_current=True)
     app.conf.update(
         broker_url=broker_url(redis),
@@ -61,7 +60,7 @@ def make_app(name: str, redis: str, *, models: tuple[str, ...] = (), kind: type[
         result_serializer="json",
         accept_content=["json"],
         result_accept_content=["json"],
-        # A message is acknowledged when its call has ended, and a worker reserves no more than it runs.
+        # A message is acknowledged when its call has ended, and a worker reserves only messages that it can run.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
@@ -91,7 +90,7 @@ def _queue(name: str) -> Queue:
 
 
 def _routes(name: str, *_args: Any, **_kwargs: Any) -> dict[str, str] | None:
-    """Where a message goes that names no queue: only calls must, since theirs is the model's."""
+    """The queue of a message that names none. Only calls name one, since each model has its own."""
     if name in {"tasks.join", "tasks.finish_part"}:
         return {"queue": JOIN}
     return {"queue": ROUTE} if name.startswith("tasks.") else None

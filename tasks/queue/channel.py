@@ -1,8 +1,8 @@
 """The consumer's side of kombu's Redis transport, in groups: many messages reserved in one step, many acknowledged.
 
-Keys and what they hold stay kombu's, so workers of both transports share their queues. What differs: a message is
-written down as reserved before it leaves its list, an entry that can't be read is put aside instead of ending the
-worker, and a message goes back to the list that it was taken from.
+Keys and their values stay kombu's, so workers of both transports share their queues. There are three differences. A
+message is written down as reserved before it leaves its list. An entry that can't be read goes to a quarantine instead
+of ending the worker. And a message goes back to the list that it was taken from.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from secrets import token_hex
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
-from tasks.queue.connections import Connections
+from tasks.queue.acknowledgements import Acknowledgements
+from tasks.queue.connections import Connections, ReservedMessage, ReserveStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from tasks.queue.poller import Poller
 
@@ -36,33 +37,26 @@ stock: Any = import_module("kombu.transport.redis")
 
 #: Messages reserved in one step: the server spends well under a millisecond on them.
 MOST_RESERVED = 64
-#: Acknowledgements sent in one step.
-MOST_ACKNOWLEDGED = 256
-#: So many of them are sent at once; fewer wait for company, `PACE` seconds at most.
+#: So many acknowledgements are sent at once; fewer wait for more, `STEP_INTERVAL` seconds at most.
 ENOUGH_ACKNOWLEDGED = 64
-#: Seconds between two steps while the worker is busy: what ends in between goes in one.
-PACE = 0.002
-#: Seconds spent on handing out messages before the loop gets its turn: a pool that runs tasks in place takes long.
-SLICE = 0.02
-#: Seconds without a turn of the loop after which who acknowledges sends it himself: at shutdown nobody else does.
-STALE = 3.0
+#: Seconds between two steps while the worker is busy: one step serves all messages that end in between.
+STEP_INTERVAL = 0.002
+#: Seconds spent on handing out messages before the loop goes on: a pool that runs tasks in place takes long.
+HAND_OUT_FOR = 0.02
+#: Seconds without polling after which an acknowledgement is sent by the thread that makes it: at shutdown no other
+#: thread does.
+POLLER_STALE_AFTER = 3.0
 
 #: Entries that can't be read go to ``<queue>.quarantine``, the latest so many.
 QUARANTINE = ".quarantine"
 MOST_QUARANTINED = 1000
 
-#: The orders in which `reserve.lua` knows how to take turns.
-_TURNS: dict[type, bool] = {round_robin_cycle: True, priority_cycle: False, sorted_cycle: False}
-
-
-class Reserved(NamedTuple):
-    queue: str
-    tag: str
-    raw: bytes
+#: The orders of queues that `reserve.lua` knows, and whether queues take turns in them.
+_ROUND_ROBIN: dict[type, bool] = {round_robin_cycle: True, priority_cycle: False, sorted_cycle: False}
 
 
 class QoS(stock.QoS):  # type: ignore[misc]
-    """What is reserved and not acknowledged yet."""
+    """The messages that are reserved and not acknowledged yet."""
 
     channel: Channel
 
@@ -74,7 +68,7 @@ class QoS(stock.QoS):  # type: ignore[misc]
         virtual.QoS.ack(self, delivery_tag)
         self.channel.acknowledge(delivery_tag)
 
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
             virtual.QoS.ack(self, delivery_tag)
@@ -82,17 +76,17 @@ class QoS(stock.QoS):  # type: ignore[misc]
             self.ack(delivery_tag)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        # First what has ended: its visibility timeout may have passed meanwhile.
+        # Acknowledge what has ended first: its visibility timeout may have passed meanwhile.
         self.channel.send_acknowledgements()
         super().restore_visible(*args, **kwargs)
 
     @property
-    def in_hand(self) -> int:
+    def in_progress(self) -> int:
         return len(self._delivered) - len(self._dirty)
 
     @property
-    def is_watched(self) -> bool:
-        """Whether somebody put conditions of their own on consuming, as Celery does to disable prefetching."""
+    def has_own_condition(self) -> bool:
+        """Whether other code has replaced `can_consume`, as Celery does to disable prefetching."""
         return "can_consume" in self.__dict__
 
 
@@ -101,24 +95,22 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     QoS = QoS
 
-    #: By server: acknowledgements to be sent. They outlive a connection, and with it the channel, that broke.
-    _unsent: ClassVar[dict[tuple[Any, ...], deque[str]]] = {}
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._wires: Connections | None = None
-        self._kept: Any = None
-        self._stem = token_hex(8) + "."
-        self._number = 0
+        self._connections: Connections | None = None
+        self._shared_client: Any = None
+        self._tag_prefix = token_hex(8) + "."
+        self._next_number = 0
         #: Reserved, but not handed out yet.
-        self._inbox: deque[Reserved] = deque()
-        self._receivers: dict[str, Callable[[Reserved], None]] = {}
-        #: False once all lists were found empty and nothing was heard since.
-        self._look = True
+        self._inbox: deque[ReservedMessage] = deque()
+        self._receivers: dict[str, Callable[[ReservedMessage], None]] = {}
+        #: False once all lists were found empty and no change was announced since.
+        self._may_have_messages = True
         self._stepped_at = 0.0
         super().__init__(*args, **kwargs)
         client = self.connection.client
-        server = (client.hostname, client.port, client.virtual_host, self._key(self.unacked_key))
-        self._pending = self._unsent.setdefault(server, deque())
+        self._pending = Acknowledgements(
+            (client.hostname, client.port, client.virtual_host, self._key(self.unacked_key))
+        )
 
     # -- consuming -------------------------------------------------------------------------------
 
@@ -126,7 +118,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         super().basic_consume(queue, no_ack, callback, *args, **kwargs)
         if queue not in self.active_fanout_queues:
             self._receivers[queue] = lambda reserved: self._receive_reserved(reserved, callback, no_ack=no_ack)
-            self._look = True
+            self._may_have_messages = True
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         queue = self._tag_to_queue.get(consumer_tag)
@@ -135,39 +127,35 @@ class Channel(stock.Channel):  # type: ignore[misc]
             self._receivers.pop(queue, None)
         return cancelled
 
-    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002 - kombu's
-        for reserved in self._step([queue], 1):
-            message = self._read(reserved)
+    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
+        for reserved in self._run_step([queue], 1):
+            message = self._take(reserved, no_ack=no_ack)
             if message is not None:
-                if no_ack:
-                    self.acknowledge(reserved.tag)
-                else:
-                    self.qos.append(message, reserved.tag)
                 return message
         return None
 
-    def turn(self) -> bool:
-        """Do what there is to do now; returns whether a message was handed out."""
+    def serve(self) -> bool:
+        """Hand out messages, reserve more, send acknowledgements; returns whether a message was handed out."""
         busy = self._hand_out()
         while not self._inbox:
-            look = self._look and bool(self._receivers) and self.qos.can_consume()
-            if not (look or self._pending):
+            wanted = self._may_have_messages and bool(self._receivers) and self.qos.can_consume()
+            if not (wanted or self._pending):
                 break
-            if not self._is_time(look=look):
-                self._poller.come_again(PACE)
+            if not self._is_step_due(wanted=wanted):
+                self._poller.serve_again(STEP_INTERVAL)
                 break
-            queues = self._turns() if look else []
-            self._inbox.extend(self._step(queues, self._room() if look else 0))
+            queues = list(self._queue_cycle.consume(len(self.active_queues))) if wanted else []
+            self._inbox.extend(self._run_step(queues, self._free_slots() if wanted else 0))
             if not self._hand_out():
                 break
             busy = True
         if self._inbox:
-            self._poller.come_again(0)
+            self._poller.serve_again(0)
         return busy
 
     def _hand_out(self) -> bool:
-        """Give reserved messages to their consumers, for a while."""
-        end = monotonic() + SLICE
+        """Give reserved messages to their consumers, for `HAND_OUT_FOR` seconds; returns whether there was one."""
+        end = monotonic() + HAND_OUT_FOR
         busy = False
         while self._inbox:
             reserved = self._inbox.popleft()
@@ -181,24 +169,30 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 break
         return busy
 
-    def _receive_reserved(self, reserved: Reserved, callback: Callable[[Any], None], *, no_ack: bool) -> None:
+    def _receive_reserved(self, reserved: ReservedMessage, callback: Callable[[Any], None], *, no_ack: bool) -> None:
+        message = self._take(reserved, no_ack=no_ack)
+        if message is not None:
+            callback(message)
+
+    def _take(self, reserved: ReservedMessage, *, no_ack: bool) -> Any:
+        """Read a message and note it as delivered; None for one that went to the quarantine."""
         message = self._read(reserved)
         if message is None:
-            return
+            return None
         if no_ack:
             self.acknowledge(reserved.tag)
         else:
             self.qos.append(message, reserved.tag)
-        callback(message)
+        return message
 
-    def _read(self, reserved: Reserved) -> Any:
-        """The message, or None for one that can't be read: it is in the quarantine then."""
+    def _read(self, reserved: ReservedMessage) -> Any:
+        """The message, or None for one that can't be read: it is moved to the quarantine."""
         try:
             text = reserved.raw.decode()
-            # kombu's own reader brings back dates and the like, at five times the cost.
+            # kombu's own reader restores dates and the like, at five times the cost.
             payload = loads(text) if "__type__" in text else json.loads(text)
             properties = payload["properties"]
-            # The tag under which it is reserved: its own may be taken, or missing.
+            # The tag under which it is reserved: its own may be in use already, or missing.
             properties["delivery_tag"] = reserved.tag
             properties.setdefault("delivery_info", {"exchange": "", "routing_key": reserved.queue})
             return self.Message(payload, channel=self)
@@ -206,130 +200,121 @@ class Channel(stock.Channel):  # type: ignore[misc]
             self._quarantine(reserved)
             return None
 
-    def _quarantine(self, reserved: Reserved) -> None:
+    def _quarantine(self, reserved: ReservedMessage) -> None:
         key = self._key(reserved.queue + QUARANTINE)
-        with self._plain().pipeline() as pipe:
+        with self._unprefixed_client().pipeline() as pipe:
             pipe.lpush(key, reserved.raw)
             pipe.ltrim(key, 0, MOST_QUARANTINED - 1)
             pipe.zrem(self._key(self.unacked_index_key), reserved.tag)
             pipe.hdel(self._key(self.unacked_key), reserved.tag)
             pipe.execute()
-        self._warn(reserved.queue, 1)
-
-    def _warn(self, queues: str, count: int) -> None:
-        log.warning("%d entries of %s can't be read: see %s", count, queues, f"<queue>{QUARANTINE}")
+        _warn_of_quarantined(reserved.queue, 1)
 
     # -- one step --------------------------------------------------------------------------------
 
-    def _is_time(self, *, look: bool) -> bool:
-        """Whether to go to the server now, or to wait for company."""
-        if monotonic() - self._stepped_at >= PACE or len(self._pending) >= ENOUGH_ACKNOWLEDGED:
+    def _is_step_due(self, *, wanted: bool) -> bool:
+        """Whether to go to the server now; else a later step serves more messages. `wanted`: there is room for one."""
+        if monotonic() - self._stepped_at >= STEP_INTERVAL or len(self._pending) >= ENOUGH_ACKNOWLEDGED:
             return True
-        # Who has nothing in hand waits for nobody.
-        return look and self.qos.in_hand == 0
+        # Without messages in progress, do not delay for batching.
+        return wanted and self.qos.in_progress == 0
 
-    def _room(self) -> int:
+    def _free_slots(self) -> int:
         """How many messages may be reserved now."""
-        if self.qos.is_watched or type(self._queue_cycle) not in _TURNS:
-            return 1  # each is asked for: only who set the condition, or the order, knows
+        if self.qos.has_own_condition or type(self._queue_cycle) not in _ROUND_ROBIN:
+            return 1  # the condition, or the order of queues, must be asked again for each message
         prefetch = self.qos.prefetch_count
-        return min(prefetch - self.qos.in_hand, MOST_RESERVED) if prefetch else MOST_RESERVED
+        return min(prefetch - self.qos.in_progress, MOST_RESERVED) if prefetch else MOST_RESERVED
 
-    def _turns(self) -> list[str]:
-        return list(self._queue_cycle.consume(len(self.active_queues)))
-
-    def _step(self, queues: list[str], room: int) -> list[Reserved]:
-        """Acknowledge what has ended and reserve from these queues."""
-        tags = self._take_pending()
-        keys = [self._key(self.unacked_key), self._key(self.unacked_index_key)]
-        keys += [self._key(queue + QUARANTINE) for queue in queues]
-        keys += [self._key(self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues]
-        takes_turns = int(_TURNS.get(type(self._queue_cycle), False))
-        args = [room, self._stem, self._number, takes_turns, len(queues), MOST_QUARANTINED, *queues, *tags]
+    def _run_step(self, queues: list[str], most: int) -> list[ReservedMessage]:
+        """Acknowledge the messages that have ended and reserve from these queues."""
+        step = ReserveStep(
+            reserved_key=self._key(self.unacked_key),
+            index_key=self._key(self.unacked_index_key),
+            queues=queues,
+            quarantine_keys=[self._key(queue + QUARANTINE) for queue in queues],
+            list_keys=[
+                self._key(self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues
+            ],
+            most=most,
+            tag_prefix=self._tag_prefix,
+            first_number=self._next_number,
+            round_robin=_ROUND_ROBIN.get(type(self._queue_cycle), False),
+            most_quarantined=MOST_QUARANTINED,
+            acknowledged=self._pending.take(),
+        )
         try:
-            if self._wires is None:
-                self._wires = Connections(self._get_pool())
-                self._poller.listen(self, self._wires)
-            bad, more, *flat = self._wires.reserve(keys, args)
+            if self._connections is None:
+                self._connections = Connections(self._get_pool())
+                self._poller.listen(self, self._connections)
+            messages, quarantined, more = self._connections.reserve(step)
         except BaseException:
-            # A tag is removed twice without harm: whether the server got them doesn't matter.
-            self._pending.extendleft(reversed(tags))
-            self._drop_wires()
+            self._pending.put_back(step.acknowledged)
+            self._drop_connections()
             raise
         self._stepped_at = monotonic()
         if queues:
-            self._look = bool(more)
-        if bad:
-            self._warn(", ".join(queues), bad)
-        taken = [
-            Reserved(queues[int(queue) - 1], tag.decode(), raw)
-            for queue, tag, raw in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        ]
-        self._number += len(taken)
-        for reserved in taken:
+            self._may_have_messages = more
+        if quarantined:
+            _warn_of_quarantined(", ".join(queues), quarantined)
+        self._next_number += len(messages)
+        for reserved in messages:
             self._queue_cycle.rotate(reserved.queue)
-        return taken
+        return messages
 
-    def look_again(self) -> None:
-        """From time to time, whether anything was heard or not: a server can forget whom to tell."""
-        self._look = True
-        if self._wires is None:
+    def recheck(self) -> None:
+        """Look at the lists again without an announcement: a server can lose track of its listeners."""
+        self._may_have_messages = True
+        if self._connections is None:
             return
         try:
-            if self._wires.expect_new_credentials():
-                self._drop_wires()
+            if self._connections.has_new_credentials:
+                self._drop_connections()
             else:
-                self._wires.check()
+                self._connections.check()
         except self.connection_errors:
-            self._drop_wires()
+            self._drop_connections()
             raise
 
-    def hear(self) -> None:
-        """Something changed in a list that was empty."""
-        self._look = True
-        if self._wires is not None:
+    def read_announcements(self) -> None:
+        """Note that a list that was empty has changed."""
+        self._may_have_messages = True
+        if self._connections is not None:
             try:
-                self._wires.hear()
+                self._connections.read_announcements()
             except BaseException:
-                self._drop_wires()
+                self._drop_connections()
                 raise
 
-    def _drop_wires(self) -> None:
-        wires, self._wires = self._wires, None
-        self._look = True
-        if wires is not None:
-            self._poller.forget(wires)
-            wires.close()
+    def _drop_connections(self) -> None:
+        connections, self._connections = self._connections, None
+        self._may_have_messages = True
+        if connections is not None:
+            self._poller.forget(connections)
+            connections.close()
 
     # -- acknowledging ---------------------------------------------------------------------------
 
     def acknowledge(self, tag: str) -> None:
-        """Any thread may call this. It is sent with the next step, or at once where none comes."""
-        self._pending.append(tag)
+        """Send an acknowledgement with the next step, or at once where none follows. Any thread may call this."""
+        self._pending.add(tag)
         poller = self._poller if self.connection is not None else None
-        if poller is None or monotonic() - poller.turned_at > STALE:
+        if poller is None or monotonic() - poller.polled_at > POLLER_STALE_AFTER:
             self.send_acknowledgements()
         else:
-            poller.ring()
+            poller.wake()
 
     def send_acknowledgements(self) -> None:
-        """Send what waits, in a round trip of its own."""
-        while tags := self._take_pending():
+        """Send all pending acknowledgements in round trips of their own."""
+        while tags := self._pending.take():
             try:
-                with self._plain().pipeline(transaction=False) as pipe:
+                with self._unprefixed_client().pipeline(transaction=False) as pipe:
                     pipe.zrem(self._key(self.unacked_index_key), *tags)
                     pipe.hdel(self._key(self.unacked_key), *tags)
                     pipe.execute()
             except BaseException:
-                self._pending.extendleft(reversed(tags))
+                self._pending.put_back(tags)
                 raise
-
-    def _take_pending(self) -> list[str]:
-        tags: list[str] = []
-        with suppress(IndexError):
-            while len(tags) < MOST_ACKNOWLEDGED:
-                tags.append(self._pending.popleft())
-        return tags
 
     # -- connections -----------------------------------------------------------------------------
 
@@ -341,40 +326,45 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def _key(self, name: str) -> str:
         return f"{self.global_keyprefix}{name}"
 
-    def _plain(self) -> Any:
-        """A client that puts no prefix before keys, over the channel's pool."""
+    def _unprefixed_client(self) -> Any:
+        """A client that adds no prefix to keys, over the channel's pool."""
         return stock.redis.Redis(connection_pool=self.pool)
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        """One client, where kombu makes one for each use: it keeps no state but its pool."""
+        """One client for all uses, where kombu makes one for each: its only state is its pool."""
         if client:
             yield client
             return
-        if self._kept is None or self._kept.connection_pool is not self._pool:
-            self._kept = self._create_client()
-        yield self._kept
+        if self._shared_client is None or self._shared_client.connection_pool is not self._pool:
+            self._shared_client = self._create_client()
+        yield self._shared_client
 
     def close(self) -> None:
         if not self.closed:
-            self._give_back(self._inbox)
+            self._restore_inbox()
             try:
                 self.send_acknowledgements()
             except self.connection_errors as error:
-                # They stay in line for the connection that comes after this one.
+                # The channel of the next connection sends them.
                 log.warning("acknowledgements are late: the broker does not answer (%s)", type(error).__name__)
-            self._drop_wires()
+            self._drop_connections()
         super().close()
 
-    def _give_back(self, inbox: Iterable[Reserved]) -> None:
+    def _restore_inbox(self) -> None:
+        """Return the messages that were reserved and not handed out to their lists, in order."""
         try:
-            for reserved in reversed(list(inbox)):
+            for reserved in reversed(self._inbox):
                 self.qos.restore_by_tag(reserved.tag)
         except self.connection_errors as error:
             log.warning("reserved messages are left to the visibility timeout (%s)", type(error).__name__)
         self._inbox.clear()
 
     def _after_fork(self) -> None:
-        # The parent's: a child must neither talk on them nor end what the parent has in line.
-        self._wires = None
+        # They belong to the parent: the child must neither use nor close them.
+        self._connections = None
         super()._after_fork()
+
+
+def _warn_of_quarantined(queues: str, count: int) -> None:
+    log.warning("%d entries of %s can't be read: see %s", count, queues, f"<queue>{QUARANTINE}")

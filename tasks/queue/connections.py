@@ -1,49 +1,104 @@
-"""Two connections of a consumer: one that reserves, and one on which it hears that there is something to reserve.
+"""Two connections of a consumer: one reserves messages, the other hears that there are messages to reserve.
 
-The server tracks which lists the first has found empty, and tells the second at their next change (``CLIENT TRACKING``
-with ``REDIRECT``): nothing is popped to wake a worker, so no message is ever in its hands before it is written down as
-reserved; and an idle worker asks nothing.
+The server tracks which lists the first connection has found empty, and notifies the second at their next change
+(``CLIENT TRACKING`` with ``REDIRECT``). Nothing is popped to wake a worker, so each message is written down as reserved
+before it leaves its list. An idle worker sends nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "Reservation", "ReserveStep", "ReservedMessage"]
 
 _SOURCE = files("tasks.queue").joinpath("reserve.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
 
-#: Where the server announces the changes of tracked keys to clients that speak the second protocol.
+#: Where the server announces the changes of tracked keys to clients of RESP2.
 _CHANGES = "__redis__:invalidate"
 
-#: Seconds without a sign after which the listening connection is asked for one, and after which it counts as dead.
-ASK_AFTER = 10.0
+#: Seconds of silence after which the listening connection is sent a PING, and after which it counts as dead.
+PING_AFTER = 10.0
 DEAD_AFTER = 35.0
 
 
+class ReservedMessage(NamedTuple):
+    queue: str
+    #: Under which the server counts it as reserved.
+    tag: str
+    raw: bytes
+
+
+class Reservation(NamedTuple):
+    messages: list[ReservedMessage]
+    #: How many unreadable entries were moved to the quarantine.
+    quarantined: int
+    #: Whether the lists may hold more messages; where False, their next change is announced.
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveStep:
+    """One run of `reserve.lua`. Keys are complete, prefix included."""
+
+    reserved_key: str
+    index_key: str
+    queues: Sequence[str]
+    #: One a queue.
+    quarantine_keys: Sequence[str]
+    #: Of each priority, from the highest, one a queue.
+    list_keys: Sequence[str]
+    most: int
+    tag_prefix: str
+    first_number: int
+    #: Whether queues take turns, message by message.
+    round_robin: bool
+    #: Most entries that a quarantine keeps.
+    most_quarantined: int
+    #: Tags of messages that have ended.
+    acknowledged: list[str]
+
+    def keys(self) -> list[str]:
+        return [self.reserved_key, self.index_key, *self.quarantine_keys, *self.list_keys]
+
+    def args(self) -> list[Any]:
+        """The arguments in the order in which the script names them."""
+        return [
+            self.most,
+            self.tag_prefix,
+            self.first_number,
+            int(self.round_robin),
+            self.most_quarantined,
+            len(self.queues),
+            *self.queues,
+            *self.acknowledged,
+        ]
+
+
 class Connections:
-    """Belongs to one thread. Every method raises redis' connection errors; then it must be closed and made anew."""
+    """Belongs to one thread. Every method raises redis-py's connection errors; then close it and make a new one."""
 
     def __init__(self, pool: Any) -> None:
-        """`pool` is a connection pool of redis-py, ours alone."""
-        # Tracking by redirection is the second protocol's; redis-py may prefer the third.
+        """`pool` is a connection pool of redis-py that nothing else uses."""
+        # Tracking by redirection needs RESP2; redis-py may prefer RESP3.
         pool.connection_kwargs["protocol"] = 2
         self._pool = pool
-        self._ear: Any = None
-        self._hand: Any = None
+        self._listening: Any = None
+        self._reserving: Any = None
         try:
-            self._ear = pool.get_connection()
-            self._hand = pool.get_connection()
-            ident = _ask(self._ear, "CLIENT", "ID")
-            _ask(self._ear, "SUBSCRIBE", _CHANGES)
-            _ask(self._hand, "CLIENT", "TRACKING", "ON", "REDIRECT", ident, "NOLOOP")
+            self._listening = pool.get_connection()
+            self._reserving = pool.get_connection()
+            client_id = _call(self._listening, "CLIENT", "ID")
+            _call(self._listening, "SUBSCRIBE", _CHANGES)
+            _call(self._reserving, "CLIENT", "TRACKING", "ON", "REDIRECT", client_id, "NOLOOP")
         except BaseException:
             self.close()
             raise
@@ -51,53 +106,61 @@ class Connections:
 
     @property
     def connection(self) -> Any:
-        """The listening one, under the name by which kombu's poller looks for it."""
-        return self._ear
+        """The listening connection, under the name by which kombu's poller looks for it."""
+        return self._listening
 
     @property
     def sock(self) -> Any:
-        """What becomes readable when there is something to hear."""
-        return self._ear._sock  # noqa: SLF001 - there is no public way
+        """The socket that becomes readable when a list has changed."""
+        return self._listening._sock  # noqa: SLF001 - there is no public way
 
-    def reserve(self, keys: list[str], args: list[Any]) -> list[Any]:
+    def reserve(self, step: ReserveStep) -> Reservation:
         """Run `reserve.lua`."""
+        keys, args = step.keys(), step.args()
         try:
-            return list(_ask(self._hand, "EVALSHA", _DIGEST, len(keys), *keys, *args))
+            reply = _call(self._reserving, "EVALSHA", _DIGEST, len(keys), *keys, *args)
         except NoScriptError:
-            # The server was restarted, or it is the first time.
-            return list(_ask(self._hand, "EVAL", _SOURCE, len(keys), *keys, *args))
+            # The first run, or the first after a restart of the server.
+            reply = _call(self._reserving, "EVAL", _SOURCE, len(keys), *keys, *args)
+        quarantined, more, *flat = reply
+        messages = [
+            ReservedMessage(step.queues[int(queue) - 1], tag.decode(), raw)
+            for queue, tag, raw in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        ]
+        return Reservation(messages, quarantined, bool(more))
 
-    def hear(self) -> None:
-        """Take what was announced: that something changed is all that matters."""
+    def read_announcements(self) -> None:
+        """Discard what was announced: the only fact that matters is that a list has changed."""
         self._heard_at = monotonic()
-        self._ear.read_response()
-        while self._ear.can_read(timeout=0):
-            self._ear.read_response()
+        self._listening.read_response()
+        while self._listening.can_read(timeout=0):
+            self._listening.read_response()
 
     def check(self) -> None:
-        """Ask for a sign of life if there was none for long.
+        """Send a PING after a long silence; its reply arrives as an announcement does.
 
         Raises:
-            redis.exceptions.ConnectionError: if there was none even so: the network swallowed the connection.
+            redis.exceptions.ConnectionError: if the PING got no reply: the network has dropped the connection.
         """
         silence = monotonic() - self._heard_at
         if silence > DEAD_AFTER:
             raise RedisConnectionError("the server gives no sign on the connection that waits for messages")
-        if silence > ASK_AFTER:
-            self._ear.send_command("PING", check_health=False)
+        if silence > PING_AFTER:
+            self._listening.send_command("PING", check_health=False)
 
-    def expect_new_credentials(self) -> bool:
-        """Whether a credential provider has new ones: they take effect with new connections."""
-        return any(getattr(wire, "_re_auth_token", None) is not None for wire in (self._ear, self._hand))
+    @property
+    def has_new_credentials(self) -> bool:
+        """Whether a credential provider has brought new credentials, which take effect with new connections."""
+        return any(getattr(one, "_re_auth_token", None) is not None for one in (self._listening, self._reserving))
 
     def close(self) -> None:
-        for wire in (self._ear, self._hand):
-            if wire is not None:
-                wire.disconnect()
+        for connection in (self._listening, self._reserving):
+            if connection is not None:
+                connection.disconnect()
         self._pool.disconnect()
 
 
-def _ask(wire: Any, *words: Any) -> Any:
-    # A health check would make a new connection behind our back, one that tracks nothing.
-    wire.send_command(*words, check_health=False)
-    return wire.read_response()
+def _call(connection: Any, *words: Any) -> Any:
+    # A health check could reconnect unseen, and the new connection would track nothing.
+    connection.send_command(*words, check_health=False)
+    return connection.read_response()

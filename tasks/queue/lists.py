@@ -1,6 +1,7 @@
-"""Which messages wait in a queue: what the sweeper must know before it publishes one again.
+"""The Redis lists of a queue, as kombu's Redis transport keeps them, and the messages that wait in them.
 
-Reads the lists that kombu's Redis transport keeps: one a priority, the default priority under the queue's own name.
+A queue has one list a priority; the list of the default priority has the queue's own name. The sweeper reads the lists
+before it publishes a message again.
 """
 
 from __future__ import annotations
@@ -9,29 +10,41 @@ import re
 from typing import NamedTuple
 
 from tasks.ledger.store import Store
-from tasks.queue.messages import lists_of
 
-__all__ = ["Entry", "ahead", "depth", "waiting_ids"]
+__all__ = ["PRIORITIES", "Entry", "ahead", "depth", "list_of", "lists_of", "waiting_ids"]
 
-#: More messages than this are not read: the queue is long, and what is looked for is taken to stand in it.
+#: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
+_SEPARATOR = "\x06\x16"
+PRIORITIES = (0, 3, 6, 9)
+
+#: Most messages that are read: of a longer queue, the caller must assume that it holds every message.
 MOST_READ = 20_000
 
+#: A task's own id: it is in the headers, before any other "id".
 _ID = re.compile(r'"id": ?"([^"]+)"')
 
 
 class Entry(NamedTuple):
-    """A message that waits: its task's id, the list it is in, and itself, to the letter."""
+    """A message that waits: its task's id, its list, and its exact text."""
 
     id: str
     list: str
     message: str
 
 
+def list_of(queue: str, priority: int = 0) -> str:
+    return f"{queue}{_SEPARATOR}{priority}" if priority else queue
+
+
+def lists_of(queue: str) -> list[str]:
+    return [list_of(queue, priority) for priority in PRIORITIES]
+
+
 async def ahead(store: Store, queue: str, *, skip: int = 0, most: int) -> list[Entry]:
-    """Messages that wait in a queue, in the order in which they are taken: `most` after the first `skip`."""
+    """The messages that wait in a queue, in the order in which they are taken: `most` after the first `skip`."""
     found: list[Entry] = []
     for name in lists_of(queue):
-        # The next to be taken stands at the end.
+        # The next message to be taken is the last of the list.
         messages, length = await store.run(("LRANGE", name, -(skip + most - len(found)), -(skip + 1)), ("LLEN", name))
         skip = max(0, skip - length)
         for message in reversed(messages):
@@ -44,7 +57,7 @@ async def ahead(store: Store, queue: str, *, skip: int = 0, most: int) -> list[E
 
 
 async def depth(store: Store, *queues: str) -> int:
-    """Messages that wait in these queues, over all priorities; those that a worker has reserved are not among them."""
+    """The number of messages that wait in these queues, over all priorities; reserved ones are not among them."""
     return sum(await store.run(*(("LLEN", name) for queue in queues for name in lists_of(queue))))
 
 
@@ -53,11 +66,5 @@ async def waiting_ids(store: Store, queue: str) -> frozenset[str] | None:
     if await depth(store, queue) > MOST_READ:
         return None
     replies = await store.run(*(("LRANGE", name, 0, -1) for name in lists_of(queue)))
-    found: set[str] = set()
-    for messages in replies:
-        for message in messages:
-            # The task's own id stands in its headers, before any other "id".
-            match = _ID.search(message)
-            if match:
-                found.add(match.group(1))
-    return frozenset(found)
+    matches = (_ID.search(message) for messages in replies for message in messages)
+    return frozenset(match.group(1) for match in matches if match)

@@ -1,7 +1,7 @@
-"""Celery's messages, written by hand: protocol 2 in the envelope that kombu's Redis transport reads.
+"""Celery's messages, written without Celery: protocol 2 in the envelope that kombu's Redis transport reads.
 
-A message of `app.send_task` costs half a millisecond; these say the same (a test compares them) for a fiftieth of it.
-What is alike in a batch is written once, and an id is all that differs between two messages of a kind.
+`app.send_task` takes half a millisecond for a message, this module a fiftieth of that. A test compares the messages of
+both.
 """
 
 from __future__ import annotations
@@ -19,33 +19,22 @@ from celery.utils.nodenames import anon_nodename
 from celery.utils.time import utcoffset
 
 from tasks.ledger.store import Words
+from tasks.queue.lists import list_of
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["PRIORITIES", "SEPARATOR", "Chord", "MessageWriter", "Task", "list_of", "lists_of"]
-
-#: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
-SEPARATOR = "\x06\x16"
-PRIORITIES = (0, 3, 6, 9)
+__all__ = ["Chord", "MessageWriter", "Task"]
 
 #: Messages in one LPUSH: some 200 kB, which keeps the server a millisecond.
 MOST_PUSHED = 200
-#: Events in one announcement; receivers of a list take it in one step.
-MOST_ANNOUNCED = 200
-
-
-def list_of(queue: str, priority: int = 0) -> str:
-    return f"{queue}{SEPARATOR}{priority}" if priority else queue
-
-
-def lists_of(queue: str) -> list[str]:
-    return [list_of(queue, priority) for priority in PRIORITIES]
+#: Events in one message; receivers take a list of events in one step.
+MOST_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One message. `root` is the message that the job's way began with, `parent` the step that sends this one."""
+    """One message. `root` is the id of the job's first message, `parent` that of the step that sends this one."""
 
     name: str
     id: str
@@ -54,92 +43,92 @@ class Task:
     root: str
     parent: str | None = None
     priority: int = 0
-    #: The chord that the task is a part of, and its place there.
+    #: The chord that the task is a part of, and its place in the chord.
     chord: Chord | None = None
     group_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chord:
-    """A chord: the id of its group, and the message that is sent once all parts have ended, as a signature in JSON."""
+    """A chord: the id of its group, and the callback that Celery sends once all parts have ended (a JSON signature)."""
 
     group: str
-    body: str
+    callback: str
 
     @classmethod
-    def of(cls, group: str, body: Task, *, reply_to: str) -> Chord:
+    def create(cls, group: str, callback: Task, *, reply_to: str) -> Chord:
         signature: dict[str, Any] = {
-            "task": body.name,
+            "task": callback.name,
             "args": [],
-            "kwargs": dict(body.kwargs),
+            "kwargs": dict(callback.kwargs),
             "options": {
-                "task_id": body.id,
-                "queue": body.queue,
-                "root_id": body.root,
+                "task_id": callback.id,
+                "queue": callback.queue,
+                "root_id": callback.root,
                 "reply_to": reply_to,
                 "group_id": group,
             },
             "subtask_type": None,
-            # The callback reads the ledger: it is not handed the parts' summaries.
+            # The callback reads the ledger, so Celery need not pass it the parts' results.
             "immutable": True,
         }
         return cls(group, json.dumps(signature))
 
 
 class MessageWriter:
-    """What the messages of one process have in common."""
+    """Writes messages, and the Redis commands that publish them, for one process."""
 
     def __init__(self, app: Celery, *, db: int = 0) -> None:
-        """`db` is the number of the Redis database: the channel that events go by is named after it."""
+        """`db` is the number of the Redis database: it is part of the name of the channel for events."""
         conf = app.conf
         self._app: Any = app  # its stubs know no clock
         self._origin = anon_nodename()
         self._prefix = (conf.broker_transport_options or {}).get("global_keyprefix", "")
-        self._announces = bool(conf.task_send_sent_event)
+        self._sends_events = bool(conf.task_send_sent_event)
         fanout = (conf.broker_transport_options or {}).get("fanout_prefix", True)
-        before = (fanout if isinstance(fanout, str) else "/{db}.") if fanout else ""
+        channel_prefix = (fanout if isinstance(fanout, str) else "/{db}.") if fanout else ""
         self._exchange = conf.event_exchange
-        self._channel = f"{self._prefix}{before.format(db=db)}{self._exchange}/task.multi"
+        self._channel = f"{self._prefix}{channel_prefix.format(db=db)}{self._exchange}/task.multi"
 
     @property
     def reply_to(self) -> str:
         return str(self._app.thread_oid)
 
-    def commands(self, tasks: Iterable[Task]) -> list[Words]:
-        """What puts these messages into their lists, each list's in order, and tells the receivers of events."""
+    def publish_commands(self, tasks: Iterable[Task]) -> list[Words]:
+        """The commands that add these messages to their lists, in order, and publish the events ``task-sent``."""
         tasks = list(tasks)
-        reply_to, stem = self.reply_to, token_hex(16)
+        reply_to, tag_prefix = self.reply_to, token_hex(16)
         lists: dict[str, list[str]] = {}
         for place, task in enumerate(tasks):
             key = self._prefix + list_of(task.queue, task.priority)
             lists.setdefault(key, []).append(
-                _message(task, origin=self._origin, reply_to=reply_to, tag=f"{stem}.{place}")
+                _message(task, origin=self._origin, reply_to=reply_to, tag=f"{tag_prefix}.{place}")
             )
         pushes: list[Words] = [
             ("LPUSH", key, *messages[start : start + MOST_PUSHED])
             for key, messages in lists.items()
             for start in range(0, len(messages), MOST_PUSHED)
         ]
-        return pushes + self._announcements(tasks)
+        return pushes + self._event_commands(tasks)
 
-    def opening(self, chord: Chord, size: int) -> list[Words]:
-        """What makes a chord known to Celery's Redis backend: how many parts it waits for."""
+    def open_chord_commands(self, chord: Chord, size: int) -> list[Words]:
+        """The commands that report to Celery's Redis backend how many parts a chord has."""
         backend: Any = self._app.backend
-        # `set_chord_size`: the claim of an earlier chord of this id goes, then the size is written.
+        # As `set_chord_size` of the backend: remove the claim of an earlier chord of this id, then write the size.
         claim, key = (backend.get_key_for_group(chord.group, suffix) for suffix in (".c", ".s"))
         expires = backend.chord_expires
         return [("DEL", claim), ("SET", key, size, *(("EX", expires) if expires else ()))]
 
-    def _announcements(self, tasks: Sequence[Task]) -> list[Words]:
-        if not self._announces:
+    def _event_commands(self, tasks: Sequence[Task]) -> list[Words]:
+        if not self._sends_events:
             return []
         return [
-            ("PUBLISH", self._channel, self._announcement(tasks[start : start + MOST_ANNOUNCED]))
-            for start in range(0, len(tasks), MOST_ANNOUNCED)
+            ("PUBLISH", self._channel, self._events_message(tasks[start : start + MOST_EVENTS]))
+            for start in range(0, len(tasks), MOST_EVENTS)
         ]
 
-    def _announcement(self, tasks: Sequence[Task]) -> str:
-        """``task-sent`` of several tasks in one message, as Celery's dispatcher sends what it has buffered."""
+    def _events_message(self, tasks: Sequence[Task]) -> str:
+        """The events ``task-sent`` of several tasks in one message, in the form of Celery's buffering dispatcher."""
         hostname, offset, pid, now = self._origin, utcoffset(), os.getpid(), time.time()
         events = [
             {
@@ -183,7 +172,7 @@ class MessageWriter:
 
 def _message(task: Task, *, origin: str, reply_to: str, tag: str) -> str:
     kwargs = dict(task.kwargs)
-    chord = task.chord.body if task.chord is not None else "null"
+    chord = task.chord.callback if task.chord is not None else "null"
     body = f'[[], {json.dumps(kwargs)}, {{"callbacks": null, "errbacks": null, "chain": null, "chord": {chord}}}]'
     name, queue, ident = json.dumps(task.name), json.dumps(task.queue), json.dumps(task.id)
     group = json.dumps(task.chord.group) if task.chord is not None else "null"

@@ -2,167 +2,151 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from importlib import import_module
 from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tasks.queue.waker import Waker
 
 if TYPE_CHECKING:
-    from tasks.queue.channel import Channel
     from tasks.queue.connections import Connections
 
-__all__ = ["LOOK_EVERY", "Waker", "Poller"]
+__all__ = ["RECHECK_EVERY", "PolledChannel", "Poller"]
 
-#: Seconds between two looks at the lists where nothing was heard: a net below the net, and next to no load.
-LOOK_EVERY = 5.0
+#: Seconds between two checks of the lists without an announcement: a second safety net, at next to no load.
+RECHECK_EVERY = 5.0
 
 #: Its published types leave out what is needed here.
 stock: Any = import_module("kombu.transport.redis")
 
 _MESSAGES = "MESSAGES"
-_BELL = "BELL"
+_WAKER = "WAKER"
 
 
-class Waker:
-    """A socket that another thread can make readable."""
+class PolledChannel(Protocol):
+    """What the poller needs of a `tasks.queue.channel.Channel`."""
 
-    #: kombu's poller looks for the connection of what it polls.
-    connection = None
+    active_queues: Any
+    active_fanout_queues: Any
 
-    def __init__(self) -> None:
-        self.sock, self._rope = socket.socketpair()
-        self.sock.setblocking(False)
-        self._rope.setblocking(False)
-
-    def ring(self) -> None:
-        try:
-            self._rope.send(b"!")
-        except (BlockingIOError, OSError):
-            return  # it rings already, or nobody listens any more
-
-    def hush(self) -> None:
-        try:
-            while len(self.sock.recv(1024)) == 1024:
-                pass
-        except BlockingIOError:
-            return
-
-    def close(self) -> None:
-        self.sock.close()
-        self._rope.close()
+    def serve(self) -> bool: ...
+    def recheck(self) -> None: ...
+    def read_announcements(self) -> None: ...
 
 
 class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
-    """kombu's, with `Channel.turn` in place of BRPOP. Serves Celery's event loop and `drain_events` alike."""
+    """kombu's poller with `Channel.serve` in place of BRPOP. Serves Celery's event loop and `drain_events` alike."""
+
+    _channels: set[PolledChannel]
 
     def __init__(self) -> None:
         super().__init__()
-        self._bell: Waker | None = None
+        self._waker: Waker | None = None
         self._thread = 0
-        #: When it had its last turn; the loop gives it one at least each second.
-        self.turned_at = float("-inf")
-        #: Whether a turn is near anyway, so that nobody needs to ring.
-        self._coming = False
-        self._again: float | None = None
-        self._looked_at = monotonic()
+        #: When the channels were last served; the loop does so at least once a second.
+        self.polled_at = float("-inf")
+        #: Whether the channels are served soon anyway, so that no thread needs to wake this one.
+        self._soon = False
+        self._delay: float | None = None
+        self._rechecked_at = monotonic()
         #: Celery's event loop, where there is one.
         self.hub: Any = None
 
-    # -- what others ask -------------------------------------------------------------------------
+    # -- called by channels and by other threads -------------------------------------------------
 
-    def ring(self) -> None:
-        """Have a turn made soon; from any thread."""
-        if not self._coming and threading.get_ident() != self._thread and self._bell is not None:
-            self._coming = True
-            self._bell.ring()
+    def wake(self) -> None:
+        """Have the channels served soon; from any thread."""
+        if not self._soon and threading.get_ident() != self._thread and self._waker is not None:
+            self._soon = True
+            self._waker.notify()
 
-    def come_again(self, seconds: float) -> None:
-        """Have a turn made after so long; from the loop's thread."""
-        self._again = seconds if self._again is None else min(seconds, self._again)
+    def serve_again(self, seconds: float) -> None:
+        """Have the channels served again after so many seconds; from the loop's thread."""
+        self._delay = seconds if self._delay is None else min(seconds, self._delay)
 
-    def listen(self, channel: Channel, wires: Connections) -> None:
-        self._attach(channel, wires, _MESSAGES)
+    def listen(self, channel: PolledChannel, connections: Connections) -> None:
+        self._attach(channel, connections, _MESSAGES)
 
-    def forget(self, wires: Any) -> None:
+    def forget(self, connections: Connections) -> None:
         for key, sock in list(self._chan_to_sock.items()):
-            if key[1] is wires:
+            if key[1] is connections:
                 del self._chan_to_sock[key]
                 for fd, known in list(self._fd_to_chan.items()):
                     if known == (key[0], key[2]):
                         del self._fd_to_chan[fd]
                         self._detach(fd, sock)
 
-    # -- turns -----------------------------------------------------------------------------------
+    # -- polling ---------------------------------------------------------------------------------
 
     def on_poll_start(self) -> bool:
-        """One turn for every channel; returns whether a message was handed out."""
-        self._begin()
+        """Serve every channel; returns whether a message was handed out."""
+        self._note_start()
         busy = False
         for channel in list(self._channels):
             if channel.active_queues:
-                if self._bell is None:
-                    self._bell = Waker()
-                    self._attach(None, self._bell, _BELL)
-                busy = channel.turn() or busy
+                if self._waker is None:
+                    self._waker = Waker()
+                    self._attach(None, self._waker, _WAKER)
+                busy = channel.serve() or busy
             if channel.active_fanout_queues:
                 self._register_LISTEN(channel)
         if busy:
-            # Celery leaves acknowledgements to the loop's next round, which would wait for an event before.
-            self.come_again(0)
-        if self._again is not None:
-            self._coming = True
+            # Celery leaves acknowledgements to the loop's next round, which would first wait for an event.
+            self.serve_again(0)
+        if self._delay is not None:
+            self._soon = True
             if self.hub is not None:
-                self._wake_hub(self._again)
+                self._wake_hub(self._delay)
         return busy
 
-    def _begin(self) -> None:
+    def _note_start(self) -> None:
         self._thread = threading.get_ident()
-        self.turned_at = monotonic()
-        self._again, self._coming = None, False
+        self.polled_at = monotonic()
+        self._delay, self._soon = None, False
 
     def _wake_hub(self, seconds: float) -> None:
         if seconds > 0:
-            self.hub.call_later(seconds, _nothing)
-        elif self._bell is not None:
-            self._bell.ring()
+            self.hub.call_later(seconds, _do_nothing)
+        elif self._waker is not None:
+            self._waker.notify()
 
     def on_readable(self, fileno: int) -> Any:
-        known = self._fd_to_chan.get(fileno)
-        if known is not None and known[1] == _BELL:
-            if self._bell is not None:
-                self._bell.hush()
+        channel, kind = self._fd_to_chan.get(fileno, (None, None))
+        if kind == _WAKER:
+            if self._waker is not None:
+                self._waker.clear()
             return None
-        if known is not None and known[1] == _MESSAGES:
-            known[0].hear()
+        if kind == _MESSAGES:
+            channel.read_announcements()
             return None
         return super().on_readable(fileno)
 
     def handle_event(self, fileno: int, event: int) -> Any:
         known = self._fd_to_chan.get(fileno)
-        if known is not None and known[1] in {_BELL, _MESSAGES}:
-            # An error shows when it is read.
+        if known is not None and known[1] in {_WAKER, _MESSAGES}:
+            # Reading shows an error, too.
             return self.on_readable(fileno)
         return super().handle_event(fileno, event)
 
-    def get(self, callback: Any, timeout: float | None = None) -> Any:  # noqa: ARG002 - as kombu has it
-        """Hand out what there is, or wait for it, without an event loop.
+    def get(self, callback: Any, timeout: float | None = None) -> Any:  # noqa: ARG002 - kombu's signature
+        """Hand out reserved messages, or wait for one, without an event loop.
 
         Raises:
-            queue.Empty: if there was nothing.
+            queue.Empty: if there was none.
         """
         self._in_protected_read = True
         try:
             self.maybe_refresh_binding_expiry()
             if self.on_poll_start():
                 return None
-            pauses = [LOOK_EVERY, *(pause for pause in (timeout, self._again) if pause is not None)]
+            pauses = [RECHECK_EVERY, *(pause for pause in (timeout, self._delay) if pause is not None)]
             for fileno, event in self.poller.poll(min(pauses)) or ():
                 if known := self.handle_event(fileno, event):
                     return known
-            if monotonic() - self._looked_at >= LOOK_EVERY:
-                self.look_again()
+            if monotonic() - self._rechecked_at >= RECHECK_EVERY:
+                self.recheck()
             if self.on_poll_start():
                 return None
             self.maybe_restore_messages()
@@ -172,24 +156,25 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
             while self.after_read:
                 self.after_read.pop()()
 
-    def look_again(self) -> None:
-        self._looked_at = monotonic()
+    def recheck(self) -> None:
+        """Have every channel look at its lists, whether a change was announced or not."""
+        self._rechecked_at = monotonic()
         for channel in list(self._channels):
             if channel.active_queues:
-                channel.look_again()
+                channel.recheck()
 
     def close(self) -> None:
         super().close()
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            bell.close()
+        waker, self._waker = self._waker, None
+        if waker is not None:
+            waker.close()
 
     # -- file descriptors ------------------------------------------------------------------------
 
-    def _attach(self, channel: Any, what: Any, kind: str) -> None:
-        self._fd_to_chan[what.sock.fileno()] = (channel, kind)
-        self._chan_to_sock[(channel, what, kind)] = what.sock
-        self.poller.register(what.sock, self.eventflags)
+    def _attach(self, channel: PolledChannel | None, source: Waker | Connections, kind: str) -> None:
+        self._fd_to_chan[source.sock.fileno()] = (channel, kind)
+        self._chan_to_sock[(channel, source, kind)] = source.sock
+        self.poller.register(source.sock, self.eventflags)
 
     def _detach(self, fd: int, sock: Any) -> None:
         try:
@@ -198,8 +183,8 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
             else:
                 self.poller.unregister(sock if sock.fileno() >= 0 else fd)
         except (KeyError, ValueError, OSError):
-            return  # it was closed: the kernel has forgotten it
+            return  # it was closed, so the kernel has forgotten it
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Only wakes the loop."""

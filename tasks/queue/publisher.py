@@ -1,8 +1,8 @@
-"""The way to the broker. Messages carry ids and small integers; texts stay in the ledger.
+"""Publishes the messages of all steps. They carry ids and small integers; texts stay in the ledger.
 
-Every message has a name of its own that says what it is about: publishing it again after a loss makes the same
-message, so a chord counts it once. Messages go straight into the lists that workers take them from, a whole batch in
-one round trip, over the ledger's connections.
+The id of a message follows from its job, step, part and wave. So a message that is published again after a loss has
+the same id, and a chord counts it once. A batch of messages goes straight into the lists that workers take them from,
+in one round trip over the ledger's connections.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher", "notify_parent"]
 
-#: kombu's Redis transport: 0 goes first. Only the route queue needs it; the backlog orders what waits for models.
-_BROKER_PRIORITY = {"high": 0, "normal": 3, "low": 6}
+#: By a job's priority: kombu's, where 0 goes first. Only the route queue needs them: the ledger orders the calls that
+#: wait for a model.
+_PRIORITY = {"high": 0, "normal": 3, "low": 6}
 #: Commands in one pipeline.
 MOST_COMMANDS = 200
 
@@ -33,80 +34,57 @@ MOST_COMMANDS = 200
 class Publisher:
     """Publishes for one application over one store.
 
-    Each method raises `Unreachable` where Redis does not take the messages; the sweeper has them sent later. Each has a
-    twin ``commands_of_…`` that sends nothing, for who has a round trip to make anyway.
+    Each method raises `Unreachable` where Redis does not take the messages; the sweeper has them sent later.
     """
 
     def __init__(self, store: Store, app: Celery) -> None:
         self._store = store
-        self._sender = MessageWriter(app, db=int(store.redis.connection_pool.connection_kwargs.get("db") or 0))
+        self._writer = MessageWriter(app, db=int(store.redis.connection_pool.connection_kwargs.get("db") or 0))
 
     async def send_routes(self, jobs: Iterable[tuple[str, str]]) -> None:
         """Have these jobs (id, priority) routed."""
-        await self._run(self.commands_of_route(jobs))
+        await self._publish(
+            Task("tasks.route", _route_id(job), ROUTE, {"job_id": job}, _route_id(job), None, _PRIORITY[priority])
+            for job, priority in jobs
+        )
 
     async def send_fanout(self, job: str, *, wave: int = 0) -> None:
         """Have the parts of this wave sent."""
-        await self._run(self.commands_of_fanout(job, wave=wave))
+        # The route asks for the first wave, the join of each wave for the next.
+        parent = _join_id(job, wave - 1) if wave else _route_id(job)
+        kwargs = {"job_id": job, "wave": wave}
+        await self._publish([Task("tasks.fanout", _fanout_id(job, wave), ROUTE, kwargs, _route_id(job), parent)])
 
     async def send_calls(self, admitted: Iterable[Admitted]) -> None:
         """Put calls into the queues of their models; parts of fan-outs stay parts of their chord."""
-        await self._run(self.commands_of_calls(admitted))
+        chords: dict[tuple[str, int], Chord] = {}
+        tasks: list[Task] = []
+        for call, model in admitted:
+            chord = None
+            if call.wave is not None:
+                key = (call.job, call.wave)
+                chord = chords.get(key) or chords.setdefault(key, self._chord(*key))
+            tasks.append(_call(call, model, chord))
+        await self._publish(tasks)
 
     async def send_chord(
         self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None
     ) -> None:
         """Send one wave of a fan-out: a chord of calls (index, model), whose callback is the join.
 
-        `size` are the chord's parts where not all of them are calls: the others are `settle`d.
+        `size` is the number of the chord's parts where some of them are child jobs: `send_finish_parts` ends those.
         """
-        await self._run(self.commands_of_chord(job, wave, calls, size=size))
-
-    async def send_finish_parts(self, parts: Iterable[CallId]) -> None:
-        """The jobs that are the work of these parts have ended: the parts do."""
-        await self._run(self.commands_of_settle(parts))
-
-    async def send_join(self, job: str, *, wave: int = 0) -> None:
-        """Have a job's parts joined; harmless where they can't be yet, or were."""
-        await self._run(self.commands_of_join(job, wave=wave))
-
-    def commands_of_route(self, jobs: Iterable[tuple[str, str]]) -> list[Words]:
-        return self._sender.commands(
-            Task(
-                "tasks.route", _route_id(job), ROUTE, {"job_id": job}, _route_id(job), None, _BROKER_PRIORITY[priority]
-            )
-            for job, priority in jobs
-        )
-
-    def commands_of_fanout(self, job: str, *, wave: int = 0) -> list[Words]:
-        # The first wave is asked for by the route, each other by the join of the one before.
-        parent = _join_id(job, wave - 1) if wave else _route_id(job)
-        kwargs = {"job_id": job, "wave": wave}
-        return self._sender.commands(
-            [Task("tasks.fanout", _fanout_id(job, wave), ROUTE, kwargs, _route_id(job), parent)]
-        )
-
-    def commands_of_calls(self, admitted: Iterable[Admitted]) -> list[Words]:
-        chords: dict[tuple[str, int], Chord] = {}
-        tasks: list[Task] = []
-        for call, model in admitted:
-            chord = None
-            if call.wave is not None:
-                place = (call.job, call.wave)
-                chord = chords.get(place) or chords.setdefault(place, self._chord(*place))
-            tasks.append(_call(call, model, chord))
-        return self._sender.commands(tasks)
-
-    def commands_of_chord(
-        self, job: str, wave: int, calls: Sequence[tuple[int, str]], *, size: int | None = None
-    ) -> list[Words]:
         chord = self._chord(job, wave)
         parts = (_call(CallId(job, index, wave), model, chord) for index, model in calls)
         # The size first: the last part may end before this returns.
-        return self._sender.opening(chord, len(calls) if size is None else size) + self._sender.commands(parts)
+        await self._run(
+            self._writer.open_chord_commands(chord, len(calls) if size is None else size)
+            + self._writer.publish_commands(parts)
+        )
 
-    def commands_of_settle(self, parts: Iterable[CallId]) -> list[Words]:
-        return self._sender.commands(
+    async def send_finish_parts(self, parts: Iterable[CallId]) -> None:
+        """Have these parts finished: their child jobs have ended."""
+        await self._publish(
             Task(
                 "tasks.finish_part",
                 str(part),
@@ -120,11 +98,15 @@ class Publisher:
             for part in parts
         )
 
-    def commands_of_join(self, job: str, *, wave: int = 0) -> list[Words]:
-        return self._sender.commands([_join(job, wave)])
+    async def send_join(self, job: str, *, wave: int = 0) -> None:
+        """Have a job's parts joined; harmless while parts still run, and after the join."""
+        await self._publish([_join(job, wave)])
 
     def _chord(self, job: str, wave: int) -> Chord:
-        return Chord.of(f"{job}.wave.{wave}", _join(job, wave), reply_to=self._sender.reply_to)
+        return Chord.create(f"{job}.wave.{wave}", _join(job, wave), reply_to=self._writer.reply_to)
+
+    async def _publish(self, tasks: Iterable[Task]) -> None:
+        await self._run(self._writer.publish_commands(tasks))
 
     async def _run(self, commands: Sequence[Words]) -> None:
         try:
@@ -133,7 +115,7 @@ class Publisher:
         except Unreachable:
             raise
         except PointsmanError as error:
-            # Out of memory, say. For who publishes it is the same: the messages are not there, and will be sent later.
+            # For example out of memory. For the caller both are the same: the sweeper sends the messages later.
             raise Unreachable(f"the broker took no messages: {error}") from error
 
 
@@ -158,7 +140,7 @@ def _call(call: CallId, model: str, chord: Chord | None) -> Task:
         route,
         _fanout_id(call.job, call.wave),
         chord=chord,
-        # Celery orders the summaries by it, which nobody reads: the place in the job tells more than that in the wave.
+        # Celery orders a chord's results by it; nothing reads those. Flower shows it, so it is the index in the job.
         group_index=call.index,
     )
 

@@ -1,46 +1,68 @@
 #!lua flags=allow-oom
--- Acknowledges messages and reserves the next ones, in one step.
+-- Acknowledges messages and reserves the next ones, in one step. `ReserveStep` in connections.py builds the call.
 --
--- KEYS   1 kombu's hash of reserved messages, 2 their index by time; then each queue's quarantine; then the queues'
---        lists, priority by priority from the highest, within one in the order in which their turn comes
--- ARGV   1 how many to reserve, 2 stem of their tags, 3 number of the first, 4 whether queues take turns (0, 1),
---        5 number of queues, 6 most entries a quarantine keeps; then the queues' names; then the tags to acknowledge
+-- KEYS   kombu's hash of reserved messages, their index by time; the quarantine of each queue; then the lists of the
+--        queues, priority by priority from the highest, within one in the order in which the queues take turns
+-- ARGV   the named arguments below, the names of the queues, the tags to acknowledge
 --
--- Returns {how many were quarantined, whether there may be more (0, 1), queue, tag, message, queue, tag, message, …}.
+-- Returns {number of quarantined entries, whether there may be more (0, 1), queue, tag, message, queue, tag, …}.
 --
--- A script is not rolled back when it fails, so a message is written down as reserved before it is taken from its list,
--- and nothing is taken that could not be read back. A list that was read as empty is tracked for the connection that
--- called: its next change wakes who listens. Room is given back here, so it may run when memory is short.
+-- A script that fails is not rolled back. So a message is written down as reserved before it leaves its list, and an
+-- entry that kombu could not restore leaves for the quarantine. A list that was read as empty is tracked for the calling
+-- connection: its next change is announced. Acknowledging frees memory, so the script may run when memory is short.
 
--- Bad entries looked at in one step: more of them wait for the next.
+-- Unreadable entries handled in one step; the next step handles more.
 local MOST_BAD = 200
+-- Tags removed in one command: Lua's stack bounds `unpack`.
+local MOST_UNPACKED = 500
 
-local unacked, index = KEYS[1], KEYS[2]
-local left, stem, number = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local turns, queues, kept = ARGV[4] == '1', tonumber(ARGV[5]), tonumber(ARGV[6])
-local priorities = (#KEYS - 2 - queues) / math.max(queues, 1)
-
-for start = 7 + queues, #ARGV, 500 do
-  local stop = math.min(start + 499, #ARGV)
-  redis.call('ZREM', index, unpack(ARGV, start, stop))
-  redis.call('HDEL', unacked, unpack(ARGV, start, stop))
+local RESERVED, INDEX = KEYS[1], KEYS[2]
+local named = 6
+local left, tag_prefix, number = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local round_robin, most_quarantined, queues = ARGV[4] == '1', tonumber(ARGV[5]), tonumber(ARGV[6])
+local priorities = queues > 0 and (#KEYS - 2) / queues - 1 or 0
+if priorities % 1 ~= 0 or #ARGV < named + queues then
+  return redis.error_reply('ERR reserve.lua: the keys do not fit the number of queues')
 end
 
--- JSON by cjson's lights, or by Python's: that one also takes half a surrogate pair.
+for first = named + queues + 1, #ARGV, MOST_UNPACKED do
+  local last = math.min(first + MOST_UNPACKED - 1, #ARGV)
+  redis.call('ZREM', INDEX, unpack(ARGV, first, last))
+  redis.call('HDEL', RESERVED, unpack(ARGV, first, last))
+end
+
+-- JSON, as cjson reads it or as Python does, which also accepts half a surrogate pair.
 local function decode(raw)
-  local fine, message = pcall(cjson.decode, raw)
-  if not fine then
-    fine, message = pcall(cjson.decode, (raw:gsub('\\\\', ''):gsub('\\u[dD][89a-fA-F]%x%x', '')))
+  local ok, message = pcall(cjson.decode, raw)
+  if not ok then
+    ok, message = pcall(cjson.decode, (raw:gsub('\\\\', ''):gsub('\\u[dD][89a-fA-F]%x%x', '')))
   end
-  return fine and message
+  return ok and message
 end
 
 -- Whether kombu, and a worker that restores the message after us, can read it.
-local function readable(raw)
+local function is_readable(raw)
   local message = decode(raw)
   if type(message) ~= 'table' or type(message.properties) ~= 'table' then return false end
   local headers, body = message.headers, message.body
   return (headers == nil or type(headers) == 'table') and (body == nil or type(body) == 'string')
+end
+
+-- Move the last entry of a list to the quarantine of its queue.
+local function quarantine(list, queue, raw)
+  redis.call('LPUSH', KEYS[2 + queue], raw)
+  redis.call('LTRIM', KEYS[2 + queue], 0, most_quarantined - 1)
+  redis.call('RPOP', list)
+end
+
+-- Move a queue behind the others that take turns with it.
+local function move_to_end(order, queue)
+  for place, other in ipairs(order) do
+    if other == queue then
+      table.insert(order, table.remove(order, place))
+      return
+    end
+  end
 end
 
 local clock = redis.call('TIME')
@@ -50,7 +72,7 @@ local reply, bad = {0, 0}, 0
 local order = {}
 for queue = 1, queues do order[queue] = queue end
 
-for priority = 0, priorities - 1 do
+for priority = 1, priorities do
   local waiting = {}
   for place, queue in ipairs(order) do waiting[place] = queue end
   while waiting[1] do
@@ -59,37 +81,31 @@ for priority = 0, priorities - 1 do
       return reply
     end
     local queue = waiting[1]
-    local list = KEYS[2 + queues + priority * queues + queue]
+    local list = KEYS[2 + priority * queues + queue]
     local raw = redis.pcall('LINDEX', list, -1)
     if type(raw) ~= 'string' then
       table.remove(waiting, 1)  -- empty, or no list at all
-    elseif readable(raw) then
-      local tag = stem .. number
-      -- The queue it is in stands for where it goes back to, wherever it was first sent: work may be moved.
+    elseif is_readable(raw) then
+      local tag = tag_prefix .. number
+      -- The queue that the message is in is where it goes back to, wherever it was first sent: work may be moved.
       -- The message is spliced in as it is: encoding it anew would make {} of [] and round large numbers.
-      local written = redis.pcall('HSET', unacked, tag, '[' .. raw .. ', "", ' .. cjson.encode(ARGV[6 + queue]) .. ']')
+      local entry = '[' .. raw .. ', "", ' .. cjson.encode(ARGV[named + queue]) .. ']'
+      local written = redis.pcall('HSET', RESERVED, tag, entry)
       if type(written) == 'table' and written.err then
         if #reply == 2 then return written end
         reply[1], reply[2] = bad, 1
         return reply
       end
-      redis.call('ZADD', index, now, tag)
+      redis.call('ZADD', INDEX, now, tag)
       redis.call('RPOP', list)
       reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = queue, tag, raw
       number, left = number + 1, left - 1
-      if turns then
-        table.insert(waiting, table.remove(waiting, 1))
-        for place, other in ipairs(order) do
-          if other == queue then
-            table.insert(order, table.remove(order, place))
-            break
-          end
-        end
+      if round_robin then
+        move_to_end(waiting, queue)
+        move_to_end(order, queue)
       end
     else
-      redis.call('LPUSH', KEYS[2 + queue], raw)
-      redis.call('LTRIM', KEYS[2 + queue], 0, kept - 1)
-      redis.call('RPOP', list)
+      quarantine(list, queue, raw)
       bad = bad + 1
     end
   end

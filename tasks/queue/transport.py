@@ -1,4 +1,4 @@
-"""kombu's Redis transport with another consumer's side, under URL schemes of its own.
+"""kombu's Redis transport with the consumer's side of `tasks.queue.channel`, under URL schemes of its own.
 
 ``pointsman://`` for ``redis://``, ``pointsmans://`` for ``rediss://``, ``pointsman+socket://`` for a unix socket and
 ``pointsman-sentinel://`` for ``sentinel://``.
@@ -14,7 +14,7 @@ from kombu.exceptions import VersionMismatch
 from kombu.utils.url import maybe_sanitize_url
 
 from tasks.queue.channel import Channel
-from tasks.queue.poller import LOOK_EVERY, Poller
+from tasks.queue.poller import RECHECK_EVERY, Poller
 
 __all__ = ["SentinelTransport", "TLSTransport", "RedisTransport"]
 
@@ -22,7 +22,7 @@ __all__ = ["SentinelTransport", "TLSTransport", "RedisTransport"]
 kombu: Any = import_module("kombu")
 stock: Any = import_module("kombu.transport.redis")
 
-#: The versions whose inner workings this builds on.
+#: The versions of kombu whose internals this relies on: from the first, below the second.
 OLDEST, NEWER = (5, 7), (5, 8)
 
 
@@ -38,18 +38,18 @@ class RedisTransport(stock.Transport):  # type: ignore[misc]
             )
         super().__init__(client, **kwargs)
         self.cycle = Poller()
-        # A unix socket has no URL that kombu could put together from its parts: then `as_uri` is asked. Only then, and
-        # only of the instance: the class says that kombu shall take URLs apart.
+        # kombu can't put the URL of a unix socket together from its parts, so it must call `as_uri` for one. Set on the
+        # instance alone: the class's value has kombu take URLs apart.
         self.can_parse_url = "://" in (client.hostname or "")
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:  # noqa: FBT001, FBT002
-        """The address in kombu's own words, for who looks at the queues from outside, as Flower does."""
+        """The address with kombu's own scheme, for programs that look at the queues from outside, as Flower does."""
         return "redis+" + (uri if include_password else maybe_sanitize_url(uri, mask=mask))
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self.cycle.hub = loop
         super().register_with_event_loop(connection, loop)
-        loop.call_repeatedly(LOOK_EVERY, self.cycle.look_again)
+        loop.call_repeatedly(RECHECK_EVERY, self.cycle.recheck)
 
 
 class TLSTransport(RedisTransport):
@@ -60,7 +60,7 @@ class TLSTransport(RedisTransport):
 
 
 class SentinelChannel(Channel, stock.SentinelChannel):  # type: ignore[misc]
-    """`Channel` at whichever server is the master now."""
+    """A `Channel` to the server that is the master now."""
 
 
 class SentinelTransport(RedisTransport):
@@ -69,5 +69,5 @@ class SentinelTransport(RedisTransport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        # kombu's channel looks here for addresses of its own scheme.
+        # kombu's channel reads the sentinels' addresses here and expects its own scheme.
         client.alt = [address.removeprefix("pointsman-") for address in client.alt]

@@ -98,9 +98,18 @@ def broker(server, monkeypatch):
 
 
 def reserved(broker, prefix=""):
-    index, table = broker.redis.zcard(f"{prefix}unacked_index"), broker.redis.hlen(f"{prefix}unacked")
+    index, table = (
+        broker.redis.zcard(prefix + redis_keys.RESERVED_INDEX),
+        broker.redis.hlen(prefix + redis_keys.RESERVED),
+    )
     assert index == table
     return table
+
+
+def wait_for_reserved(broker, count):
+    """Both change one after the other, so they may differ before the wait ends."""
+    store, index, table = broker.redis, redis_keys.RESERVED_INDEX, redis_keys.RESERVED
+    wait_for(lambda: (store.zcard(index), store.hlen(table)) == (count, count), f"{count} reserved messages")
 
 
 @pytest.mark.parametrize("transport", BOTH)
@@ -230,7 +239,7 @@ def test_a_single_message_can_be_got(broker, transport):
     message = queue("a")(channel).get()
     assert (message.payload, reserved(broker)) == ("one", 1)
     message.ack()
-    wait_for(lambda: reserved(broker) == 0, "the acknowledgement")
+    wait_for_reserved(broker, 0)
     assert queue("a")(channel).get() is None
 
 
@@ -287,7 +296,8 @@ def test_consumers_of_both_kinds_share_a_queue_and_each_message_comes_once(broke
     threads = [threading.Thread(target=work, args=(consumer,)) for consumer in consumers]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(taken) >= 500 and reserved(broker) == 0, "the end of all")
+    wait_for(lambda: len(taken) >= 500, "the end of all")
+    wait_for_reserved(broker, 0)
     stop.set()
     for thread in threads:
         thread.join()
@@ -454,7 +464,7 @@ def test_a_connection_that_was_cut_is_told_and_its_acknowledgements_go_with_the_
     again = Consumer(broker.connect("pointsman"), [queue("a")])
     broker.publish(queue("a"), ["after"])
     again.drain(lambda: again.bodies == ["after"])
-    wait_for(lambda: reserved(broker) == 1, "the acknowledgements")
+    wait_for_reserved(broker, 1)
     assert _waiting_clients(broker) <= 2
 
 
