@@ -16,7 +16,8 @@ from tasks.accept import accept, check
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 from tasks.contract.ids import ulid
-from tasks.contract.job import Job, parse_job
+from tasks.contract.job import Job
+from tasks.contract.job_parsing import parse_job
 from tasks.ledger.batches import Batches
 from tasks.queue.ports import Ports, ports_of
 

@@ -53,7 +53,7 @@ async def route(
     from ops.cli.inputs import read_text, values
     from ops.cli.render import note, print_candidates, print_facts, print_json
     from tasks.accept import check
-    from tasks.contract.job import parse_job
+    from tasks.contract.job_parsing import parse_job
     from tasks.queue.address import state_dir
     from tasks.routing.classify.build import CACHE, build_cascade
     from tasks.routing.classify.decision import Facts, Verdict

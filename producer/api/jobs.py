@@ -26,7 +26,8 @@ from producer.api.problems import ProblemDetails, Refused
 from producer.client import AsyncProducer, JobNotFound
 from tasks.accept import Accepted
 from tasks.contract.errors import BadInput, Unreachable
-from tasks.contract.job import Job, parse_job
+from tasks.contract.job import Job
+from tasks.contract.job_parsing import parse_job
 
 __all__ = ["JobRoutes", "answering", "job_id_of", "read_json"]
 

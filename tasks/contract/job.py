@@ -5,16 +5,20 @@ The ledger answers with a `Result` (`tasks.contract.result`). `docs/reference/jo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tasks.contract.errors import BadInput
 from tasks.contract.ids import new_id
+from tasks.contract.job_fields import FieldRule
 from tasks.contract.value import Value
 
 __all__ = [
+    "GIVEN",
+    "INPUTS",
+    "JOB_FIELDS",
     "JOB_LABEL",
     "OWN_LABEL",
     "PRIORITIES",
@@ -26,7 +30,6 @@ __all__ = [
     "Message",
     "Parent",
     "Variety",
-    "parse_job",
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -87,65 +90,156 @@ class Variety(Value):
 
 
 class Job(Value):
-    """What a producer submits. `id` is ours unless given; everything else is the producer's word."""
+    """What a producer submits. `JOB_FIELDS` has the rules of its fields by name."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    id: str = Field(default_factory=new_id, pattern=r"^[0-9a-z]{26}$")
-    kind: str = "single"
+    schema_version: Annotated[Literal[1], FieldRule("never")] = SCHEMA_VERSION
+    #: Pointsman makes one where the producer gives none.
+    id: Annotated[str, FieldRule("never")] = Field(default_factory=new_id, pattern=r"^[0-9a-z]{26}$")
+    kind: Annotated[
+        str,
+        FieldRule(
+            "own",
+            "--kind KIND",
+            "single, sections, vote or a workflow. Follows from --item, --file, --split and -n where left out.",
+        ),
+    ] = "single"
 
-    text: str | None = None
-    messages: tuple[Message, ...] | None = None
-    items: tuple[str | Item, ...] | None = None
-    files: tuple[File, ...] | None = Field(default=None, min_length=1, max_length=1000)
-    #: A text, or ``file:NAME``: a prompt of the configuration.
-    prompt: str | None = None
+    text: Annotated[str | None, FieldRule("input", bulk=True)] = None
+    messages: Annotated[tuple[Message, ...] | None, FieldRule("input", bulk=True)] = None
+    items: Annotated[
+        tuple[str | Item, ...] | None,
+        FieldRule("input", "--item TEXT", "One of several texts, instead of TEXT. May be repeated.", bulk=True),
+    ] = None
+    files: Annotated[
+        tuple[File, ...] | None,
+        FieldRule(
+            "input",
+            "--file -f FILE",
+            "Read the text from this file: text, Markdown, HTML, PDF or DOCX. Several are a section each, unless"
+            " --split or --kind says otherwise.",
+        ),
+    ] = Field(default=None, min_length=1, max_length=1000)
+    prompt: Annotated[
+        str | None,
+        FieldRule(
+            "inherited",
+            "--prompt TEXT",
+            "The instruction, instead of the route's; file:NAME is a prompt of the configuration.",
+        ),
+    ] = None
 
-    split: str | None = None
-    split_options: Mapping[str, JsonValue] = Field(default_factory=dict)
-    #: What each section is a job of its own with: the fields of a job without its input.
-    each: Mapping[str, JsonValue] | None = None
-    join: str | None = None
-    join_options: Mapping[str, JsonValue] = Field(default_factory=dict)
-    #: Who answers what the join, or a split by a model, asks: ``auto`` (who the parts go to), a model, or a
-    #: ``route:NAME``.
-    join_model: str = "auto"
-    n: int | None = Field(default=None, ge=1, le=1000)
-    variety: Variety | None = None
-    policy: Literal["fail", "partial", "quorum"] = "fail"
-    quorum: int | None = Field(default=None, ge=1)
-    early_stop: Literal["exact", "off"] = "exact"
-    confidence: float | None = Field(default=None, gt=0, lt=1)
-    prefer: Literal["cost", "latency"] = "latency"
+    split: Annotated[
+        str | None,
+        FieldRule(
+            "own",
+            "--split HOW",
+            "How a text is cut into sections: headings, numbered, pages, paragraphs, sentences, lines, tokens,"
+            " rows, json, files or plan.",
+        ),
+    ] = None
+    split_options: Annotated[
+        Mapping[str, JsonValue],
+        FieldRule("own", "--split-option NAME=VALUE", "An option of the split. May be repeated."),
+    ] = Field(default_factory=dict)
+    each: Annotated[
+        Mapping[str, JsonValue] | None,
+        FieldRule(
+            "own",
+            "--each NAME=VALUE",
+            "Makes each section a job of its own, with this field: --each kind=vote --each n=5. May be repeated.",
+        ),
+    ] = None
+    join: Annotated[
+        str | None, FieldRule("own", "--join HOW", "How the parts become one output: concatenate, majority, ...")
+    ] = None
+    join_options: Annotated[
+        Mapping[str, JsonValue],
+        FieldRule("own", "--join-option NAME=VALUE", "An option of the join. May be repeated."),
+    ] = Field(default_factory=dict)
+    #: ``auto`` stands for the models of the parts. A split by a model asks the same model.
+    join_model: Annotated[
+        str, FieldRule("own", "--join-model NAME", "Who answers what the join asks: a model, or route:NAME.")
+    ] = "auto"
+    n: Annotated[int | None, FieldRule("own", "--n -n N", "How many votes.")] = Field(default=None, ge=1, le=1000)
+    variety: Annotated[Variety | None, FieldRule("own")] = None
+    policy: Annotated[
+        Literal["fail", "partial", "quorum"],
+        FieldRule("own", "--policy WHEN", "When parts fail: fail, the default, partial or quorum."),
+    ] = "fail"
+    quorum: Annotated[int | None, FieldRule("own", "--quorum N", "Parts that must succeed, with --policy quorum.")] = (
+        Field(default=None, ge=1)
+    )
+    early_stop: Annotated[Literal["exact", "off"], FieldRule("own")] = "exact"
+    confidence: Annotated[
+        float | None, FieldRule("own", "--confidence SHARE", "End a vote once it is so sure, such as 0.95.")
+    ] = Field(default=None, gt=0, lt=1)
+    prefer: Annotated[
+        Literal["cost", "latency"],
+        FieldRule("own", "--prefer WHAT", "latency asks for all votes at once; cost for no more than can decide."),
+    ] = "latency"
 
-    route: str | None = None
-    #: The routes that it may be classified into, of all; the first is its default.
-    routes: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=1000)
-    model: str = "auto"
-    strategy: str | None = None
-    priority_metric: Literal["speed", "accuracy", "creativity", "ethics", "cost"] | None = None
-    key: str | None = Field(default=None, max_length=1024)
-    priority: Literal["high", "normal", "low"] = "normal"
-    #: Seconds from acceptance within which the job must end; past it, it is `expired`.
-    deadline: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    route: Annotated[
+        str | None, FieldRule("routing", "--route NAME", "The route, instead of classifying the text.")
+    ] = None
+    #: The routes that classification chooses from, instead of all; the first is the default.
+    routes: Annotated[tuple[str, ...] | None, FieldRule("routing")] = Field(default=None, min_length=1, max_length=1000)
+    model: Annotated[
+        str,
+        FieldRule("routing", "--model -m NAME", "A model, or route:NAME; auto, the default, has it chosen."),
+    ] = "auto"
+    strategy: Annotated[
+        str | None, FieldRule("inherited", "--strategy NAME", "How a model is chosen, instead of the route's way.")
+    ] = None
+    priority_metric: Annotated[
+        Literal["speed", "accuracy", "creativity", "ethics", "cost"] | None, FieldRule("inherited")
+    ] = None
+    key: Annotated[
+        str | None,
+        FieldRule("own", "--key KEY", "What strategies pin on that keep equal keys together.", steps=True),
+    ] = Field(default=None, max_length=1024)
+    priority: Annotated[
+        Literal["high", "normal", "low"],
+        FieldRule("same", "--priority RANK", "high, normal, the default, or low."),
+    ] = "normal"
+    #: Counted from acceptance; past it, the job is `expired`.
+    deadline: Annotated[float | None, FieldRule("rest", "--deadline SECONDS", "Seconds until the job expires.")] = (
+        Field(default=None, gt=0, le=30 * 86_400)
+    )
     #: Attempts of one part over all its models; by default as many as these models have together.
-    max_attempts: int | None = Field(default=None, ge=1, le=1000)
+    max_attempts: Annotated[int | None, FieldRule("inherited", steps=True)] = Field(default=None, ge=1, le=1000)
     #: Seconds from a part's first attempt within which another may start.
-    retry_seconds: float | None = Field(default=None, ge=0, le=30 * 86_400)
+    retry_seconds: Annotated[float | None, FieldRule("inherited", steps=True)] = Field(
+        default=None, ge=0, le=30 * 86_400
+    )
 
-    labels: Mapping[str, str] = Field(default_factory=dict)
-    metadata: Mapping[str, JsonValue] = Field(default_factory=dict)
-    idempotency_key: str | None = Field(default=None, min_length=1, max_length=255)
-    webhook: str | None = None
-    #: Whose work this job is. Pointsman's own; producers can't set it.
-    parent: Parent | None = None
-    budget_usd: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
+    labels: Annotated[Mapping[str, str], FieldRule("same", "--label NAME=VALUE", "May be repeated.")] = Field(
+        default_factory=dict
+    )
+    metadata: Annotated[
+        Mapping[str, JsonValue],
+        FieldRule("same", "--metadata NAME=VALUE", "A JSON value counts as such. May be repeated."),
+    ] = Field(default_factory=dict)
+    idempotency_key: Annotated[
+        str | None,
+        FieldRule("never", "--idempotency-key KEY", "Submitting again with the same key gives the same job."),
+    ] = Field(default=None, min_length=1, max_length=255)
+    webhook: Annotated[str | None, FieldRule("never")] = None
+    #: The part that this job is the work of. Pointsman alone sets it.
+    parent: Annotated[Parent | None, FieldRule("never")] = None
+    budget_usd: Annotated[float | None, FieldRule("rest", "--budget USD", "What it may cost in all.")] = Field(
+        default=None, gt=0, le=1_000_000, allow_inf_nan=False
+    )
 
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    seed: int | None = None
-    stop: tuple[str, ...] | None = Field(default=None, max_length=4)
-    response_schema: Mapping[str, JsonValue] | None = None
+    temperature: Annotated[float | None, FieldRule("inherited", "--temperature T", "From 0 to 2.")] = Field(
+        default=None, ge=0, le=2
+    )
+    top_p: Annotated[float | None, FieldRule("inherited")] = Field(default=None, gt=0, le=1)
+    max_tokens: Annotated[int | None, FieldRule("inherited", "--max-tokens N", "Tokens of an answer at most.")] = Field(
+        default=None, ge=1, le=1_000_000
+    )
+    seed: Annotated[int | None, FieldRule("inherited", "--seed N", "For models that can repeat themselves.")] = None
+    stop: Annotated[tuple[str, ...] | None, FieldRule("inherited")] = Field(default=None, max_length=4)
+    response_schema: Annotated[Mapping[str, JsonValue] | None, FieldRule("inherited")] = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -154,7 +248,7 @@ class Job(Value):
 
     @model_validator(mode="after")
     def _shape(self) -> Self:
-        given = [name for name in ("text", "messages", "items", "files") if getattr(self, name) is not None]
+        given = [name for name in INPUTS if getattr(self, name) is not None]
         if len(given) != 1:
             said = " and ".join(given) or "none"
             raise BadInput("text", f"exactly one of text, messages, items and files is needed, got {said}")
@@ -236,78 +330,11 @@ class Job(Value):
         return self.items[0] if isinstance(self.items[0], str) else self.items[0].text
 
 
-def parse_job(data: Any, *, at: str = "") -> Job:
-    """Read a job from parsed JSON.
-
-    `at` is where it stands in a larger request (``[3]``); it starts the field of the error.
-
-    Raises:
-        BadInput: with the first field that is wrong, and what it takes.
-    """
-    if not isinstance(data, Mapping):
-        raise BadInput(at or "job", "must be a JSON object")
-    try:
-        return Job.model_validate(data)
-    except BadInput as error:
-        raise BadInput(_join_path(at, error.field), error.problem, error.remedy) from None
-    except ValidationError as error:
-        raise _as_bad_input(error, at) from None
-
-
-def _as_bad_input(error: ValidationError, at: str) -> BadInput:
-    found = _meant(error.errors(include_url=False, include_input=False))
-    loc = found["loc"]
-    field = _join_path(at, _path(loc))
-    if found["type"] == "extra_forbidden":
-        kind, word = _KINDS[str(loc[0])] if len(loc) > 1 else (Job, "a job")
-        return BadInput(field, f"is not a field of {word}", f"fields are: {', '.join(kind.model_fields)}")
-    if found["type"] == "missing":
-        return BadInput(field, "is needed")
-    if found["type"] in {"too_short", "too_long"}:
-        context = found["ctx"]
-        bound = f"at least {context['min_length']}" if "min_length" in context else f"at most {context['max_length']:,}"
-        return BadInput(field, f"has {context['actual_length'] or 'no'} entries; {bound} may be there")
-    problem = _PROBLEMS.get(found["type"]) or found["msg"][0].lower() + found["msg"][1:]
-    return BadInput(field, problem)
-
-
-#: What stands in a field of a job, and how it is called in an error.
-_KINDS: Mapping[str, tuple[type[BaseModel], str]] = {
-    "items": (Item, "an item"),
-    "messages": (Message, "a message"),
-    "files": (File, "a file"),
-    "variety": (Variety, "variety"),
-    "parent": (Parent, "parent"),
+#: The rules of every field, in the order of the fields.
+JOB_FIELDS: Mapping[str, FieldRule] = {
+    name: rule for name, field in Job.model_fields.items() for rule in field.metadata if isinstance(rule, FieldRule)
 }
-#: Said in the words of JSON rather than in Python's.
-_PROBLEMS: Mapping[str, str] = {
-    "dict_type": "must be a JSON object",
-    "mapping_type": "must be a JSON object",
-    "model_type": "must be a JSON object",
-    "tuple_type": "must be a JSON array",
-    "item": "must be a text, or a JSON object with a text",
-}
-
-
-def _meant(errors: Sequence[Any]) -> dict[str, Any]:
-    """The first error. An item may be a text or an object: of an object, only what is wrong with it as such is told."""
-    for error in errors:
-        loc = error["loc"]
-        if loc[0] != "items" or loc[2:] != ("str",):
-            break
-        of_object = [other for other in errors if other["loc"][:3] == (*loc[:2], "Item")]
-        if of_object and of_object[0]["type"] != "model_type":
-            return {**of_object[0], "loc": (*loc[:2], *of_object[0]["loc"][3:])}
-        return {**error, "loc": loc[:2], "type": "item"}
-    return dict(errors[0])
-
-
-def _path(loc: Sequence[int | str]) -> str:
-    text = ""
-    for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".") or "job"
-
-
-def _join_path(at: str, field: str) -> str:
-    return f"{at}.{field}" if at else field
+#: The fields of which a job has exactly one: what it works on.
+INPUTS = tuple(name for name, rule in JOB_FIELDS.items() if rule.child == "input")
+#: Fields that child jobs get from their parent, from their part or from Pointsman: `each` and steps can't set them.
+GIVEN = frozenset(name for name, rule in JOB_FIELDS.items() if rule.child in {"never", "input", "same", "rest"})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from tasks.contract.job import Job, Parent
+from tasks.contract.job import JOB_FIELDS, Job, Parent
 from tasks.contract.result import FINAL, Decision, Result, Tried
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.reading import RESULT_FIELDS, as_mapping, read_result, stages_of, starts_of, wave_of
@@ -51,7 +51,7 @@ __all__ = [
 MOVE = Script("move.lua")
 
 #: Fields of a job that may be large. They are kept apart, so that reading a job's state never reads them.
-BULK = frozenset({"text", "messages", "items"})
+BULK = frozenset(name for name, rule in JOB_FIELDS.items() if rule.bulk)
 
 #: Parts that one step writes: the server does nothing else meanwhile.
 MOST_WRITTEN = 1000

@@ -20,6 +20,7 @@ from tasks.config.routes import Route
 from tasks.config.templates import Template, compile_expression, compile_template
 from tasks.config.workflow_file import FILE, NAME, PROMPTS, Input, RouteFile, Source, StepFile, WorkflowFile
 from tasks.contract.errors import ConfigError
+from tasks.contract.job import GIVEN
 from tasks.loading.check_config import check_route, check_routing, not_one_of
 from tasks.loading.check_workflows import accepted_inputs, check_library
 from tasks.loading.load_prompts import read_prompts
@@ -32,13 +33,8 @@ __all__ = ["GROUP", "collections", "load_library", "names_in"]
 GROUP = "pointsman.workflows"
 #: Names that no workflow may have: the other kinds of jobs, and the word for a model that routing chooses.
 _RESERVED = frozenset({"single", "sections", "vote", "auto"})
-#: Fields that the job of a step can't have: they are the workflow job's own.
-_OWN = frozenset(
-    {
-        "schema_version", "id", "text", "messages", "items", "files", "parent", "idempotency_key", "webhook",
-        "metadata", "labels", "priority", "deadline", "budget_usd", "key",
-    }
-)  # fmt: skip
+#: Fields that the job of a step can't set: they are the workflow job's own. Its key pins all of its steps.
+_OWN = GIVEN | {"key"}
 
 
 @cache

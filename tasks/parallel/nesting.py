@@ -8,29 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
 from tasks.contract.ids import ulid
-from tasks.contract.job import Job
+from tasks.contract.job import GIVEN, JOB_FIELDS, Job
 
 if TYPE_CHECKING:
     from tasks.contract.job import Item
 
-__all__ = ["DEEPEST", "GIVEN", "child_id", "fields_for_item", "fields_for_section"]
+__all__ = ["DEEPEST", "child_id", "fields_for_item", "fields_for_section"]
 
 #: Jobs within jobs: a vote on a section of a section of a workflow's step.
 DEEPEST = 5
 
-#: What a job has from the one whose part it is, or from Pointsman: `each` can't say it.
-GIVEN = frozenset({
-    "schema_version", "id", "text", "messages", "items", "files", "labels", "metadata", "priority", "deadline",
-    "budget_usd", "idempotency_key", "webhook", "parent",
-})  # fmt: skip
-
-#: What holds for the sections of a job holds for the jobs that they are, unless `each` says otherwise.
-_INHERITED = (
-    "prompt", "strategy", "priority_metric", "max_attempts", "retry_seconds", "temperature", "top_p", "max_tokens",
-    "seed", "stop", "response_schema",
-)  # fmt: skip
-#: Of these what is said nearest counts alone: a job that names a model has no use for its parent's route.
-_PLACED = ("route", "routes", "model")
+#: The values that hold for the sections of a job hold for their child jobs, unless `each` sets others.
+_INHERITED = tuple(name for name, rule in JOB_FIELDS.items() if rule.child == "inherited")
+#: Of these the nearest setting counts alone: a job that names a model has no use for its parent's route.
+_ROUTING = tuple(name for name, rule in JOB_FIELDS.items() if rule.child == "routing")
 
 
 def child_id(job_id: str, index: int) -> str:
@@ -52,7 +43,7 @@ def fields_for_section(job: Job, text: str) -> Mapping[str, Any]:
     kind = str(said.get("kind", "single"))
     plain = kind in {"single", "sections", "vote"}
     inherited = {name: value for name in _INHERITED if plain and (value := getattr(job, name)) is not None}
-    if plain and not any(name in said for name in _PLACED):
+    if plain and not any(name in said for name in _ROUTING):
         inherited |= _placed(job)
     return {**inherited, "kind": kind, **said, "text": text}
 
@@ -62,7 +53,7 @@ def fields_for_item(job: Job, item: Item) -> Mapping[str, Any]:
     fields = dict(fields_for_section(job, item.text))
     own = {name: value for name in ("prompt", "response_schema") if (value := getattr(item, name)) is not None}
     if item.route is not None or item.model is not None:
-        for name in _PLACED:
+        for name in _ROUTING:
             fields.pop(name, None)
         own |= {name: value for name in ("route", "model") if (value := getattr(item, name)) is not None}
     return fields | own
@@ -71,6 +62,6 @@ def fields_for_item(job: Job, item: Item) -> Mapping[str, Any]:
 def _placed(job: Job) -> dict[str, Any]:
     return {
         name: value
-        for name in _PLACED
+        for name in _ROUTING
         if (value := getattr(job, name)) is not None and (name, value) != ("model", "auto")
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput, JoinError, PromptError
+from tasks.contract.job import GIVEN, JOB_FIELDS, Item
 from tasks.routing.classify.context import context_rules
 
 if TYPE_CHECKING:
@@ -27,17 +28,10 @@ __all__ = ["VARIABLES", "StepDone", "accepted", "check_workflow_job", "conclude"
 #: What the templates of steps may read. `steps` are the outputs by name, `data` the same as parsed JSON.
 VARIABLES = frozenset({"text", "items", "messages", "metadata", "labels", "steps", "data"})
 
-#: What a job of a workflow may say beside its input: the rest stands in the steps.
-_ALLOWED = frozenset(
-    {
-        "schema_version", "id", "kind", "text", "messages", "items", "files", "deadline", "budget_usd", "priority",
-        "labels", "metadata", "idempotency_key", "webhook", "parent", "key", "max_attempts", "retry_seconds",
-    }
-)  # fmt: skip
-#: Of these, what each step's job says too. Its deadline and budget are what is left: the engine knows it.
-_HANDED_ON = ("metadata", "labels", "priority", "key", "max_attempts", "retry_seconds")
-#: The fields of an item.
-_ITEM = frozenset({"text", "title", "prompt", "route", "model", "response_schema"})
+#: Fields that a job of a workflow may set; the steps set the others. `kind` names the workflow.
+_ALLOWED = GIVEN | {"kind", *(name for name, rule in JOB_FIELDS.items() if rule.steps)}
+#: Fields that the jobs of all steps have from the workflow's job. Its deadline and budget are shared out elsewhere.
+_HANDED_ON = {name for name, rule in JOB_FIELDS.items() if rule.child == "same" or rule.steps}
 #: Characters of an item's title.
 _TITLE = 200
 
@@ -140,7 +134,7 @@ def _without_nothing(item: Any) -> Any:
 
 
 def _handed_on(job: Job) -> dict[str, Any]:
-    return job.model_dump(mode="json", include=set(_HANDED_ON), exclude_none=True)
+    return job.model_dump(mode="json", include=_HANDED_ON, exclude_none=True)
 
 
 def _filled(fill: Any, known: Mapping[str, Any]) -> Any:
@@ -214,7 +208,7 @@ def _item(value: Any) -> Any:
     """An element of an array as a section: a text as it is, anything else as JSON under its own title."""
     if isinstance(value, str):
         return value
-    if isinstance(value, dict) and isinstance(value.get("text"), str) and value.keys() <= _ITEM:
+    if isinstance(value, dict) and isinstance(value.get("text"), str) and value.keys() <= Item.model_fields.keys():
         return value
     text = json.dumps(value, ensure_ascii=False)
     title = value.get("title") if isinstance(value, dict) else None

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.accept import accept
 from tasks.contract.ids import CallId
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import Ledger, PartRecord
 from tasks.loading.load import load

@@ -18,7 +18,8 @@ from tasks.accept import accept
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 from tasks.contract.ids import CallId
-from tasks.contract.job import Job, parse_job
+from tasks.contract.job import Job
+from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import WAVE, Claim, ClaimDenied, Ledger, PartRecord, PartStatus, Wave, digest
 from tasks.ledger.jobs import MOST_JOINS, MOST_LOST

@@ -14,7 +14,7 @@ from tasks.config.config import Config
 from tasks.config.models import Price
 from tasks.contract.errors import QuotaExhausted, RateLimited
 from tasks.contract.ids import CallId
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger import Admitted, PartRecord

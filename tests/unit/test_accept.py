@@ -9,7 +9,7 @@ import pytest
 from tasks.accept import KINDS, check
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 
 CONFIG = Config.model_validate(
     {

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.accept import check
 from tasks.batch import read_jobs
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import load, parse
 from tasks.routing.classify.build import build_cascade
 from tests.unit.test_docs import PAGES, REPOSITORY, blocks

@@ -12,8 +12,12 @@ from pydantic import ValidationError
 
 from tasks.contract.errors import BadInput
 from tasks.contract.ids import new_id, ulid
-from tasks.contract.job import Job, parse_job
+from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job
+from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
+from tasks.ledger.jobs import BULK
+from tasks.parallel import nesting
+from tasks.workflows import workflow
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
@@ -175,3 +179,44 @@ def test_the_question_is_what_the_user_said_last(request_, question):
 
 def test_one_stop_sequence_needs_no_list():
     assert parse_job({"text": "x", "stop": "END"}).stop == ("END",)
+
+
+class TestFieldRules:
+    """Every list of a job's fields follows from the rules at the fields."""
+
+    def test_every_field_has_a_rule(self):
+        assert list(JOB_FIELDS) == list(Job.model_fields)
+
+    @pytest.mark.parametrize(
+        ("derived", "fields"),
+        [
+            (INPUTS, "text messages items files"),
+            (BULK, "text messages items"),
+            (
+                GIVEN,
+                (
+                    "schema_version id text messages items files labels metadata priority deadline budget_usd"
+                    " idempotency_key webhook parent"
+                ),
+            ),
+            (
+                nesting._INHERITED,
+                (
+                    "prompt strategy priority_metric max_attempts retry_seconds temperature top_p max_tokens seed stop"
+                    " response_schema"
+                ),
+            ),
+            (nesting._ROUTING, "route routes model"),
+            (workflow._HANDED_ON, "metadata labels priority key max_attempts retry_seconds"),
+            (
+                workflow._ALLOWED,
+                (
+                    "schema_version id kind text messages items files deadline budget_usd priority labels metadata"
+                    " idempotency_key webhook parent key max_attempts retry_seconds"
+                ),
+            ),
+        ],
+    )
+    def test_a_list_of_fields(self, derived, fields):
+        assert len(derived) == len(set(derived))
+        assert set(derived) == set(fields.split())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.accept import check
 from tasks.contract.errors import BadInput, JoinError
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import DEEPEST, child_id, fields_for_item, fields_for_section

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.calling.request import bounds_of, prompt_of, request_of
 from tasks.contract.errors import PromptError
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import Candidate, Decision
 from tasks.ledger import Claim
 from tasks.loading.load import load

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from tasks.accept import check
 from tasks.contract.errors import BadInput, ConfigError, JoinError
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import json_schema, parse
 from tasks.workflows.workflow import StepDone, conclude, step_job
 

@@ -16,7 +16,7 @@ from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.accept import check
 from tasks.config.config import Config
 from tasks.config.prompts import render
-from tasks.contract.job import parse_job
+from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.split import split
 from tasks.workflows.workflow import StepDone, step_job

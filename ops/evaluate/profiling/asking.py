@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.accept import check
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Job, parse_job
+from tasks.contract.job import Job
+from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Result, Usage
 from tasks.ledger.jobs import digest
 
