@@ -162,7 +162,7 @@ async def _ask(ports: Ports, turn: Turn) -> Done:
         return await _settle(ports, turn, None, error=f"the job's budget is used up: {why} ${ended.left_usd:.6f} left")
     if ended.reply is None:
         return await _failed(ports, turn, ended)
-    ports.pace.saw(ended.grant.model, ended.latency_s)
+    ports.latencies.record(ended.grant.model, ended.latency_s)
     turn.tell(ports)
     return await _settle(ports, turn, ended)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.routing.classify.cascade import Cascade
     from tasks.routing.predicting import Predictor
 
-__all__ = ["Cascades", "Fitted", "fit_cascade", "fit_predictor"]
+__all__ = ["LazyCascades", "LazyFit", "fit_cascade", "fit_predictor"]
 
 T = TypeVar("T")
 
@@ -22,24 +22,24 @@ T = TypeVar("T")
 MOST_CHOICES = 32
 
 
-class Fitted(Generic[T]):
-    """What is fitted once and in a thread: whoever asks meanwhile waits for it."""
+class LazyFit(Generic[T]):
+    """Fits once, in a thread, at the first call; concurrent callers share the result."""
 
     def __init__(self, fit: Callable[[], T]) -> None:
         self._fit = fit
         self._fitting: asyncio.Future[T] | None = None
 
     async def __call__(self) -> T:
-        """It.
+        """Return the result.
 
         Raises:
-            PointsmanError: why it can't be fitted; the next to ask has it tried again.
+            PointsmanError: if it can't be fitted; the next call tries again.
         """
         if self._fitting is None:
             self._fitting = asyncio.ensure_future(asyncio.to_thread(self._fit))
         fitting = self._fitting
         try:
-            # One that asks may be cancelled, the others wait on.
+            # A caller may be cancelled, the others wait on.
             return await asyncio.shield(fitting)
         except Exception:
             if self._fitting is fitting and fitting.done():
@@ -47,22 +47,22 @@ class Fitted(Generic[T]):
             raise
 
 
-class Cascades:
-    """The classifiers of a configuration: those of all routes, and those of each choice of routes that jobs name."""
+class LazyCascades:
+    """The classifiers of a configuration: those of all routes, and those of each choice of routes that a job names."""
 
     def __init__(self, fit: Callable[[tuple[str, ...] | None], Cascade]) -> None:
-        self._all = Fitted(lambda: fit(None))
+        self._all = LazyFit(lambda: fit(None))
         self._fit = fit
-        self._of: OrderedDict[tuple[str, ...], Fitted[Cascade]] = OrderedDict()
+        self._of: OrderedDict[tuple[str, ...], LazyFit[Cascade]] = OrderedDict()
 
     async def __call__(self, routes: tuple[str, ...] | None = None) -> Cascade:
-        """Raises PointsmanError: why they can't be fitted; the next to ask has it tried again."""
+        """Return the classifiers of `routes`; raises as `LazyFit` does."""
         if routes is None:
             return await self._all()
-        # The first is where the rest goes; the order of the others says nothing.
+        # The first is the default route; the order of the others says nothing.
         choice = (routes[0], *sorted({*routes[1:]} - {routes[0]}))
         if choice not in self._of:
-            self._of[choice] = Fitted(lambda: self._fit(choice))
+            self._of[choice] = LazyFit(lambda: self._fit(choice))
             if len(self._of) > MOST_CHOICES:
                 self._of.popitem(last=False)
         self._of.move_to_end(choice)
@@ -70,15 +70,15 @@ class Cascades:
 
 
 def fit_cascade(config: Config, routes: tuple[str, ...] | None = None) -> Cascade:
-    """The classifiers of a configuration, as they were kept in the state directory where nothing has changed."""
-    # Imported here, as below: it brings numpy, which the workers of models never need.
+    """Fit the classifiers, or load them from the state directory where nothing has changed since."""
+    # Imported here, as below: it needs numpy, which the workers of models never do.
     from tasks.routing.classify.build import CACHE, build_cascade  # noqa: PLC0415
 
     return build_cascade(config, routes, cache=state_dir() / CACHE)
 
 
 def fit_predictor(config: Config) -> Predictor | None:
-    """What its outcomes teach, kept in the same way; None where it names none."""
+    """Fit the predictor of the configuration's outcomes, or load it in the same way; None without outcomes."""
     if config.outcomes is None:
         return None
     from tasks.routing.quality.build import CACHE, predictor_of  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""This process's sign of life: the models it serves, its running calls, and their cancellation."""
+"""The heartbeat of a worker process: presence of its models, leases of its running calls, and their cancellation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ __all__ = ["Heartbeat"]
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for saying good-bye: a process that ends must not wait for a Redis that is away.
-FAREWELL = 1.0
-#: Seconds between two renewals: several fit into a lease, so that one lost round trip costs nothing.
+#: Seconds for signing off: a process that ends must not wait for a Redis that is away.
+LEAVE_TIMEOUT = 1.0
+#: Seconds between two renewals: several fit into a lease, so one lost round trip costs nothing.
 BEAT = 1.0
-#: Seconds between two looks at the jobs that were cancelled: their calls end within a second, messages included.
-LOOK = 0.3
+#: Seconds between two looks at the cancelled jobs: their calls end within a second, messages included.
+CANCEL_INTERVAL = 0.3
 
 
 @dataclass(eq=False, slots=True)
@@ -36,25 +36,25 @@ class RunningCall:
     name: CallId
     model: str
     future: asyncio.Future[Any]
-    #: What its attempts took of the limits: one, or two that race.
+    #: Of its attempts: one, or two that race.
     grants: Sequence[Grant] = ()
-    cancelled: bool = field(default=False)
+    cancelled: bool = False
 
 
 class Heartbeat:
     """`tasks.queue.ports.Leases` on one event loop; costs some round trips a second for any number of calls."""
 
     def __init__(
-        self, ledger: Ledger, *, sign: Path | None = None, serving: Callable[[], Collection[str]] = tuple
+        self, ledger: Ledger, *, health_file: Path | None = None, serving: Callable[[], Collection[str]] = tuple
     ) -> None:
-        """`sign` is a file whose time each beat renews, once it is there: by it others see that the loop lives.
+        """`health_file`, once it exists, gets a new time at each beat: it shows that the loop is alive.
 
-        `serving` are the models whose queues this process consumes at the moment.
+        `serving` returns the models whose queues this process consumes at the moment.
         """
         self._ledger = ledger
-        self._sign = sign
+        self._health_file = health_file
         self._serving = serving
-        self._told: frozenset[str] = frozenset()
+        self._reported: frozenset[str] = frozenset()
         self._running: set[RunningCall] = set()
         self._process = secrets.token_hex(6)
         self._claims = itertools.count()
@@ -71,38 +71,38 @@ class Heartbeat:
     def keep(
         self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
     ) -> Iterator[RunningCall]:
-        held = RunningCall(call, model, running, grants)
-        self._running.add(held)
+        kept = RunningCall(call, model, running, grants)
+        self._running.add(kept)
         try:
-            yield held
+            yield kept
         finally:
-            self._running.discard(held)
+            self._running.discard(kept)
 
     async def beat_forever(self) -> None:
-        """Tell the models and renew all leases once a `BEAT`. A Redis that is away is asked again at the next."""
+        """Report the models and renew all leases once a `BEAT`. While Redis is away every beat tries again."""
         while True:
             try:
                 await self.beat()
             except PointsmanError as error:
                 log.warning("heartbeat.missed", problem=str(error), calls=len(self._running))
-            if self._sign is not None and self._sign.exists():
-                self._sign.touch()
+            if self._health_file is not None and self._health_file.exists():
+                self._health_file.touch()
             await asyncio.sleep(BEAT)
 
     def _presence(self) -> list[Words]:
-        """What tells the fleet the models that are served here, and those that no longer are."""
+        """The command that reports which models this process serves, and which it no longer does."""
         models = frozenset(self._serving())
-        left, self._told = self._told - models, models
+        left, self._reported = self._reported - models, models
         return [self._ledger.fleet.serve_command(self._process, sorted(models), sorted(left))] if models or left else []
 
     async def leave(self) -> None:
-        """Take back that models are served here: the process ends."""
+        """Report that this process serves no models any more: it ends."""
         self._serving = tuple
         try:
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(LEAVE_TIMEOUT):
                 await self._ledger.store.run(*self._presence())
         except (PointsmanError, TimeoutError) as error:
-            log.warning("heartbeat.no_farewell", problem=str(error))
+            log.warning("heartbeat.not_signed_off", problem=str(error))
 
     async def beat(self) -> None:
         presence = self._presence()
@@ -112,33 +112,33 @@ class Heartbeat:
             return
         by_model: dict[str, list[CallId]] = {}
         running = list(self._running)
-        for held in running:
-            by_model.setdefault(held.model, []).append(held.name)
+        for call in running:
+            by_model.setdefault(call.model, []).append(call.name)
         fleet, limiter = self._ledger.fleet, self._ledger.limiter
-        grants = [grant for held in running for grant in held.grants]
+        grants = [grant for call in running for grant in call.grants]
         await self._ledger.store.run(
             *presence, *fleet.lease_commands(by_model, seconds=LEASE), *limiter.renew_commands(grants)
         )
-        # A call that ended while its renewal was on the way may have got the lease back that it had returned.
-        gone = [held for held in running if held not in self._running]
-        returned = limiter.forget_commands(grant for held in gone for grant in held.grants)
-        if returned:
-            await self._ledger.store.run(*returned)
-        await fleet.forget([Admitted(held.name, held.model) for held in gone])
+        # A call that ended during this round trip has released its leases; a late renewal may have brought them back.
+        ended = [call for call in running if call not in self._running]
+        forgets = limiter.forget_commands(grant for call in ended for grant in call.grants)
+        if forgets:
+            await self._ledger.store.run(*forgets)
+        await fleet.forget([Admitted(call.name, call.model) for call in ended])
 
-    async def heed_forever(self) -> None:
+    async def cancel_forever(self) -> None:
         """Cancel the running calls of cancelled jobs, a fraction of a second later."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CANCEL_INTERVAL)
             try:
-                await self.heed()
+                await self.cancel_calls()
             except PointsmanError:
-                continue  # the heartbeat tells that Redis is away
+                continue  # the heartbeat logs that Redis is away
 
-    async def heed(self) -> None:
+    async def cancel_calls(self) -> None:
         if not self._running:
             return
         cancelled = await self._ledger.fleet.cancelled()
-        for held in [held for held in self._running if held.name.job in cancelled]:
-            held.cancelled = True
-            held.future.cancel()
+        for call in [call for call in self._running if call.name.job in cancelled]:
+            call.cancelled = True
+            call.future.cancel()

@@ -12,7 +12,7 @@ import structlog
 from tasks.ledger import Ledger
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import Publisher
-from worker.fitting import Cascades, Fitted, fit_cascade, fit_predictor
+from worker.fitting import LazyCascades, LazyFit, fit_cascade, fit_predictor
 from worker.gc_tuning import collect_forever
 from worker.leases import Heartbeat
 from worker.loop import STOP_TIMEOUT, event_loop
@@ -46,8 +46,8 @@ class Runtime:
         self._loop = event_loop()
         self._duties: list[asyncio.Task[None]] = []
         # Kept at the first call: only routers ask.
-        self._cascade = Cascades(lambda routes: fit_cascade(config, routes))
-        self._predictor = Fitted(lambda: fit_predictor(config))
+        self._cascade = LazyCascades(lambda routes: fit_cascade(config, routes))
+        self._predictor = LazyFit(lambda: fit_predictor(config))
         self.ports = self._loop.run(self._bind())
 
     @property
@@ -58,8 +58,10 @@ class Runtime:
     async def _bind(self) -> Ports:
         self._ledger = Ledger(self._redis, tuple(self._config.models))
         self._clients = Clients(self._config)
-        sign = os.environ.get("POINTSMAN_READY_FILE")
-        self._heartbeat = Heartbeat(self._ledger, sign=Path(sign) if sign else None, serving=self._serving)
+        health_file = os.environ.get("POINTSMAN_READY_FILE")
+        self._heartbeat = Heartbeat(
+            self._ledger, health_file=Path(health_file) if health_file else None, serving=self._serving
+        )
         publisher = Publisher(self._ledger.store, self._app)
         await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
         await self._ledger.limiter.configure(self._config)
@@ -67,7 +69,7 @@ class Runtime:
         self._end_metrics = serve_metrics(metrics)
         duties = [
             self._heartbeat.beat_forever(),
-            self._heartbeat.heed_forever(),
+            self._heartbeat.cancel_forever(),
             Sweeper(self._ledger, publisher, Stranded(self._ledger, self._config)).sweep_forever(),
             collect_forever(),
         ]

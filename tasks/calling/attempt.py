@@ -188,13 +188,13 @@ async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, de
         *ledger.fleet.lease_commands({claim.model: [name]}, seconds=LEASE),
     ]
     if budget is not None:
-        output = demand.output_tokens if demand.output_tokens is not None else ports.pace.mean_output(demand.model)
+        output = demand.output_tokens if demand.output_tokens is not None else ports.latencies.mean_output(demand.model)
         usd = cost_of(demand.price, Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
         commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=usd, budget=budget))
     # Where the call is cancelled meanwhile the server may have granted it all the same.
     replies = await ledger.store.run(*commands, late=lambda late: _return(ports, demand, late[0]))
     granted = read_grant(demand, replies[0])
-    ports.pace.learn(demand.model, granted.mean_output)
+    ports.latencies.record_mean_output(demand.model, granted.mean_output)
     if budget is not None and replies[-1][0] == "broke":
         if isinstance(granted, Grant):
             _soon(release(ports, [ledger.limiter.release_command(granted, "unasked")]))

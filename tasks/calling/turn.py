@@ -134,5 +134,5 @@ class Turn:
         granted = await acquire(ports, self.name, self.owner, claim, demand)
         if not isinstance(granted, Grant):
             return granted
-        after = ports.pace.patience(claim.model, model.hedge)
+        after = ports.latencies.hedge_delay(claim.model, model.hedge)
         return await race(start(granted, hedge=False), ports.clients, after=after, second=second)

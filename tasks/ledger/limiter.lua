@@ -23,7 +23,7 @@
 --   hedging:    saved          hedges that this model's calls have earned
 --   live:       lat, lat_at    peak EWMA of a call's time (ms), and when it was last told
 --               faults, fault_at   failures since the last answer, and the last of them; err: their share, smoothed
---               qw, tok_ms     ms in the model's queue, ms a token of the answer, smoothed (tasks/routing/live.py)
+--               qw, tok_ms     ms in the model's queue, ms a token of the answer, smoothed (tasks/routing/model_statistics.py)
 --   shown:      minute, requests, tokens, requests_before, tokens_before
 --
 -- An attempt in flight is a lease: a dead worker's are gone once they lapse. Time is the server's.
@@ -293,7 +293,7 @@ local function heed(facts, limiter, kind, most, left, reset_ms, later)
   end
 end
 
--- What an attempt tells of its model; `tasks.routing.live` is the same in Python, and says where it comes from.
+-- What an attempt tells of its model; `tasks.routing.model_statistics` is the same in Python, and says where it comes from.
 local DECAY, SMOOTH, PREFILL = 10000, 0.1, 50
 local function learn(limiter, outcome, took, waited, output)
   took, waited, output = tonumber(took), tonumber(waited), tonumber(output)

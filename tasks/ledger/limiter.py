@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from tasks.contract.result import Usage
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.store import Script, Store, Words
+from tasks.routing.model_statistics import Outcome
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -43,10 +44,6 @@ MINUTE = 60.0
 LONGEST_PAUSE = 86_400.0
 
 _PREFIX = "pm:{fleet}:"
-
-#: How an attempt ended, as far as the limits care. fault: the model's. neutral: it refused this input alone.
-#: cancelled: broken off while it ran. unasked: granted, and not sent.
-Outcome: TypeAlias = Literal["ok", "fault", "unusable", "throttled", "neutral", "cancelled", "unasked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +170,7 @@ class Limiter:
 
         `rate_limits` is what the provider's headers say: it tightens the limits of the fleet, and never loosens them.
         `took_s` is how long the attempt lasted, `waited_s` how long its call stood in the model's queue: what routing
-        knows of a model's latency (`tasks.routing.live`) comes from there.
+        knows of a model's latency (`tasks.routing.model_statistics`) comes from there.
 
         Without `usage`, a failed attempt has used nothing, and one that was broken off all that was booked.
         """

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cascades",
-    "Held",
+    "LeasedCall",
     "Leases",
     "Ports",
     "ports_of",
 ]
 
 
-class Held(Protocol):
+class LeasedCall(Protocol):
     """A running call, as the process that runs it sees it."""
 
     #: Its job was cancelled, and so was the call.
@@ -49,7 +49,7 @@ class Leases(Protocol):
 
     def keep(
         self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
-    ) -> AbstractContextManager[Held]:
+    ) -> AbstractContextManager[LeasedCall]:
         """While entered, the call's lease and its `grants` are renewed; `running` is cancelled when the job is.
 
         `grants` may grow meanwhile.
@@ -82,8 +82,8 @@ class Ports:
     predictor: Callable[[], Awaitable[Predictor | None]]
     #: Is told of every attempt at a model.
     hook: Hook
-    #: What this process knows of how long its models take.
-    pace: LatencyStatistics = field(default_factory=LatencyStatistics)
+    #: Of the models, in this process.
+    latencies: LatencyStatistics = field(default_factory=LatencyStatistics)
 
 
 def ports_of(app: Celery) -> Ports:

@@ -1,4 +1,4 @@
-"""What a worker process knows of how long its models take, and how long their answers are."""
+"""Latencies of a worker process's models, and the lengths of their answers."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 
 __all__ = ["FEWEST", "LatencyStatistics"]
 
-#: Latencies that are remembered of each model, and the fewest that tell its 95th percentile.
-REMEMBERED, FEWEST = 200, 20
+#: Latencies that are kept of each model, and the fewest that have a 95th percentile.
+MOST, FEWEST = 200, 20
 
-#: Tokens of an answer before this process has heard of any; `limiter.lua` starts with the same.
+#: Tokens of an answer before the first is known; `limiter.lua` starts with the same.
 FIRST_MEAN = 256.0
 
 
 class LatencyStatistics:
-    """How long the models of this process took lately, and how long their answers are."""
+    """The latest latencies of each model in this process, and the fleet's mean lengths of answers."""
 
     def __init__(self) -> None:
         self._latencies: dict[str, deque[float]] = {}
         self._means: dict[str, float] = {}
 
-    def saw(self, model: str, latency_s: float) -> None:
-        self._latencies.setdefault(model, deque(maxlen=REMEMBERED)).append(latency_s)
+    def record(self, model: str, latency_s: float) -> None:
+        self._latencies.setdefault(model, deque(maxlen=MOST)).append(latency_s)
 
-    def learn(self, model: str, mean_output: float) -> None:
-        """The fleet's mean of this model's answers, in tokens."""
-        self._means[model] = mean_output
+    def record_mean_output(self, model: str, tokens: float) -> None:
+        """Keep the fleet's mean length of this model's answers, in tokens."""
+        self._means[model] = tokens
 
     def mean_output(self, model: str) -> float:
         return self._means.get(model, FIRST_MEAN)
 
-    def patience(self, model: str, hedge: Hedge | None) -> float | None:
+    def hedge_delay(self, model: str, hedge: Hedge | None) -> float | None:
         """Seconds after which a call of `model` is hedged; None where it is not."""
         if hedge is None or hedge.after != "p95":
             return hedge.after if hedge is not None and isinstance(hedge.after, float) else None

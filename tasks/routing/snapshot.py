@@ -22,7 +22,7 @@ Options = TypeVar("Options", bound=BaseModel)
 class ModelLoad:
     """One model at one moment, over the whole fleet. Counts are calls; how it did is learned from every attempt.
 
-    `tasks.routing.live` has the formulas of what is learned.
+    `tasks.routing.model_statistics` has the formulas of what is learned.
     """
 
     capacity: int

@@ -15,7 +15,7 @@ from tasks.contract.result import Usage
 from tasks.ledger import Admitted
 from tasks.ledger.limiter import Demand, Grant
 from tasks.routing.choose import pick_model
-from tasks.routing.live import Live, Told, observe
+from tasks.routing.model_statistics import AttemptSample, ModelStatistics, observe
 from tasks.routing.snapshot import Preference, Ranking
 from tests import redis_keys
 from tests.harness import ledger_runs
@@ -69,10 +69,10 @@ def test_the_script_learns_what_the_formulas_say_sample_by_sample(run, store, se
     rng = random.Random(seed)
 
     async def steps(ledger):
-        live = Live()
+        live = ModelStatistics()
         for _ in range(60):
             outcome = rng.choice(["ok", "ok", "ok", "fault", "throttled", "neutral", "cancelled", "unasked"])
-            told = Told(
+            sample = AttemptSample(
                 outcome,
                 took_s=round(rng.expovariate(1.0) + 0.01, 4),
                 waited_s=rng.choice([None, round(rng.random(), 4)]),
@@ -84,8 +84,8 @@ def test_the_script_learns_what_the_formulas_say_sample_by_sample(run, store, se
                 age = rng.choice([0.0, 0.5, 5.0, 60.0])
                 store.hset(LIMITER, "lat_at", int((now - age) * 1000))
                 live = replace(live, latency_at=now - age)
-            await attempt(ledger, outcome, took_s=told.took_s, waited_s=told.waited_s, tokens=told.output_tokens)
-            live = observe(live, told, now)
+            await attempt(ledger, outcome, took_s=sample.took_s, waited_s=sample.waited_s, tokens=sample.output_tokens)
+            live = observe(live, sample, now)
             load = await seen(ledger)
             assert load.latency_s == (None if live.latency_s is None else pytest.approx(live.latency_s, rel=0.01))
             assert load.token_s == (None if live.token_s is None else pytest.approx(live.token_s, rel=0.01))
@@ -141,7 +141,7 @@ def test_a_call_that_waits_keeps_how_much_it_wants_each_model(run, store):
             for model in MODELS:
                 assert await admit(ledger, (model, 0.0))
         first, second = next(calls), next(calls)
-        # Both models are full; the call wants "mid" whatever its load, and would not be told so by that load.
+        # Both models are full; the call wants "mid" whatever its load, and would not be sample so by that load.
         assert await admit(ledger, ("mid", 0.0, 0.0), ("slow", 5.0, 0.0), call=first) == []
         assert await admit(ledger, ("mid", 5.0, 0.0), ("slow", 0.0, 0.0), call=second) == []
         held = [CallId.parse(name) for name in store.zrange(redis_keys.claims("mid"), 0, -1)]

@@ -12,7 +12,7 @@ from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts
-from worker.fitting import MOST_CHOICES, Cascades
+from worker.fitting import MOST_CHOICES, LazyCascades
 
 CONFIG = parse("""\
 models:
@@ -56,7 +56,7 @@ class TestCascade:
         assert len(list(tmp_path.glob("classifier-*.npz"))) == 1
 
 
-class TestCascades:
+class TestLazyCascades:
     @staticmethod
     def counting():
         fitted = []
@@ -65,9 +65,9 @@ class TestCascades:
             fitted.append(routes)
             return build_cascade(CONFIG, routes)
 
-        return Cascades(fit), fitted
+        return LazyCascades(fit), fitted
 
-    def test_each_choice_is_fitted_once_and_its_order_says_only_which_is_the_default(self):
+    def test_each_choice_is_fitted_once_whatever_the_order_behind_the_first(self):
         cascades, fitted = self.counting()
 
         async def ask():
@@ -81,7 +81,7 @@ class TestCascades:
 
         assert fitted == [None, ("rest", "bread", "milk"), ("milk", "bread", "rest")]
 
-    def test_whoever_asks_meanwhile_waits_for_the_same(self):
+    def test_concurrent_callers_share_one_fit(self):
         cascades, fitted = self.counting()
 
         async def ask():
@@ -90,9 +90,9 @@ class TestCascades:
         assert len(set(map(id, asyncio.run(ask())))) == 1
         assert fitted == [("rest", "milk")]
 
-    def test_the_choices_that_are_kept_are_bounded_and_the_oldest_goes_first(self):
+    def test_kept_choices_are_bounded_and_the_oldest_goes_first(self):
         made = []
-        cascades = Cascades(lambda routes: made.append(routes) or routes)
+        cascades = LazyCascades(lambda routes: made.append(routes) or routes)
 
         async def ask():
             for number in range(MOST_CHOICES + 1):
@@ -105,7 +105,7 @@ class TestCascades:
         assert made.count(("r1",)) == 1
         assert made.count(("r0",)) == 2
 
-    def test_a_choice_that_could_not_be_fitted_is_tried_again(self):
+    def test_choice_that_could_not_be_fitted_is_tried_again(self):
         tried = []
 
         def fit(routes):
@@ -115,7 +115,7 @@ class TestCascades:
             return routes
 
         async def ask():
-            cascades = Cascades(fit)
+            cascades = LazyCascades(fit)
             with pytest.raises(ConfigError):
                 await cascades(("milk",))
             return await cascades(("milk",))

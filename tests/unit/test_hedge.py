@@ -148,13 +148,13 @@ def test_a_call_that_lasts_too_long_is_a_fault_of_the_model_and_a_mistake_of_our
     run(steps())
 
 
-def test_the_95th_percentile_needs_some_calls_and_forgets_old_ones():
-    pace, hedge = LatencyStatistics(), Hedge()
+def test_hedge_delay_is_the_95th_percentile_of_the_latest_calls():
+    latencies, hedge = LatencyStatistics(), Hedge()
     for number in range(FEWEST - 1):
-        pace.saw("m", float(number))
-    assert pace.patience("m", hedge) is None
+        latencies.record("m", float(number))
+    assert latencies.hedge_delay("m", hedge) is None
     for number in range(400):
-        pace.saw("m", 1.0 + number % 100)
-    assert pace.patience("m", hedge) == 96.0
-    assert pace.patience("m", Hedge(after=2)) == 2.0
-    assert pace.patience("m", None) is None
+        latencies.record("m", 1.0 + number % 100)
+    assert latencies.hedge_delay("m", hedge) == 96.0
+    assert latencies.hedge_delay("m", Hedge(after=2)) == 2.0
+    assert latencies.hedge_delay("m", None) is None

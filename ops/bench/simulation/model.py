@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops.bench.scenarios import Models
 from ops.bench.simulation.breaker import SimulatedBreaker
-from tasks.routing.live import Live, Told, observe
+from tasks.routing.model_statistics import AttemptSample, ModelStatistics, observe
 from tasks.routing.snapshot import INFINITE, ModelLoad
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class SimulatedModel:
     queue: deque[Call] = field(default_factory=deque)
     waiting: int = 0
     bound: int = 0
-    live: Live = field(default_factory=Live)
+    statistics: ModelStatistics = field(default_factory=ModelStatistics)
     breaker: SimulatedBreaker = field(default_factory=SimulatedBreaker)
     _minute: int = 0
     _count: int = 0
@@ -77,22 +77,22 @@ class SimulatedModel:
 
     def seen(self, now: float) -> ModelLoad:
         """The model in a snapshot."""
-        live = self.live
-        fault_s = now - live.fault_at if live.fault_at is not None else INFINITE
-        seen_s = now - live.latency_at if live.latency_s is not None else INFINITE
+        statistics = self.statistics
+        fault_s = now - statistics.fault_at if statistics.fault_at is not None else INFINITE
+        seen_s = now - statistics.latency_at if statistics.latency_s is not None else INFINITE
         return ModelLoad(
             capacity=self.spec.capacity,
             singles=self.running + len(self.queue),
             waiting=self.waiting,
             bound=self.bound,
             closed=self.closed(now),
-            latency_s=live.latency_s,
+            latency_s=statistics.latency_s,
             seen_s=min(seen_s, fault_s),
-            faults=live.faults,
+            faults=statistics.faults,
             fault_s=fault_s,
-            errors=live.errors,
-            queue_wait_s=live.queue_wait_s or 0.0,
-            token_s=live.token_s,
+            errors=statistics.errors,
+            queue_wait_s=statistics.queue_wait_s or 0.0,
+            token_s=statistics.token_s,
             calls_per_s=self._lately(now) / 60,
         )
 
@@ -117,13 +117,13 @@ class SimulatedModel:
 
     def learn(self, call: Call, now: float, *, good: bool) -> float | None:
         """An attempt has ended; returns until when the model is left alone, where that follows just now."""
-        told = Told(
+        sample = AttemptSample(
             "ok" if good else "fault",
             now - call.started,
             call.started - call.admitted,
             call.tokens if good else None,
         )
-        self.live = observe(self.live, told, now)
+        self.statistics = observe(self.statistics, sample, now)
         return self.breaker.end(now, good=good, probe=call.probe)
 
     def _lately(self, now: float) -> float:

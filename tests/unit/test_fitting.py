@@ -1,4 +1,4 @@
-"""What a router fits: once, off the event loop, for all who ask meanwhile."""
+"""A lazy fit: once, off the event loop, shared by concurrent callers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 import threading
 
 from tasks.contract.errors import ConfigError
-from worker.fitting import Fitted
+from worker.fitting import LazyFit
 
 
-def test_many_who_ask_at_once_wait_for_one_fit_in_a_thread():
+def test_lazy_fit_runs_once_in_a_thread_for_concurrent_callers():
     threads = []
 
     def fit():
         threads.append(threading.get_ident())
         return object()
 
-    fitted_once = Fitted(fit)
+    lazy_fit = LazyFit(fit)
 
     async def ask():
-        return [*await asyncio.gather(*(fitted_once() for _ in range(20))), await fitted_once()]
+        return [*await asyncio.gather(*(lazy_fit() for _ in range(20))), await lazy_fit()]
 
     fitted = asyncio.run(ask())
 
@@ -28,17 +28,17 @@ def test_many_who_ask_at_once_wait_for_one_fit_in_a_thread():
     assert threads[0] != threading.get_ident()
 
 
-def test_one_that_is_cancelled_while_it_waits_does_not_stop_the_fit():
+def test_lazy_fit_goes_on_when_one_caller_is_cancelled():
     go_on = threading.Event()
 
     def fit():
         assert go_on.wait(30)
         return object()
 
-    fitted_once = Fitted(fit)
+    lazy_fit = LazyFit(fit)
 
     async def ask():
-        first, second = (asyncio.ensure_future(fitted_once()) for _ in range(2))
+        first, second = (asyncio.ensure_future(lazy_fit()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])
@@ -51,7 +51,7 @@ def test_one_that_is_cancelled_while_it_waits_does_not_stop_the_fit():
     assert cascade is not None
 
 
-def test_a_fit_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next():
+def test_lazy_fit_that_fails_raises_for_all_and_is_tried_again():
     fits = []
 
     def fit():
@@ -60,11 +60,11 @@ def test_a_fit_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next()
             raise ConfigError("classifier.encoder: is away")
         return object()
 
-    fitted_once = Fitted(fit)
+    lazy_fit = LazyFit(fit)
 
     async def ask():
-        failed = await asyncio.gather(*(fitted_once() for _ in range(3)), return_exceptions=True)
-        return failed, await fitted_once()
+        failed = await asyncio.gather(*(lazy_fit() for _ in range(3)), return_exceptions=True)
+        return failed, await lazy_fit()
 
     failed, cascade = asyncio.run(ask())
 
