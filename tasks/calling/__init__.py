@@ -1,5 +1,5 @@
-"""What step 4 is made of. `tasks.call` is the story; here is who tries what again, what it asks, takes and costs.
+"""What step 4, `tasks.call`, is made of.
 
-turn: one claim of a part, its attempts and what is told of them. attempt: take, ask, report. hedge: a second call that
-races a slow first. retry: what follows a failure, as a pure decision. request, tokens, cost: pure, too.
+run: one claimed execution of a part, from the claim to the part's end or its next try. attempt: one HTTP request to a
+model. request: what the model is asked. retry: what follows a failed attempt, as a pure decision.
 """

@@ -1,7 +1,7 @@
-"""One attempt at a model: take what the limits of the fleet ask for, demand, say how it went.
+"""One attempt, an HTTP request to a model: acquire what it needs of the fleet's limiter, send it, settle.
 
-An attempt that took something owes a report, whatever becomes of it: answered, failed, broken off, or never sent. The
-report travels with the next step of the ledger; where none follows, the lease lapses by itself.
+Every attempt that acquired something is settled, whether it was answered, failed, cancelled or never sent. Its
+settlement travels with the next step of the ledger; where no step follows, the lease lapses by itself.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from celery.utils.log import get_task_logger
 
-from tasks.calling.cost import cost_of
 from tasks.contract.errors import (
     ModelError,
     PermanentModelError,
@@ -34,30 +33,30 @@ from tasks.ledger.limiter import Demand, Denied, Grant, Outcome, find_pause, rea
 
 if TYPE_CHECKING:
     from tasks.config.models import Model
-    from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
+    from tasks.contract.model_client import ModelClients, ModelReply, ModelRequest
     from tasks.contract.rate_limits import RateLimits
     from tasks.ledger import Claim
+    from tasks.ledger.limiter import Limiter
     from tasks.ledger.store import Words
     from tasks.queue.ports import Ports
 
-__all__ = ["Attempt", "acquire", "release"]
+__all__ = ["Attempt", "acquire", "settle"]
 
 log = get_task_logger(__name__)
 
-#: Seconds that a call waits in its slot for a place among those in flight, looking again after these pauses. Only slots
-#: that a pool has beyond the model's capacity can come to wait here.
-PATIENCE = 2.0
+#: Seconds that a call waits in its slot for a place among the calls in flight, looking again after these pauses. Only
+#: the slots that a pool has beyond its model's capacity can come to wait here.
+SLOT_WAIT = 2.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
-#: Seconds for giving back what a call took, when its process ends.
-FAREWELL = 1.0
+#: Seconds for a settlement that travels alone: a process that ends must not wait for a Redis that is away.
+SETTLE_TIMEOUT = 1.0
 
-#: Commands on their way that nobody waits for: the loop itself keeps no hold of its tasks.
-_ON_THEIR_WAY: set[asyncio.Task[Any]] = set()
+#: Settlements on their way that no task waits for: the event loop itself keeps only weak references to its tasks.
+_IN_BACKGROUND: set[asyncio.Task[Any]] = set()
 
-
-#: What an error says about its model, the first that fits. An answer of the wrong form says that it serves; a mistake
-#: of our own says nothing.
-_BLAME: tuple[tuple[type[ModelError], Outcome], ...] = (
+#: What an error means for its model; the first that fits counts. An answer of the wrong form proves that the model
+#: serves; an error in our own code proves nothing.
+_OUTCOMES: tuple[tuple[type[ModelError], Outcome], ...] = (
     (RateLimited, "throttled"),
     (UnusableModelError, "unusable"),
     (SchemaMismatch, "neutral"),
@@ -68,7 +67,7 @@ _BLAME: tuple[tuple[type[ModelError], Outcome], ...] = (
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """One call to one model, granted. Runs once."""
+    """One request to one model, granted by the limiter. It is sent once."""
 
     grant: Grant
     request: ModelRequest
@@ -78,24 +77,23 @@ class Attempt:
     reply: ModelReply | None = None
     error: ModelError | None = None
     latency_s: float = 0.0
-    _started: float = field(default=0.0)
 
     @property
     def cost_usd(self) -> float:
-        """USD: of all answers, or of what was booked where the call was broken off: it may well be billed."""
-        paid = cost_of(self.model.price, self.usage) if self.usage is not None else 0.0
+        """USD of all answers. A cancelled attempt may be billed, so it costs at least what was booked for it."""
+        paid = self.model.price.cost(self.usage) if self.usage is not None else 0.0
         return max(paid, self.grant.cost_usd) if self.outcome == "cancelled" else paid
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of the answer, or of answers that could not be used; None where the model gave none."""
+        """Tokens of the answer, or of answers that could not be used; None where there is no answer."""
         if self.reply is not None:
             return self.reply.usage
         return self.error.usage if self.error is not None else None
 
     @property
     def rate_limits(self) -> RateLimits | None:
-        """What the provider's headers said."""
+        """The provider's rate limits, from the headers of its answer."""
         if self.reply is not None:
             return self.reply.rate_limits
         return self.error.rate_limits if self.error is not None else None
@@ -107,15 +105,19 @@ class Attempt:
         if self.error is None:
             return "cancelled" if self.sent else "unasked"
         if isinstance(self.error, TimedOut) and self.request.timeout < self.model.timeout:
-            return "cancelled"  # the job's deadline cut it short: the model had no chance
-        return next((word for kinds, word in _BLAME if isinstance(self.error, kinds)), "cancelled")
+            return "cancelled"  # the job's deadline cut the attempt short
+        return next((word for kinds, word in _OUTCOMES if isinstance(self.error, kinds)), "cancelled")
 
-    async def run(self, client: ModelClient) -> None:
-        """Ask at the granted moment; afterwards `reply` or `error` is there. Cancelling it closes the connection."""
+    async def send(self, clients: ModelClients) -> None:
+        """Send the request at the granted moment; afterwards `reply` or `error` is set.
+
+        Cancelling this coroutine closes the connection.
+        """
         name = self.grant.model
+        client = clients.of(name)
         if self.grant.wait_s > 0:
             await asyncio.sleep(self.grant.wait_s)
-        self.sent, self._started = True, time.monotonic()
+        self.sent, started = True, time.monotonic()
         try:
             self.reply = await client.complete(self.request)
         except ModelError as failed:
@@ -124,16 +126,19 @@ class Attempt:
             log.exception("a call of model %s failed in our own code", name)
             self.error = ModelError(name, f"the call failed in our own code: {type(failed).__name__}")
         finally:
-            self.latency_s = round(time.monotonic() - self._started, 4)
+            self.latency_s = round(time.monotonic() - started, 4)
 
-    def report(self, ports: Ports, *, waited_s: float | None = None) -> Words:
-        """What the limits are told of it, and of the seconds that its call stood in the queue."""
-        return ports.ledger.limiter.release_command(
+    def settlement(self, limiter: Limiter, *, waited_s: float | None = None) -> Words:
+        """The command that releases what this attempt acquired, and reports how it went.
+
+        `waited_s` are the seconds that its call stood in the model's queue.
+        """
+        return limiter.release_command(
             self.grant,
             self.outcome,
             usage=self.usage,
             cost_usd=self.cost_usd,
-            # How soon a bucket refills says nothing about a key that is refused.
+            # The refill time of a bucket has no meaning for a key that the provider refuses.
             pause_s=find_pause(self.error, None if self.outcome == "unusable" else self.rate_limits),
             why=self.error.code if self.error is not None else "",
             took_s=self.latency_s if self.sent else None,
@@ -142,7 +147,7 @@ class Attempt:
         )
 
     def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> AttemptEvent:
-        """What telemetry is told of it. `retry_in_s` as in the event."""
+        """This attempt for telemetry. `retry_in_s`: seconds until the part is tried again, None where it is not."""
         ended: dict[Outcome, Literal["succeeded", "cancelled"]] = {"ok": "succeeded", "cancelled": "cancelled"}
         return AttemptEvent(
             job=name.job,
@@ -167,11 +172,11 @@ class Attempt:
 
 
 async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
-    """Acquire what a call's first attempt needs, and its lease, in one round trip.
+    """Acquire what a run's first attempt needs, and its lease, in one round trip.
 
-    Where all places are taken it waits a moment in its slot; what must wait longer is refused.
+    While every place among the calls in flight is taken, the call waits a moment in its slot.
     """
-    end, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+    end, pause = time.monotonic() + SLOT_WAIT, FIRST_PAUSE
     while True:
         granted = await _acquire_once(ports, name, owner, claim, demand)
         if not (isinstance(granted, Denied) and granted.reason in {"capacity", "key"}) or time.monotonic() > end:
@@ -181,43 +186,39 @@ async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: 
 
 
 async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
-    ledger, budget = ports.ledger, claim.job.budget_usd
-    usd = 0.0
+    ledger, latencies, budget = ports.ledger, ports.latencies, claim.job.budget_usd
+    cost_usd = 0.0
     commands = [
         ledger.limiter.acquire_command(demand),
         *ledger.fleet.lease_commands({claim.model: [name]}, seconds=LEASE),
     ]
     if budget is not None:
-        output = demand.output_tokens if demand.output_tokens is not None else ports.latencies.mean_output(demand.model)
-        usd = cost_of(demand.price, Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
-        commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=usd, budget=budget))
-    # Where the call is cancelled meanwhile the server may have granted it all the same.
-    replies = await ledger.store.run(*commands, late=lambda late: _return(ports, demand, late[0]))
+        output = demand.output_tokens if demand.output_tokens is not None else latencies.mean_output(demand.model)
+        cost_usd = demand.price.cost(Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
+        commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=cost_usd, budget=budget))
+
+    # If this call is cancelled while the commands are on their way, the limiter may have granted it all the same.
+    replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, demand, late[0]))
     granted = read_grant(demand, replies[0])
-    ports.latencies.record_mean_output(demand.model, granted.mean_output)
+    latencies.record_mean_output(demand.model, granted.mean_output)
     if budget is not None and replies[-1][0] == "broke":
-        if isinstance(granted, Grant):
-            _soon(release(ports, [ledger.limiter.release_command(granted, "unasked")]))
-        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=usd, left_usd=float(replies[-1][1]))
+        _release_unsent(ports, demand, replies[0])
+        left_usd = float(replies[-1][1])
+        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=left_usd)
     return granted
 
 
-def _return(ports: Ports, demand: Demand, reply: Any) -> None:
-    if isinstance(reply, Exception):
-        return
-    granted = read_grant(demand, reply)
+def _release_unsent(ports: Ports, demand: Demand, reply: Any) -> None:
+    """Release in the background what a reply has granted and no attempt will use."""
+    granted = None if isinstance(reply, Exception) else read_grant(demand, reply)
     if isinstance(granted, Grant):
-        _soon(release(ports, [ports.ledger.limiter.release_command(granted, "unasked")]))
+        task = asyncio.ensure_future(settle(ports, [ports.ledger.limiter.release_command(granted, "unasked")]))
+        _IN_BACKGROUND.add(task)
+        task.add_done_callback(_IN_BACKGROUND.discard)
 
 
-async def release(ports: Ports, reports: Sequence[Words]) -> None:
-    """Free what attempts took, where no step of the ledger follows. The leases do it if this fails."""
-    if reports:
+async def settle(ports: Ports, settlements: Sequence[Words]) -> None:
+    """Send settlements alone, where no step of the ledger follows. If this fails the leases lapse."""
+    if settlements:
         with contextlib.suppress(PointsmanError, TimeoutError):
-            await asyncio.wait_for(ports.ledger.store.run(*reports), FAREWELL)
-
-
-def _soon(coroutine: Any) -> None:
-    task = asyncio.ensure_future(coroutine)
-    _ON_THEIR_WAY.add(task)
-    task.add_done_callback(_ON_THEIR_WAY.discard)
+            await asyncio.wait_for(ports.ledger.store.run(*settlements), SETTLE_TIMEOUT)

@@ -1,11 +1,9 @@
-"""What a claimed part asks of a model, how large that is about, and who else may be asked. Pure."""
+"""What a claimed part asks of a model, and how large that is about. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasks.calling.retry import Bounds
 from tasks.config.prompts import Prompt, render
 from tasks.contract.job import Message
 from tasks.contract.model_client import ModelRequest
@@ -16,71 +14,68 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Model
     from tasks.ledger import Claim
-    from tasks.parallel.part_spec import PartSpec
 
-__all__ = ["demand_of", "bounds_of", "prompt_of", "request_of"]
+__all__ = ["build_request", "estimate_demand", "render_prompt"]
 
 
-def prompt_of(claim: Claim, config: Config, index: int) -> Prompt | None:
-    """What the model is told: the part's own prompt, the job's, or the route's.
+def render_prompt(claim: Claim, config: Config, index: int) -> Prompt | None:
+    """The system prompt: the part's own, the job's, or the route's; None where there is none.
 
     Raises:
-        PromptError: if it can't be filled in.
+        PromptError: if the prompt can't be filled in.
         KeyError: if the configuration lacks the route.
     """
     part, job = claim.part, claim.job
     route = config.all_routes[claim.decision.route] if claim.decision.route else None
-    said = part.prompt
-    if said is None and not part.bare:
-        said = job.prompt if job.prompt is not None else route.prompt if route is not None else None
-    if not said:
+    source = part.prompt
+    if source is None and not part.bare:
+        source = job.prompt if job.prompt is not None else route.prompt if route is not None else None
+    if not source:
         return None
     variables = {
         "metadata": job.metadata,
         "labels": job.labels,
-        "title": claim.part.title,
+        "title": part.title,
         "index": index - claim.first + 1,
         "total": claim.total,
         "kind": job.kind,
         "route": claim.decision.route,
     }
-    return render(config, said, variables)
+    return render(config, source, variables)
 
 
-def request_of(claim: Claim, name: str, model: Model, prompt: str | None, index: int) -> ModelRequest:
-    """What the model `name` is asked: the prompt as system message, then the section, the text or the messages."""
+def build_request(claim: Claim, name: str, model: Model, prompt: str | None, index: int) -> ModelRequest:
+    """The request to the model `name`: the prompt as system message, then the section, the text or the messages."""
     job, part = claim.job, claim.part
     system = (Message(role="system", content=prompt),) if prompt else ()
     if part.text is not None:
-        asked: tuple[Message, ...] = (Message(role="user", content=part.text),)
+        messages: tuple[Message, ...] = (Message(role="user", content=part.text),)
     elif job.messages is not None:
-        asked = job.messages
+        messages = job.messages
     else:
-        asked = (Message(role="user", content=job.text or ""),)
+        messages = (Message(role="user", content=job.text or ""),)
     if part.task:
-        asked = (*asked, Message(role="user", content=part.task))
-    timeout = model.timeout if claim.time_left_s is None else min(model.timeout, claim.time_left_s)
+        messages = (*messages, Message(role="user", content=part.task))
     return ModelRequest(
         model=model.model or name,
-        messages=system + asked,
-        timeout=timeout,
+        messages=system + messages,
+        timeout=model.timeout if claim.time_left_s is None else min(model.timeout, claim.time_left_s),
         first_byte_timeout=model.first_byte_timeout,
-        **(_plain(part, model) if part.bare else _sampling(claim, model, index)),
+        **_options(claim, model, index),
     )
 
 
-def _plain(part: PartSpec, model: Model) -> dict[str, Any]:
-    """What a join or a plan asks is asked in the model's own way: how the job's parts shall answer is not for it."""
-    return {"max_tokens": model.max_tokens, "response_schema": part.schema}
-
-
-def _sampling(claim: Claim, model: Model, index: int) -> dict[str, Any]:
+def _options(claim: Claim, model: Model, index: int) -> dict[str, Any]:
+    """The sampling parameters and the schema of the answer."""
     job, part = claim.job, claim.part
+    if part.bare:
+        # A question of a join or a plan: the options of the job's own parts are not for it.
+        return {"max_tokens": model.max_tokens, "response_schema": part.schema}
     seed = job.seed
     if part.seed is not None:
         seed = part.seed
     elif job.kind == "vote":
-        # Votes shall differ where the model allows it: each has a seed of its part.
+        # Each vote has a seed of its own, so that votes differ where the model allows it.
         seed = (job.seed or 0) + index
     return {
         "temperature": job.temperature,
@@ -92,8 +87,8 @@ def _sampling(claim: Claim, model: Model, index: int) -> dict[str, Any]:
     }
 
 
-def demand_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Demand:
-    """What the call takes of the limits of `name`."""
+def estimate_demand(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Demand:
+    """What `request` has to acquire of the limiter of the model `name`. `payer`: whose hedge it is."""
     return Demand(
         id=id_,
         model=name,
@@ -101,20 +96,4 @@ def demand_of(name: str, model: Model, request: ModelRequest, *, id_: str, payer
         output_tokens=request.max_tokens,
         price=model.price,
         payer=payer,
-    )
-
-
-def bounds_of(claim: Claim, models: Mapping[str, Model]) -> Bounds:
-    """How long this part may try, and with which models: the candidates that can do it, in their order."""
-    able: Sequence[str] = [item.model for item in claim.decision.candidates if not item.reason and item.model in models]
-    if claim.part.candidates:
-        able = [name for name in claim.part.candidates if name in models]
-    if claim.model not in able and claim.model in models:
-        able = (claim.model, *able)
-    allowed = claim.job.retry_seconds
-    return Bounds(
-        attempts={name: models[name].attempts for name in able},
-        windows={name: window for name in able if (window := models[name].context_window) is not None},
-        most=claim.job.max_attempts,
-        seconds=None if allowed is None else allowed - claim.trying_s,
     )

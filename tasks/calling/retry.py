@@ -1,4 +1,4 @@
-"""What follows a failed attempt: again, with another model, or not at all. A decision over values; others act on it."""
+"""What follows a failed attempt: another one, with the same model or the next, or none. Pure decisions over values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from tasks.contract.result import Tried
 if TYPE_CHECKING:
     import random
 
-__all__ = ["Bounds", "Fail", "Retry", "decide", "least_asked", "note", "unspent"]
+    from tasks.config.models import Model
+    from tasks.ledger import Claim
+
+__all__ = ["Bounds", "Fail", "Retry", "add_attempt", "decide", "find_bounds", "least_asked", "unspent"]
 
 #: Seconds: the ceiling of the first delay, doubled each attempt; about one short model call.
 BASE_S = 0.5
@@ -27,7 +30,7 @@ BASE_S = 0.5
 CAP_S = 30.0
 #: Seconds: the longest `retry_after` that is obeyed; providers send hours for a spent budget, which a breaker handles.
 RETRY_AFTER_CAP_S = 300.0
-#: Answers of one model that it is over its limit, before a part gives it up: time is what bounds these waits.
+#: Rate-limit answers of one model before a part gives it up. Usually the time for retries ends these waits first.
 MOST_THROTTLED = 50
 
 
@@ -49,11 +52,11 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long a part may try. Models are the candidates that can do the job, in order."""
+    """How often and how long a part may be tried. Models are the candidates that can do the job, in order."""
 
-    #: Attempts that each has.
+    #: Attempts that each model has.
     attempts: Mapping[str, int]
-    #: Context windows, in tokens, of those that have one.
+    #: Context windows, in tokens, of the models whose window is configured.
     windows: Mapping[str, int] = field(default_factory=dict)
     #: Attempts over all models.
     most: int | None = None
@@ -61,8 +64,24 @@ class Bounds:
     seconds: float | None = None
 
 
-def note(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[Tried, ...]:
-    """`tried` after one more attempt at `model`: an answer has no error."""
+def find_bounds(claim: Claim, models: Mapping[str, Model]) -> Bounds:
+    """The bounds of a claimed part, over its own models or the candidates that can do the job."""
+    able: Sequence[str] = [item.model for item in claim.decision.candidates if not item.reason and item.model in models]
+    if claim.part.candidates:
+        able = [name for name in claim.part.candidates if name in models]
+    if claim.model not in able and claim.model in models:
+        able = (claim.model, *able)
+    allowed = claim.job.retry_seconds
+    return Bounds(
+        attempts={name: models[name].attempts for name in able},
+        windows={name: window for name in able if (window := models[name].context_window) is not None},
+        most=claim.job.max_attempts,
+        seconds=None if allowed is None else allowed - claim.trying_s,
+    )
+
+
+def add_attempt(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[Tried, ...]:
+    """`tried` with one more attempt at `model`; `error` is None where it answered."""
     throttled = isinstance(error, RateLimited | QuotaExhausted)
     before = next((item for item in tried if item.model == model), Tried(model=model))
     after = before.model_copy(
@@ -76,7 +95,7 @@ def note(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[
 
 
 def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:
-    """The candidates that a part may still ask: none that refused to serve, and none that used its attempts up."""
+    """The candidates that a part may still ask: those that have attempts left and did not refuse to serve."""
     spent = {
         item.model
         for item in tried
@@ -90,18 +109,18 @@ def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:
 def decide(
     error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random, sticky: bool = True
 ) -> Retry | Fail:
-    """Decide what follows `error`; `tried` (see `note`) holds the attempt that it ended.
+    """Decide what follows `error`; `tried` includes the attempt that ended with it.
 
     A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. A
     call that is not `sticky` goes at once to those that were asked least often, and waits when all were asked as often
     as the one that failed. The delay is full jitter, uniform in [0, min(30, 0.5 · 2^(attempt-1))] seconds (Brooker,
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the
     provider asked for `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it
-    are obeyed. Another model knows nothing of that: it is asked at once.
+    are obeyed. The delay is for this model: another one is asked at once.
 
-    A 429 costs time, no attempt: other candidates are asked first, then the same model again. So does a spent quota.
-    An `UnusableModelError` and a `ContextTooLong` lead to the next candidate (the latter to one with a larger window);
-    what else is permanent would fail everywhere.
+    A 429 and a spent quota cost time, no attempt: other candidates are asked first, then the same model again. An
+    `UnusableModelError` and a `ContextTooLong` lead to the next candidate (the latter to one with a larger window); any
+    other permanent error would come back everywhere.
     """
     if isinstance(error, UnusableModelError | ContextTooLong):
         permanent = False
@@ -126,17 +145,17 @@ def decide(
         leaves = leaves or any(_times(tried, model) < _times(tried, error.model) for model in least)
         moves = least if leaves else ()
     if not same and not moves:
-        return Fail(f"{error}; {_told(tried, bounds)}")
+        return Fail(f"{error}; {_describe_attempts(tried, bounds)}")
     delay = 0.0 if moves else _delay(error, tried, rng)
     if bounds.seconds is not None and delay >= bounds.seconds:
-        return Fail(f"{error}; its time for retries is over ({_told(tried, bounds)})")
+        return Fail(f"{error}; its time for retries is over ({_describe_attempts(tried, bounds)})")
     if moves:
         return Retry(0.0, moves, tuple(model for model in others if model not in moves))
     return Retry(delay, (error.model,), others) if sticky else Retry(delay, left)
 
 
 def least_asked(tried: Sequence[Tried], models: Sequence[str]) -> tuple[str, ...]:
-    """Of `models` those that a part has asked least often."""
+    """Those of `models` that the part has asked least often."""
     least = min((_times(tried, model) for model in models), default=0)
     return tuple(model for model in models if _times(tried, model) == least)
 
@@ -150,7 +169,7 @@ _HOPELESS = frozenset({"unauthorized", "model_not_found", "model_unusable", "con
 
 
 def _larger(model: str, than: str, windows: Mapping[str, int]) -> bool:
-    """Whether `model` may hold what was too long for `than`; where a window is not known it may."""
+    """Whether `model` has a larger window than `than`; an unknown window counts as larger."""
     return model not in windows or than not in windows or windows[model] > windows[than]
 
 
@@ -164,12 +183,12 @@ def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> flo
     return floor + rng.uniform(0.0, ceiling)
 
 
-def _told(tried: Sequence[Tried], bounds: Bounds) -> str:
-    """Every model that was asked, with its last word."""
+def _describe_attempts(tried: Sequence[Tried], bounds: Bounds) -> str:
+    """Every model that was asked, with its last error."""
     if len(tried) == 1 and len(bounds.attempts) == 1:
         (item,) = tried
         if item.error in _HOPELESS:
             return "no other model can take it"
         return f"gave up after {item.attempts} of {bounds.attempts.get(item.model, 1)} attempts"
-    said = [f"{item.model}: {item.error or 'answered'} after {item.attempts + item.throttled}" for item in tried]
-    return f"no model is left ({', '.join(said)})"
+    models = [f"{item.model}: {item.error or 'answered'} after {item.attempts + item.throttled}" for item in tried]
+    return f"no model is left ({', '.join(models)})"

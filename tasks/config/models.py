@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.config.simulation import Simulation
+from tasks.contract.result import Usage
 
 __all__ = ["Breaker", "Hedge", "KeyLimits", "Model", "Price", "Profile", "Section"]
 
@@ -24,6 +25,13 @@ class Price(Section):
         default=None, ge=0, le=100_000, allow_inf_nan=False, description="input from the cache; by default as input"
     )
     output: float = Field(default=0.0, ge=0, le=100_000, allow_inf_nan=False)
+
+    def cost(self, usage: Usage) -> float:
+        """USD of one call. Cached tokens are part of the input's and have their own price, where the table has one."""
+        # A provider that counts more cached tokens than input has miscounted: no call earns money.
+        cached = min(usage.cached_tokens, usage.input_tokens)
+        rate = self.input if self.cached is None else self.cached
+        return ((usage.input_tokens - cached) * self.input + cached * rate + usage.output_tokens * self.output) / 1e6
 
 
 class Breaker(Section):

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.calling.request import bounds_of, prompt_of, request_of
+from tasks.calling.request import build_request, render_prompt
+from tasks.calling.retry import find_bounds
 from tasks.contract.errors import PromptError
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import Candidate, Decision
@@ -47,8 +48,8 @@ def claim(job=None, *, route="r", part=None, model="fast", **more):
 
 
 def asked(config, this, index=0):
-    prompt = prompt_of(this, config, index)
-    return request_of(this, "fast", config.models["fast"], prompt and prompt.text, index)
+    prompt = render_prompt(this, config, index)
+    return build_request(this, "fast", config.models["fast"], prompt and prompt.text, index)
 
 
 def said(request):
@@ -68,7 +69,7 @@ def said(request):
     ],
 )
 def test_the_nearest_prompt_is_told(config, job, own, told):
-    prompt = prompt_of(claim({"text": "x", **job}, part=own), config, 0)
+    prompt = render_prompt(claim({"text": "x", **job}, part=own), config, 0)
     assert (prompt.text if prompt is not None else None) == told
 
 
@@ -78,18 +79,18 @@ def test_a_prompt_s_file_is_filled_in_with_what_the_part_is(config):
         "labels": {"l": "L"},
     }  # fmt: skip
     this = claim(job, part=PartSpec(text="b"), total=2)
-    assert prompt_of(this, config, 1).text == "T: 2 of 2, sections on r for us, L"
+    assert render_prompt(this, config, 1).text == "T: 2 of 2, sections on r for us, L"
     # What is not filled in is what the version tells apart.
-    assert prompt_of(this, config, 1).version == prompt_of(this, config, 0).version
+    assert render_prompt(this, config, 1).version == render_prompt(this, config, 0).version
     # Behind a plan the sections are counted from one all the same.
-    assert prompt_of(claim(job, part=PartSpec(text="b"), first=1, total=2), config, 2).text.startswith("T: 2 of 2")
+    assert render_prompt(claim(job, part=PartSpec(text="b"), first=1, total=2), config, 2).text.startswith("T: 2 of 2")
 
 
 def test_a_prompt_that_can_not_be_filled_in_or_is_not_there_says_so(config):
     with pytest.raises(PromptError, match="who"):
-        prompt_of(claim({"text": "x", "prompt": "file:own.md"}), config, 0)
+        render_prompt(claim({"text": "x", "prompt": "file:own.md"}), config, 0)
     with pytest.raises(PromptError, match=r"no prompt 'file:gone\.md'"):
-        prompt_of(claim(part=PartSpec(prompt="file:gone.md")), config, 0)
+        render_prompt(claim(part=PartSpec(prompt="file:gone.md")), config, 0)
 
 
 def test_a_section_a_vote_and_a_task_are_the_user_s_messages(config):
@@ -132,6 +133,6 @@ def test_a_call_ends_with_the_job_s_time(config):
 
 
 def test_a_part_is_tried_with_its_own_models_or_those_that_can_do_the_job(config):
-    assert set(bounds_of(claim(), config.models).attempts) == {"fast"}
-    own = bounds_of(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
+    assert set(find_bounds(claim(), config.models).attempts) == {"fast"}
+    own = find_bounds(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
     assert (set(own.attempts), own.windows) == ({"slow"}, {"slow": 500})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.calling.retry import MOST_THROTTLED, Bounds, Fail, Retry, decide, note, unspent
+from tasks.calling.retry import MOST_THROTTLED, Bounds, Fail, Retry, add_attempt, decide, unspent
 from tasks.contract.errors import (
     BadRequest,
     ConnectionFailed,
@@ -33,7 +33,7 @@ class Highest(random.Random):
 def decided(error, times=1, *, bounds=ONE, tried=(), rng=None):
     """What follows when `error` has ended the last of so many attempts that all ended like this."""
     for _ in range(times):
-        tried = note(tried, error.model, error)
+        tried = add_attempt(tried, error.model, error)
     return decide(error, tried, bounds, rng=rng or random.Random(0))
 
 
@@ -162,7 +162,7 @@ def test_whatever_fails_how_every_part_comes_to_an_end_and_no_model_is_asked_too
     for error_type in errors:
         assert model in unspent(tried, bounds)
         error = error_type(model, "no")
-        tried = note(tried, model, error)
+        tried = add_attempt(tried, model, error)
         decision = decide(error, tried, bounds, rng=rng)
         if isinstance(decision, Fail):
             break
@@ -177,9 +177,9 @@ def test_whatever_fails_how_every_part_comes_to_an_end_and_no_model_is_asked_too
 
 
 def test_what_was_tried_is_kept_in_the_order_of_the_last_word():
-    tried = note((), "a", TimedOut("a", "x"))
-    tried = note(tried, "b", RateLimited("b", "x"))
-    tried = note(tried, "a", None)
+    tried = add_attempt((), "a", TimedOut("a", "x"))
+    tried = add_attempt(tried, "b", RateLimited("b", "x"))
+    tried = add_attempt(tried, "a", None)
 
     assert tried == (
         Tried(model="b", throttled=1, error="rate_limited"),
@@ -219,7 +219,7 @@ def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
     while True:
         error = Overloaded(failed, "no")
         asked.append(failed)
-        tried = note(tried, failed, error)
+        tried = add_attempt(tried, failed, error)
         decision = decide(error, tried, THREE, rng=Highest(), sticky=False)
         if isinstance(decision, Fail):
             break

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.bench.simulation.model import Call, SimulatedModel
 from ops.bench.simulation.record import Record
-from tasks.calling.retry import Bounds, Fail, decide, note
+from tasks.calling.retry import Bounds, Fail, add_attempt, decide
 from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick_model
 from tasks.routing.options import is_sticky, strategy_named
@@ -202,7 +202,7 @@ class SimulatedFleet:
 
     def _failed(self, call: Call, model: SimulatedModel) -> None:
         error = Overloaded(model.name, "a simulated failure", status=503)
-        call.tried = note(call.tried, model.name, error)
+        call.tried = add_attempt(call.tried, model.name, error)
         bounds = Bounds(dict.fromkeys(self._candidates[call.route], self._scenario.attempts))
         verdict = decide(error, call.tried, bounds, rng=self._deciding, sticky=self._sticky)
         if isinstance(verdict, Fail):

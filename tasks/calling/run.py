@@ -1,0 +1,399 @@
+"""One claimed execution of a part: one attempt at its model, or two that race, and what follows from them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from celery.utils.log import get_task_logger
+
+from tasks.calling.attempt import Attempt, acquire, settle
+from tasks.calling.request import build_request, estimate_demand, render_prompt
+from tasks.calling.retry import Retry, add_attempt, decide, find_bounds, least_asked, unspent
+from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
+from tasks.contract.ids import CallId
+from tasks.contract.job import Job
+from tasks.contract.result import Tried, Usage
+from tasks.ledger import QUEUED_LEASE, Admitted, Claim, PartRecord
+from tasks.ledger.limiter import Denied, Grant
+from tasks.routing.choose import rank_again
+from tasks.routing.options import is_sticky
+from tasks.workflows.voting import ballot_for
+
+if TYPE_CHECKING:
+    from tasks.calling.retry import Bounds
+    from tasks.config.prompts import Prompt
+    from tasks.contract.model_client import ModelRequest
+    from tasks.ledger.store import Words
+    from tasks.queue.ports import Ports
+
+__all__ = ["Ignored", "JobEnded", "JoinDue", "PartEnded", "Run", "RunOutcome"]
+
+log = get_task_logger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds for which an answer is kept while Redis is away, and between two tries to write it.
+WRITE_TIMEOUT = 120.0
+WRITE_PAUSE = 0.5
+#: Seconds that a denied call waits in the backlog where nobody can foretell the end of what denies it: a place among
+#: the calls in flight, or a bucket of tokens that has no room for a call of this size.
+LEAST_WAIT, MOST_WAIT = 0.5, 30.0
+
+#: Why the limiter denied an attempt, in the words of the part's record.
+_REASONS = {
+    "breaker": "it is left alone after failures",
+    "budget": "its budget of the day is used up",
+    "paused": "its provider asked for a pause",
+    "capacity": "as many calls as it takes are in flight",
+    "key": "as many calls as its key allows are in flight",
+    "rpm": "its requests of this minute are used up",
+    "tpm": "its tokens of this minute are used up",
+}
+
+#: Jitter of retries: needs no secrecy, only that workers differ.
+_JITTER = random.Random()  # noqa: S311
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The chord must not count this message: the part goes on, and another message will end it."""
+
+    admitted: Sequence[Admitted] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnded:
+    """The part is in the final `state`. Its job goes on, or has the chord join it."""
+
+    state: str
+    admitted: Sequence[Admitted] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JoinDue(PartEnded):
+    """This part decided its job early: the join does not wait for the chord."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded(PartEnded):
+    """The whole job has ended with this part."""
+
+    job: Job = field(kw_only=True)
+
+
+#: How a run ended, and what is to be published now; always also the calls that were admitted.
+RunOutcome: TypeAlias = Ignored | PartEnded
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """`grants` are those of its attempts: the heartbeat of this process renews their leases."""
+
+    ports: Ports
+    name: CallId
+    owner: str
+    claim: Claim
+    attempts: list[Attempt] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    #: The system prompt, once it is rendered.
+    prompt: Prompt | None = None
+
+    async def execute(self) -> RunOutcome:
+        """Ask the model, and write the part's end, or when and with which models it is tried again."""
+        if self.time_left_s is not None and self.time_left_s <= 0:
+            return await self._expire("the deadline passed before the call started")
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            with self.ports.leases.keep(self.name, self.claim.model, task, self.grants) as running:
+                ended = await self._ask()
+        except asyncio.CancelledError:
+            if not running.cancelled:
+                await self._hand_back()
+                raise
+            # The job was cancelled, and its attempt with it. This task goes on: it has an end to write.
+            task.uncancel()
+            self._publish_events()
+            return await self._finish(None, error="cancelled")
+        except (ConfigError, KeyError, PromptError) as problem:
+            return await self._finish(None, error=_describe_config_problem(self.claim.model, problem))
+        if isinstance(ended, Denied):
+            return await self._wait_or_fail(ended)
+        if ended.reply is None:
+            return await self._retry_or_fail(ended)
+        self.ports.latencies.record(ended.grant.model, ended.latency_s)
+        self._publish_events()
+        return await self._finish(ended)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    async def _ask(self) -> Attempt | Denied:
+        """Acquire what an attempt needs, ask, and race a slow answer; returns the attempt that counts.
+
+        Raises:
+            ConfigError, KeyError: where the configuration of this process lacks the model, its route or its key.
+            PromptError: where the prompt can't be filled in.
+        """
+        model = self.ports.config.models[self.claim.model]
+        self.prompt = render_prompt(self.claim, self.ports.config, self.name.index)
+        self.ports.clients.of(self.claim.model)  # raises a ConfigError before anything is acquired
+        demand = estimate_demand(self.claim.model, model, self._request(self.claim.model), id_=self.owner)
+        granted = await acquire(self.ports, self.name, self.owner, self.claim, demand)
+        if isinstance(granted, Denied):
+            return granted
+        first = self._attempt(granted)
+        delay = self.ports.latencies.hedge_delay(self.claim.model, model.hedge)
+        if delay is not None:
+            return await self._race(first, delay)
+        await first.send(self.ports.clients)
+        return first
+
+    async def _race(self, first: Attempt, delay: float) -> Attempt:
+        """Send `first`, and a hedge beside it when it has not ended `delay` seconds from its start.
+
+        Returns the attempt that answered, or `first` if none did. The other one has ended or was cancelled then.
+        """
+        attempts = {asyncio.ensure_future(first.send(self.ports.clients)): first}
+        try:
+            await asyncio.wait(attempts, timeout=first.grant.wait_s + delay)
+            if not any(task.done() for task in attempts) and (hedge := await self._acquire_hedge()) is not None:
+                attempts[asyncio.ensure_future(hedge.send(self.ports.clients))] = hedge
+            pending = set(attempts)
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                    if attempts[task].reply is not None:
+                        return attempts[task]
+            return first
+        finally:
+            for task in attempts:
+                task.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+
+    async def _acquire_hedge(self) -> Attempt | None:
+        """A second attempt, with another model where the part has one; None where the limiter denies it.
+
+        Hedges are bounded over the whole fleet: each call earns its model a share of one (`limiter.lua`).
+        """
+        asked, models = self.claim.model, self.ports.config.models
+        others = [name for name in unspent(self.claim.tried, self._bounds) if name != asked]
+        rival = others[0] if others else asked
+        demand = estimate_demand(rival, models[rival], self._request(rival), id_=f"{self.owner}h", payer=asked)
+        try:
+            self.ports.clients.of(rival)
+            grant = await self.ports.ledger.limiter.acquire(demand, horizon=0.0)
+        except PointsmanError as error:
+            # A hedge is optional: the first attempt goes on.
+            log.warning("no hedge for %s: %s", self.name, error)
+            return None
+        return self._attempt(grant, hedge=True) if isinstance(grant, Grant) else None
+
+    def _attempt(self, grant: Grant, *, hedge: bool = False) -> Attempt:
+        model, left = self.ports.config.models[grant.model], self.time_left_s
+        timeout = model.timeout if left is None else max(0.001, min(model.timeout, left - grant.wait_s))
+        attempt = Attempt(grant, replace(self._request(grant.model), timeout=timeout), model, hedge=hedge)
+        self.attempts.append(attempt)
+        self.grants.append(grant)
+        return attempt
+
+    def _request(self, name: str) -> ModelRequest:
+        prompt = self.prompt.text if self.prompt is not None else None
+        return build_request(self.claim, name, self.ports.config.models[name], prompt, self.name.index)
+
+    # -- what follows ----------------------------------------------------------------------------
+
+    async def _retry_or_fail(self, failed: Attempt) -> RunOutcome:
+        error = failed.error
+        assert error is not None
+        sticky = is_sticky(self.claim.decision.strategy)
+        decision = decide(error, self.tried, self._bounds, rng=_JITTER, sticky=sticky)
+        if not isinstance(decision, Retry):
+            self._publish_events()
+            return await self._finish(None, error=decision.reason)
+        self._publish_events(retry_in_s=decision.delay_s)
+        if self.time_left_s is not None and decision.delay_s >= self.time_left_s:
+            return await self._expire(f"the deadline comes before the next attempt; {error}")
+        return await self._put_back(str(error), decision)
+
+    async def _wait_or_fail(self, denied: Denied) -> RunOutcome:
+        """Put the call back until one of its models has room. No model was asked: this counts as no attempt."""
+        claim, bounds = self.claim, self._bounds
+        if denied.reason == "job_budget":
+            why = f"it would cost about ${denied.cost_usd:.6f}, of budget_usd ${claim.job.budget_usd:g} there is"
+            return await self._finish(None, error=f"the job's budget is used up: {why} ${denied.left_usd:.6f} left")
+        why = f"model {claim.model!r} has to wait: {_REASONS[denied.reason]}"
+        if claim.tried and bounds.seconds is not None and denied.wait_s >= bounds.seconds:
+            return await self._finish(None, error=f"{why}; its time for retries is over")
+        # The backlog itself holds calls back while a breaker is open, a budget spent, or a model paused.
+        seconds = 0.0
+        if denied.reason in {"capacity", "key", "tpm"}:
+            seconds = min(max(denied.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
+        left = unspent(claim.tried, bounds) or (claim.model,)
+        candidates = left if is_sticky(claim.decision.strategy) else least_asked(claim.tried, left)
+        fallbacks = tuple(model for model in left if model not in candidates)
+        return await self._put_back(why, Retry(seconds, candidates, fallbacks), counts=False)
+
+    async def _put_back(self, problem: str, retry: Retry, *, counts: bool = True) -> RunOutcome:
+        """Give up the claim and have the call wait in the backlog: its next message is the one that counts."""
+        ports, claim = self.ports, self.claim
+        reply, *_ = await ports.ledger.store.run(
+            ports.ledger.jobs.retrying(
+                self.name.job,
+                self.name.index,
+                self.owner,
+                problem,
+                tried=self.tried,
+                counts=counts,
+                spent_usd=self.cost_usd,
+            ),
+            *self._settlements(),
+        )
+        if reply[0] != "ok":
+            return Ignored(await ports.ledger.free(self.name, claim.model))
+        # Read after the attempts were settled: the strategy takes them into account.
+        models = [model for model in (*retry.candidates, *retry.fallbacks) if model in ports.config.models]
+        snapshot = await ports.ledger.fleet.snapshot(models, turn=claim.decision.route)
+        ranking = rank_again(
+            claim.job,
+            claim.decision,
+            ports.config,
+            snapshot,
+            candidates=retry.candidates,
+            fallbacks=retry.fallbacks,
+            text=claim.part.text,
+        )
+        priority = claim.job.priority
+        return Ignored(
+            await ports.ledger.delay(self.name, claim.model, ranking, priority=priority, seconds=retry.delay_s)
+        )
+
+    async def _finish(self, answered: Attempt | None, *, error: str | None = None) -> RunOutcome:
+        """Write the part's end: the answer, or why there is none."""
+        claim = self.claim
+        output = answered.reply.text if answered is not None and answered.reply is not None else None
+        ballot, weight = "", 1.0
+        if claim.job.kind == "vote" and output is not None and not claim.part.bare:
+            voter = answered.grant.model if answered is not None else claim.model
+            ballot, weight = ballot_for(self.ports.config, claim.job, claim.decision.route, voter, output)
+        record, settlements = self._record(answered, error), self._settlements()
+        written, admitted = await _repeat_while_unreachable(
+            lambda: self.ports.ledger.settle(
+                self.name,
+                claim.model,
+                self.owner,
+                output=output,
+                record=record,
+                ballot=ballot,
+                weight=weight,
+                reports=settlements,
+            )
+        )
+        state = "failed" if output is None else "succeeded"
+        if written.word == "stale":
+            return Ignored(admitted)
+        if written.word == "over":
+            return PartEnded("cancelled", admitted)
+        if written.word == "ended":
+            return JobEnded(state, admitted, job=claim.job)
+        if written.word == "complete" and written.detail != "all":
+            return JoinDue(state, admitted)
+        return PartEnded(state, admitted)
+
+    async def _expire(self, why: str) -> RunOutcome:
+        """End the whole job at its deadline, and drop its other calls."""
+        job, ledger = self.claim.job, self.ports.ledger
+        await ledger.cancel(job.id, "expired", why)
+        await settle(self.ports, self._settlements())
+        return JobEnded("cancelled", await ledger.free(self.name, self.claim.model), job=job)
+
+    async def _hand_back(self) -> None:
+        """This process ends and its message returns to the broker: let the next worker claim the part at once."""
+        ledger = self.ports.ledger
+        handed = ledger.jobs.handing_back(self.name.job, self.name.index, self.owner)
+        leases = ledger.fleet.lease_commands({self.claim.model: [self.name]}, seconds=QUEUED_LEASE)
+        await settle(self.ports, [handed, *leases, *self._settlements()])
+
+    # -- what is kept ----------------------------------------------------------------------------
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until the job's deadline, or None."""
+        left = self.claim.time_left_s
+        return None if left is None else left - (time.monotonic() - self.started)
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(attempt.cost_usd for attempt in self.attempts)
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        """Every model that was asked for this part, in this run and before, but those that lost a race."""
+        tried = self.claim.tried
+        for attempt in self.attempts:
+            if attempt.reply is not None or attempt.error is not None:
+                tried = add_attempt(tried, attempt.grant.model, attempt.error)
+        return tried
+
+    @property
+    def _bounds(self) -> Bounds:
+        return find_bounds(self.claim, self.ports.config.models)
+
+    def _settlements(self) -> list[Words]:
+        """The commands that settle all attempts with the limiter."""
+        waited_s = self.claim.queue_wait_s
+        return [
+            attempt.settlement(self.ports.ledger.limiter, waited_s=None if attempt.hedge else waited_s)
+            for attempt in self.attempts
+        ]
+
+    def _publish_events(self, *, retry_in_s: float | None = None) -> None:
+        """Pass every attempt that was sent to telemetry."""
+        for attempt in self.attempts:
+            if attempt.sent:
+                self.ports.hook.attempt(attempt.event(self.name, self.claim, retry_in_s=retry_in_s))
+
+    def _record(self, answered: Attempt | None, error: str | None) -> PartRecord:
+        """What the ledger keeps of the part beside its output."""
+        reply = answered.reply if answered is not None else None
+        last = answered or (self.attempts[0] if self.attempts else None)
+        return PartRecord(
+            usage=(last.usage if last is not None else None) or Usage(),
+            cost_usd=self.cost_usd,
+            spent_usd=self.cost_usd,
+            latency_s=last.latency_s if last is not None else None,
+            queue_wait_s=round(self.claim.queue_wait_s, 4),
+            simulated=(last is not None and last.model.provider == "simulated")
+            or (reply is not None and reply.simulated),
+            error=error,
+            model=answered.grant.model if answered is not None else None,
+            hedges=sum(attempt.hedge and attempt.sent for attempt in self.attempts),
+            tried=self.tried,
+            prompt=self.prompt.version if self.prompt is not None else None,
+        )
+
+
+def _describe_config_problem(model: str, problem: ConfigError | KeyError | PromptError) -> str:
+    """Why no further attempt can help: this process's configuration lacks what the job names."""
+    if isinstance(problem, PromptError):
+        return str(problem)
+    lacks = f"{problem} is no longer in the configuration" if isinstance(problem, KeyError) else str(problem)
+    return str(PermanentModelError(model, f"can't be asked: {lacks}"))
+
+
+async def _repeat_while_unreachable(write: Callable[[], Awaitable[T]]) -> T:
+    """Write an answer that is paid for: a ledger that is away for a moment must not lose it."""
+    end = time.monotonic() + WRITE_TIMEOUT
+    while True:
+        try:
+            return await write()
+        except Unreachable:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(WRITE_PAUSE)
