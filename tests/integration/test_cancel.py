@@ -20,7 +20,7 @@ def running(tmp_path):
         yield running
 
 
-def test_a_running_job_is_cancelled_at_once_and_its_calls_within_two_beats(running):
+def test_running_job_is_cancelled_at_once_and_its_calls_within_two_beats(running):
     job = running.producer.submit({"kind": "vote", "text": "x", "n": 2})
     wait_for(lambda: running.stats("slow")["in_flight"] == 2, "the calls")
 
@@ -49,7 +49,7 @@ def test_jobs_that_wait_are_cancelled_and_never_asked(running):
     assert running.stats("slow")["requests"] == 2
 
 
-def test_the_message_of_a_job_that_was_cancelled_while_it_was_admitted_is_done_and_asks_nothing(running):
+def test_message_of_a_job_cancelled_while_it_was_admitted_asks_nothing(running):
     jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(10)])
     wait_for(lambda: running.redis.zcard(redis_keys.waiting_list("slow")) == 6, "the backlog")
     for job in jobs:
@@ -64,6 +64,6 @@ def test_the_message_of_a_job_that_was_cancelled_while_it_was_admitted_is_done_a
     assert running.stats("slow")["requests"] <= 2
 
 
-def test_a_job_that_does_not_exist_can_not_be_cancelled(running):
+def test_job_that_does_not_exist_can_not_be_cancelled(running):
     with pytest.raises(JobNotFound, match="no job"):
         running.producer.cancel("0" * 26)

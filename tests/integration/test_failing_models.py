@@ -48,7 +48,7 @@ def running(tmp_path_factory):
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_each_way_to_fail_has_its_own_error_with_a_remedy(running, failure):
+def test_failures_each_have_their_own_error_with_a_remedy(running, failure):
     model = failure.replace("_", "-")
     job = running.producer.submit({"text": "my secret text", "model": model})
     result = running.producer.wait(job.id, timeout=30)
@@ -61,12 +61,12 @@ def test_each_way_to_fail_has_its_own_error_with_a_remedy(running, failure):
 
 
 @pytest.mark.parametrize(("model", "attempts"), [("bad-request", 1), ("html", 2), ("never", 2)])
-def test_what_may_heal_is_tried_again_and_what_will_not_is_not(running, model, attempts):
+def test_temporary_errors_are_tried_again_and_permanent_ones_are_not(running, model, attempts):
     job = running.producer.submit({"text": "x", "model": model})
     assert running.producer.wait(job.id, timeout=30).parts[0].attempts == attempts
 
 
-def test_a_server_that_is_down_is_told_as_such(running):
+def test_server_that_is_down_is_a_connection_failure(running):
     job = running.producer.submit({"text": "x", "model": "closed"})
     result = running.producer.wait(job.id, timeout=30)
     assert result.state == "failed"
@@ -74,21 +74,21 @@ def test_a_server_that_is_down_is_told_as_such(running):
     assert "is its server up" in result.error
 
 
-def test_a_model_that_this_process_can_not_reach_for_want_of_configuration_fails_at_once_with_the_remedy(running):
+def test_model_that_lacks_configuration_here_fails_at_once_with_the_remedy(running):
     job = running.producer.submit({"text": "x", "model": "nowhere"})
     result = running.producer.wait(job.id, timeout=30)
     assert (result.state, result.parts[0].attempts) == ("failed", 1)
     assert "set POINTSMAN_SIMULATED_URL or base_url" in result.error
 
 
-def test_errors_that_pass_cost_attempts_but_no_job(running):
+def test_passing_errors_cost_attempts_but_no_job(running):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "shaky"} for number in range(20)])
     results = [running.producer.wait(job.id, timeout=60) for job in jobs]
     assert {result.state for result in results} == {"succeeded"}
     assert sum(result.parts[0].attempts for result in results) > 20
 
 
-def test_a_failing_part_fails_the_job_under_the_policy_fail_and_stops_the_rest(running):
+def test_failing_part_fails_the_job_under_policy_fail_and_stops_the_rest(running):
     job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"], "model": "bad-request"})
     result = running.producer.wait(job.id, timeout=30)
     assert result.state == "failed"
@@ -96,7 +96,7 @@ def test_a_failing_part_fails_the_job_under_the_policy_fail_and_stops_the_rest(r
     assert "HTTP 400" in result.error
 
 
-def test_a_failing_part_does_not_break_the_chord_under_the_policies_partial_and_quorum(running):
+def test_failing_part_keeps_the_chord_whole_under_partial_and_quorum(running):
     request = {"kind": "vote", "text": "x", "n": 4, "model": "shaky", "early_stop": "off"}
     job = running.producer.submit({**request, "policy": "quorum", "quorum": 2})
     assert running.producer.wait(job.id, timeout=60).state == "succeeded"
@@ -105,14 +105,14 @@ def test_a_failing_part_does_not_break_the_chord_under_the_policies_partial_and_
     assert (result.state, result.parts_failed) == ("failed", 3)
 
 
-def test_a_job_whose_deadline_passes_while_it_runs_expires(running):
+def test_job_whose_deadline_passes_while_it_runs_expires(running):
     job = running.producer.submit({"text": "x", "model": "never", "deadline": 0.3})
     result = running.producer.wait(job.id, timeout=30)
     assert result.state == "expired"
     assert "deadline" in result.error
 
 
-def test_a_job_whose_deadline_passes_while_it_waits_expires(running):
+def test_job_whose_deadline_passes_while_it_waits_expires(running):
     blockers = running.producer.submit_many([{"text": f"{number}", "model": "never"} for number in range(12)])
     job = running.producer.submit({"text": "x", "model": "never", "deadline": 0.5})
     assert running.producer.wait(job.id, timeout=30).state == "expired"

@@ -73,7 +73,7 @@ def official(url):
 ASKED = {"max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
 
 
-def test_the_server_speaks_the_api_as_anthropic_s_package_reads_it(server, official):
+def test_server_speaks_the_api_as_anthropic_s_package_reads_it(server, official):
     app, _ = server
     whole = official.messages.create(model="ok", **ASKED)
     assert app.last.headers["anthropic-version"] == "2026-10-21"
@@ -85,7 +85,7 @@ def test_the_server_speaks_the_api_as_anthropic_s_package_reads_it(server, offic
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_each_error_is_anthropic_s_own_class_and_the_one_of_ours_that_says_what_to_do(official, url, case):
+def test_errors_are_anthropic_s_own_classes_and_map_to_ours(official, url, case):
     kind, wait, theirs = TABLE[case]
     with pytest.raises(theirs) as raised:
         official.messages.create(model=case, **ASKED)
@@ -97,7 +97,7 @@ def test_each_error_is_anthropic_s_own_class_and_the_one_of_ours_that_says_what_
     assert "secret" not in str(told.value)
 
 
-def test_an_answer_comes_with_its_usage_its_limits_and_its_first_byte(url):
+def test_answer_has_its_usage_its_limits_and_its_first_byte(url):
     reply = ask(url, "anthropic", "ok")
     assert (reply.text, reply.finish_reason, reply.usage) == (TEXT, "stop", USAGE)
     limits = reply.rate_limits
@@ -108,11 +108,11 @@ def test_an_answer_comes_with_its_usage_its_limits_and_its_first_byte(url):
 
 
 @pytest.mark.parametrize(("case", "finish"), [("long", "length"), ("window", "length"), ("stopped", "stop")])
-def test_reasons_to_stop_are_told_in_openai_s_words(url, case, finish):
+def test_finish_reasons_are_in_openai_s_words(url, case, finish):
     assert ask(url, "anthropic", case).finish_reason == finish
 
 
-def test_a_declined_answer_is_refused_content(url):
+def test_declined_answer_is_refused_content(url):
     with pytest.raises(ContentRefused, match="refusal"):
         ask(url, "anthropic", "refusal")
     with pytest.raises(ContentRefused, match="refusal"):
@@ -141,7 +141,7 @@ def test_system_messages_go_to_the_top_and_roles_take_turns(server):
     assert "system" not in app.last.body
 
 
-def test_the_key_and_the_sampling_are_sent_as_the_version_wants_them(server):
+def test_key_and_sampling_are_sent_as_the_version_requires(server):
     app, url = server
     ask(url, "anthropic", "ok", temperature=1.5, top_p=0.5, seed=3, stop=("x",), max_tokens=9)
     assert (app.last.headers["anthropic-version"], app.last.headers["x-api-key"]) == ("2023-06-01", "sk-test")
@@ -157,11 +157,11 @@ def test_the_key_and_the_sampling_are_sent_as_the_version_wants_them(server):
     assert app.last.body.keys() == {"model", "max_tokens", "messages", "system"}
 
 
-def test_an_address_may_end_with_the_version(url):
+def test_address_may_end_with_the_version(url):
     assert ask(f"{url}/v1/", "anthropic", "ok").text == TEXT
 
 
-def test_a_stream_brings_the_pieces_and_then_the_whole_reply(url):
+def test_stream_yields_the_pieces_and_then_the_whole_reply(url):
     pieces, reply = follow(url, "anthropic", "ok")
     assert pieces == list(TEXT)
     assert (reply.text, reply.finish_reason, reply.usage) == (TEXT, "stop", USAGE)
@@ -176,7 +176,7 @@ def test_a_stream_brings_the_pieces_and_then_the_whole_reply(url):
         ("overloaded", Overloaded, "HTTP 529"),
     ],
 )
-def test_a_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
+def test_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
     with pytest.raises(kind, match=words) as told:
         follow(url, "anthropic", case)
     assert "secret" not in str(told.value)
@@ -203,7 +203,7 @@ def test_leaving_a_stream_closes_the_connection_at_once(server):
         ({"type": "array", "items": {"type": "integer"}}, "system"),
     ],
 )
-def test_the_wanted_form_is_asked_for_in_the_strictest_way_there_is(server, schema, field):
+def test_schema_is_requested_in_the_strictest_way_there_is(server, schema, field):
     app, url = server
     reply = ask(url, "anthropic", "json", response_schema=schema)
     assert reply.text == ("[36]" if field == "system" else '{"name": "Ada", "age": 36}')

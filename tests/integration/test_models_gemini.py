@@ -68,7 +68,7 @@ def official(url):
     client.close()
 
 
-def test_the_server_speaks_the_api_as_google_s_package_reads_it(official):
+def test_server_speaks_the_api_as_google_s_package_reads_it(official):
     whole = official.models.generate_content(model="ok", contents="hello")
     assert (whole.text, whole.candidates[0].finish_reason.value) == (TEXT, "STOP")
     assert whole.usage_metadata.thoughts_token_count == 6
@@ -80,7 +80,7 @@ def test_the_server_speaks_the_api_as_google_s_package_reads_it(official):
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_each_error_is_google_s_own_class_and_the_one_of_ours_that_says_what_to_do(official, url, case):
+def test_errors_are_google_s_own_classes_and_map_to_ours(official, url, case):
     kind, wait = TABLE[case]
     with pytest.raises(errors.APIError) as raised:
         official.models.generate_content(model=case, contents="hello")
@@ -93,7 +93,7 @@ def test_each_error_is_google_s_own_class_and_the_one_of_ours_that_says_what_to_
     assert "secret" not in str(told.value)
 
 
-def test_an_answer_is_read_without_its_thoughts_but_they_are_counted(url):
+def test_answer_has_no_thoughts_but_its_usage_counts_them(url):
     reply = ask(url, "gemini", "ok")
     assert (reply.text, reply.finish_reason, reply.usage) == (TEXT, "stop", USAGE)
     assert (reply.rate_limits, reply.first_byte_s > 0) == (None, True)
@@ -110,12 +110,12 @@ def test_an_answer_is_read_without_its_thoughts_but_they_are_counted(url):
         ("other", BadReply, "without a reason to finish"),
     ],
 )
-def test_an_answer_that_was_not_given_says_why(url, case, kind, words):
+def test_answer_that_was_blocked_says_why(url, case, kind, words):
     with pytest.raises(kind, match=words):
         ask(url, "gemini", case)
 
 
-def test_the_request_is_gemini_s(server):
+def test_request_is_gemini_s(server):
     app, url = server
     turns = (
         Message(role="system", content="A"),
@@ -140,7 +140,7 @@ def test_the_request_is_gemini_s(server):
     }  # fmt: skip
 
 
-def test_a_stream_brings_the_pieces_and_then_the_whole_reply(url):
+def test_stream_yields_the_pieces_and_then_the_whole_reply(url):
     pieces, reply = follow(url, "gemini", "ok")
     assert pieces == list(TEXT)
     assert (reply.text, reply.finish_reason, reply.usage) == (TEXT, "stop", USAGE)
@@ -155,7 +155,7 @@ def test_a_stream_brings_the_pieces_and_then_the_whole_reply(url):
         ("rate-limit", RateLimited, "HTTP 429"),
     ],
 )
-def test_a_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
+def test_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
     with pytest.raises(kind, match=words) as told:
         follow(url, "gemini", case)
     assert "secret" not in str(told.value)
@@ -174,5 +174,5 @@ def test_leaving_a_stream_closes_the_connection_at_once(server):
     asyncio.run(leave())
 
 
-def test_the_wanted_form_is_asked_for_in_gemini_s_way(url):
+def test_schema_is_requested_in_gemini_s_way(url):
     assert ask(url, "gemini", "json", response_schema=SCHEMA).text == '{"name": "Ada", "age": 36}'

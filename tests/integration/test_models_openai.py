@@ -88,7 +88,7 @@ def official(url):
 ASKED = [{"role": "user", "content": "hello"}]
 
 
-def test_the_server_speaks_the_api_as_openai_s_package_reads_it(official):
+def test_server_speaks_the_api_as_openai_s_package_reads_it(official):
     whole = official.chat.completions.create(model="ok", messages=ASKED)
     assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (TEXT, "stop")
     assert whole.usage.prompt_tokens_details.cached_tokens == 16
@@ -101,7 +101,7 @@ def test_the_server_speaks_the_api_as_openai_s_package_reads_it(official):
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_each_error_is_openai_s_own_class_and_the_one_of_ours_that_says_what_to_do(official, url, case):
+def test_errors_are_openai_s_own_classes_and_map_to_ours(official, url, case):
     kind, wait, theirs = TABLE[case]
     with pytest.raises(openai.APIStatusError) as raised:
         official.chat.completions.create(model=case, messages=ASKED)
@@ -115,7 +115,7 @@ def test_each_error_is_openai_s_own_class_and_the_one_of_ours_that_says_what_to_
     assert "secret" not in str(told.value)
 
 
-def test_an_answer_comes_with_its_usage_its_limits_and_its_first_byte(url):
+def test_answer_has_its_usage_its_limits_and_its_first_byte(url):
     reply = ask(url, "openai", "ok")
     assert (reply.text, reply.finish_reason, reply.usage, reply.simulated) == (TEXT, "stop", USAGE, False)
     assert reply.rate_limits == RateLimits(60, 59, 0.012, 150000, 149984, 360.0)
@@ -129,17 +129,17 @@ def test_deviations_of_other_servers_are_read(url):
 
 
 @pytest.mark.parametrize("case", ["refusal", "filtered"])
-def test_a_blocked_answer_is_refused_content(url, case):
+def test_blocked_answer_is_refused_content(url, case):
     with pytest.raises(ContentRefused, match="blocks this answer"):
         ask(url, "openai", case)
 
 
-def test_an_error_in_a_200_is_read_by_its_own_code(url):
+def test_error_in_a_200_is_read_by_its_own_code(url):
     with pytest.raises(RateLimited):
         ask(url, "openai", "hidden-error")
 
 
-def test_what_the_job_sets_is_sent_and_nothing_else(server):
+def test_body_has_what_the_job_sets_and_nothing_else(server):
     app, url = server
     ask(url, "openai", "ok")
     assert app.last.body.keys() == {"model", "messages"}
@@ -150,7 +150,7 @@ def test_what_the_job_sets_is_sent_and_nothing_else(server):
 
 
 @pytest.mark.parametrize("case", ["ok", "crlf", "crumbs", "no-done"])
-def test_a_stream_is_read_however_it_is_cut(url, case):
+def test_stream_is_read_however_it_is_cut(url, case):
     pieces, reply = follow(url, "openai", case)
     assert "".join(pieces) == reply.text == TEXT
     assert len(pieces) == len(TEXT)
@@ -172,13 +172,13 @@ def test_a_stream_is_read_however_it_is_cut(url, case):
         ("rate-limit", RateLimited, "HTTP 429"),
     ],
 )
-def test_a_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
+def test_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
     with pytest.raises(kind, match=words) as told:
         follow(url, "openai", case)
     assert "secret" not in str(told.value)
 
 
-def test_each_patience_ends_with_words_that_say_which_it_was(url):
+def test_timeouts_each_end_with_an_error_that_names_them(url):
     with pytest.raises(TimedOut, match=re.escape("did not answer within 0.3 s")):
         ask(url, "openai", "never", timeout=0.3)
     with pytest.raises(TimedOut, match=re.escape("sent no first byte within 0.3 s")):
@@ -200,7 +200,7 @@ def test_each_patience_ends_with_words_that_say_which_it_was(url):
         ("other", "no chat completion"),
     ],
 )
-def test_what_is_no_answer_is_told_as_such(url, case, words):
+def test_reply_that_is_no_answer_is_a_bad_reply(url, case, words):
     with pytest.raises((BadReply, ConnectionFailed), match=words):
         ask(url, "openai", case)
 
@@ -235,7 +235,7 @@ def test_dropping_the_iterator_closes_the_connection_too(server):
 
 
 @pytest.mark.parametrize("case", ["never", "half", "stalls"])
-def test_a_cancelled_call_closes_its_connection(server, case):
+def test_cancelled_call_closes_its_connection(server, case):
     app, url = server
     app.left.clear()
     asked = len(app.requests)
@@ -257,7 +257,7 @@ def test_a_cancelled_call_closes_its_connection(server, case):
     asyncio.run(cancel())
 
 
-def test_a_connection_is_used_again_after_answers_streams_and_errors(url):
+def test_connection_is_used_again_after_answers_streams_and_errors(url):
 
     async def count():
         async with clients(url, "openai") as made:
@@ -291,7 +291,7 @@ def test_embeddings_come_in_the_order_of_the_texts_whatever_the_server_s(server)
         asyncio.run(embed(["a"], "other"))
 
 
-def test_the_wanted_form_is_asked_for_in_openai_s_way(server):
+def test_schema_is_requested_in_openai_s_way(server):
     app, url = server
     reply = ask(url, "openai", "json", response_schema=SCHEMA)
     assert reply.text == '{"name": "Ada", "age": 36}'

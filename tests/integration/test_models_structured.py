@@ -24,7 +24,7 @@ def key(monkeypatch):
     monkeypatch.setenv("TEST_KEY", "sk-test")
 
 
-def test_an_answer_in_a_code_fence_is_unwrapped(server):
+def test_answer_in_a_code_fence_is_unwrapped(server):
     app, url = server
     before = len(app.requests)
     assert ask(url, "openai", "json-fenced", response_schema=SCHEMA).text == ADA
@@ -35,7 +35,7 @@ def test_an_answer_in_a_code_fence_is_unwrapped(server):
     ("case", "told"),
     [("json-repaired", "age: 'thirty' is not of type 'integer'"), ("json-repaired-text", "the answer: is not JSON")],
 )
-def test_a_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, case, told):
+def test_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, case, told):
     app, url = server
     before = len(app.requests)
     reply = ask(url, "openai", case, response_schema=SCHEMA)
@@ -47,7 +47,7 @@ def test_a_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, c
     assert told in shown[-1]["content"]
 
 
-def test_what_is_still_wrong_after_the_repair_is_a_mismatch_that_quotes_nothing(server):
+def test_repair_that_is_wrong_too_is_a_mismatch_that_quotes_nothing(server):
     app, url = server
     before = len(app.requests)
     with pytest.raises(SchemaMismatch, match="does not satisfy response_schema at required") as told:
@@ -58,7 +58,7 @@ def test_what_is_still_wrong_after_the_repair_is_a_mismatch_that_quotes_nothing(
     assert (told.value.usage.input_tokens, told.value.usage.output_tokens) == (44, 24)
 
 
-def test_what_was_cut_off_is_not_asked_for_again(server):
+def test_answer_that_was_cut_off_is_not_repaired(server):
     app, url = server
     before = len(app.requests)
     with pytest.raises(SchemaMismatch, match="raise max_tokens"):
@@ -66,7 +66,7 @@ def test_what_was_cut_off_is_not_asked_for_again(server):
     assert len(app.requests) - before == 1
 
 
-def test_an_answer_whose_repair_failed_is_counted_too(server):
+def test_answer_whose_repair_failed_is_counted_too(server):
     app, url = server
     before = len(app.requests)
     with pytest.raises(Overloaded) as told:
@@ -76,13 +76,13 @@ def test_an_answer_whose_repair_failed_is_counted_too(server):
     assert (told.value.usage.input_tokens, told.value.usage.output_tokens) == (22, 12)
 
 
-def test_a_stream_with_a_schema_brings_the_checked_answer_in_one_piece(server):
+def test_stream_with_a_schema_yields_the_checked_answer_in_one_piece(server):
     _, url = server
     pieces, reply = follow(url, "openai", "json-repaired", response_schema=SCHEMA)
     assert pieces == [reply.text] == [ADA]
 
 
-def test_the_time_of_the_call_bounds_both_attempts(server):
+def test_timeout_bounds_both_attempts(server):
     _, url = server
     with pytest.raises(TimedOut):
         ask(url, "openai", "never", response_schema=SCHEMA, timeout=0.2)

@@ -29,7 +29,7 @@ def document(*, headings: int, lines: int) -> str:
     return "".join(f"# Part {head}\n" + "words\n" * lines for head in range(headings))
 
 
-def test_sections_that_turn_out_too_many_for_their_votes_fail_before_a_model_is_asked(running: Fleet):
+def test_sections_too_many_for_their_votes_fail_before_a_model_is_asked(running: Fleet):
     # given ten sections, of which each would be voted on ten times
     text = document(headings=10, lines=1)
     # when it is cut
@@ -41,7 +41,7 @@ def test_sections_that_turn_out_too_many_for_their_votes_fail_before_a_model_is_
     assert (result.parts, result.usage.input_tokens) == ((), 0)
 
 
-def test_a_section_that_is_cut_into_more_than_its_share_fails_alone(running: Fleet):
+def test_section_that_is_cut_into_more_than_its_share_fails_alone(running: Fleet):
     # given two sections, which may have 29 parts each, and one that has more
     text = document(headings=1, lines=5) + "# Long\n" + "words\n" * 50
     # when each is cut again
@@ -52,7 +52,7 @@ def test_a_section_that_is_cut_into_more_than_its_share_fails_alone(running: Fle
     assert "its share of the limit is 29" in (long.error or "")
 
 
-def test_a_tree_within_the_limit_is_whole(running: Fleet):
+def test_tree_within_the_limit_is_whole(running: Fleet):
     text = document(headings=3, lines=4)
     result = run(running, text=text, split="headings", each={"kind": "sections", "split": "lines"})
     assert (result.state, result.parts_failed) == ("succeeded", 0)

@@ -98,7 +98,7 @@ def counted(voices, field="model"):
 # -- jobs within jobs ----------------------------------------------------------------------------
 
 
-def test_each_section_is_voted_on_and_the_votes_winners_are_joined(running, submit, voices):
+def test_sections_that_are_voted_on_are_joined_from_the_winners(running, submit, voices):
     result = submit(
         lambda asked: "risky" if "fee" in asked.text else "fine",
         kind="sections",
@@ -129,7 +129,7 @@ def test_sections_of_sections_come_out_in_the_order_of_the_text(submit):
     assert places == sorted(places)
 
 
-def test_a_workflow_goes_through_its_steps_one_after_the_other(running, submit, voices):
+def test_workflow_runs_its_steps_one_after_the_other(running, submit, voices):
     result = submit(lambda asked: f"<{asked.prompt}{asked.text}>", kind="inner", text="hello")
     assert (result.state, result.output) == ("succeeded", "<Shorten.hello> -> <<Shorten.hello>!>")
     assert [(part.title, part.state) for part in result.parts] == [("short", "succeeded"), ("verdict", "succeeded")]
@@ -140,7 +140,7 @@ def test_a_workflow_goes_through_its_steps_one_after_the_other(running, submit, 
     assert running.producer.result(skipped.parts[1].job).labels == {}
 
 
-def test_a_workflow_is_the_work_of_each_section_and_a_step_of_another(submit):
+def test_workflow_is_the_work_of_each_section_and_a_step_of_another(submit):
     def say(asked):
         if "Optional" in asked.prompt:
             return Reply(status=400)
@@ -156,7 +156,7 @@ def test_a_workflow_is_the_work_of_each_section_and_a_step_of_another(submit):
     assert "its job failed" in result.parts[2].error
 
 
-def test_a_step_that_fails_fails_the_workflow_by_name_and_the_rest_is_never_asked(submit, voices):
+def test_step_that_fails_ends_its_workflow_and_is_named_in_the_error(submit, voices):
     result = submit(lambda _: Reply(status=400), kind="inner", text="hello")
     assert result.state == "failed"
     assert "step short" in result.error
@@ -190,7 +190,7 @@ def test_items_have_their_own_route_model_prompt_and_schema(submit, voices):
     assert result.parts[3].title == "D"
 
 
-def test_a_model_plans_the_sections_and_each_is_told_its_own(submit, voices):
+def test_plan_of_a_model_gives_each_section_its_own_task(submit, voices):
     plan = {"sections": [{"title": f"T{number}", "brief": f"brief {number}"} for number in range(3)]}
     result = submit(
         lambda asked: json.dumps(plan) if asked.structured else asked.text.rsplit("\n", 1)[-1],
@@ -215,7 +215,7 @@ def test_a_model_plans_the_sections_and_each_is_told_its_own(submit, voices):
 
 
 @pytest.mark.parametrize("answer", ['{"sections": []}', "no plan today", '{"sections": [1, 2]}'])
-def test_a_plan_that_proposes_nothing_fails_with_a_reason(submit, answer):
+def test_plan_that_proposes_nothing_fails_with_a_reason(submit, answer):
     result = submit(lambda _: answer, kind="sections", text="Write.", split="plan", model="two", max_attempts=1)
     assert result.state == "failed"
     assert "plan" in result.error
@@ -242,7 +242,7 @@ def test_prompts_models_and_seeds_rotate_over_the_votes(submit, voices):
 # -- joins that ask ------------------------------------------------------------------------------
 
 
-def test_a_synthesis_is_written_by_the_join_s_model_and_not_with_the_parts_prompt(submit, voices):
+def test_synthesis_has_the_join_s_model_and_not_the_parts_prompt(submit, voices):
     for named in ("judge", "route:judges"):
         result = submit(
             lambda asked: "all agree [1][2]" if asked.model == "judge" else "a finding",
@@ -283,7 +283,7 @@ def test_parts_that_outgrow_a_window_are_reduced_level_by_level(submit, voices):
     assert result.parts_total == 12 + len(asked)
 
 
-def test_the_best_take_is_found_by_a_judge_who_sees_both_orders(submit, voices):
+def test_best_of_asks_its_judge_in_both_orders(submit, voices):
     def say(asked):
         if asked.model != "judge":
             return f"take {asked.seed % 3}"
@@ -301,7 +301,7 @@ def test_the_best_take_is_found_by_a_judge_who_sees_both_orders(submit, voices):
 # -- when a vote ends ------------------------------------------------------------------------------
 
 
-def test_for_cost_votes_go_out_in_waves_and_for_latency_all_at_once(submit, voices):
+def test_votes_go_out_in_waves_for_cost_and_all_at_once_for_latency(submit, voices):
     cheap = submit(lambda _: "yes", kind="vote", text="sure?", n=9, model="one", prefer="cost")
     assert (cheap.state, cheap.output, len(voices.asked)) == ("succeeded", "yes", 5)
     assert Counter(part.state for part in cheap.parts) == {"succeeded": 5, "skipped": 4}
@@ -309,7 +309,7 @@ def test_for_cost_votes_go_out_in_waves_and_for_latency_all_at_once(submit, voic
     assert (full.details["votes"], len(voices.asked)) == (9, 9)
 
 
-def test_for_latency_the_takes_that_are_not_needed_any_more_are_broken_off(submit, voices):
+def test_votes_that_are_not_needed_any_more_are_cancelled_for_latency(submit, voices):
     result = submit(lambda asked: "yes" if asked.seed < 3 else HELD, kind="vote", text="sure?", n=5, model="one")
     assert (result.state, result.output, len(voices.asked)) == ("succeeded", "yes", 5)
     # They would be held for ever.
@@ -317,20 +317,20 @@ def test_for_latency_the_takes_that_are_not_needed_any_more_are_broken_off(submi
     assert Counter(part.state for part in result.parts) == {"succeeded": 3, "skipped": 2}
 
 
-def test_for_cost_a_split_vote_asks_on_until_it_is_decided(submit, voices):
+def test_split_vote_asks_on_for_cost_until_it_is_decided(submit, voices):
     # by seed, that is by index: n n y y y | n y | y …
     answers = ["no", "no", "yes", "yes", "yes", "no", "yes", "yes", "no"]
     result = submit(lambda asked: answers[asked.seed], kind="vote", text="sure?", n=9, model="one", prefer="cost")
     assert (result.state, result.output, len(voices.asked)) == ("succeeded", "yes", 8)
 
 
-def test_enough_confidence_ends_a_vote_before_it_is_certain(submit, voices):
+def test_confidence_ends_a_vote_before_it_is_certain(submit, voices):
     result = submit(lambda _: "yes", kind="vote", text="sure?", n=40, model="one", prefer="cost", confidence=0.95)
     assert (result.state, result.output) == ("succeeded", "yes")
     assert len(voices.asked) < 10
 
 
-def test_a_threshold_is_decided_by_k_flags_or_when_they_can_not_come_any_more(submit, voices):
+def test_threshold_is_decided_by_k_flags_or_when_k_are_impossible(submit, voices):
     threshold = {"kind": "vote", "text": "bad?", "n": 9, "model": "one", "join": "threshold", "prefer": "cost"}
     flagged = submit(lambda _: "yes", **threshold, join_options={"k": 2})
     assert (flagged.output, len(voices.asked)) == ("flagged", 2)
@@ -338,7 +338,7 @@ def test_a_threshold_is_decided_by_k_flags_or_when_they_can_not_come_any_more(su
     assert (clear.output, len(voices.asked)) == ("clear", 2)
 
 
-def test_a_vote_weighs_what_its_model_is_worth(submit):
+def test_vote_has_the_weight_of_its_model(submit):
     result = submit(
         lambda asked: "right" if asked.model == "one" else "wrong",
         kind="vote",
@@ -351,7 +351,7 @@ def test_a_vote_weighs_what_its_model_is_worth(submit):
     assert (result.state, result.output) == ("succeeded", "right")
 
 
-def test_a_decided_vote_waits_for_its_quorum(submit, voices):
+def test_decided_vote_waits_for_its_quorum(submit, voices):
     job = {"kind": "vote", "text": "sure?", "n": 5, "model": "one", "prefer": "cost", "policy": "quorum"}
     result = submit(lambda asked: "yes" if asked.seed else Reply(status=400), **job, quorum=4)
     assert (result.state, result.output, len(voices.asked)) == ("succeeded", "yes", 5)
@@ -363,7 +363,7 @@ def test_a_decided_vote_waits_for_its_quorum(submit, voices):
 # -- policies, limits ----------------------------------------------------------------------------
 
 
-def test_a_part_that_fails_fails_the_job_or_is_named_as_missing(submit):
+def test_failed_part_fails_the_job_or_is_named_as_missing(submit):
     job = {"kind": "sections", "model": "two", "items": [{"text": "good"}, {"text": "bad", "title": "Fees"}]}
     say = lambda asked: Reply(status=400) if asked.text == "bad" else "done"  # noqa: E731 - three times the same
     failed = submit(say, **job)
@@ -378,7 +378,7 @@ def test_a_part_that_fails_fails_the_job_or_is_named_as_missing(submit):
     assert "2 must succeed, 1 did" in quorum.error
 
 
-def test_a_part_that_one_model_fails_is_done_by_another(submit, voices):
+def test_part_that_one_model_fails_is_done_by_another(submit, voices):
     result = submit(
         lambda asked: Reply(status=500) if asked.model == "mute" else "done",
         kind="sections",
@@ -404,7 +404,7 @@ def test_children_share_what_is_left_of_the_budget(running, submit, voices):
     assert "budget is used up" in next(part.error for part in child.parts if part.state == "failed")
 
 
-def test_the_deadline_ends_the_job_and_all_that_works_for_it(running, submit, voices):
+def test_deadline_ends_the_job_and_all_its_child_jobs(running, submit, voices):
     result = submit(
         lambda _: HELD,
         kind="sections",
@@ -427,7 +427,7 @@ def test_the_deadline_ends_the_job_and_all_that_works_for_it(running, submit, vo
     ],
     ids=["flat", "nested", "workflow"],
 )
-def test_a_cancelled_fan_out_stops_its_calls_within_a_second(running, voices, shape):
+def test_cancelled_fan_out_stops_its_calls_within_a_second(running, voices, shape):
     voices.forget(lambda _: HELD)
     job = running.producer.submit(shape)
     wait_for(lambda: voices.in_flight >= 2, "the calls")
@@ -441,7 +441,7 @@ def test_a_cancelled_fan_out_stops_its_calls_within_a_second(running, voices, sh
     assert {child.state for child in children} <= {"cancelled"}
 
 
-def test_a_child_that_is_cancelled_by_itself_is_a_part_that_failed(running, voices):
+def test_child_job_that_is_cancelled_alone_is_a_failed_part(running, voices):
     voices.forget(lambda asked: HELD if asked.text == "a" else "done")
     vote = {"kind": "vote", "n": 3, "model": "one", "early_stop": "off"}
     job = running.producer.submit({"kind": "sections", "items": ["a", "b"], "each": vote, "policy": "partial"})
@@ -454,7 +454,7 @@ def test_a_child_that_is_cancelled_by_itself_is_a_part_that_failed(running, voic
     wait_for(lambda: voices.in_flight == 0, "the end of the calls")
 
 
-def test_an_idempotency_key_makes_one_job_of_a_fan_out(running, submit, voices):
+def test_idempotency_key_makes_one_job_of_a_fan_out(running, submit, voices):
     job = {"kind": "sections", "items": ["a"], "each": {"kind": "vote", "n": 3, "model": "one"}}
     first = submit(lambda _: "yes", **job, idempotency_key="nested")
     asked = len(voices.asked)
@@ -462,7 +462,7 @@ def test_an_idempotency_key_makes_one_job_of_a_fan_out(running, submit, voices):
     assert (again.id, again.new, len(voices.asked)) == (first.id, False, asked)
 
 
-def test_what_can_not_be_done_is_refused_with_its_field(running):
+def test_impossible_job_is_refused_with_its_field(running):
     def refused(**job):
         with pytest.raises(BadInput) as error:
             running.producer.submit({"kind": "sections", "items": ["a"], **job})
@@ -482,7 +482,7 @@ def test_what_can_not_be_done_is_refused_with_its_field(running):
 # -- what a user reads ---------------------------------------------------------------------------
 
 
-def test_a_nested_job_and_its_children_are_followed_over_http(running, voices):
+def test_nested_job_and_its_child_jobs_are_followed_over_http(running, voices):
     voices.forget(lambda asked: "risky" if "fee" in asked.text else "fine")
     ready = running.folder / "api.ready"
     words = ("--config", str(running.config_path), "--port", "0", "--ready-file", str(ready))
@@ -518,7 +518,7 @@ def explained(running):
     return explain
 
 
-def test_explain_tells_what_each_part_is_for_and_which_job_does_it(submit, explained):
+def test_explain_shows_the_role_and_the_child_job_of_each_part(submit, explained):
     result = submit(
         lambda asked: Reply(status=400) if "fee" in asked.text else "yes",
         kind="sections",
@@ -539,7 +539,7 @@ def test_explain_tells_what_each_part_is_for_and_which_job_does_it(submit, expla
     assert f"part of     {result.id}, part 2" in explained(children[1])
 
 
-def test_explain_of_many_parts_shows_the_first_those_that_failed_and_what_the_join_asked(submit, explained):
+def test_explain_of_many_parts_shows_the_first_the_failed_and_the_join_s(submit, explained):
     result = submit(
         lambda asked: Reply(status=400) if asked.text == "57" else "yes",
         kind="sections",
@@ -561,7 +561,7 @@ def test_explain_of_a_job_whose_parts_are_jobs_names_no_model_of_its_own(submit,
     assert "{'" not in told  # what a join tells is JSON
 
 
-def test_when_all_is_done_no_lease_and_no_message_is_left(running, submit):
+def test_leases_and_messages_are_gone_when_all_is_done(running, submit):
     submit(lambda _: "yes", kind="outer", text="alpha\n\nbeta")
     redis = running.redis
 

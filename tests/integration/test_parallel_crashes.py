@@ -262,7 +262,7 @@ def told(result):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_wherever_a_process_dies_its_job_comes_to_the_same_end(run, shape):
+def test_job_ends_alike_wherever_a_process_dies(run, shape):
     async def life(at):
         result = await at.end(await submitted(at, shape))
         return at, told(result), at.states()
@@ -279,7 +279,7 @@ def test_wherever_a_process_dies_its_job_comes_to_the_same_end(run, shape):
 
 
 @pytest.mark.parametrize("shape", ["voted sections", "sections routed for themselves", "workflow"])
-def test_wherever_a_canceller_dies_no_job_runs_on_within_one_that_was_cancelled(run, shape):
+def test_child_jobs_end_with_their_parent_wherever_the_canceller_dies(run, shape):
     async def life(at):
         at.dies_at, dies_at = 0, at.dies_at
         job = await submitted(at, shape)

@@ -112,7 +112,7 @@ def test_parts_of_a_job_that_has_ended_leave_nothing_behind(run):
     run(steps)
 
 
-def test_a_job_that_is_cancelled_while_it_is_planned_takes_its_children_with_it(run, monkeypatch):
+def test_child_jobs_are_cancelled_with_a_job_that_is_being_planned(run, monkeypatch):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3})
         stop = at.jobs.stop
@@ -136,7 +136,7 @@ def test_a_job_that_is_cancelled_while_it_is_planned_takes_its_children_with_it(
 
 
 @pytest.mark.parametrize("state", ["cancelled", "failed", "succeeded"])
-def test_children_whose_job_ended_and_whose_canceller_died_are_cancelled_by_the_sweeper(run, state):
+def test_sweeper_cancels_child_jobs_whose_canceller_died(run, state):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3})
         await fan_out(at.ports, job.id, 0)
@@ -150,7 +150,7 @@ def test_children_whose_job_ended_and_whose_canceller_died_are_cancelled_by_the_
     run(steps)
 
 
-def test_what_a_cancelled_child_has_cost_is_told_by_the_job_that_it_was_a_part_of(run):
+def test_cost_of_a_cancelled_child_job_is_in_its_parent_s_result(run):
     async def steps(at):
         job = await at.routed(
             kind="sections", items=["x", "y"], each={"kind": "sections", "split": "lines", "each": {"route": "r"}}
@@ -176,7 +176,7 @@ def test_what_a_cancelled_child_has_cost_is_told_by_the_job_that_it_was_a_part_o
 # -- children that never come to be ----------------------------------------------------------------
 
 
-def test_a_child_that_can_not_be_is_counted_by_its_wave_and_not_left_to_the_sweeper(run):
+def test_child_job_that_can_not_be_made_is_counted_by_its_wave(run):
     async def steps(at):
         # The configuration lost the model after the job was accepted.
         job = await at.routed(
@@ -198,7 +198,7 @@ def test_a_child_that_can_not_be_is_counted_by_its_wave_and_not_left_to_the_swee
 # -- who is asked ----------------------------------------------------------------------------------
 
 
-def test_who_plans_the_sections_does_not_change_the_route_of_the_sections(run):
+def test_planning_model_does_not_change_the_route_of_the_sections(run):
     async def steps(at):
         job = await at.routed(kind="sections", text="hello", split="plan", join_model="judge")
         await fan_out(at.ports, job.id, 0)
@@ -217,7 +217,7 @@ def test_who_plans_the_sections_does_not_change_the_route_of_the_sections(run):
 
 
 @pytest.mark.parametrize(("asker", "left", "goes"), [("judge", "judge", []), ("route:other", "slow", ["judge"])])
-def test_a_question_whose_model_is_drained_goes_to_another_of_those_who_were_named_for_it(run, asker, left, goes):
+def test_question_whose_model_is_drained_goes_to_another_named_model(run, asker, left, goes):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x", "y"], join="synthesis", join_model=asker)
         await fan_out(at.ports, job.id, 0)
@@ -238,7 +238,7 @@ def test_a_question_whose_model_is_drained_goes_to_another_of_those_who_were_nam
     assert run(steps) == goes
 
 
-def test_a_join_s_question_of_a_job_whose_parts_are_jobs_may_be_done_by_each_model_of_its_route(run):
+def test_question_of_a_join_over_child_jobs_may_go_to_the_route_s_models(run):
     async def steps(at):
         job = await at.routed(
             kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3}, join="synthesis", join_options={}
@@ -256,7 +256,7 @@ def test_a_join_s_question_of_a_job_whose_parts_are_jobs_may_be_done_by_each_mod
     assert set(parked.candidates) == set(claim.part.candidates) == {"fast", "slow"}
 
 
-def test_a_worker_that_was_given_up_may_still_fail_its_part_while_nobody_else_has_it(run):
+def test_worker_that_lost_its_lease_may_still_fail_an_unclaimed_part(run):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x", "y"], policy="partial")
         await fan_out(at.ports, job.id, 0)

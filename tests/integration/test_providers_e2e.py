@@ -96,9 +96,7 @@ def attempts(running, job):
         ("flash", (30, 17, 20, 6), (10 * 10 + 20 * 1 + 17 * 100) / 1e6),
     ],
 )
-def test_an_answer_comes_with_its_tokens_those_from_the_cache_its_cost_and_its_reason_to_finish(
-    running, name, usage, cost
-):
+def test_answer_has_its_tokens_its_cost_and_its_finish_reason(running, name, usage, cost):
     result = ended(running, model=name)
     assert (result.state, result.output) == ("succeeded", TEXT)
     told = result.usage
@@ -111,13 +109,13 @@ def test_an_answer_comes_with_its_tokens_those_from_the_cache_its_cost_and_its_r
 
 
 @pytest.mark.parametrize("name", ["mended", "claude-json", "flash-json"])
-def test_an_answer_by_a_schema_is_json_that_satisfies_it(running, name):
+def test_answer_by_a_schema_is_json_that_satisfies_it(running, name):
     result = ended(running, model=name, response_schema=SCHEMA)
     assert (result.state, json.loads(result.output)) == ("succeeded", ADA)
     assert result.parts[0].attempts == 1
 
 
-def test_a_wrong_answer_is_repaired_within_its_attempt_and_both_answers_are_paid(running, providers):
+def test_wrong_answer_is_repaired_within_its_attempt_and_both_are_paid(running, providers):
     before = len(asked(providers["openai"], "json-repaired"))
     result = ended(running, model="mended", response_schema=SCHEMA)
     assert len(asked(providers["openai"], "json-repaired")) - before == 2
@@ -125,7 +123,7 @@ def test_a_wrong_answer_is_repaired_within_its_attempt_and_both_answers_are_paid
     assert result.cost_usd == pytest.approx(2 * (6 * 10 + 16 * 1 + 12 * 100) / 1e6)
 
 
-def test_what_is_wrong_twice_is_tried_again_then_fails_with_its_code_and_all_answers_are_paid(running, providers):
+def test_answer_that_is_wrong_twice_is_retried_then_fails_and_is_paid(running, providers):
     before = len(asked(providers["openai"], "json-never"))
     result = ended(running, model="stubborn", response_schema=SCHEMA)
     assert result.state == "failed"
@@ -144,7 +142,7 @@ def test_what_is_wrong_twice_is_tried_again_then_fails_with_its_code_and_all_ans
     assert all("cost_usd" in line for line in attempts(running, result.id))
 
 
-def test_a_model_that_can_not_keep_to_the_schema_gives_way_to_another_providers(running):
+def test_model_that_misses_the_schema_gives_way_to_another_provider_s(running):
     results = [ended(running, route="forms", response_schema=SCHEMA) for _ in range(2)]
     assert {(result.state, result.parts[0].model) for result in results} == {("succeeded", "claude-json")}
     assert [json.loads(result.output) for result in results] == [ADA, ADA]
@@ -157,7 +155,7 @@ def test_a_model_that_can_not_keep_to_the_schema_gives_way_to_another_providers(
     )
 
 
-def test_where_the_quota_is_spent_another_provider_answers_and_the_result_says_so(running):
+def test_spent_quota_gives_way_to_another_provider_and_the_result_says_so(running):
     results = [ended(running, route="moving") for _ in range(2)]
     assert {(result.state, result.parts[0].model) for result in results} == {("succeeded", "claude")}
     moved = next(result for result in results if len(result.parts[0].tried) == 2)
@@ -173,7 +171,7 @@ def test_where_the_quota_is_spent_another_provider_answers_and_the_result_says_s
 
 
 @pytest.mark.parametrize("name", ["chat-mute", "claude-mute", "flash-mute"])
-def test_cancelling_a_running_job_closes_its_providers_connection_within_seconds(running, providers, name):
+def test_cancelling_a_running_job_closes_its_provider_s_connection(running, providers, name):
     provider = providers[MODELS[name]["provider"]]
     provider.left.clear()
     before = len(asked(provider, "never"))

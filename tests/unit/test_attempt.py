@@ -60,21 +60,21 @@ def attempt(*, error=None, reply=None, sent=True, hedge=False, probe=False, time
         (ModelError, "cancelled"),
     ],
 )
-def test_only_faults_of_the_model_count_as_such(error, outcome):
+def test_outcome_blames_a_model_for_its_own_faults_alone(error, outcome):
     assert attempt(error=error("a", "no")).outcome == outcome
 
 
-def test_a_call_that_the_deadline_cut_short_is_no_fault_of_the_model():
+def test_attempt_cut_short_by_the_deadline_is_no_fault_of_the_model():
     assert attempt(error=TimedOut("a", "no"), timeout=0.5).outcome == "cancelled"
 
 
-def test_what_was_never_sent_costs_nothing_and_what_was_broken_off_what_was_booked():
+def test_cost_is_nothing_when_unsent_and_what_was_booked_when_cancelled():
     assert (attempt(sent=False).outcome, attempt(sent=False).cost_usd) == ("unasked", 0.0)
     assert (attempt().outcome, attempt().cost_usd) == ("cancelled", 0.25)
     assert attempt(error=Overloaded("a", "503")).cost_usd == 0.0
 
 
-def test_answers_that_could_not_be_used_are_paid_for_all_the_same():
+def test_cost_includes_answers_that_could_not_be_used():
     failed = attempt(error=SchemaMismatch("a", "no", usage=Usage(input_tokens=9, output_tokens=500_000)))
     assert failed.cost_usd == 1.0
     event = failed.event(CallId(JOB.id, 0), CLAIM)
@@ -90,7 +90,7 @@ def test_answers_that_could_not_be_used_are_paid_for_all_the_same():
     assert attempt(error=late, timeout=0.5).cost_usd == 0.25
 
 
-def test_telemetry_is_told_of_an_answer_with_its_hedge_and_probe_and_without_any_text():
+def test_event_of_an_answer_has_hedge_and_probe_and_no_text():
     reply = ModelReply("my secret answer", Usage(output_tokens=500_000), finish_reason="length", first_byte_s=0.2)
     event = attempt(reply=reply, hedge=True, probe=True).event(CallId(JOB.id, 3), CLAIM)
 
@@ -100,7 +100,7 @@ def test_telemetry_is_told_of_an_answer_with_its_hedge_and_probe_and_without_any
     assert "secret" not in repr(event)
 
 
-def test_telemetry_is_told_of_a_failure_with_its_code_and_when_it_is_tried_again():
+def test_event_of_a_failure_has_its_code_and_the_time_of_the_retry():
     event = attempt(error=Overloaded("a", "503", status=503)).event(CallId(JOB.id, 0), CLAIM, retry_in_s=4.0)
 
     assert (event.outcome, event.error, event.status, event.retry_in_s) == ("failed", "overloaded", 503, 4.0)

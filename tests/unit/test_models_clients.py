@@ -23,13 +23,13 @@ def config(**model: object) -> Config:
         ("gemini", "https://generativelanguage.googleapis.com"),
     ],
 )
-def test_the_providers_addresses_are_known(provider, url):
+def test_addresses_of_the_providers_are_known(provider, url):
     made = config(provider=provider)
     assert base_url_of("m", made.models["m"]) == url
     assert type(Clients(made).of("m")._client).__name__.lower().startswith(provider)
 
 
-def test_a_client_is_made_once_and_the_connections_are_shared():
+def test_client_is_made_once_and_shares_its_connections():
     made = Clients(config(provider="anthropic"))
     assert made.of("m") is made.of("m")
     assert made.of("m")._client._http._transport is made._transport
@@ -46,18 +46,18 @@ def test_a_client_is_made_once_and_the_connections_are_shared():
         ({"provider": "claude"}, "'openai', 'anthropic', 'gemini', 'simulated' or 'local'"),
     ],
 )
-def test_a_wrong_model_is_refused_with_its_field(model, problem):
+def test_client_of_a_wrong_model_names_the_field(model, problem):
     with pytest.raises(ConfigError, match=r"models\.m") as told:
         config(**model)
     assert problem in str(told.value)
 
 
-def test_the_patience_of_a_model_reaches_its_client():
+def test_timeouts_of_a_model_reach_its_client():
     http = Clients(config(provider="gemini", connect_timeout=3, first_byte_timeout=9)).of("m")._client._http
     assert (http._connect, http._first_byte) == (3.0, 9.0)
 
 
-def test_a_model_of_another_api_has_no_embeddings():
+def test_embeddings_of_a_model_of_another_api_are_refused():
     with pytest.raises(ConfigError, match="provider anthropic has no embeddings here"):
         Clients(config(provider="anthropic")).embeddings("m")
 
@@ -70,7 +70,7 @@ def test_a_model_of_another_api_has_no_embeddings():
         ("http://127.0.0.1:8000/v1", {"max_tokens": 5, "seed": 3}),
     ],
 )
-def test_fields_have_the_name_that_the_server_knows(url, sent):
+def test_fields_have_the_names_that_the_server_knows(url, sent):
     from tests.providers.asking import request_of  # noqa: PLC0415 - the harness beneath is slow to import
 
     client = Clients(config(provider="openai", base_url=url)).of("m")._client

@@ -25,7 +25,7 @@ from tasks.contract.rate_limits import RateLimits
 from worker.models.faults import LONG_WAIT_S, fault, fault_in
 
 
-def test_a_refusal_tells_what_its_headers_say_of_the_limits():
+def test_error_has_the_rate_limits_of_the_headers():
     raw = [(b"X-RateLimit-Limit-Requests", b"60"), (b"x-ratelimit-remaining-requests", b"0"), (b"retry-after", b"2")]
     error = fault("m", 429, b"", {"retry-after": "2"}, raw)
     assert error.rate_limits == RateLimits(requests_limit=60, requests_left=0)
@@ -49,17 +49,17 @@ def test_a_refusal_tells_what_its_headers_say_of_the_limits():
         (500, b'{"error": {"type": "insufficient_quota"}}', Overloaded),
     ],
 )
-def test_a_status_and_a_body_make_one_error(status, body, kind):
+def test_error_follows_from_the_status_and_the_body(status, body, kind):
     assert type(fault("m", status, body, {})) is kind
 
 
-def test_the_code_word_is_shown_and_a_sentence_in_its_place_is_not():
+def test_error_shows_a_code_word_and_no_sentence_in_its_place():
     assert "HTTP 400 (some_code)" in str(fault("m", 400, b'{"error": {"code": "some_code"}}', {}))
     told = str(fault("m", 400, b'{"error": {"code": "my secret text", "type": "my secret"}}', {}))
     assert "HTTP 400: " in told
 
 
-def test_a_wait_of_hours_means_a_budget_and_one_of_minutes_a_rate():
+def test_error_with_a_wait_of_hours_is_a_spent_budget_of_minutes_a_rate():
     def told(seconds: float) -> ModelError:
         return fault("m", 429, b"", {"retry-after": str(seconds)})
 
@@ -80,7 +80,7 @@ def test_a_wait_of_hours_means_a_budget_and_one_of_minutes_a_rate():
         ({"object": "error", "code": 400, "message": "This model's maximum context length is 4"}, ContextTooLong),
     ],
 )
-def test_an_error_without_a_status_is_read_by_its_code(data, kind):
+def test_error_without_a_status_is_read_by_its_code(data, kind):
     assert type(fault_in("m", data)) is kind
 
 
@@ -98,7 +98,7 @@ ANY = st.recursive(
 
 
 @given(st.integers(300, 599), ANY)
-def test_no_body_breaks_the_reading_and_every_error_says_whether_to_try_again(status, data):
+def test_error_from_any_body_says_whether_to_try_again(status, data):
     error = fault("m", status, json.dumps(data).encode(), {})
     assert isinstance(error, RetryableModelError | UnusableModelError | PermanentModelError)
     assert error.status == status

@@ -19,11 +19,11 @@ from worker.models.limits import rate_limits, retry_after, seconds_of
         ("", None), ("soon", None), ("-1", None), ("nan", None), ("inf", None), ("1x", None), ("s", None),
     ],
 )  # fmt: skip
-def test_a_reset_is_read_in_each_of_its_forms(text, seconds):
+def test_reset_is_read_in_each_of_its_forms(text, seconds):
     assert seconds_of(text) == pytest.approx(seconds)
 
 
-def test_a_time_is_counted_from_now():
+def test_reset_time_is_counted_from_now():
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 100))
     assert 98 < seconds_of(moment) <= 100
     assert 98 < retry_after({"retry-after": formatdate(time.time() + 100, usegmt=True)}) <= 100
@@ -42,7 +42,7 @@ def test_a_time_is_counted_from_now():
         ({"retry-after": "inf"}, None),
     ],
 )
-def test_the_wait_is_read_in_each_of_its_forms(headers, seconds):
+def test_retry_after_is_read_in_each_of_its_forms(headers, seconds):
     assert retry_after(headers) == seconds
 
 
@@ -51,14 +51,14 @@ def test_limits_are_found_whatever_the_case_of_their_names():
     assert told == RateLimits(requests_left=5)
 
 
-def test_headers_without_limits_or_with_nonsense_tell_nothing():
+def test_headers_without_limits_or_with_nonsense_give_none():
     assert rate_limits([(b"content-type", b"application/json")]) is None
     assert rate_limits([(b"x-ratelimit-remaining-requests", b"many")]) is None
     assert rate_limits([(b"x-ratelimit-remaining-something-else", b"3")]) is None
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_anthropic_s_closest_limit_of_tokens_comes_before_that_of_its_input(order):
+def test_anthropic_s_closest_token_limit_precedes_the_limit_of_input(order):
     headers = [
         (b"anthropic-ratelimit-input-tokens-remaining", b"79000"),
         (b"anthropic-ratelimit-tokens-remaining", b"500"),

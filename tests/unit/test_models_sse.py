@@ -24,34 +24,34 @@ def read(chunks: list[bytes]) -> list[Event]:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_a_stream_is_read_alike_whatever_its_line_ends_and_its_cuts(line_end, size):
+def test_stream_is_read_alike_whatever_its_line_ends_and_its_cuts(line_end, size):
     raw = STREAM.replace("\n", line_end).encode()
     assert read([raw[at : at + size] for at in range(0, len(raw), size)]) == EVENTS
 
 
 @given(st.lists(st.integers(0, len(STREAM.encode()))), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
-def test_no_cut_and_no_byte_order_mark_changes_what_is_read(cuts, line_end, mark):
+def test_stream_is_read_alike_with_a_byte_order_mark_and_any_cut(cuts, line_end, mark):
     raw = (b"\xef\xbb\xbf" if mark else b"") + STREAM.replace("\n", line_end).encode()
     places = [0, *sorted(cuts), len(raw)]
     assert read([raw[a:b] for a, b in pairwise(places)]) == EVENTS
 
 
-def test_an_event_is_there_as_soon_as_its_blank_line_is():
+def test_event_is_there_as_soon_as_its_blank_line_is():
     events = Events(most_bytes=100)
     assert events.feed(b"data: a\n") == []
     assert events.feed(b"\n") == [Event("", "a")]
     assert events.feed(b"data: b\n\ndata: c") == [Event("", "b")]
 
 
-def test_a_last_event_without_its_blank_line_counts():
+def test_last_event_without_its_blank_line_counts():
     assert read([b"data: a\n\ndata: [DONE]"]) == [Event("", "a"), Event("", "[DONE]")]
 
 
-def test_bytes_that_are_no_text_break_nothing():
+def test_invalid_bytes_break_nothing():
     assert read([b"data: \xff\xfe\n\n"]) == [Event("", "\ufffd\ufffd")]
 
 
-def test_an_endless_event_is_refused_but_an_endless_stream_is_not():
+def test_endless_event_is_refused_but_an_endless_stream_is_not():
     events = Events(most_bytes=100)
     for _ in range(100):
         assert len(events.feed(b"data: " + b"x" * 50 + b"\n\n")) == 1

@@ -48,7 +48,7 @@ class Raising(Transport):
 
 @pytest.mark.parametrize("kind", theirs(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("way", ["post", "stream"])
-def test_each_error_of_httpx_s_transports_is_one_of_ours(kind, way):
+def test_errors_of_httpx_are_each_mapped_to_one_of_ours(kind, way):
     client = Http("m", "http://127.0.0.1:9/v1", {}, Raising(make(kind)))
     with pytest.raises(RetryableModelError) as told:
         asyncio.run(getattr(client, way)("x", {}, Timing(5)))
@@ -62,7 +62,7 @@ def made_by_aiohttp() -> list[type]:
 
 
 @pytest.mark.parametrize("kind", [*made_by_aiohttp(), OSError, ConnectionResetError, TimeoutError, ValueError])
-def test_each_error_of_aiohttp_has_its_name_in_httpx(kind):
+def test_errors_of_aiohttp_are_each_mapped_to_one_of_httpx(kind):
     error = kind.__new__(kind)
     error.args = ()
     # Some describe themselves by what they were not given here.
@@ -75,12 +75,12 @@ def test_each_error_of_aiohttp_has_its_name_in_httpx(kind):
         assert issubclass(named, httpx.TimeoutException)
 
 
-def test_the_words_say_which_patience_ended():
+def test_timeout_error_names_the_timeout_that_ended():
     assert "no connection within 3 s" in str(mapped("m", httpx.ConnectTimeout("x"), 3.0))
     assert "broke off" in str(mapped("m", httpx.ReadError("x"), 3.0))
 
 
-def test_a_server_that_takes_no_connection_is_told_within_its_own_time():
+def test_server_that_takes_no_connection_fails_within_connect_timeout():
     # A queue of connections that is full drops the next one's first packet, as a host that is down does.
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -106,7 +106,7 @@ def test_a_server_that_takes_no_connection_is_told_within_its_own_time():
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"])
-def test_nobody_there_is_told_as_such(url):
+def test_refused_connection_is_a_connection_failure(url):
     async def go():
         transport = Transport()
         try:
@@ -119,18 +119,18 @@ def test_nobody_there_is_told_as_such(url):
 
 
 @pytest.mark.parametrize("key", ["sk-\nx", "sk-\u200b", "schlüssel"])
-def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key):
+def test_key_that_no_header_can_hold_is_refused_without_showing_it(key):
     with pytest.raises(ConfigError, match="check api_key_env") as told:
         Http("m", "http://127.0.0.1:9", {"Authorization": f"Bearer {key}"}, Transport())
     assert key not in str(told.value)
 
 
-def test_an_address_that_is_none_is_refused():
+def test_invalid_address_is_refused():
     with pytest.raises(ConfigError, match="base_url: is no address"):
         Http("m", "http://[::", {}, Transport())
 
 
-def test_httpx_is_imported_in_one_module_of_the_worker_and_by_the_encoder_that_asks_a_server():
+def test_httpx_is_imported_by_one_module_of_the_worker_and_the_encoder():
     sources = [path for room in ROOMS for path in (Path(__file__).parents[2] / room).rglob("*.py")]
     found = [path for path in sources if re.search(r"^\s*(import|from) httpx", path.read_text(), re.MULTILINE)]
     # The encoder embeds a configuration's examples before any loop runs, and `tasks` may not import the worker.

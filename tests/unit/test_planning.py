@@ -35,20 +35,20 @@ def fitting(**fields):
     return planning._fitting(SimpleNamespace(config=CONFIG), job, "r", calls)
 
 
-def test_the_text_of_a_vote_is_counted_once_however_many_votes_there_are(counted):
+def test_planning_counts_the_text_of_a_vote_once_for_all_votes(counted):
     places, errors, longest = fitting(kind="vote", text="yes or no?", n=1000)
     assert (len(places), errors) == (1000, {})
     assert 0 < longest < 10
     assert counted == ["yes or no?"]
 
 
-def test_of_sections_that_fit_the_longest_alone_is_counted(counted):
+def test_planning_counts_only_the_longest_of_sections_that_fit(counted):
     places, errors, _ = fitting(kind="sections", items=["one", "the longest of them", "two"])
     assert (places, errors) == ([0, 1, 2], {})
     assert counted == ["the longest of them"]
 
 
-def test_a_section_that_is_too_long_fails_by_itself_where_the_policy_lets_it():
+def test_section_that_is_too_long_fails_alone_where_the_policy_allows():
     places, errors, longest = fitting(kind="sections", items=["one", LONG, "two"], policy="partial")
     assert places == [0, 2]
     assert list(errors) == [1]

@@ -68,12 +68,12 @@ def said(request):
         ({"prompt": "Of the job."}, PartSpec(prompt="Of the join.", bare=True), "Of the join."),
     ],
 )
-def test_the_nearest_prompt_is_told(config, job, own, told):
+def test_prompt_is_the_nearest_of_part_job_and_route(config, job, own, told):
     prompt = render_prompt(claim({"text": "x", **job}, part=own), config, 0)
     assert (prompt.text if prompt is not None else None) == told
 
 
-def test_a_prompt_s_file_is_filled_in_with_what_the_part_is(config):
+def test_prompt_file_is_filled_in_with_the_part_s_variables(config):
     job = {
         "kind": "sections", "items": ["a", "b"], "prompt": "file:own.md", "metadata": {"who": "us"},
         "labels": {"l": "L"},
@@ -86,14 +86,14 @@ def test_a_prompt_s_file_is_filled_in_with_what_the_part_is(config):
     assert render_prompt(claim(job, part=PartSpec(text="b"), first=1, total=2), config, 2).text.startswith("T: 2 of 2")
 
 
-def test_a_prompt_that_can_not_be_filled_in_or_is_not_there_says_so(config):
+def test_prompt_that_lacks_a_variable_or_a_file_raises_a_prompt_error(config):
     with pytest.raises(PromptError, match="who"):
         render_prompt(claim({"text": "x", "prompt": "file:own.md"}), config, 0)
     with pytest.raises(PromptError, match=r"no prompt 'file:gone\.md'"):
         render_prompt(claim(part=PartSpec(prompt="file:gone.md")), config, 0)
 
 
-def test_a_section_a_vote_and_a_task_are_the_user_s_messages(config):
+def test_messages_of_a_section_a_vote_and_a_task_are_the_user_s(config):
     assert said(asked(config, claim(part=PartSpec(text="a section"), route="bare"))) == [("user", "a section")]
     assert said(asked(config, claim(route="bare"))) == [("user", "the text")]
     planned = claim(route="bare", part=PartSpec(task="Your part: A"))
@@ -109,7 +109,7 @@ def test_votes_differ_by_their_seed_unless_they_have_one_of_their_own(config):
     assert asked(config, claim({"text": "x"}), 2).seed is None
 
 
-def test_what_a_join_asks_is_asked_without_the_job_s_sampling_and_schema(config):
+def test_question_of_a_join_has_no_sampling_and_no_schema_of_the_job(config):
     schema = {"type": "object"}
     job = {"text": "x", "temperature": 0.5, "max_tokens": 3, "stop": ["."], "seed": 1, "response_schema": schema}
     own = asked(config, claim(job))
@@ -127,12 +127,12 @@ def test_what_a_join_asks_is_asked_without_the_job_s_sampling_and_schema(config)
     assert asked(config, claim(job, part=PartSpec(schema=other))).response_schema == other
 
 
-def test_a_call_ends_with_the_job_s_time(config):
+def test_timeout_ends_with_the_job_s_deadline(config):
     assert asked(config, claim()).timeout == 9
     assert asked(config, claim(time_left_s=2.5)).timeout == 2.5
 
 
-def test_a_part_is_tried_with_its_own_models_or_those_that_can_do_the_job(config):
+def test_bounds_name_the_part_s_own_models_or_the_able_candidates(config):
     assert set(find_bounds(claim(), config.models).attempts) == {"fast"}
     own = find_bounds(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
     assert (set(own.attempts), own.windows) == ({"slow"}, {"slow": 500})

@@ -38,7 +38,7 @@ def decided(error, times=1, *, bounds=ONE, tried=(), rng=None):
 
 
 @pytest.mark.parametrize("error_type", [BadRequest, ContentRefused])
-def test_what_is_wrong_with_the_input_is_never_tried_again_not_even_elsewhere(error_type):
+def test_wrong_input_is_not_tried_again_not_even_elsewhere(error_type):
     decision = decided(error_type("fast", "no"), bounds=TWO)
 
     assert isinstance(decision, Fail)
@@ -46,16 +46,16 @@ def test_what_is_wrong_with_the_input_is_never_tried_again_not_even_elsewhere(er
 
 
 @pytest.mark.parametrize("error_type", [Unauthorized, ModelNotFound, QuotaExhausted])
-def test_a_model_that_serves_nobody_is_left_for_the_next_candidate_at_once(error_type):
+def test_unusable_model_is_left_for_the_next_candidate_at_once(error_type):
     assert decided(error_type("fast", "no"), bounds=TWO) == Retry(0.0, ("slow",))
 
 
 @pytest.mark.parametrize("error_type", [Unauthorized, ModelNotFound])
-def test_without_another_candidate_a_wrong_key_or_name_fails_the_part(error_type):
+def test_wrong_key_or_name_fails_a_part_without_another_candidate(error_type):
     assert isinstance(decided(error_type("fast", "no")), Fail)
 
 
-def test_without_another_candidate_a_spent_quota_is_waited_for():
+def test_spent_quota_makes_a_part_wait_without_another_candidate():
     decision = decided(QuotaExhausted("fast", "spent", retry_after=60))
 
     assert isinstance(decision, Retry)
@@ -63,7 +63,7 @@ def test_without_another_candidate_a_spent_quota_is_waited_for():
     assert decision.delay_s >= 60
 
 
-def test_the_last_allowed_attempt_is_not_followed_by_another():
+def test_last_allowed_attempt_is_not_followed_by_another():
     error = TimedOut("fast", "no answer in 60 s")
 
     assert isinstance(decided(error, 2), Retry)
@@ -72,7 +72,7 @@ def test_the_last_allowed_attempt_is_not_followed_by_another():
     assert "3 of 3 attempts" in last.reason
 
 
-def test_when_the_attempts_of_a_model_are_used_up_the_next_one_is_asked_at_once_and_then_all_reasons_are_told():
+def test_used_up_model_is_followed_by_the_next_and_at_the_end_all_errors():
     again = decided(TimedOut("fast", "slow"), 2, bounds=TWO)
     # The other one takes it only if the first is closed by then.
     assert (again.candidates, again.fallbacks) == (("fast",), ("slow",))
@@ -85,7 +85,7 @@ def test_when_the_attempts_of_a_model_are_used_up_the_next_one_is_asked_at_once_
     assert "fast: timed_out after 3, slow: overloaded after 3" in last.reason
 
 
-def test_a_rate_limit_costs_no_attempt_and_asks_another_candidate_first():
+def test_rate_limit_costs_no_attempt_and_asks_another_candidate_first():
     error = RateLimited("fast", "429", retry_after=9)
 
     assert decided(error, 5, bounds=TWO) == Retry(0.0, ("slow",))
@@ -95,7 +95,7 @@ def test_a_rate_limit_costs_no_attempt_and_asks_another_candidate_first():
     assert isinstance(decided(error, MOST_THROTTLED), Fail)
 
 
-def test_what_is_too_long_goes_to_a_larger_window_alone():
+def test_too_long_input_goes_to_a_larger_window_alone():
     bounds = Bounds({"fast": 3, "slow": 3, "huge": 3}, {"fast": 100, "slow": 50, "huge": 1000})
 
     assert decided(ContextTooLong("fast", "no"), bounds=bounds) == Retry(0.0, ("huge",))
@@ -104,7 +104,7 @@ def test_what_is_too_long_goes_to_a_larger_window_alone():
     assert decided(ContextTooLong("fast", "no"), bounds=TWO) == Retry(0.0, ("slow",))
 
 
-def test_the_whole_part_is_bounded_by_attempts_and_by_time():
+def test_bounds_hold_for_the_attempts_and_the_time_of_a_part():
     error = Overloaded("fast", "503")
 
     assert isinstance(decided(error, 2, bounds=Bounds({"fast": 3, "slow": 3}, most=2)), Fail)
@@ -114,7 +114,7 @@ def test_the_whole_part_is_bounded_by_attempts_and_by_time():
     assert isinstance(decided(error, 1, bounds=Bounds({"fast": 3}, seconds=9), rng=Highest()), Retry)
 
 
-def test_the_ceiling_doubles_from_half_a_second_to_thirty():
+def test_delay_ceiling_doubles_from_half_a_second_to_thirty():
     error = ConnectionFailed("fast", "refused")
 
     delays = [decided(error, times, bounds=Bounds({"fast": 99}), rng=Highest()) for times in range(1, 10)]
@@ -122,7 +122,7 @@ def test_the_ceiling_doubles_from_half_a_second_to_thirty():
     assert delays == [Retry(s, ("fast",)) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)]
 
 
-def test_one_seed_gives_one_delay():
+def test_delay_is_reproducible_from_its_seed():
     error = TimedOut("fast", "slow")
 
     first, second = (decided(error, 2, rng=random.Random(7)) for _ in range(2))
@@ -130,7 +130,7 @@ def test_one_seed_gives_one_delay():
     assert first == second
 
 
-def test_calls_held_back_together_return_apart():
+def test_delays_spread_calls_that_failed_together():
     error = RateLimited("fast", "429", status=429, retry_after=10)
     rng = random.Random(0)
 
@@ -138,7 +138,7 @@ def test_calls_held_back_together_return_apart():
 
 
 @given(asked=st.none() | st.floats(allow_nan=True, allow_infinity=True), times=st.integers(1, 49), seed=st.integers(0))
-def test_the_delay_is_at_least_what_was_asked_for_and_always_bounded(asked, times, seed):
+def test_delay_is_at_least_retry_after_and_always_bounded(asked, times, seed):
     decision = decided(RateLimited("fast", "429", retry_after=asked), times, rng=random.Random(seed))
 
     assert isinstance(decision, Retry)
@@ -156,7 +156,7 @@ ERRORS = (TimedOut, Overloaded, RateLimited, Unauthorized, QuotaExhausted, Conte
     errors=st.lists(st.sampled_from(ERRORS), min_size=1, max_size=400),
     seed=st.integers(0),
 )
-def test_whatever_fails_how_every_part_comes_to_an_end_and_no_model_is_asked_too_often(attempts, most, errors, seed):
+def test_retries_end_and_ask_no_model_too_often_whatever_fails(attempts, most, errors, seed):
     bounds, rng, tried = Bounds(attempts, most=most), random.Random(seed), ()
     model = next(iter(attempts))
     for error_type in errors:
@@ -176,7 +176,7 @@ def test_whatever_fails_how_every_part_comes_to_an_end_and_no_model_is_asked_too
         assert item.throttled <= MOST_THROTTLED
 
 
-def test_what_was_tried_is_kept_in_the_order_of_the_last_word():
+def test_tried_models_are_kept_in_the_order_of_their_last_attempts():
     tried = add_attempt((), "a", TimedOut("a", "x"))
     tried = add_attempt(tried, "b", RateLimited("b", "x"))
     tried = add_attempt(tried, "a", None)
@@ -198,23 +198,23 @@ def replicas(*tried, failed, error=Overloaded):
     return decide(error(failed, "no"), known, THREE, rng=Highest(), sticky=False)
 
 
-def test_a_call_that_failed_at_a_replica_is_asked_at_once_of_those_that_were_not_asked():
+def test_failed_call_goes_at_once_to_replicas_that_were_not_asked():
     assert replicas(("a", 1), failed="a") == Retry(0.0, ("b", "c"))
     # Those that were asked come after it, for as long as it is closed.
     assert replicas(("a", 1), ("b", 1), failed="b") == Retry(0.0, ("c",), ("a",))
 
 
-def test_when_all_replicas_were_asked_as_often_the_call_waits_with_jitter_for_any():
+def test_call_waits_for_any_replica_once_all_were_asked_as_often():
     decision = replicas(("a", 1), ("b", 1), ("c", 1), failed="c")
     assert decision == Retry(0.5, ("a", "b", "c"))
     assert replicas(("a", 2), ("b", 2), ("c", 2), failed="c") == Retry(1.0, ("a", "b", "c"))
 
 
-def test_a_replica_that_serves_nobody_is_left_for_those_that_were_asked_least():
+def test_unusable_replica_is_left_for_those_that_were_asked_least():
     assert replicas(("a", 1), ("b", 1), failed="b", error=Unauthorized) == Retry(0.0, ("c",), ("a",))
 
 
-def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
+def test_failing_replicas_are_each_asked_as_often_as_they_may_be():
     tried, asked, failed = (), [], "a"
     while True:
         error = Overloaded(failed, "no")
@@ -228,7 +228,7 @@ def test_replicas_that_all_fail_are_each_asked_as_often_as_they_may_be():
     assert [asked[place : place + 3].count("a") for place in (0, 3, 6)] == [1, 1, 1]
 
 
-def test_a_rate_limit_sends_a_call_to_another_replica_however_often_that_was_asked():
+def test_rate_limit_sends_a_call_to_another_replica_whatever_was_asked():
     error = RateLimited("a", "slow down", retry_after=60)
     tried = (Tried(model="b", attempts=1, error="overloaded"), Tried(model="a", throttled=1, error="rate_limited"))
     bounds = Bounds({"a": 3, "b": 3})

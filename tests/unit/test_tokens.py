@@ -22,24 +22,24 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("kind", KNOWN)
-def test_an_estimate_is_near_what_tokenizers_count(kind):
+def test_estimate_is_near_the_counts_of_tokenizers(kind):
     text, (least, most) = KNOWN[kind]
 
     assert 0.7 * least <= estimate(text) <= 1.4 * most
 
 
-def test_nothing_has_no_tokens_and_anything_has_one():
+def test_estimate_of_an_empty_text_is_0_and_of_any_other_at_least_1():
     assert estimate("") == 0
     assert estimate(" ") == 1
     assert estimate_messages(["", "a"]) == 2 * A_MESSAGE + 1
 
 
 @given(st.text())
-def test_any_text_has_an_estimate_that_its_length_bounds(text):
+def test_estimate_is_bounded_by_the_length_of_the_text(text):
     assert 0 <= estimate(text) <= 3 * len(text) + 1
 
 
-def test_a_long_text_is_sampled_quickly_and_comes_out_as_if_it_were_read():
+def test_estimate_of_a_long_text_is_sampled_quickly_and_comes_out_alike():
     rng = random.Random(1)
     words = ["limit", "the", "of", "throughput", "42", "a", "(sic)", "Straße"]
     text = " ".join(rng.choice(words) for _ in range(1_500_000))
