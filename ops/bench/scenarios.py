@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks.config.simulation import Exponential, Latency, Outages
 from tasks.contract.errors import BadInput
+from tasks.contract.validation import find_problems
 
 __all__ = ["NAMED", "Answers", "Keys", "Models", "Scenario", "Slow", "read"]
 
@@ -125,10 +126,10 @@ def read(name: str) -> Scenario:
     try:
         return Scenario.model_validate(given)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(step) for step in problem["loc"]) or "scenario"
+        problem = find_problems(error)[0]
+        field = ".".join(map(str, problem.loc)) or "scenario"
         fields = ", ".join((Models if field.startswith("models.") else Scenario).model_fields)
-        raise BadInput(field, f"{file}: {problem['msg'].removeprefix('Value error, ')}", f"fields: {fields}") from None
+        raise BadInput(field, f"{file}: {problem.text}", f"fields: {fields}") from None
 
 
 def _first_line(error: Exception) -> str:

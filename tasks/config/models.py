@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Literal, Self
 
@@ -11,6 +12,9 @@ from tasks.config.simulation import Simulation
 from tasks.contract.result import Usage
 
 __all__ = ["Breaker", "Hedge", "KeyLimits", "Model", "Price", "Profile", "Section"]
+
+
+API_VERSION = r"^\d{4}-\d{2}-\d{2}$"
 
 
 class Section(BaseModel):
@@ -84,7 +88,7 @@ class Model(Section):
     model: str | None = Field(default=None, description="the provider's name for it; by default our own")
     base_url: str | None = Field(default=None, description="where the API is; needed for openai")
     api_version: str | None = Field(
-        default=None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="of Anthropic's API; by default 2023-06-01"
+        default=None, pattern=API_VERSION, description="of Anthropic's API; by default 2023-06-01"
     )
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
     capacity: int = Field(default=8, ge=1, le=100_000, description="calls in flight, over all processes")
@@ -120,7 +124,10 @@ class Model(Section):
     @classmethod
     def _as_text(cls, value: object) -> object:
         # YAML reads a day without quotes as a date.
-        return value.isoformat() if isinstance(value, date) else value
+        value = value.isoformat() if isinstance(value, date) else value
+        if isinstance(value, str) and not re.fullmatch(API_VERSION, value):
+            raise ValueError("must be a date, for example 2023-06-01")
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

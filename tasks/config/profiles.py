@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.contract.errors import ConfigError
+from tasks.contract.validation import Words, find_problems, format_path
 
 if TYPE_CHECKING:
     from tasks.config.models import Profile
@@ -44,6 +45,8 @@ MOST_BYTES = 64 * 1024 * 1024
 
 #: The remedy. The configuration can't be loaded while it names a file that can't be read.
 _ANEW = "measure into a new file, `pointsman profile --out FILE`, without `profiles` in the configuration"
+
+_WORDS: Words = {"extra_forbidden": "is not a field here", "missing": "is missing"}
 
 Score: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -225,18 +228,8 @@ def parse_profiles(raw: bytes, *, source: str) -> ProfileFile:
     try:
         return ProfileFile.model_validate(data)
     except ValidationError as error:
-        told = [f"{source}: {_place(item['loc'])}: {_problem(item)}" for item in error.errors(include_url=False)]
-        raise ConfigError("\n".join(told[:5]) + f"; mend it, or {_ANEW}") from None
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).lstrip(".") or "the document"
-
-
-def _problem(item: Any) -> str:
-    text: str = item["msg"]
-    if item["type"] == "extra_forbidden":
-        return "is not a field here"
-    if item["type"] == "missing":
-        return "is missing"
-    return text[:1].lower() + text[1:]
+        lines = [
+            f"{source}: {format_path(problem.loc) or 'the document'}: {problem.text}"
+            for problem in find_problems(error, _WORDS)
+        ]
+        raise ConfigError("\n".join(lines[:5]) + f"; mend it, or {_ANEW}") from None

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tasks.contract.errors import BadInput
+from tasks.contract.validation import find_problems
 
 __all__ = ["Plugins"]
 
@@ -56,10 +57,8 @@ class Plugins:
         try:
             return model.model_validate(dict(given))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            path = ".".join((field, *map(str, first["loc"])))
-            if first["type"] == "extra_forbidden":
-                remedy = f"options of {name} are: {', '.join(model.model_fields)}" if len(first["loc"]) == 1 else ""
-                raise BadInput(path, f"is not an option of this {self._noun}", remedy) from None
-            problem = first["msg"].removeprefix("Value error, ")
-            raise BadInput(path, problem[:1].lower() + problem[1:]) from None
+            problem = find_problems(error, {"extra_forbidden": f"is not an option of this {self._noun}"})[0]
+            remedy = ""
+            if problem.type == "extra_forbidden" and len(problem.loc) == 1:
+                remedy = f"options of {name} are: {', '.join(model.model_fields)}"
+            raise BadInput(".".join((field, *map(str, problem.loc))), problem.text, remedy) from None

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config.routes import DEFAULT_STRATEGY
 from tasks.contract.errors import BadInput
-from tasks.loading.located import Loc, Problem
+from tasks.contract.validation import Loc
+from tasks.loading.located import Problem
 from tasks.routing.classify.condition import read_condition
 from tasks.routing.options import find_option_problems, strategies
 from tasks.routing.traits import check_metrics, unmeasured

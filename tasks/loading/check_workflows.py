@@ -12,7 +12,8 @@ from tasks.config.prompts import check_prompt, check_prompts
 from tasks.config.workflow_file import Input
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job_parsing import parse_job
-from tasks.loading.located import Loc, Problem, YamlFile
+from tasks.contract.validation import Loc
+from tasks.loading.located import Problem, YamlFile
 from tasks.routing.traits import check_metrics, unmeasured
 from tasks.workflows.workflow import accepted
 

@@ -14,8 +14,9 @@ from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
 from tasks.config.simulation import Simulation
 from tasks.config.workflow_file import PROMPTS, Source
 from tasks.contract.errors import ConfigError
+from tasks.contract.validation import Loc
 from tasks.loading.check_config import check_names, check_scores
-from tasks.loading.located import Loc, read_problems, read_yaml
+from tasks.loading.located import read_problems, read_yaml
 
 __all__ = ["json_schema", "load", "parse"]
 

@@ -21,10 +21,11 @@ from tasks.config.templates import Template, compile_expression, compile_templat
 from tasks.config.workflow_file import FILE, NAME, PROMPTS, Input, RouteFile, Source, StepFile, WorkflowFile
 from tasks.contract.errors import ConfigError
 from tasks.contract.job import GIVEN
+from tasks.contract.validation import Loc
 from tasks.loading.check_config import check_route, check_routing, not_one_of
 from tasks.loading.check_workflows import accepted_inputs, check_library
 from tasks.loading.load_prompts import read_prompts
-from tasks.loading.located import Loc, Problem, YamlFile, read_problems, read_yaml
+from tasks.loading.located import Problem, YamlFile, read_problems, read_yaml
 from tasks.workflows.workflow import VARIABLES
 
 __all__ = ["GROUP", "collections", "load_library", "names_in"]

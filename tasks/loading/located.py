@@ -11,11 +11,10 @@ from pydantic import ValidationError
 from yaml.constructor import SafeConstructor
 
 from tasks.contract.errors import ConfigError
+from tasks.contract.validation import Loc, Words, find_problems, format_path
 
-__all__ = ["YamlFile", "Loc", "Problem", "read_problems", "read_yaml"]
+__all__ = ["Problem", "YamlFile", "read_problems", "read_yaml"]
 
-#: A place inside a file: names of fields, and numbers of entries from 0.
-Loc: TypeAlias = tuple[str | int, ...]
 #: The place of a problem in the file, and its description.
 Problem: TypeAlias = tuple[Loc, str]
 
@@ -38,7 +37,7 @@ class YamlFile:
 
         `root` is the field of problems of the whole file.
         """
-        found = sorted((self._line(loc), _dotted(loc) or root, text) for loc, text in problems)
+        found = sorted((self._line(loc), format_path(loc) or root, text) for loc, text in problems)
         return "\n".join(f"{self.source}:{line}: {field}: {text}" for line, field, text in found)
 
     def _line(self, loc: Loc) -> int:
@@ -115,30 +114,18 @@ def _read_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> list[Loc]:
     return duplicates
 
 
-def read_problems(error: ValidationError, fields: Callable[[Loc], str]) -> list[Problem]:
-    """Translate pydantic's errors. `fields` returns the fields of the section at a place."""
-    found: list[Problem] = []
-    for item in error.errors(include_url=False, include_input=False):
-        loc = tuple(step for step in item["loc"] if step != "[key]")
-        text = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            text = f"is not a field here; allowed: {fields(loc[:-1])}"
-        elif item["type"] == "missing":
-            text = "is missing"
-        elif item["type"] == "model_type":
-            text = f"must be a mapping with some of {fields(loc)}"
-        elif item["type"] in {"dict_type", "mapping_type"}:
-            text = "must be a mapping"
-        elif item["type"] == "tuple_type":
-            text = "must be a list"
-        elif item["type"] == "string_pattern_mismatch" and loc[-1] == "api_version":
-            text = "must be a date, for example 2023-06-01"
-        found.append((loc, text))
-    return found
-
-
-def _dotted(loc: Loc) -> str:
-    text = ""
-    for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".")
+def read_problems(error: ValidationError, fields_at: Callable[[Loc], str]) -> list[Problem]:
+    """Translate pydantic's errors. `fields_at` returns the fields of the section at a place."""
+    words: Words = {
+        "missing": "is missing",
+        "dict_type": "must be a mapping",
+        "mapping_type": "must be a mapping",
+        "tuple_type": "must be a list",
+        "extra_forbidden": lambda item: f"is not a field here; allowed: {fields_at(item['loc'][:-1])}",
+        "model_type": lambda item: f"must be a mapping with some of {fields_at(item['loc'])}",
+    }
+    # pydantic marks the key of a mapping by a step of its own.
+    return [
+        (tuple(step for step in problem.loc if step != "[key]"), problem.text)
+        for problem in find_problems(error, words)
+    ]

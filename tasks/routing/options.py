@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 from pydantic import BaseModel, ValidationError
 
 from tasks.contract.errors import BadInput
+from tasks.contract.validation import Words, find_problems
 from tasks.routing.snapshot import Strategy, options_of
 
 __all__ = ["is_sticky", "is_predicting", "find_option_problems", "read_options", "strategies", "strategy_named"]
@@ -66,22 +67,14 @@ def find_option_problems(strategy: str, given: Any, models: Collection[Any]) -> 
     try:
         read = kind.model_validate(dict(given))
     except ValidationError as error:
-        return [
-            (("options", *item["loc"]), _told(item, kind))
-            for item in error.errors(include_url=False, include_input=False)
-        ]
+        allowed = f"is not an option of this strategy; allowed: {', '.join(kind.model_fields)}"
+        words: Words = {"extra_forbidden": lambda item: allowed if len(item["loc"]) == 1 else item["msg"]}
+        return [(("options", *problem.loc), problem.text) for problem in find_problems(error, words)]
     return [
         (("options", *loc), f"{name!r} is not among the models of this route: {', '.join(map(str, models))}")
         for loc, name in _named(read)
         if name not in models
     ]
-
-
-def _told(item: Any, kind: type[BaseModel]) -> str:
-    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-        return f"is not an option of this strategy; allowed: {', '.join(kind.model_fields)}"
-    text: str = item["msg"].removeprefix("Value error, ")
-    return text[0].lower() + text[1:]
 
 
 def _named(read: BaseModel) -> list[tuple[tuple[str | int, ...], str]]:

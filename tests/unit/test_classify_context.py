@@ -305,7 +305,7 @@ default_route: a
         ),
         (FILE.replace("{topic: billing}", "billing"), "p.yaml:6: routes.a.when: must be a list"),
         (FILE.replace("{topic: billing}", "[billing]"), "p.yaml:6: routes.a.when[0]: must be a mapping"),
-        (FILE.replace("{topic: billing}", "{1: x}"), "p.yaml:6: routes.a.when[0][1]: Input should be a valid string"),
+        (FILE.replace("{topic: billing}", "{1: x}"), "p.yaml:6: routes.a.when[0][1]: input should be a valid string"),
     ],
 )
 def test_the_configuration_tells_line_and_field_of_a_rule_that_is_wrong(text, told):

@@ -202,7 +202,7 @@ classifier:
         (FILE.replace("  llm: {model: fast}", "  order: [llm]"),
          "p.yaml:4: classifier: order names llm, but no model is configured: add llm: {model: NAME}"),
         (FILE + "  order: [llm, llm]", "p.yaml:6: classifier.order: names a classifier twice"),
-        (FILE + "  order: [magic, llm]", "p.yaml:6: classifier.order[0]: Input should be 'context', 'rules'"),
+        (FILE + "  order: [magic, llm]", "p.yaml:6: classifier.order[0]: input should be 'context', 'rules'"),
         (FILE + "  thresholds: {llm: 1}",
          "p.yaml:6: classifier.thresholds.llm: is not a field here; allowed: rules, examples"),
         (FILE + "  encoder: magic", "p.yaml:6: classifier.encoder: is none, embed, or a URL that starts with http://"),

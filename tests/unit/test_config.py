@@ -103,7 +103,7 @@ def test_a_problem_is_told_with_file_line_field_and_what_is_allowed():
         (SMALL.replace("simulated", "local, base_url: ftp://x"), "p.yaml:2: models.fast: base_url must start"),
         (SMALL.replace("simulated", "local, simulation: {}"),
          "p.yaml:2: models.fast: simulation goes with provider simulated alone"),
-        (SMALL.replace("simulated", "simulated, capacity: 0"), "p.yaml:2: models.fast.capacity: Input should be"),
+        (SMALL.replace("simulated", "simulated, capacity: 0"), "p.yaml:2: models.fast.capacity: input should be"),
         (SMALL.replace("[fast]", "[fast], keywords: [' ']"), "p.yaml:4: routes.a.keywords: an entry is blank"),
         (SMALL + "schedules: {s: {cron: '* * *', batch: x}}", "p.yaml:6: schedules.s.cron: needs five fields"),
         (SMALL + "schedules: {s: {cron: '99 * * * *', batch: x}}", "p.yaml:6: schedules.s.cron: is not a cron"),
@@ -186,10 +186,10 @@ def test_a_secret_comes_from_the_environment_or_from_a_file_that_it_names(monkey
 @pytest.mark.parametrize(
     ("model", "problem"),
     [
-        ("price: {input: -1}", "models.fast.price.input: Input should be greater than or equal to 0"),
+        ("price: {input: -1}", "models.fast.price.input: input should be greater than or equal to 0"),
         ("price: {output: .inf}", "models.fast.price.output:"),
-        ("price: {cached: 1e9}", "models.fast.price.cached: Input should be less than or equal to 100000"),
-        ("budget_usd_per_day: 0", "models.fast.budget_usd_per_day: Input should be greater than 0"),
+        ("price: {cached: 1e9}", "models.fast.price.cached: input should be less than or equal to 100000"),
+        ("budget_usd_per_day: 0", "models.fast.budget_usd_per_day: input should be greater than 0"),
         ("budget_usd_per_day: .nan", "models.fast.budget_usd_per_day:"),
         ("rpm: 0", "models.fast.rpm:"),
         ("hedge: {after: p99}", "models.fast.hedge.after"),
@@ -207,15 +207,15 @@ def test_absurd_limits_and_prices_are_refused_where_they_stand(model, problem):
 @pytest.mark.parametrize(
     ("model", "problem"),
     [
-        ("provider: antropic", "models.fast.provider: Input should be 'openai', 'anthropic', 'gemini', 'simulated'"),
+        ("provider: antropic", "models.fast.provider: input should be 'openai', 'anthropic', 'gemini', 'simulated'"),
         ("provider: anthropic, api_version: latest", "models.fast.api_version: must be a date, for example 2023-06-01"),
         ("provider: gemini, api_version: 2023-06-01", "models.fast: api_version goes with provider anthropic alone"),
         ("provider: gemini, base_url: generativelanguage", "models.fast: base_url must start with http:// or https://"),
         ("provider: anthropic, simulation: {rpm: 5}", "models.fast: simulation goes with provider simulated alone"),
-        ("provider: simulated, simulation: {rpm: 0}", "models.fast.simulation.rpm: Input should be greater than"),
-        ("provider: anthropic, tpm: lots", "models.fast.tpm: Input should be a valid integer"),
-        ("provider: anthropic, connect_timeout: 0", "models.fast.connect_timeout: Input should be greater than 0"),
-        ("provider: anthropic, first_byte_timeout: 4000", "models.fast.first_byte_timeout: Input should be less than"),
+        ("provider: simulated, simulation: {rpm: 0}", "models.fast.simulation.rpm: input should be greater than"),
+        ("provider: anthropic, tpm: lots", "models.fast.tpm: input should be a valid integer"),
+        ("provider: anthropic, connect_timeout: 0", "models.fast.connect_timeout: input should be greater than 0"),
+        ("provider: anthropic, first_byte_timeout: 4000", "models.fast.first_byte_timeout: input should be less than"),
         (
             "provider: anthropic, price: {cache: 1}",
             "models.fast.price.cache: is not a field here; allowed: input, cached",

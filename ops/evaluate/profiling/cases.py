@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ops.evaluate.grading import Check, Grade, expectation
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Message
+from tasks.contract.validation import find_problems
 
 __all__ = ["STARTER", "Case", "CaseSet", "read_cases"]
 
@@ -169,11 +170,10 @@ def _read(line: str, number: int) -> Case:
     except BadInput as error:
         raise BadInput(f"{at}.{error.field}", error.problem, error.remedy) from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise BadInput(at + field, "is not a field of a case", _fields()) from None
-        raise BadInput(at + field, first["msg"][0].lower() + first["msg"][1:]) from None
+        problem = find_problems(error, {"extra_forbidden": "is not a field of a case"})[0]
+        field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem.loc)
+        remedy = _fields() if problem.type == "extra_forbidden" else ""
+        raise BadInput(at + field, problem.text, remedy) from None
 
 
 def _fields() -> str:
