@@ -1,4 +1,4 @@
-"""When a vote needs no more ballots, and how many to ask for next. Pure; move.lua has the same rule."""
+"""Early stop of votes: when a vote is decided, and the size of the next wave. Pure; move.lua has the same rule."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["StopRule", "is_decided", "next_wave", "scale_of", "stop_rule_of"]
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """When a vote needs no more ballots; written into the job when it is planned.
+    """When a vote is decided. The ledger keeps the rule with the job.
 
-    The tally goes from ballot to what its votes weigh together; a blank output or a failed part adds to no ballot.
+    A tally maps each ballot to the weight of its votes; blank outputs and failed parts count for no ballot.
     """
 
-    #: The leader can't be caught: whatever the outstanding votes are, the answer stays. Lossless.
+    #: Lossless: stop when no outcome of the outstanding votes can change the winner.
     exact: bool
-    #: Beta: enough[b] is the least number of votes of a leader that stops the vote when the runner-up has b; () = off.
+    #: Confidence: enough[b] are the votes of a leader that stop the vote if the runner-up has b; () turns it off.
     enough: tuple[int, ...] = ()
-    #: Threshold: the ballot that is counted …
+    #: Threshold: the counted ballot …
     flag: str | None = None
-    #: … and how many of it decide.
+    #: … and the number of its votes that decides.
     k: int = 0
-    #: The most that one outstanding vote may weigh.
+    #: The highest weight of one outstanding vote.
     heaviest: float = 1.0
 
 
@@ -46,12 +46,12 @@ def stop_rule_of(
     confidence: float | None,
     weights: Mapping[str, float],
 ) -> StopRule | None:
-    """When a vote of `n` parts that goes to `join` may end; None: every part is needed.
+    """Return the rule for a vote of `n` parts with this join; None if the join needs every part.
 
-    Only a join that declares a ballot, and asks no model, stops early. One that we don't know counts as a majority: the
-    ballot with the most votes wins. `confidence` is the chance, by the posterior over the two leaders, that the whole
-    vote has the same winner (`votes.posterior`). It goes with votes that weigh the same: a posterior over
-    weighted counts would promise what it can't hold; so it says nothing to a threshold, nor to weights that differ.
+    A vote stops early only if its join declares a ballot and asks no model. A custom join counts as a majority: the
+    ballot with the most votes wins. `confidence` is the probability that the whole vote has the same winner, by the
+    posterior over the two leaders (`tasks.parallel.votes.posterior`). The posterior holds for equal weights only, so
+    `confidence` has no effect on a threshold or on different weights.
     """
     traits = join_traits(join_named(join))
     if n < 2 or traits.ballot is None or traits.asks:
@@ -60,17 +60,17 @@ def stop_rule_of(
     if join == "threshold":
         if not exact:
             return None
-        chosen = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
-        return StopRule(exact=True, flag=FLAGGED, k=least_flags(chosen, n))
-    weighing = scale_of(join, options, weights)
-    enough = enough_votes(n, confidence) if confidence is not None and weighing.even else ()
-    return StopRule(exact=exact, enough=enough, heaviest=weighing.heaviest) if exact or enough else None
+        flags = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
+        return StopRule(exact=True, flag=FLAGGED, k=least_flags(flags, n))
+    vote_scale = scale_of(join, options, weights)
+    enough = enough_votes(n, confidence) if confidence is not None and vote_scale.even else ()
+    return StopRule(exact=exact, enough=enough, heaviest=vote_scale.heaviest) if exact or enough else None
 
 
 def scale_of(join: str, options: BaseModel | None, weights: Mapping[str, float]) -> Scale:
-    """What one vote adds to the tally, by the model that cast it: 1 but for the join ``weighted``.
+    """Return the weight of each model's vote in the tally: 1 except for the join ``weighted``.
 
-    `weights` are those of the profiles; what the join's own options say of a model goes before them.
+    `weights` are those of the profiles; the options of the join override them.
     """
     if join != "weighted":
         return Scale()
@@ -78,19 +78,18 @@ def scale_of(join: str, options: BaseModel | None, weights: Mapping[str, float])
 
 
 def is_decided(stopping: StopRule, tally: Mapping[str, float], remaining: int, *, in_order: bool = False) -> bool:
-    """Whether the vote can end with `remaining` parts outstanding.
+    """Whether the vote is decided with `remaining` parts outstanding; always true with none.
 
-    Exact: the leader stays ahead even if all that is outstanding goes to the second, or to a ballot nobody has named
-    yet. Strictly ahead, as who wins a tie depends on the indices of the votes, which the tally doesn't know; but with
-    `in_order` (the tally is that of the first parts by index, what is outstanding comes after them) the leader would
-    have got there first, and wins the tie. This can't be bettered: any rule that stops before has a continuation with
-    another answer. With nothing outstanding it is always decided.
+    Exact: the leader stays strictly ahead even if all outstanding votes go to the second ballot, or to a new one. A tie
+    is not enough, since its winner depends on the indices of the votes, which the tally lacks. With `in_order` (the
+    tally holds the first parts by index, the outstanding ones come after them) the leader reached the number first, so
+    it also wins a tie. No lossless rule stops earlier: any earlier stop has a continuation with another winner.
     """
     if remaining <= 0:
         return True
     if stopping.flag is not None:
         flags = tally.get(stopping.flag, 0)
-        # As long as nobody has said anything it can't be cleared: nothing but failures and silence is no verdict.
+        # Without a single ballot the vote can't be cleared: failures and blank outputs alone are no verdict.
         return flags >= stopping.k or (flags + remaining < stopping.k and any(tally.values()))
     first, second = _leading(tally)
     if stopping.exact:
@@ -101,18 +100,18 @@ def is_decided(stopping: StopRule, tally: Mapping[str, float], remaining: int, *
 
 
 def next_wave(stopping: StopRule, tally: Mapping[str, float], remaining: int) -> int:
-    """The least number of ballots, from 1 to `remaining`, that could decide the vote; 0 when nothing remains.
+    """Return the least number of ballots, from 1 to `remaining`, that could decide the vote; 0 if none remain.
 
-    For waves in the order of the indices, each asked when the one before is all there, so that `is_decided` holds
-    `in_order`. No smaller wave can decide it, so none of these ballots is wasted: waves of this size ask for exactly as
-    many as asking one by one would.
+    For waves in index order, each sent after the one before is complete, so that `is_decided` may use `in_order`. No
+    smaller wave can decide the vote, so no ballot is wasted: waves of this size ask for exactly as many ballots as
+    asking one by one would.
     """
     if remaining <= 0:
         return 0
     if stopping.flag is not None:
         flags = int(tally.get(stopping.flag, 0))
         return min(max(1, min(stopping.k - flags, flags + remaining - stopping.k + 1)), remaining)
-    # All of them for the leader is what decides soonest.
+    # The vote is decided soonest if all these ballots are for the leader.
     first, second = _leading(tally)
     least = remaining
     if stopping.exact and stopping.heaviest:
@@ -124,6 +123,6 @@ def next_wave(stopping: StopRule, tally: Mapping[str, float], remaining: int) ->
 
 
 def _leading(tally: Mapping[str, float]) -> tuple[float, float]:
-    """What the two heaviest ballots weigh."""
+    """Return the weights of the two heaviest ballots."""
     first, second = [*sorted(tally.values(), reverse=True), 0, 0][:2]
     return first, second

@@ -103,7 +103,7 @@ def test_titles_can_be_left_out_and_the_separator_chosen():
 def test_no_output_at_all_is_no_answer(name):
     gone = Work([], [Missing(0, "", "refused")], 1)
 
-    with pytest.raises(JoinError, match=r"none of the 1|no take to choose from"):
+    with pytest.raises(JoinError, match=r"none of the 1|no output to choose from"):
         join_named(name)(gone)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins import JoinAnswer, Missing, join_named, join_options
 from tasks.parallel.joins.material import CUT, size
-from tasks.parallel.joins.similarity import means, similarities
+from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tests.joining import play, work
 
 SHOWN = re.compile(r"<answer-?(\w*)-\w{8}>\n(.*?)\n</answer", re.DOTALL)
@@ -137,7 +137,7 @@ def test_a_judge_that_gives_no_verdict_ends_the_join_with_a_reason(method, reply
     given_work = work("x", "y", "z")
     asked = {"tournament": 2, "pairs": 6}[method]
 
-    with pytest.raises(JoinError, match=rf"no verdict on 3 takes: of {asked} replies {asked} {fault}.*; .*refused"):
+    with pytest.raises(JoinError, match=rf"no verdict on 3 outputs: of {asked} replies {asked} {fault}.*; .*refused"):
         played("best_of", given_work, lambda _: reply, method=method)
 
     joined = played("best_of", given_work, lambda _: reply, method=method, refused="first").joined
@@ -287,7 +287,7 @@ def test_similarity_is_symmetric_and_between_0_and_1(texts):
     assert (found.diagonal() == 1).all()
     assert found.min() >= 0
     assert found.max() <= 1
-    assert all(0 <= value <= 1 for value in means(found, [1] * len(texts)))
+    assert all(0 <= value <= 1 for value in mean_similarities(found, [1] * len(texts)))
 
 
 @pytest.mark.parametrize(

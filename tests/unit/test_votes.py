@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ops.evaluate.vote_weights import accuracies_of, agreement, learned
 from tasks.parallel.votes import count, normalize
-from tasks.parallel.votes.ballot import Reading, read
+from tasks.parallel.votes.ballot import BallotOptions, read_ballot
 from tasks.parallel.votes.count import Vote, shown
 from tasks.parallel.votes.weights import weights_of
 
@@ -161,7 +161,7 @@ def test_a_long_ballot_is_shown_by_its_beginning_and_two_that_begin_alike_differ
     ],
 )
 def test_a_ballot_is_read_as_the_options_say(output, options, ballot):
-    assert read(output, Reading.model_validate(options)) == ballot
+    assert read_ballot(output, BallotOptions.model_validate(options)) == ballot
 
 
 @pytest.mark.parametrize(
@@ -176,20 +176,20 @@ def test_a_ballot_is_read_as_the_options_say(output, options, ballot):
 )
 def test_options_that_make_no_ballot_are_refused(options, problem):
     with pytest.raises(ValidationError, match=problem):
-        Reading.model_validate(options)
+        BallotOptions.model_validate(options)
 
 
 @given(st.text(max_size=80), st.sampled_from(["whole", "first_line", "last_line", "last_number"]), st.booleans())
 def test_reading_never_raises(output, take, named):
-    read(output, Reading(take=take, answers=("A", "B", "yes") if named else ()))
-    read(output, Reading(path="a.0", extract="(.)b?"))
+    read_ballot(output, BallotOptions(take=take, answers=("A", "B", "yes") if named else ()))
+    read_ballot(output, BallotOptions(path="a.0", extract="(.)b?"))
 
 
 def test_a_million_characters_are_read_in_no_time():
     for output in ("1," * 500_000, "answer is " * 100_000, "\n" * 1_000_000, "(" * 1_000_000, "-" * 1_000_000):
         for how in ("whole", "last_line", "last_number"):
-            read(output, Reading(take=how, answers=("A", "B")))
-        read(output, Reading(extract="(a|b)*c"))
+            read_ballot(output, BallotOptions(take=how, answers=("A", "B")))
+        read_ballot(output, BallotOptions(extract="(a|b)*c"))
 
 
 def test_who_is_right_more_often_weighs_more_and_the_mean_is_one():

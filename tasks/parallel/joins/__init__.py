@@ -1,4 +1,9 @@
-"""Make one answer of many parts: a join a module, each a pure function of `Work`."""
+"""Joins: pure functions of `Work` that make one output of many parts.
+
+The modules are the joins (`majority` also holds `weighted`, `scores` `mean` and `median`, `synthesis` `reduction`) and
+what they share: `work` (their values), `registry` (declaration and lookup), `outputs` (distinct or JSON outputs),
+`similarity`, `material` and `verdicts` (questions to a model), `tree` (rounds of questions), `refusal`.
+"""
 
 from tasks.parallel.joins.concatenate import concatenate
 from tasks.parallel.joins.majority import majority

@@ -7,66 +7,64 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import Field, JsonValue
 
 from tasks.contract.errors import JoinError
-from tasks.contract.schema import check_schema, problem_of
-from tasks.parallel.joins.outputs import as_text, parse_all
-from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Missing, Work, coverage, listed
+from tasks.contract.schema import problem_of
+from tasks.parallel.joins.outputs import as_text, parse_outputs
+from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
+from tasks.parallel.joins.work import Joined, Missing, Work, coverage, missing_details
 
-__all__ = ["Conflicts", "Disagreement", "MergeOptions", "Merging", "Sort", "merge", "order_of", "sort_by"]
+__all__ = ["Conflicts", "Disagreement", "MergeOptions", "MergedValue", "Sort", "merge", "order_of", "sort_by"]
 
 
-class Sort(BaseModel):
-    """How arrays of objects are ranked."""
+#: What replaces different single values under the same key.
+Conflicts: TypeAlias = Literal["list", "first", "last", "error"]
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+#: Places of conflicts that `details` hold.
+MOST_PLACES = 100
+#: A key that may be shown: others could be a model's sentence.
+_WORD = re.compile(r"[\w-]{1,40}")
+
+
+class Sort(JoinOptions):
+    """The order of arrays of objects."""
 
     field: str = Field(min_length=1)
     descending: bool = False
-    #: Texts from the first to the last: ``["high", "medium", "low"]``. What isn't among them goes last.
+    #: Texts from the first to the last: ``["high", "medium", "low"]``. Other values go last.
     order: tuple[str, ...] = ()
 
 
-class MergeOptions(BaseModel):
-    """What `join_options` may say to `merge`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class MergeOptions(JoinOptions):
+    """The `join_options` of `merge`."""
 
     #: Elements of an array with equal values of this field become one.
     key: str | None = Field(default=None, min_length=1)
-    #: Whether an element that an array has already is left out.
+    #: Whether repeated elements of an array are left out.
     unique: bool = False
-    #: What becomes of single values of one key that differ.
+    #: What replaces different single values of one key.
     conflicts: Conflicts = "list"
     sort: Sort | None = None
     #: JSON Schema of the merged value; `response_schema` of the job is that of each part.
-    result_schema: Mapping[str, JsonValue] | None = None
-    #: An output that is no JSON fails the join, or is left out and named.
+    result_schema: ResultSchema | None = None
+    #: An output that is no JSON fails the join, or is left out and listed in `details`.
     unreadable: Literal["error", "skip"] = "error"
-    #: The key of the merged object under which it says what is missing; null: `details` alone say so.
+    #: The key of the merged object that lists the missing sections; null: `details` alone list them.
     missing_key: str | None = Field(default=None, min_length=1)
-
-    @field_validator("result_schema")
-    @classmethod
-    def _checkable(cls, value: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
-        if value is not None:
-            check_schema(value)
-        return value
 
 
 @joiner(kinds=("sections",), options=MergeOptions)
 def merge(work: Work) -> Joined:
-    """Merge the outputs, JSON each, in index order: see `Merging`.
+    """Merge the outputs, each of them JSON, in index order; `MergedValue` has the rules.
 
-    `confidence` is the share of the sections whose output is in the answer.
+    `confidence` is the share of the sections whose output is in the merged value.
     """
-    options = work.options if isinstance(work.options, MergeOptions) else MergeOptions()
+    options = work.options_as(MergeOptions)
     if not work.pieces:
         raise JoinError(f"none of the {len(work.missing)} sections has an output")
-    found, unreadable = parse_all(work.pieces, skip=options.unreadable == "skip")
-    merging = Merging(options.conflicts, key=options.key, unique=options.unique)
+    found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
+    merging = MergedValue(options.conflicts, key=options.key, unique=options.unique)
     last = found[0].piece
     try:
         for one in found:
@@ -85,7 +83,7 @@ def merge(work: Work) -> Joined:
     _check(merged, options.result_schema)
     details = {
         "sections": len(found),
-        "missing": listed(work.missing),
+        "missing": missing_details(work.missing),
         "unreadable": [piece.index for piece in unreadable],
         "conflicts": merging.places,
         "confidence": coverage(len(found), len(gaps)),
@@ -103,17 +101,8 @@ def _check(merged: Any, schema: Mapping[str, JsonValue] | None) -> None:
         raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
 
 
-#: What becomes of single values under the same key that differ.
-Conflicts: TypeAlias = Literal["list", "first", "last", "error"]
-
-#: Places of conflicts that are kept.
-MOST_PLACES = 100
-#: A key that may be shown: others could be a model's sentence.
-_WORD = re.compile(r"[\w-]{1,40}")
-
-
 class Disagreement(Exception):
-    """Two single values differ at `place`, and the rule is ``error``."""
+    """Two single values differ at `place`, and `conflicts` is ``error``."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -121,7 +110,7 @@ class Disagreement(Exception):
 
 
 class _Values:
-    """The different single values that one key has."""
+    """The different single values of one key."""
 
     def __init__(self, *values: Any) -> None:
         self.values = list(values)
@@ -133,11 +122,11 @@ class _Values:
             self.values.append(value)
 
 
-class Merging:
-    """A value that others are merged into; it takes over what it is given.
+class MergedValue:
+    """A JSON value into which others are merged, and which takes their parts over.
 
-    null gives way to everything. A single value beside an array becomes one of its elements. Single values that differ,
-    or a single value and an object, go by `conflicts`.
+    Objects are merged by key, arrays one after the other. Every value replaces null. A single value beside an array
+    becomes one of its elements. `conflicts` decides between different single values, and between one and an object.
     """
 
     def __init__(self, conflicts: Conflicts, *, key: str | None = None, unique: bool = False) -> None:
@@ -145,22 +134,22 @@ class Merging:
         self._key = key
         self._unique = unique
         self._value: Any = None
-        #: Where values differed, in order of appearance.
+        #: The places of different values, in order of appearance.
         self.places: list[str] = []
 
     def add(self, value: Any) -> None:
         """Merge one more value.
 
         Raises:
-            Disagreement: under the rule ``error``.
+            Disagreement: if `conflicts` is ``error``.
         """
         self._value = self._merged(self._value, value, ())
 
     def result(self) -> Any:
-        """The merged value, its arrays united by `key` and without repetitions if that is wished.
+        """Return the merged value, with its arrays united by `key` and without repetitions if `unique` is set.
 
         Raises:
-            Disagreement: under the rule ``error``, of elements with the same key.
+            Disagreement: if `conflicts` is ``error`` and elements with the same key differ.
         """
         return self._tidy(self._value, ())
 
@@ -204,7 +193,7 @@ class Merging:
         return _without_repeats(elements) if self._unique else elements
 
     def _united(self, elements: Sequence[Any], path: tuple[str, ...]) -> list[Any]:
-        """Objects with the same value of the key become one, where the first of them stood."""
+        """Unite objects with the same value of the key at the place of the first of them."""
         united: list[Any] = []
         places: dict[tuple[str, Any], int] = {}
         for element in elements:
@@ -221,9 +210,9 @@ class Merging:
 
 
 def sort_by(value: Any, field: str, *, descending: bool, order: Sequence[str] = ()) -> Any:
-    """Sort each array of objects in `value`, at any depth, by a field of its elements; what has none of it goes last.
+    """Sort each array of objects in `value`, at any depth, by a field; elements without the field go last.
 
-    Numbers go before texts. With `order` a text's rank is its place there, whatever its case.
+    Numbers go before texts. With `order`, the rank of a text is its place there, whatever its case.
     """
     if isinstance(value, dict):
         return {name: sort_by(inner, field, descending=descending, order=order) for name, inner in value.items()}
@@ -239,7 +228,7 @@ def sort_by(value: Any, field: str, *, descending: bool, order: Sequence[str] = 
 
 
 def order_of(value: Any, order: Sequence[str] = ()) -> tuple[int, float, str] | None:
-    """What a value is sorted by, None for one that has no place in an order."""
+    """Return the sort key of a value; None if the value has no place in the order."""
     if order:
         names = [name.casefold() for name in order]
         name = value.strip().casefold() if isinstance(value, str) else json.dumps(value)
@@ -260,7 +249,7 @@ def _without_repeats(elements: Iterable[Any]) -> list[Any]:
 
 
 def _mark(value: Any) -> tuple[str, Any]:
-    """What is equal for equal JSON: 1 and 1.0 are, 1 and true are not."""
+    """Return equal marks for equal JSON values: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number", value
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""All distinct takes, ranked: where more ideas are wanted rather than one answer."""
+"""`options`: all distinct outputs, ranked, for jobs that want several ideas rather than one answer."""
 
 from __future__ import annotations
 
@@ -8,69 +8,66 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.outputs import DistinctOutput, as_text, distinct_outputs
-from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.similarity import means, similarities
-from tasks.parallel.joins.verdicts import ORDER_PROMPT, Bench, Reply, read_reply
-from tasks.parallel.joins.work import Joined, JoinQuestions, Work, listed
+from tasks.parallel.joins.registry import JoinOptions, joiner
+from tasks.parallel.joins.similarity import mean_similarities, similarities
+from tasks.parallel.joins.verdicts import ORDER_PROMPT, JudgeQuestions, JudgeReply, read_reply
+from tasks.parallel.joins.work import Joined, JoinQuestions, Work, missing_details
 
 __all__ = ["OptionsOptions", "options"]
 
-
-#: What makes another idea of the same words: "by 10%", "by 15%".
+#: Numbers distinguish ideas in the same words: "by 10%", "by 15%".
 _FIGURE = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 
 
-class OptionsOptions(BaseModel):
-    """What `join_options` may say to `options`."""
+class OptionsOptions(JoinOptions):
+    """The `join_options` of `options`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    #: Takes at least so alike are one option, if they have the same numbers.
+    #: Outputs at least so similar are one option, if they have the same numbers.
     threshold: float = Field(default=0.8, ge=0, le=1)
-    #: Ranked by how many votes said it, or by a model (one question).
+    #: Ranked by the number of votes, or by a model (one question).
     by: Literal["count", "judge"] = "count"
-    #: Most options in the answer; null: all.
+    #: Most options in the output; null: all.
     limit: int | None = Field(default=None, ge=1, le=1000)
     #: A numbered list, or a JSON array.
     format: Literal["markdown", "json"] = "markdown"
-    #: What the judge is told, a text or ``file:NAME``; it must ask for the same form of reply. null: ours.
+    #: The system message of the judge, a text or ``file:NAME``; it must ask for the same form of reply. null: ours.
     prompt: str | None = Field(default=None, min_length=1)
-    #: Where the judge's reply can't be used the job fails, or the options are ranked by their votes.
+    #: If the judge's reply is unusable: the job fails, or the votes rank the options.
     refused: Literal["error", "count"] = "count"
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A take that stands for all that are like it; `indices` are the parts that gave one of these."""
+    """An output that stands for all similar ones; `indices` are the parts that gave one of these."""
 
     text: str
     index: int
     indices: tuple[int, ...]
-    #: How alike its take is to what all other votes said.
-    alike: float
+    #: The mean similarity of the output to all other votes.
+    similarity: float
 
 
 @joiner(kinds=("vote",), options=OptionsOptions, asks=True)
 def options(work: Work) -> Joined | JoinQuestions:
-    """Unite takes that are nearly the same and rank what is left: by votes, then by likeness to all, then by index.
+    """Unite nearly equal outputs and rank the rest: by votes, then by similarity to all others, then by index.
 
-    `confidence` is the share of the votes that the first option has.
+    `confidence` is the share of the votes for the first option.
     """
-    wanted = work.options if isinstance(work.options, OptionsOptions) else OptionsOptions()
-    takes = distinct_outputs(work)
-    ranked = _united(takes, wanted.threshold)
-    told: dict[str, Any] = {"by": "count"}
+    wanted = work.options_as(OptionsOptions)
+    outputs = distinct_outputs(work)
+    ranked = _united(outputs, wanted.threshold)
+    ranking: dict[str, Any] = {"by": "count"}
     if wanted.by == "judge" and len(ranked) > 1:
-        bench = Bench(task=work.question, window=work.window, prompt=wanted.prompt or ORDER_PROMPT)
-        shown = ranked[: bench.most()]
+        judge = JudgeQuestions(task=work.question, window=work.window, prompt=wanted.prompt or ORDER_PROMPT)
+        shown = ranked[: judge.most()]
         if not work.rounds:
-            return JoinQuestions((bench.order([option.text for option in shown], title="rank the options"),))
-        ranked, told = _ordered(read_reply(work.rounds[0][0], "order"), shown, ranked, wanted)
-    votes = sum(len(take.indices) for take in takes)
+            return JoinQuestions((judge.order([option.text for option in shown], title="rank the options"),))
+        ranked, ranking = _ordered(read_reply(work.rounds[0][0], "order"), shown, ranked, wanted)
+    votes = sum(len(one.indices) for one in outputs)
     first = ranked[0]
     level = [option.index for option in ranked if len(option.indices) == len(first.indices)]
     details = {
@@ -78,43 +75,43 @@ def options(work: Work) -> Joined | JoinQuestions:
             {"index": option.index, "votes": len(option.indices), "parts": list(option.indices)} for option in ranked
         ],
         "total": votes,
-        "tie": level if len(level) > 1 and told["by"] == "count" else [],
+        "tie": level if len(level) > 1 and ranking["by"] == "count" else [],
         "dissent": votes - len(first.indices),
-        "missing": listed(work.missing),
+        "missing": missing_details(work.missing),
         "confidence": len(first.indices) / votes,
     }
-    return Joined(_written(ranked[: wanted.limit], wanted), details | told)
+    return Joined(_written(ranked[: wanted.limit], wanted), details | ranking)
 
 
-def _united(takes: Sequence[DistinctOutput], threshold: float) -> list[_Option]:
-    """Whoever has most votes like itself gathers them, then who has most of the rest, and so on.
+def _united(outputs: Sequence[DistinctOutput], threshold: float) -> list[_Option]:
+    """Unite similar outputs greedily: the output with most similar votes gathers them, then the next of the rest.
 
-    Each take is as like its option as the threshold says, and the same takes in another order make the same options.
+    Each output is at least `threshold` similar to its option. The order of the outputs does not change the options.
     """
-    similar = similarities([take.text for take in takes])
-    votes = np.array([len(take.indices) for take in takes])
-    alike = means(similar, votes.tolist())
-    figures = [frozenset(_FIGURE.findall(take.text)) for take in takes]
+    similar = similarities([one.text for one in outputs])
+    votes = np.array([len(one.indices) for one in outputs])
+    means = mean_similarities(similar, votes.tolist())
+    figures = [frozenset(_FIGURE.findall(one.text)) for one in outputs]
     same = np.array([[one == other for other in figures] for one in figures])
     near = (similar >= threshold) & same
     gathers = near @ votes
-    free = dict.fromkeys(range(len(takes)))
+    free = dict.fromkeys(range(len(outputs)))
     found: list[_Option] = []
     while free:
-        best = min(free, key=lambda place: (-gathers[place], -alike[place], takes[place].text))
+        best = min(free, key=lambda place: (-gathers[place], -means[place], outputs[place].text))
         own = [place for place in free if near[best][place]]
-        indices = sorted(index for place in own for index in takes[place].indices)
-        found.append(_Option(takes[best].text, takes[best].index, tuple(indices), float(alike[best])))
+        indices = sorted(index for place in own for index in outputs[place].indices)
+        found.append(_Option(outputs[best].text, outputs[best].index, tuple(indices), float(means[best])))
         gathers -= near[:, own] @ votes[own]
         for place in own:
             del free[place]
-    return sorted(found, key=lambda option: (-len(option.indices), -option.alike, option.index))
+    return sorted(found, key=lambda option: (-len(option.indices), -option.similarity, option.index))
 
 
 def _ordered(
-    reply: Reply, shown: Sequence[_Option], ranked: list[_Option], wanted: OptionsOptions
+    reply: JudgeReply, shown: Sequence[_Option], ranked: list[_Option], wanted: OptionsOptions
 ) -> tuple[list[_Option], dict[str, Any]]:
-    """The judge's order; what it left out, or was not shown, follows as it was."""
+    """Return the judge's order; options that it left out, or did not see, follow in the order of votes."""
     numbers = dict.fromkeys(number for number in reply.value or () if 1 <= number <= len(shown))
     if reply.fault is None and numbers:
         first = [shown[number - 1] for number in numbers]
@@ -128,16 +125,17 @@ def _ordered(
 
 def _written(ranked: Sequence[_Option], wanted: OptionsOptions) -> str:
     if wanted.format == "json":
-        told = [
-            {"text": option.text, "votes": len(option.indices), "parts": [index + 1 for index in option.indices]}
-            for option in ranked
-        ]
-        return as_text(told)
+        return as_text(
+            [
+                {"text": option.text, "votes": len(option.indices), "parts": [index + 1 for index in option.indices]}
+                for option in ranked
+            ]
+        )
     return "\n".join(_item(f"{number}. ", option.text) for number, option in enumerate(ranked, start=1))
 
 
 def _item(number: str, text: str) -> str:
-    """Further lines stand under the first, so that they stay within the item."""
+    """Indent further lines under the first, so that they stay within the list item."""
     indent = " " * len(number)
     first, *rest = text.split("\n")
     return "\n".join([number + first, *(indent + line if line.strip() else "" for line in rest)])

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.work import Piece, Work
 
-__all__ = ["DistinctOutput", "Parsed", "as_text", "distinct_outputs", "parse_all", "parsed"]
+__all__ = ["DistinctOutput", "ParsedOutput", "as_text", "distinct_outputs", "parse_outputs"]
+
+#: Unreadable outputs that an error names one by one.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class DistinctOutput:
-    """An answer, and the indices of all parts that gave it in the same words, in order."""
+    """An output, and the indices of all parts that gave it in the same words, in order."""
 
     text: str
     indices: tuple[int, ...]
 
     @property
     def index(self) -> int:
-        """The first part that gave it."""
+        """The first part that gave this output."""
         return self.indices[0]
 
 
-def distinct_outputs(work: Work) -> Sequence[DistinctOutput]:
-    """The distinct answers, by their first part. Blank ones abstain.
+@dataclass(frozen=True, slots=True)
+class ParsedOutput:
+    """The output of a part as data."""
 
-    Only blanks around them may differ: within code, blanks and capitals matter.
+    piece: Piece
+    data: Any
+
+
+def distinct_outputs(work: Work) -> Sequence[DistinctOutput]:
+    """Return the distinct outputs in the order of their first parts. Blank outputs abstain.
+
+    Two outputs are the same if they differ in outer blanks alone: within code, blanks and capitals matter.
 
     Raises:
         JoinError: if there is none.
@@ -43,38 +53,26 @@ def distinct_outputs(work: Work) -> Sequence[DistinctOutput]:
     if not found:
         blank = f" ({len(work.pieces)} blank)" if work.pieces else ""
         parts = len(work.pieces) + len(work.missing)
-        raise JoinError(f"no take to choose from: {len(work.missing)} of {parts} parts are missing{blank}")
+        raise JoinError(f"no output to choose from: {len(work.missing)} of {parts} parts are missing{blank}")
     return [DistinctOutput(text, tuple(indices)) for text, indices in found.items()]
 
 
-#: Levels of an output's JSON: more is no data that anybody made on purpose.
-MOST_DEPTH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A part's output as data."""
-
-    piece: Piece
-    data: Any
-
-
-def parse_all(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[Parsed], list[Piece]]:
-    """The outputs as data, and the pieces whose output is no JSON.
+def parse_outputs(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[ParsedOutput], list[Piece]]:
+    """Return the outputs as data, and the pieces whose output is no JSON, also not in a fenced block.
 
     Raises:
-        JoinError: if there are any of these and they may not be skipped, or if nothing is left.
+        JoinError: if an output is no JSON and `skip` is false, or if no output is JSON.
     """
-    found: list[Parsed] = []
+    found: list[ParsedOutput] = []
     unreadable: list[Piece] = []
     for piece in pieces:
         try:
-            found.append(Parsed(piece, parsed(piece.output)))
-        except ValueError:
+            found.append(ParsedOutput(piece, parse_answer(piece.output, embedded=True)))
+        except NotJSON:
             unreadable.append(piece)
     if unreadable and not (skip and found):
-        named = ", ".join(str(piece.index + 1) for piece in unreadable[:10])
-        more = f" and {len(unreadable) - 10:,} more" if len(unreadable) > 10 else ""
+        named = ", ".join(str(piece.index + 1) for piece in unreadable[:MOST_NAMED])
+        more = f" and {len(unreadable) - MOST_NAMED:,} more" if len(unreadable) > MOST_NAMED else ""
         remedy = "" if skip else '; give the job a response_schema, or set the join\'s option unreadable to "skip"'
         raise JoinError(
             f"{len(unreadable):,} of {len(pieces):,} outputs are no JSON: those of parts {named}{more}{remedy}"
@@ -82,62 +80,6 @@ def parse_all(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[Parsed], lis
     return found, unreadable
 
 
-def parsed(output: str) -> Any:
-    """The JSON of an output: all of it, or the first fenced block that is JSON.
-
-    Raises:
-        ValueError: if there is none, or it is deeper than `MOST_DEPTH`, or holds a number that JSON can't write.
-    """
-    text = output.strip()
-    for candidate in _candidates(text):
-        if candidate.startswith("```"):
-            continue
-        try:
-            data = parse_answer(candidate)
-        except ValueError:
-            continue
-        _check(data)
-        return data
-    raise ValueError("is no JSON")
-
-
-def as_text(data: Any, *, indent: int | None = None) -> str:
-    """JSON for people and models: letters as they are, but for halves of characters, which can't be stored."""
-    return json.dumps(data, ensure_ascii=False, indent=indent).encode("utf-8", "replace").decode()
-
-
-def _candidates(text: str) -> Iterator[str]:
-    # By lines, not by a pattern: its backtracking over runs of blanks would take minutes.
-    if not text.startswith("```"):
-        yield text
-    if "```" not in text:
-        return
-    block: list[str] | None = None
-    for line in map(str.strip, text.split("\n")):
-        if block is None:
-            block = [] if line.startswith("```") else None
-        elif line.endswith("```"):
-            yield "\n".join([*block, line[:-3]]).strip()
-            block = None
-        else:
-            block.append(line)
-    if block:
-        yield "\n".join(block).strip()
-
-
-def _check(data: Any) -> None:
-    """Level by level: a recursion could be made to overflow."""
-    level = [data]
-    for _ in range(MOST_DEPTH):
-        inner: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner.extend(value.values())
-            elif isinstance(value, list):
-                inner.extend(value)
-            elif isinstance(value, float) and not math.isfinite(value):
-                raise ValueError("holds a number without a value")
-        if not inner:
-            return
-        level = inner
-    raise ValueError(f"has more than {MOST_DEPTH} levels")
+def as_text(data: Any) -> str:
+    """Write JSON with letters as they are; halves of surrogate pairs are replaced, since no store takes them."""
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""One ranking of many."""
+"""`ranked`: one ranking of many."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pydantic import Field, field_validator
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, listed
-from tasks.parallel.votes.ballot import Finding, written
+from tasks.parallel.joins.work import Joined, Work, missing_details
+from tasks.parallel.votes.ballot import Extraction, extract_text
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
 
 __all__ = ["RankedOptions", "ranked"]
 
 
-class RankedOptions(Finding):
-    """How rankings become one, which candidates there are, and what the answer shows."""
+class RankedOptions(Extraction):
+    """The `join_options` of `ranked`: how rankings become one, the candidates, and the form of the output."""
 
     method: Literal["borda", "copeland", "instant_runoff"] = "borda"
-    #: The candidates; whatever else is ranked is left out. By default all that anybody ranks.
+    #: The candidates; others are ignored. By default all that an output ranks.
     among: tuple[str, ...] = Field(default=(), max_length=MOST_CANDIDATES)
     #: A numbered list, a JSON array, or the winner alone.
     show: Literal["list", "json", "winner"] = "list"
@@ -40,23 +40,23 @@ class RankedOptions(Finding):
 
 @joiner(kinds=("vote",), options=RankedOptions)
 def ranked(work: Work) -> Joined:
-    """Make one ranking of those that the takes give; needs every part.
+    """Make one ranking of those in the outputs; needs every part.
 
-    Those with equal points stand in the order in which they were first named, and `ties` tells them. `points` are those
-    of the method; of `instant_runoff` the round in which a candidate was left out, the highest for the winner.
-    `confidence` is the share of all pairs on the ballots that stand in the order of the answer, `dissent` are the parts
-    whose first place is another than the winner. Of more than 100 candidates those count that are on most ballots;
-    `dropped` is how many did not.
+    Candidates with equal points stand in the order in which they were first named; `ties` lists them. `points` are
+    those of the method; for `instant_runoff` the round in which a candidate was struck out, the highest for the winner.
+    `confidence` is the share of all pairs on the ballots that stand in the order of the output, `dissent` are the parts
+    with another first place than the winner. Of more than 100 candidates, those on most ballots count; `dropped` is the
+    number of the others.
 
     Raises:
-        JoinError: where no take ranks anything.
+        JoinError: if no output ranks anything.
     """
-    options = work.options if isinstance(work.options, RankedOptions) else RankedOptions()
+    options = work.options_as(RankedOptions)
     names = {normalize(name): name for name in options.among}
     ballots: dict[int, Sequence[str]] = {}
     unread: list[int] = []
     for piece in work.pieces:
-        text = written(piece.output, options)
+        text = extract_text(piece.output, options)
         found = ranking_of(text) if text is not None else {}
         if options.among:
             found = {candidate: name for candidate, name in found.items() if candidate in names}
@@ -93,15 +93,15 @@ def ranked(work: Work) -> Joined:
         "total": len(ballots),
         "dropped": dropped,
         "unread": unread,
-        "missing": listed(work.missing),
+        "missing": missing_details(work.missing),
     }
     return Joined(_shown(ranking, options.show), details)
 
 
 def _candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> tuple[list[str], int]:
-    """All candidates in the order in which they are named, part by part, and how many were too many.
+    """Return the candidates in the order in which they are first named, and the number of dropped ones.
 
-    Where there are more than `MOST_CANDIDATES` those stay that are on most ballots.
+    Of more than `MOST_CANDIDATES`, those on most ballots stay.
     """
     named = Counter(candidate for ballot in ballots for candidate in ballot)
     named.update(dict.fromkeys(names, 0))

@@ -1,35 +1,70 @@
-"""Joins by name, and how a function declares that it is a join."""
+"""Joins: how a function declares that it is one, and how a job finds it by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
 
 from tasks.contract.plugins import Plugins
+from tasks.contract.schema import check_schema
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from tasks.parallel.joins.work import Join
 
-__all__ = ["DEFAULT_JOINS", "GROUP", "JoinTraits", "join_named", "join_options", "join_traits", "joiner", "joins"]
+__all__ = [
+    "DEFAULT_JOINS",
+    "GROUP",
+    "JoinOptions",
+    "JoinTraits",
+    "ResultSchema",
+    "join_named",
+    "join_options",
+    "join_traits",
+    "joiner",
+    "joins",
+]
 
-#: From an output and the join's options to the ballot that it casts, "" for none.
+#: The entry points that declare joins.
+GROUP = "pointsman.joins"
+
+#: The join of a job that names none, by its kind.
+DEFAULT_JOINS: Mapping[str, str] = {"sections": "concatenate", "vote": "majority"}
+
+#: From an output and the options of the join to the ballot; "" abstains.
 Ballot = Callable[[str, "BaseModel | None"], str]
+
+_PLUGINS = Plugins(GROUP, "join")
+
+
+def _check_schema(schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    check_schema(schema)
+    return schema
+
+
+#: A JSON Schema of the output, checked with the options.
+ResultSchema = Annotated[Mapping[str, JsonValue], AfterValidator(_check_schema)]
+
+
+class JoinOptions(BaseModel):
+    """The `join_options` of a join; each join with options declares a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class JoinTraits:
-    """What is to be known of a join before it is called."""
+    """What the caller of a join needs to know before the call."""
 
-    #: The kinds of job that it goes with.
+    #: The kinds of job that may use the join.
     kinds: tuple[Literal["sections", "vote"], ...]
-    #: What `join_options` may say to it.
+    #: The class of `join_options`.
     options: type[BaseModel] | None = None
-    #: For votes that may stop early: how an output is counted. None: the join needs all parts.
+    #: For votes that may stop early: the ballot of an output. None: the join needs all parts.
     ballot: Ballot | None = None
-    #: It asks models: `join_model` says which.
+    #: Whether the join asks models; `join_model` names them.
     asks: bool = False
 
 
@@ -40,7 +75,7 @@ def joiner(
     ballot: Ballot | None = None,
     asks: bool = False,
 ) -> Callable[[Join], Join]:
-    """Mark a join, see `JoinTraits`. One that is not marked goes with every kind and has no options."""
+    """Declare a join with its `JoinTraits`. A join without this declaration takes every kind and has no options."""
 
     def mark(function: Join) -> Join:
         function.traits = JoinTraits(kinds, options, ballot, asks)  # type: ignore[attr-defined]
@@ -50,27 +85,18 @@ def joiner(
 
 
 def join_traits(join: Join) -> JoinTraits:
-    known = getattr(join, "traits", None)
-    return known if isinstance(known, JoinTraits) else JoinTraits(("sections", "vote"))
-
-
-#: The group of entry points that custom joins are declared in.
-GROUP = "pointsman.joins"
-
-#: The join of a kind that names none.
-DEFAULT_JOINS: Mapping[str, str] = {"sections": "concatenate", "vote": "majority"}
-
-
-_PLUGINS = Plugins(GROUP, "join")
+    """Return the declared traits of a join, or the defaults."""
+    declared = getattr(join, "traits", None)
+    return declared if isinstance(declared, JoinTraits) else JoinTraits(("sections", "vote"))
 
 
 def joins() -> tuple[str, ...]:
-    """The names of all joins."""
+    """Return the names of all joins."""
     return _PLUGINS.names
 
 
 def join_named(name: str) -> Join:
-    """The join of this name.
+    """Return the join of this name.
 
     Raises:
         BadInput: if there is none.
@@ -79,9 +105,9 @@ def join_named(name: str) -> Join:
 
 
 def join_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
-    """The options of a join, checked; None where it has none.
+    """Return the checked options of a join; None if the join has none.
 
     Raises:
-        BadInput: naming the option that is wrong, or the join if there is none of that name.
+        BadInput: naming the wrong option, or the join if there is none of that name.
     """
     return _PLUGINS.options(name, join_traits(join_named(name)).options, given)

@@ -13,26 +13,26 @@ from pydantic import Field, model_validator
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, listed
-from tasks.parallel.votes.ballot import NUMBER, Finding, written
+from tasks.parallel.joins.work import Joined, Work, missing_details
+from tasks.parallel.votes.ballot import NUMBER, Extraction, extract_text
 
-__all__ = ["MeanOptions", "ScoreOptions", "mean", "median", "middle", "trimmed_mean"]
+__all__ = ["MeanOptions", "ScoreOptions", "mean", "median"]
 
-#: What a score is out of: "7/10", "7 out of 10", "7 of 10".
+#: The scale behind a score: "7/10", "7 out of 10", "7 of 10".
 _SCALE = re.compile(r"(?:/|\bout\s+of\b|\bof\b)\s{0,9}\d[\d.,]{0,30}")
-#: Characters of a number that is read as a score; longer runs of digits are none.
+#: Characters of the longest number that may be a score.
 MOST_DIGITS = 40
 
 
-class ScoreOptions(Finding):
-    """Where the score of an output is, and which scores count."""
+class ScoreOptions(Extraction):
+    """The `join_options` of `median`: where the score of an output is, and which scores count."""
 
-    #: Which number of the text, once scales ("7/10", "7 out of 10") are left out.
+    #: Which number of the text is the score, once scales ("7/10", "7 out of 10") are removed.
     take: Literal["last", "first"] = "last"
-    #: The bounds of the scale: a score beyond them does not count.
+    #: The bounds of the scale; scores beyond them do not count.
     least: float | None = Field(default=None, allow_inf_nan=False)
     most: float | None = Field(default=None, allow_inf_nan=False)
-    #: Digits behind the point of the answer.
+    #: Digits after the decimal point of the output.
     decimals: int = Field(default=2, ge=0, le=12)
 
     @model_validator(mode="after")
@@ -43,26 +43,26 @@ class ScoreOptions(Finding):
 
 
 class MeanOptions(ScoreOptions):
-    """The same for a mean, which one outlier moves."""
+    """The `join_options` of `mean`."""
 
-    #: The share of the scores that is left out at each end before the mean is taken.
+    #: The share of the scores that is removed at each end before the mean is taken.
     trim: float = Field(default=0.0, ge=0, lt=0.5)
 
 
 @joiner(kinds=("vote",), options=MeanOptions)
 def mean(work: Work) -> Joined:
-    """DistinctOutput the mean of the scores, without the share `trim` of them at each end; needs every part.
+    """Take the mean of the scores, without the share `trim` at each end; needs every part.
 
     Raises:
-        JoinError: where no output holds a score.
+        JoinError: if no output holds a score.
     """
-    options = work.options if isinstance(work.options, MeanOptions) else MeanOptions()
-    return middle(work, options, lambda scores: trimmed_mean(scores, options.trim), "mean")
+    options = work.options_as(MeanOptions)
+    return _joined(work, options, lambda scores: _trimmed_mean(scores, options.trim), "mean")
 
 
-def trimmed_mean(scores: Sequence[float], trim: float) -> float:
-    """The mean of what is left of `scores`, in ascending order, without ⌊trim · n⌋ of them at each end."""
-    # 0.2 · 5 is one score, whatever the last binary digit says.
+def _trimmed_mean(scores: Sequence[float], trim: float) -> float:
+    """Return the mean of `scores`, in ascending order, without ⌊trim · n⌋ of them at each end."""
+    # 0.2 · 5 is one score, whatever the last binary digit is.
     cut = math.floor(trim * len(scores) + 1e-9)
     kept = scores[cut : len(scores) - cut]
     return math.fsum(kept) / len(kept)
@@ -70,13 +70,12 @@ def trimmed_mean(scores: Sequence[float], trim: float) -> float:
 
 @joiner(kinds=("vote",), options=ScoreOptions)
 def median(work: Work) -> Joined:
-    """DistinctOutput the score in the middle, or half way between the two there; needs every part.
+    """Take the score in the middle, or the mean of the two in the middle; needs every part.
 
     Raises:
-        JoinError: where no output holds a score.
+        JoinError: if no output holds a score.
     """
-    options = work.options if isinstance(work.options, ScoreOptions) else ScoreOptions()
-    return middle(work, options, statistics.median, "median")
+    return _joined(work, work.options_as(ScoreOptions), statistics.median, "median")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +84,15 @@ class _Scored:
     score: float
 
 
-def middle(work: Work, options: ScoreOptions, of: Callable[[Sequence[float]], float], name: str) -> Joined:
-    """The answer that `of` makes of the scores, in ascending order, with how far they are apart.
+def _joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[float]], float], name: str) -> Joined:
+    """Return the `middle` of the scores, which are in ascending order, with their distribution in the details.
 
-    `spread` is their standard deviation (of the sample; 0 for one), `dissent` are the scores further than that from the
-    answer, `unread` the parts whose output holds no score within the bounds. `confidence` is the share of all planned
-    votes that gave a score: how far to trust their middle, `spread` tells.
+    `spread` is the standard deviation (of the sample; 0 for one score), `dissent` are the scores further than that from
+    the middle, `unread` the parts without a score within the bounds. `confidence` is the share of all planned votes
+    that gave a score; `spread` measures their agreement.
 
     Raises:
-        JoinError: where no output holds a score.
+        JoinError: if no output holds a score.
     """
     found = [(piece.index, _score(piece.output, options)) for piece in work.pieces]
     scored = [_Scored(index, score) for index, score in found if score is not None]
@@ -103,7 +102,7 @@ def middle(work: Work, options: ScoreOptions, of: Callable[[Sequence[float]], fl
             "within the bounds"
         )
     scores = sorted(one.score for one in scored)
-    value = of(scores)
+    value = middle(scores)
     spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
     details: dict[str, Any] = {
         "mean": math.fsum(scores) / len(scores),
@@ -117,13 +116,13 @@ def middle(work: Work, options: ScoreOptions, of: Callable[[Sequence[float]], fl
         "dissent": [{"index": one.index, "score": one.score} for one in scored if abs(one.score - value) > spread],
         "tie": [],
         "unread": [index for index, score in found if score is None],
-        "missing": listed(work.missing),
+        "missing": missing_details(work.missing),
     } | {name: value}
-    return Joined(_told(value, options.decimals), details)
+    return Joined(_format_number(value, options.decimals), details)
 
 
 def _score(output: str, options: ScoreOptions) -> float | None:
-    text = written(output, options)
+    text = extract_text(output, options)
     if text is None:
         return None
     numbers = [word for word in NUMBER.findall(_SCALE.sub("", text)) if len(word) <= MOST_DIGITS]
@@ -134,8 +133,8 @@ def _score(output: str, options: ScoreOptions) -> float | None:
     return score if within else None
 
 
-def _told(value: float, decimals: int) -> str:
-    """The number without noughts behind its point ("7.5", "7"), and no negative nought."""
+def _format_number(value: float, decimals: int) -> str:
+    """Write a number without trailing zeros ("7.5", "7") and without a negative zero."""
     text = f"{value:.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text

@@ -1,8 +1,8 @@
-"""How alike texts are by the words and the letters that they share. Pure, and the same on every machine.
+"""The similarity of texts by shared words and letters. Pure, and the same on every machine.
 
-Words and runs of three letters are counted (1 + ln of the count), each kind hashed into `WIDTH` places, and compared by
-the cosine; the similarity is the mean of both. It sees words, not what they mean: "is safe" and "is not safe" are
-alike.
+Words and runs of three letters are counted (1 + ln of the count), each kind is hashed into `WIDTH` places, and compared
+by the cosine; the similarity is the mean of both. Words count, not their meaning: "is safe" and "is not safe" are
+similar.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Matrix", "means", "similarities"]
+__all__ = ["Matrix", "mean_similarities", "similarities"]
 
 Matrix: TypeAlias = NDArray[np.float64]
 
-#: Places that words, and runs of letters, are hashed into; collisions of unlike texts stay near 0.
+#: Hash places of words, and of runs of letters; the similarity of unlike texts stays near 0 despite collisions.
 WIDTH = 4096
 #: Letters of a run.
 RUN = 3
-#: Characters of a text that are read: takes that long differ, or agree, before.
+#: Characters of a text that are read: outputs of this length differ, or agree, before it.
 MOST = 100_000
-#: Decimals that are kept: equals are equal whatever the order of a sum was.
+#: Decimals of a similarity, so that equal texts are equal whatever the order of a sum.
 DECIMALS = 9
 
 _WORD = re.compile(r"\w+")
 
 
 def similarities(texts: Sequence[str]) -> Matrix:
-    """For each two of `texts` how alike they are, from 0 to 1; the shape is n by n, with 1 on the diagonal."""
+    """Return the similarity of each two of `texts`, from 0 to 1, in an n by n matrix with 1 on the diagonal."""
     plain = [" ".join(unicodedata.normalize("NFKC", text[:MOST]).casefold().split()) for text in texts]
     words = _cosines(np.stack([_words(text) for text in plain]))
     letters = _cosines(np.stack([_letters(text) for text in plain]))
@@ -43,10 +43,10 @@ def similarities(texts: Sequence[str]) -> Matrix:
     return found
 
 
-def means(similar: Matrix, votes: Sequence[int]) -> Matrix:
-    """How alike each text is on average to what the other votes said; `votes` are how many said each.
+def mean_similarities(similar: Matrix, votes: Sequence[int]) -> Matrix:
+    """Return the mean similarity of each text to all other votes; `votes` is the number of votes for each text.
 
-    1 where there is no other vote.
+    It is 1 if there is no other vote.
     """
     others = sum(votes) - 1
     if not others:

@@ -8,47 +8,45 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.outputs import as_text, parse_all
-from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, coverage, gaps, listed
+from tasks.parallel.joins.outputs import as_text, parse_outputs
+from tasks.parallel.joins.registry import JoinOptions, joiner
+from tasks.parallel.joins.work import Joined, Work, coverage, missing_details, with_missing_notes
 
 __all__ = ["TableOptions", "as_csv", "as_json_lines", "as_markdown", "table"]
 
-#: Columns, and cells, of a table: outputs that each bring keys of their own would multiply.
+#: Columns and cells of a table at most: outputs with different keys multiply both.
 MOST_COLUMNS = 1_000
 MOST_CELLS = 5_000_000
 
 
-class TableOptions(BaseModel):
-    """What `join_options` may say to `table`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class TableOptions(JoinOptions):
+    """The `join_options` of `table`."""
 
     format: Literal["markdown", "csv", "jsonl"] = "markdown"
     #: The columns and their order; null: all, in order of appearance.
     columns: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=MOST_COLUMNS)
-    #: The name of a first column with the title of the section that a row comes from; null: none.
+    #: The name of a first column with the section titles; null: no such column.
     titles: str | None = Field(default="section", min_length=1)
-    #: Whether cells of a CSV that a spreadsheet would compute as a formula are made texts.
+    #: Whether CSV cells that a spreadsheet would compute as formulas become texts.
     safe: bool = True
-    #: An output that is no JSON fails the join, or is left out and named.
+    #: An output that is no JSON fails the join, or is left out and listed in `details`.
     unreadable: Literal["error", "skip"] = "error"
 
 
 @joiner(kinds=("sections",), options=TableOptions)
 def table(work: Work) -> Joined:
-    """One row for each output that is a JSON object, and for each element of one that is an array.
+    """Make a row of each output that is a JSON object, and of each element of an output that is an array.
 
-    What is no object stands in a column ``value``. The column of titles is left out where no section has a title, or
-    where the data have a column of its name. `confidence` is the share of the sections that are in the table.
+    Other values go into a column ``value``. There is no column of titles if no section has a title, or if the data have
+    a column of its name. `confidence` is the share of the sections that are in the table.
     """
-    options = work.options if isinstance(work.options, TableOptions) else TableOptions()
+    options = work.options_as(TableOptions)
     if not work.pieces:
         raise JoinError(f"none of the {len(work.missing)} sections has an output")
-    found, unreadable = parse_all(work.pieces, skip=options.unreadable == "skip")
+    found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
     rows = [(one.piece.title, row) for one in found for row in _rows(one.data)]
     columns = list(options.columns) if options.columns is not None else list(_columns(row for _, row in rows))
     titled = [" ".join(title.split()) for title, _ in rows]
@@ -61,13 +59,13 @@ def table(work: Work) -> Joined:
             f"columns and {MOST_CELLS:,} cells; name the columns that are wanted in the join's option columns"
         )
     output = _written([row for _, row in rows], columns, options)
-    if options.format == "markdown" and work.missing:
-        output = f"{output}\n\n{gaps(work.missing)}"
+    if options.format == "markdown":
+        output = with_missing_notes(output, work.missing)
     details = {
         "sections": len(found),
         "rows": len(rows),
         "columns": columns,
-        "missing": listed(work.missing),
+        "missing": missing_details(work.missing),
         "unreadable": [piece.index for piece in unreadable],
         "confidence": coverage(len(found), len(work.missing) + len(unreadable)),
     }
@@ -93,12 +91,12 @@ def _written(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options:
 
 #: Beginnings of cells that spreadsheets compute (OWASP, "CSV Injection"), their full-width forms too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-#: What begins like a formula and is none.
+#: Numbers begin like a formula and are none.
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?%?")
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A table as GitHub reads it; ``(no rows)`` where there is nothing to show."""
+    """Write a table of GitHub's Markdown; ``(no rows)`` if it has no columns."""
     if not columns:
         return "(no rows)"
     lines = [_line([_escaped(name) for name in columns]), _line(["---"] * len(columns))]
@@ -107,14 +105,14 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> st
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, safe: bool) -> str:
-    """A head and a line for each row, by RFC 4180.
+    """Write a header and the rows as CSV by RFC 4180.
 
-    `safe` puts an apostrophe before texts that begin like a formula, as spreadsheets do; numbers stay.
+    With `safe`, texts that begin like a formula get an apostrophe, as in spreadsheets; numbers stay.
     """
     if not columns:
         return ""
     file = io.StringIO()
-    # Before Python 3.13 the writer quotes those ends of lines alone that are its own.
+    # Before Python 3.13, the writer quotes cells with its own line terminator only.
     writer = csv.writer(file, lineterminator="\r\n")
     for cells in (list(columns), *([_cell(row.get(name)) for name in columns] for row in rows)):
         writer.writerow([_harmless(cell) if safe else cell for cell in cells])
@@ -122,7 +120,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, safe: b
 
 
 def as_json_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """One object a line, each with all columns; null where the row has none."""
+    """Write one object a line, each with all columns; null for a missing cell."""
     return "\n".join(as_text({name: row.get(name) for name in columns}) for row in rows)
 
 
@@ -131,7 +129,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    """A cell of Markdown: the backslash first, and `<` so that no cell is read as HTML."""
+    """Escape a Markdown cell: the backslash first, and `<`, so that no cell is read as HTML."""
     for sign in ("\\", "|", "<"):
         cell = cell.replace(sign, f"\\{sign}")
     return "<br>".join(line.strip() for line in cell.strip().splitlines())
@@ -144,6 +142,6 @@ def _cell(value: Any) -> str:
 
 
 def _harmless(cell: str) -> str:
-    # Some programs cut blanks off before they look.
+    # Some programs strip blanks before they look for a formula.
     begins = cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA)
     return f"'{cell}" if begins and not _NUMBER.fullmatch(cell.strip()) else cell

@@ -1,4 +1,4 @@
-"""Flag if at least k say so."""
+"""`threshold`: flag if at least k votes flag."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from tasks.contract.errors import BadInput, JoinError
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, listed
-from tasks.parallel.votes.ballot import Finding, chosen, written
+from tasks.parallel.joins.work import Joined, Work, missing_details
+from tasks.parallel.votes.ballot import Extraction, extract_text, match_answer
 from tasks.parallel.votes.normalize import normalize
 
 __all__ = ["CLEAR", "FLAGGED", "FLAGS", "ThresholdOptions", "at_least", "least_flags", "threshold"]
@@ -18,32 +18,32 @@ __all__ = ["CLEAR", "FLAGGED", "FLAGS", "ThresholdOptions", "at_least", "least_f
 #: The two ballots.
 FLAGGED = "flagged"
 CLEAR = "clear"
-#: What flags, unless the options say otherwise, and what clears.
+#: The default answers that flag, and those that clear.
 FLAGS = ("yes", "true", "flag", "flagged", "unsafe", "violation", "violates", "block", "blocked", "reject", "1")
 CLEARS = ("no", "false", "clear", "safe", "ok", "okay", "none", "pass", "allow", "allowed", "accept", "0")
 
 
-class ThresholdOptions(Finding):
-    """How many flags it takes, how they are read, and what the answer says."""
+class ThresholdOptions(Extraction):
+    """The `join_options` of `threshold`: the number of flags, how outputs are read, and the output of the job."""
 
     #: The least number of votes that flag; more than half by default.
     k: int | None = Field(default=None, ge=1, le=1000)
     #: The answers that flag, and those that clear.
     flag: tuple[str, ...] = Field(default=FLAGS, min_length=1, max_length=100)
     clear: tuple[str, ...] = Field(default=CLEARS, max_length=100)
-    #: What an answer counts as that is neither.
+    #: The ballot of an answer that is neither.
     unread: Literal["flagged", "clear"] = "clear"
-    #: The verdict as the answer has it.
+    #: The output of the job for each verdict.
     says_flagged: str = Field(default=FLAGGED, min_length=1, max_length=10_000)
     says_clear: str = Field(default=CLEAR, min_length=1, max_length=10_000)
-    #: How often one voter flags what is clean, and clears what is not: then `details` say how often the vote does.
+    #: The rates at which one voter flags clean input, and clears other input; `details` then hold those of the vote.
     false_alarms: float | None = Field(default=None, ge=0, le=1)
     misses: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _apart(self) -> ThresholdOptions:
         flags = {normalize(word) for word in self.flag}
-        # What is said to flag does so, though it clears by default.
+        # A configured flag overrides the default words that clear.
         own = "clear" in self.model_fields_set
         if "" in flags or (own and flags & {normalize(word) for word in self.clear}):
             raise ValueError("flag and clear must be different words, and none blank")
@@ -58,20 +58,20 @@ def _ballot(output: str, options: BaseModel | None) -> str:
 
 
 def _read(output: str, options: ThresholdOptions) -> str:
-    """FLAGGED, CLEAR, or "" where it is neither."""
-    text = written(output, options)
+    """Return FLAGGED, CLEAR, or "" if the output is neither."""
+    text = extract_text(output, options)
     flags = [normalize(word) for word in options.flag]
-    said = chosen(text, [*flags, *options.clear]) if text is not None else ""
-    if not said:
+    answer = match_answer(text, [*flags, *options.clear]) if text is not None else ""
+    if not answer:
         return ""
-    return FLAGGED if said in flags else CLEAR
+    return FLAGGED if answer in flags else CLEAR
 
 
 def least_flags(options: ThresholdOptions, n: int) -> int:
-    """The k of `n` votes.
+    """Return the number of flags that decide a vote of `n`.
 
     Raises:
-        BadInput: if more flags are wanted than there are votes.
+        BadInput: if `k` is more than `n`.
     """
     if options.k is None:
         return n // 2 + 1
@@ -81,21 +81,21 @@ def least_flags(options: ThresholdOptions, n: int) -> int:
 
 
 def at_least(k: int, n: int, rate: float) -> float:
-    """The chance that at least `k` of `n` voters flag who do so with chance `rate`, each for itself."""
+    """Return the chance that at least `k` of `n` independent voters flag, each with chance `rate`."""
     chances = (math.comb(n, flags) * rate**flags * (1 - rate) ** (n - flags) for flags in range(k, n + 1))
     return min(1.0, math.fsum(chances))
 
 
 @joiner(kinds=("vote",), options=ThresholdOptions, ballot=_ballot)
 def threshold(work: Work) -> Joined:
-    """Flag if at least `k` of all planned votes say so; a blank or missing vote doesn't.
+    """Flag if at least `k` of all planned votes flag; blank and missing votes do not.
 
-    `share`, which is the `confidence`, is how many of the votes that were counted are of the verdict's mind.
+    `share`, which is also the `confidence`, is the share of the counted votes that agree with the verdict.
 
     Raises:
-        JoinError: where no vote says anything.
+        JoinError: if every vote is blank or missing.
     """
-    options = work.options if isinstance(work.options, ThresholdOptions) else ThresholdOptions()
+    options = work.options_as(ThresholdOptions)
     k = least_flags(options, work.total)
     ballots = {piece.index: _ballot(piece.output, options) for piece in work.pieces}
     if not any(ballots.values()):
@@ -120,7 +120,7 @@ def threshold(work: Work) -> Joined:
         "blank": [index for index, ballot in ballots.items() if not ballot],
         "dissent": _dissent(clears if flagged else flags, CLEAR if flagged else FLAGGED),
         "tie": [],
-        "missing": listed(work.missing),
+        "missing": missing_details(work.missing),
     }
     if options.false_alarms is not None:
         details["false_alarm"] = at_least(k, work.total, options.false_alarms)

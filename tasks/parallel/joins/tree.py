@@ -1,9 +1,9 @@
-"""Make one text of many by a model whose window they outgrow: groups first, then groups of groups, then the answer.
+"""Condense many texts into one by a model with a limited window: groups, then groups of groups, then the last question.
 
-Pure, and the same each time: what was planned for the rounds before is planned again, and their answers are put in. It
-ends for any number of parts and any answers. A round makes at least two of its texts into one, but for the first: a
-part that fills more than half of the window is condensed by itself there. So n parts take at most about
-n / (fan_in - 1) questions where `fan_in` of them fit into the window, and at most 2 n where only two do.
+Pure and deterministic: each call plans the earlier rounds again and fills in their answers. It ends for any number of
+parts and any answers, since every round unites at least two of its texts, except in the first round: a part that
+fills more than half of the window is condensed by itself there. So n parts take at most about n / (fan_in - 1)
+questions if `fan_in` parts fit into the window, and at most 2 n if only two do.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from tasks.contract.errors import JoinError
 from tasks.parallel.joins.material import PER_BLOCK, cut, marked, room_of, size
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion, JoinQuestions, Piece, Work
 
-__all__ = ["Plan", "Tree", "grow"]
+__all__ = ["Tree", "TreePlan", "grow"]
 
-#: Share of the room that the task may take; a longer one is the document that the parts were cut out of.
+#: Share of the room that the task may take; a longer task is the document that the parts were cut from.
 TASK = 1 / 4
-#: Letters of a title that are shown.
+#: Characters of a title that a question shows.
 TITLE = 100
-#: Words of a token, and the least that a condensed text may have.
+#: Words for each token, and the lowest word limit of a condensed text.
 WORDS, FEWEST_WORDS = 0.6, 50
-#: Tokens of the sentence that says how long an answer may be.
+#: Tokens of the sentence with the word limit.
 SENTENCE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How the questions are put. `name` is the last question's title."""
+class TreePlan:
+    """The form of the questions. `name` is the title of the last one."""
 
     name: str
     prompt: str
     #: The prompt of the questions before the last.
     reduce_prompt: str
-    #: Most texts of a question that is not the last, and of the last.
+    #: Most texts of an earlier question, and of the last.
     fan_in: int
     most: int
     #: Whether the parts of a question that failed are left out.
@@ -49,20 +49,20 @@ class Plan:
 
 @dataclass(slots=True)
 class Tree:
-    """What came of it. `cut` and `lost` are indices of parts: shown in part, and left out with a failed question."""
+    """The result. `cut` are the indices of shortened parts, `lost` those of parts whose question failed."""
 
     output: str = ""
     questions: int = 0
     rounds: int = 0
     cut: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
-    #: Answers of rounds before the last of which the end was left out.
+    #: Shortened answers of earlier rounds.
     cut_answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A part, or the answer that stands for some. `parts` are indices."""
+    """A part, or the answer that stands for several. `parts` are indices."""
 
     text: str
     head: str
@@ -71,12 +71,12 @@ class _Node:
     tokens: int
 
 
-def grow(work: Work, plan: Plan) -> Tree | JoinQuestions:
-    """The answer, or the questions that are to be answered before.
+def grow(work: Work, plan: TreePlan) -> Tree | JoinQuestions:
+    """Return the output, or the questions of the next round.
 
     Raises:
-        JoinError: if there is no part, if a question failed that the plan can't do without, or if the answers of a
-            round are not those to its questions.
+        JoinError: if there is no part, if a necessary question failed, or if the answers of a round do not match its
+            questions.
     """
     if not work.pieces:
         raise JoinError(f"none of the {len(work.missing)} parts has an output")
@@ -115,7 +115,7 @@ def _leaf(piece: Piece, room: int, tree: Tree) -> _Node:
 
 
 def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]:
-    """Neighbours that fit into one question, as even as it goes: 21 parts are 11 and 10, not 20 and 1."""
+    """Group neighbours that fit into one question, in even groups: 21 parts are 11 and 10, not 20 and 1."""
     most = -(-len(nodes) // -(-len(nodes) // fan_in))
     groups: list[list[_Node]] = []
     tokens = 0
@@ -128,7 +128,7 @@ def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]
     return groups
 
 
-def _question(group: Sequence[_Node], plan: Plan, task: str, words: int, *, last: bool) -> JoinQuestion:
+def _question(group: Sequence[_Node], plan: TreePlan, task: str, words: int, *, last: bool) -> JoinQuestion:
     blocks = [("task", task)] if task else []
     blocks += [(node.kind, f"{node.head}\n{node.text}") for node in group]
     text = marked(blocks)
@@ -139,9 +139,9 @@ def _question(group: Sequence[_Node], plan: Plan, task: str, words: int, *, last
 
 
 def _usable(
-    asked: Sequence[Sequence[_Node]], answers: Sequence[JoinAnswer], plan: Plan, tree: Tree, *, last: bool
+    asked: Sequence[Sequence[_Node]], answers: Sequence[JoinAnswer], plan: TreePlan, tree: Tree, *, last: bool
 ) -> list[str]:
-    """The outputs, "" for a question that failed and whose parts may be lost."""
+    """Return the outputs, "" for a failed question whose parts may be lost."""
     if len(answers) != len(asked):
         raise JoinError(f"{len(answers)} answers came to {len(asked)} questions of the join")
     outputs = [(answer.output or "").strip() and (answer.output or "") for answer in answers]
@@ -157,7 +157,7 @@ def _usable(
 def _next(
     groups: Sequence[list[_Node]], asked: Sequence[list[_Node]], answers: Sequence[str], room: int, tree: Tree
 ) -> list[_Node]:
-    """The texts of the next round: an answer for each group that was asked about, and who went by unasked."""
+    """Return the texts of the next round: the answer for each asked group, and the texts of the other groups."""
     nodes: list[_Node] = []
     outcome = iter(answers)
     waiting = {id(group) for group in asked}
@@ -170,7 +170,7 @@ def _next(
 
 
 def _condensed(parts: tuple[int, ...], answer: str, room: int, tree: Tree) -> _Node:
-    """No answer takes more than half of the room: so two always fit together, and the rounds come to an end."""
+    """Limit an answer to half of the room: so two always fit together, and the rounds come to an end."""
     head = f"summary of parts {parts[0] + 1} to {parts[-1] + 1}"
     around = size(head) + PER_BLOCK
     tokens = size(answer) + around

@@ -1,7 +1,7 @@
-"""What a judge is asked about takes, and what its replies say. Pure.
+"""The questions to a judge about the outputs of a vote, and the verdicts in its replies. Pure.
 
-A pair is asked in both orders, since judges favour a place (Zheng et al., arXiv:2306.05685, §3.3): a verdict that turns
-with the order is a tie.
+Each pair is asked in both orders, since judges favour a position (Zheng et al., arXiv:2306.05685, §3.3): a verdict that
+changes with the order is a tie.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.schema import problem_of
 from tasks.parallel.joins.material import DATA, PER_BLOCK, cut, marked, room_of, size
-from tasks.parallel.joins.outputs import parsed
 from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
 
-__all__ = ["ORDER_PROMPT", "PAIR_PROMPT", "PICK_PROMPT", "SCORE_PROMPT", "Bench", "Reply", "read_reply"]
+__all__ = ["ORDER_PROMPT", "PAIR_PROMPT", "PICK_PROMPT", "SCORE_PROMPT", "JudgeQuestions", "JudgeReply", "read_reply"]
 
-#: Why a reply says nothing: the call failed, the judge declined, or wrote something else.
+#: Why a reply holds no verdict: the call failed, the judge declined, or it wrote something else.
 Fault: TypeAlias = Literal["failed", "refused", "unreadable"]
 
-#: Share of the room that the task may take; the rest is for the takes.
+#: Share of the room that the task may take; the rest is for the outputs.
 TASK = 1 / 4
-#: Tokens of a take in a list of them: with less than that it says too little to be judged.
+#: Tokens of an output in a list: fewer are too little to judge it by.
 LEAST_TOKENS = 64
 
-_REASON = "Reply with JSON: a reason of one sentence, and"
+_REASON = "JudgeReply with JSON: a reason of one sentence, and"
 PAIR_PROMPT = (
     "You compare two answers to the same task. The better one is more correct, more complete and more useful for what "
     f"the task asks; neither its length nor its place counts. {DATA} {_REASON} the winner: A, B, or tie."
@@ -46,7 +46,7 @@ ORDER_PROMPT = (
 
 
 def _schema(name: str, kind: Mapping[str, Any]) -> dict[str, Any]:
-    """Closed, so that providers can promise to keep it; the reason comes first, so that it is thought before."""
+    """Return a closed schema, which providers can guarantee; the model writes the reason before the verdict."""
     return {
         "type": "object",
         "properties": {"reason": {"type": "string"}, name: dict(kind)},
@@ -62,16 +62,16 @@ _ORDER = _schema("order", {"type": "array", "items": {"type": "integer"}})
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a judge said: `value`, or the `fault` for which it counts as an abstention, with a failed call's `error`."""
+class JudgeReply:
+    """The verdict of a judge, or the `fault` that makes it an abstention, with the `error` of a failed call."""
 
     value: Any = None
     fault: Fault | None = None
     error: str = ""
 
 
-class Bench:
-    """Questions about takes, within the window of the judge; of a take that is too long the beginning is shown."""
+class JudgeQuestions:
+    """Builds questions about outputs within the window of the judge; it shows the beginning of long outputs."""
 
     def __init__(self, *, task: str, window: int, prompt: str) -> None:
         room = room_of(window, prompt)
@@ -79,39 +79,39 @@ class Bench:
         self._task = cut(task, int(room * TASK) - PER_BLOCK) if task.strip() else ""
         self._room = room - (size(self._task) + PER_BLOCK if self._task else 0)
 
-    def fits(self, take: str, together: int) -> bool:
-        """Whether all of a take is shown in a question with so many of them."""
-        return size(take) <= self._share(together)
+    def fits(self, output: str, together: int) -> bool:
+        """Whether a question with so many outputs shows the whole of this one."""
+        return size(output) <= self._share(together)
 
     def most(self) -> int:
-        """How many takes one question can show so that each says something."""
+        """Return how many outputs one question can show with at least `LEAST_TOKENS` each."""
         return max(self._room // (LEAST_TOKENS + PER_BLOCK), 2)
 
     def pair(self, one: str, other: str, *, title: str) -> JoinQuestion:
-        """Which of two is better; `one` is A."""
+        """Ask which of two outputs is better; `one` is A."""
         shown = self._shown([one, other])
         return self._question([("answer-A", shown[0]), ("answer-B", shown[1])], title, _PAIR)
 
-    def score(self, take: str, *, title: str) -> JoinQuestion:
-        """How good one is by itself."""
-        return self._question([("answer", self._shown([take])[0])], title, _SCORE)
+    def score(self, output: str, *, title: str) -> JoinQuestion:
+        """Ask for a grade of one output."""
+        return self._question([("answer", self._shown([output])[0])], title, _SCORE)
 
-    def pick(self, takes: Sequence[str], *, title: str) -> JoinQuestion:
-        """Which agrees most with the others; numbers count from 1."""
-        return self._question(self._listed(takes), title, _PICK)
+    def pick(self, outputs: Sequence[str], *, title: str) -> JoinQuestion:
+        """Ask which output agrees most with the others; numbers count from 1."""
+        return self._question(self._listed(outputs), title, _PICK)
 
-    def order(self, takes: Sequence[str], *, title: str) -> JoinQuestion:
-        """How they are ranked; numbers count from 1."""
-        return self._question(self._listed(takes), title, _ORDER)
+    def order(self, outputs: Sequence[str], *, title: str) -> JoinQuestion:
+        """Ask for a ranking of the outputs; numbers count from 1."""
+        return self._question(self._listed(outputs), title, _ORDER)
 
-    def _listed(self, takes: Sequence[str]) -> list[tuple[str, str]]:
-        return [(f"answer-{number}", text) for number, text in enumerate(self._shown(takes), start=1)]
+    def _listed(self, outputs: Sequence[str]) -> list[tuple[str, str]]:
+        return [(f"answer-{number}", text) for number, text in enumerate(self._shown(outputs), start=1)]
 
-    def _shown(self, takes: Sequence[str]) -> list[str]:
-        return [cut(take, self._share(len(takes))) for take in takes]
+    def _shown(self, outputs: Sequence[str]) -> list[str]:
+        return [cut(output, self._share(len(outputs))) for output in outputs]
 
     def _share(self, together: int) -> int:
-        """Tokens of each: the same for all, more of one take would be an advantage."""
+        """Return the tokens for each output: the same for all, since more of one would favour it."""
         return max(self._room // together - PER_BLOCK, 1)
 
     def _question(self, blocks: Sequence[tuple[str, str]], title: str, schema: Mapping[str, Any]) -> JoinQuestion:
@@ -119,14 +119,14 @@ class Bench:
         return JoinQuestion(marked([*task, *blocks]), self._prompt, title, schema)
 
 
-def read_reply(answer: JoinAnswer, kind: Literal["pair", "score", "pick", "order"]) -> Reply:
-    """The verdict of a reply that has the form that was asked for."""
+def read_reply(answer: JoinAnswer, kind: Literal["pair", "score", "pick", "order"]) -> JudgeReply:
+    """Read the verdict of a reply, in the form that the question asked for."""
     if answer.output is None:
-        return Reply(fault="failed", error=answer.error)
+        return JudgeReply(fault="failed", error=answer.error)
     schema = {"pair": _PAIR, "score": _SCORE, "pick": _PICK, "order": _ORDER}[kind]
     name = str(schema["required"][1])
     try:
-        said = parsed(answer.output)
-    except ValueError:
-        return Reply(fault="refused" if is_refusal(answer.output) else "unreadable")
-    return Reply(fault="unreadable") if problem_of(schema, said) is not None else Reply(said[name])
+        reply = parse_answer(answer.output, embedded=True)
+    except NotJSON:
+        return JudgeReply(fault="refused" if is_refusal(answer.output) else "unreadable")
+    return JudgeReply(fault="unreadable") if problem_of(schema, reply) is not None else JudgeReply(reply[name])

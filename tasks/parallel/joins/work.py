@@ -1,10 +1,10 @@
-"""What a join reads and what it makes: values without a server. Also the missing parts and the policy."""
+"""What a join reads and what it makes: plain values, with the wording for missing parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
@@ -21,26 +21,32 @@ __all__ = [
     "Work",
     "check_policy",
     "coverage",
-    "gap",
-    "gaps",
-    "listed",
+    "missing_details",
+    "missing_note",
+    "missing_notes",
+    "with_missing_notes",
 ]
+
+#: Missing parts that a text names one by one; `details` name all.
+MOST_NAMED = 20
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part that succeeded. `index` counts from 0 over all parts of the job; `title` is "" when it has none."""
+    """A part that succeeded. `index` counts from 0 over all parts of the job; `title` may be ""."""
 
     index: int
     title: str
     output: str
-    #: The model that answered, "" where that is unknown or where the part was a job of its own.
+    #: The model that answered; "" where it is unknown or where the part was a child job.
     model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A part without an output. `reason` is shown in the answer, so it holds no prompt and no key."""
+    """A part without an output. `reason` is shown in the output of the job, so it holds no prompt and no key."""
 
     index: int
     title: str
@@ -49,27 +55,27 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class JoinQuestion:
-    """One call that a join needs of a model: it becomes one more part of the job, with all that goes with it."""
+    """One model call that a join needs. It becomes one more part of the job, with retries, limits and cost."""
 
-    #: What the model is sent as the user's message.
+    #: The user's message.
     text: str
-    #: What it is told as system message: a text, or ``file:NAME`` for a prompt of the configuration.
+    #: The system message: a text, or ``file:NAME`` for a prompt of the configuration.
     prompt: str
-    #: What people know it by: "synthesis", "judge 1 against 2".
+    #: The name of the part for people: "synthesis", "judge 1 against 2".
     title: str
     schema: Mapping[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JoinQuestions:
-    """The join can't end yet: these questions are asked in parallel, and the join is done again with their answers."""
+    """What a join returns that needs model calls first: they run in parallel, then the join runs again."""
 
     questions: tuple[JoinQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class JoinAnswer:
-    """What became of a question. `output` is None where it failed, for the reason `error`."""
+    """The answer to a question. `output` is None where the call failed, for the reason `error`."""
 
     output: str | None
     error: str = ""
@@ -77,7 +83,7 @@ class JoinAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The answer of the job; `details` are JSON values that say how it came about."""
+    """The output of the job; `details` are JSON values that explain it."""
 
     output: str
     details: Mapping[str, Any]
@@ -85,65 +91,40 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All that a join may read. A join is a pure function of it: the same work gives the same answer, or questions."""
+    """Everything that a join may read. A join is a pure function: the same work gives the same output or questions."""
 
     #: In index order.
     pieces: Sequence[Piece]
     missing: Sequence[Missing]
-    #: The parts that were planned: more than pieces and missing where the job was decided early.
+    #: The planned parts: more than pieces and missing where the job was decided early.
     total: int
-    #: The join's own options (`join_options` of the job), checked.
+    #: The checked `join_options` of the job.
     options: BaseModel | None = None
-    #: What the job was asked: its text, or the last user's message.
+    #: The job's text, or its last user message.
     question: str = ""
-    #: JSON Schema that the job's answers keep.
+    #: The JSON Schema of the job's outputs.
     schema: Mapping[str, JsonValue] | None = None
-    #: What the vote of each model weighs, from the profiles; a model that is not named weighs 1.
+    #: The weight of each model's vote, from the profiles; every other model's vote weighs 1.
     weights: Mapping[str, float] = field(default_factory=dict)
-    #: Tokens of input that one question may have (`tasks.contract.tokens`): what the asked models take, less room for
+    #: Input tokens of one question at most (`tasks.contract.tokens`): the window of the asked models, less room for
     #: their answer.
     window: int = 8_000
     #: The answers to the questions of each earlier round, in the order of the questions.
     rounds: Sequence[Sequence[JoinAnswer]] = ()
 
+    def options_as(self, kind: type[Options]) -> Options:
+        """Return the options of the join, or its defaults where the job has none."""
+        return self.options if isinstance(self.options, kind) else kind()
+
 
 class Join(Protocol):
-    """One way of making one answer of many parts.
+    """Makes one output of many parts.
 
     Raises:
-        JoinError: where the pieces make no answer; the job fails with it.
+        JoinError: if the pieces make no output; the job fails with this error.
     """
 
     def __call__(self, work: Work) -> Joined | JoinQuestions: ...
-
-
-def listed(missing: Sequence[Missing]) -> list[dict[str, Any]]:
-    """What is missing, as `details` tell it."""
-    return [{"index": gap.index, "title": gap.title, "reason": gap.reason} for gap in missing]
-
-
-#: Missing parts that are named under an answer one by one; `details` name all.
-MOST_NAMED = 20
-
-
-def gap(missing: Missing, noun: str = "section") -> str:
-    """What stands in an answer for a part that is missing; people count from 1."""
-    title = " ".join(missing.title.split())
-    named = f" “{title}”" if title else ""
-    return f"[{noun} {missing.index + 1}{named} is missing: {missing.reason}]"
-
-
-def gaps(missing: Sequence[Missing], noun: str = "section") -> str:
-    """The missing parts, one a line, "" for none; past `MOST_NAMED` they are only counted."""
-    lines = [gap(one, noun) for one in missing[:MOST_NAMED]]
-    if len(missing) > MOST_NAMED:
-        lines.append(f"[{len(missing) - MOST_NAMED:,} more {noun}s are missing]")
-    return "\n".join(lines)
-
-
-def coverage(held: int, missing: int) -> float:
-    """The confidence of an answer that is made of sections: the share of them that it holds."""
-    return held / (held + missing) if held + missing else 0.0
 
 
 def check_policy(
@@ -154,11 +135,13 @@ def check_policy(
     *,
     parts: int | None = None,
 ) -> str | None:
-    """None when a job with so many parts `succeeded` and `failed` may be joined, else the sentence why it failed.
+    """Return None if a job with so many parts `succeeded` and `failed` may be joined, else why it fails.
 
-    ``fail``: no part may fail. ``partial``: one must succeed. ``quorum``: `quorum` must succeed. Under every policy a
-    job of which nothing succeeded fails. `parts` is how many there are where not all were waited for. Raises `BadInput`
-    for the policy ``quorum`` without a `quorum` of at least 1.
+    ``fail``: no part may fail. ``partial``: one must succeed. ``quorum``: `quorum` must succeed. A job without a
+    succeeded part fails under every policy. `parts` is the number of all parts if the join did not wait for all.
+
+    Raises:
+        BadInput: for the policy ``quorum`` without a `quorum` of at least 1.
     """
     parts = succeeded + failed if parts is None else parts
     if policy == "quorum" and (quorum is None or quorum < 1):
@@ -170,3 +153,33 @@ def check_policy(
     if not succeeded:
         return f"{failed} of {parts} parts failed and the policy is {policy}: at least one must succeed"
     return None
+
+
+def coverage(held: int, missing: int) -> float:
+    """Return the share of the parts that the output holds: the confidence of an output made of sections."""
+    return held / (held + missing) if held + missing else 0.0
+
+
+def missing_details(missing: Sequence[Missing]) -> list[dict[str, Any]]:
+    """Return the missing parts as `details` hold them."""
+    return [{"index": one.index, "title": one.title, "reason": one.reason} for one in missing]
+
+
+def missing_note(missing: Missing, noun: str = "section") -> str:
+    """Return the line that stands in an output for a missing part; it counts from 1, as people do."""
+    title = " ".join(missing.title.split())
+    named = f" “{title}”" if title else ""
+    return f"[{noun} {missing.index + 1}{named} is missing: {missing.reason}]"
+
+
+def missing_notes(missing: Sequence[Missing], noun: str = "section") -> str:
+    """Return one line for each missing part; beyond `MOST_NAMED` parts the last line gives their number."""
+    lines = [missing_note(one, noun) for one in missing[:MOST_NAMED]]
+    if len(missing) > MOST_NAMED:
+        lines.append(f"[{len(missing) - MOST_NAMED:,} more {noun}s are missing]")
+    return "\n".join(lines)
+
+
+def with_missing_notes(output: str, missing: Sequence[Missing], noun: str = "section") -> str:
+    """Append a line for each missing part to an output."""
+    return f"{output}\n\n{missing_notes(missing, noun)}" if missing else output

@@ -1,4 +1,4 @@
-"""Splits by name, and how a function declares that it is a split."""
+"""Splits: how a function declares that it is one, and how a job finds it by name."""
 
 from __future__ import annotations
 
@@ -28,32 +28,38 @@ __all__ = [
     "splitter",
 ]
 
-#: From a text, and the split's options where it has any, to its sections.
+#: The entry points that declare splits.
+GROUP = "pointsman.splits"
+
+#: From a text, and the options if the split has any, to the sections of the text.
 #:
-#: Raises `BadInput` when the text has no section of that kind.
+#: Raises `BadInput` if the text has no section of that kind.
 Split: TypeAlias = "Callable[..., list[Section]]"
+
+_PLUGINS = Plugins(GROUP, "split")
 
 
 class SplitOptions(BaseModel):
-    """What `split_options` may say to a split: a split with options declares a class below this one."""
+    """The `split_options` of a split; each split with options declares a subclass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitTraits:
-    """What is to be known of a split before it is called."""
+    """What the caller of a split needs to know before the call."""
 
+    #: The class of `split_options`.
     options: type[BaseModel] | None = None
-    #: What cuts: the function itself, from the text (``text``); nobody, since the job's files are the sections
-    #: (``files``); or a model, which is asked for the sections (``model``).
+    #: Where the sections come from: ``text``, the split function cuts the text; ``files``, the files of the job are
+    #: the sections; ``model``, a model proposes the sections.
     by: Literal["text", "files", "model"] = "text"
 
 
 def splitter(
     *, options: type[BaseModel] | None = None, by: Literal["text", "files", "model"] = "text"
 ) -> Callable[[Split], Split]:
-    """Mark a split, see `SplitTraits`. One that is not marked has no options and cuts a text."""
+    """Declare a split with its `SplitTraits`. A split without this declaration cuts a text and has no options."""
 
     def mark(function: Split) -> Split:
         function.traits = SplitTraits(options, by)  # type: ignore[attr-defined]
@@ -63,24 +69,18 @@ def splitter(
 
 
 def split_traits(split: Split) -> SplitTraits:
-    known = getattr(split, "traits", None)
-    return known if isinstance(known, SplitTraits) else SplitTraits()
-
-
-#: The group of entry points that custom splits are declared in.
-GROUP = "pointsman.splits"
-
-
-_PLUGINS = Plugins(GROUP, "split")
+    """Return the declared traits of a split, or the defaults."""
+    declared = getattr(split, "traits", None)
+    return declared if isinstance(declared, SplitTraits) else SplitTraits()
 
 
 def splits() -> tuple[str, ...]:
-    """The names of all splits."""
+    """Return the names of all splits."""
     return _PLUGINS.names
 
 
 def split_named(name: str) -> Split:
-    """The split of this name.
+    """Return the split of this name.
 
     Raises:
         BadInput: if there is none.
@@ -89,29 +89,28 @@ def split_named(name: str) -> Split:
 
 
 def split_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
-    """The options of a split, checked; None where it has none.
+    """Return the checked options of a split; None if the split has none.
 
     Raises:
-        BadInput: naming the option that is wrong, or the split if there is none of that name.
+        BadInput: naming the wrong option, or the split if there is none of that name.
     """
     return _PLUGINS.options(name, split_traits(split_named(name)).options, given)
 
 
 def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list[Section]:
-    """The sections of `text`, in order, by the split called `how`.
+    """Cut `text` into sections, in order, by the split called `how`.
 
     Raises:
-        BadInput: when there is no split of that name, when an option of it is wrong, and when the document has no
-            section of that kind.
+        BadInput: if there is no split of that name, if an option is wrong, or if the text has no section of that kind.
     """
     function = split_named(how)
-    read = split_options(how, options or {})
+    checked = split_options(how, options or {})
     if not text.strip():
         raise BadInput("text", "the document is empty", "send the text that shall be cut")
-    return function(text) if read is None else function(text, read)
+    return function(text) if checked is None else function(text, checked)
 
 
 def nothing_found(how: str, problem: str) -> BadInput:
-    """What a split raises that finds no section of its kind."""
+    """Return the error of a split that finds no section of its kind."""
     others = (name for name in splits() if name != how and split_traits(split_named(name)).by == "text")
     return BadInput("text", problem, f"use another split ({', '.join(others)}) or send the parts as items")

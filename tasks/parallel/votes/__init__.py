@@ -1,7 +1,4 @@
-"""Votes: ballots, how they are counted, and when enough are in. Pure.
-
-`tasks.parallel.early_stop` knows the joins and is imported by its own name: joins stand on what is here.
-"""
+"""Votes: ballots, their count, their weights, and the posterior of a lead. Pure; the joins build on it."""
 
 from tasks.parallel.votes.count import Count, count
 from tasks.parallel.votes.normalize import normalize

@@ -1,4 +1,4 @@
-"""From what a model wrote to the ballot that it casts."""
+"""Read the ballot from the output of a model."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any, Literal
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import NotJSON, parse_answer
 from tasks.parallel.votes.normalize import normalize
 
-__all__ = ["MOST_PATTERN", "NUMBER", "Finding", "Reading", "chosen", "read", "written"]
+__all__ = ["MOST_PATTERN", "NUMBER", "BallotOptions", "Extraction", "extract_text", "match_answer", "read_ballot"]
 
-#: Characters of a pattern, and bytes that one may take compiled.
+#: Characters of a pattern, and bytes of memory of a compiled one.
 MOST_PATTERN = 1000
 PATTERN_MEMORY = 4 * 1024 * 1024
-#: A number inside a text: "1,200.50", "-5", "+3", ".5"; no sign in "5-3" and "gpt-4", no part of "3.1.2" but its ends.
+#: A number in a text: "1,200.50", "-5", "+3", ".5"; no sign in "5-3" and "gpt-4", only the ends of "3.1.2".
 NUMBER = re.compile(r"(?:(?<![\w.])[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
-#: Where an answer is announced: the last such place of a text counts.
+#: The announcement of an answer; the last one in a text counts.
 _ANNOUNCED = re.compile(r"\b(?:answer|verdict|conclusion)\b(?:\s+is\b)?[\s*_:=]*", re.IGNORECASE)
-#: What may stand before a choice and says nothing.
+#: Characters without meaning before an answer.
 _OPENING = " \t\r\n\"'`*_([{“”‘’«‹~#>-"
 
 
-class Finding(BaseModel):
-    """Where in an output that which counts is found."""
+class Extraction(BaseModel):
+    """Where in an output the answer stands."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: The output is JSON, also in a code fence: the steps to the value, with dots ("verdict", "scores.0").
+    #: The output is JSON, bare or in a code fence: the steps to the value, with dots ("verdict", "scores.0").
     path: str | None = Field(default=None, min_length=1, max_length=200)
-    #: A regular expression (RE2): what its last match says, or its first group.
+    #: A regular expression (RE2): its last match, or the first group of this match.
     extract: str | None = Field(default=None, min_length=1, max_length=MOST_PATTERN)
 
     @field_validator("extract")
@@ -45,12 +45,12 @@ class Finding(BaseModel):
         return pattern
 
 
-class Reading(Finding):
-    """How an output becomes a ballot: by `path`, then `extract`, then `take`, then `answers`; each may be left out."""
+class BallotOptions(Extraction):
+    """How an output becomes a ballot: by `path`, then `extract`, then `take`, then `answers`, each optional."""
 
-    #: What of the text is taken; a last number is without currency and unit ("18" of "… so she makes $18 a day.").
+    #: The part of the text that counts; a last number has no currency and no unit ("18" of "… she makes $18 a day.").
     take: Literal["whole", "first_line", "last_line", "last_number"] = "whole"
-    #: The ballots that there are ("A", "B", "C", or "yes", "no"): whatever names none of them abstains.
+    #: The possible ballots ("A", "B", "C", or "yes", "no"); an output that names none of them abstains.
     answers: tuple[str, ...] = Field(default=(), max_length=1000)
 
     @field_validator("answers")
@@ -62,43 +62,43 @@ class Reading(Finding):
         return answers
 
 
-def read(output: str, reading: Reading) -> str:
-    """The ballot of an output, "" where it abstains: two outputs vote for the same thing when these are equal."""
-    text = written(output, reading)
+def read_ballot(output: str, options: BallotOptions) -> str:
+    """Return the ballot of an output, "" if it abstains. Outputs with equal ballots vote for the same answer."""
+    text = extract_text(output, options)
     if text is None:
         return ""
-    if reading.take == "last_number":
+    if options.take == "last_number":
         numbers = NUMBER.findall(text)
-        # "007" is seven where a number is asked for.
+        # "007" is the number seven here.
         text = re.sub(r"^([-+−]?)0+(?=\d)", r"\1", numbers[-1]) if numbers else ""
-    elif reading.take != "whole":
+    elif options.take != "whole":
         lines = [line for line in text.splitlines() if line.strip()]
-        text = lines[0 if reading.take == "first_line" else -1] if lines else ""
-    return chosen(text, reading.answers) if reading.answers else normalize(text)
+        text = lines[0 if options.take == "first_line" else -1] if lines else ""
+    return match_answer(text, options.answers) if options.answers else normalize(text)
 
 
-def written(output: str, finding: Finding) -> str | None:
-    """The text that `path` and `extract` lead to; None where they lead nowhere."""
+def extract_text(output: str, extraction: Extraction) -> str | None:
+    """Return the text at `path` and `extract`; None if there is none."""
     text = output
-    if finding.path is not None:
-        found = _at(output, finding.path)
+    if extraction.path is not None:
+        found = _at(output, extraction.path)
         if found is None:
             return None
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    if finding.extract is not None:
-        matches = _matches(finding.extract, text)
+    if extraction.extract is not None:
+        matches = _matches(extraction.extract, text)
         return matches[-1] if matches else None
     return text
 
 
-def chosen(text: str, answers: Sequence[str]) -> str:
-    """The one of `answers` that a text names, as `normalize` writes it; "" where it names none.
+def match_answer(text: str, answers: Sequence[str]) -> str:
+    """Return the one of `answers` that a text chooses, in its normalized form; "" if it chooses none.
 
-    It names one where it is that answer, begins with it ("B) Paris", "Yes, because …"), or does so behind its last
-    "answer is" or "verdict:", or in its last line. A letter needs punctuation behind it: "A bird" is no A. An answer
-    that is only mentioned is not chosen: "there is no …" says nothing of "no".
+    A text chooses an answer if it equals or begins with it ("B) Paris", "Yes, because …"); so does the text after its
+    last "answer is" or "verdict:", and its last line. A single letter needs punctuation after it: "A bird" does not
+    choose A. A mention is no choice: "there is no …" does not choose "no".
     """
-    # The longest first: "not safe" begins with "not" as well.
+    # The longest first: "not safe" also begins with "not".
     ballots = sorted((normalize(answer) for answer in answers), key=len, reverse=True)
     announced = list(_ANNOUNCED.finditer(text))
     lines = [line for line in text.splitlines() if line.strip()]
@@ -113,7 +113,7 @@ def chosen(text: str, answers: Sequence[str]) -> str:
 
 
 def _begins(text: str, ballot: str) -> bool:
-    """Whether `text` begins with `ballot` as a word of its own."""
+    """Whether `text` begins with `ballot` as a separate word."""
     if not text.startswith(ballot):
         return False
     following = text[len(ballot) : len(ballot) + 1]
@@ -123,10 +123,10 @@ def _begins(text: str, ballot: str) -> bool:
 
 
 def _at(output: str, path: str) -> Any:
-    """The value at a path of the output's JSON; None where there is none."""
+    """Return the value at a path of the output's JSON; None if there is none."""
     try:
         value = parse_answer(output)
-    except ValueError:
+    except NotJSON:
         return None
     for step in path.split("."):
         if isinstance(value, dict):
@@ -140,17 +140,17 @@ def _at(output: str, path: str) -> Any:
 
 def _matches(pattern: str, text: str) -> list[str]:
     compiled = _compiled(pattern)
-    # RE2 reads UTF-8; half a surrogate pair is none.
+    # RE2 reads UTF-8, which has no halves of surrogate pairs.
     data = text.encode("utf-8", "replace").decode()
     return [match[1 if compiled.groups else 0] or "" for match in compiled.finditer(data)]
 
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> Any:
-    """Matched in linear time, whatever the pattern and the text.
+    """Compile a pattern that matches in linear time, whatever the pattern and the text.
 
     Raises:
-        ValueError: if it doesn't compile, or has more than one group.
+        ValueError: if it does not compile, or has more than one group.
     """
     options = re2.Options()
     options.log_errors = False

@@ -1,4 +1,4 @@
-"""Count votes: the answer that most takes of one task agree on."""
+"""Count votes: which ballot wins, and by how much. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 __all__ = ["Count", "Vote", "count", "shown"]
 
-#: Characters of a ballot that `details` show in full: free text makes long ones.
+#: Characters of a ballot that `details` show in full; free text makes long ballots.
 SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One vote: the part's index, the ballot ("" abstains), what the model wrote, and what the vote weighs."""
+    """One vote: the index of the part, the ballot ("" abstains), the output of the model, and the weight."""
 
     index: int
     ballot: str
@@ -26,10 +26,10 @@ class Vote:
 class Count:
     """The outcome of a vote.
 
-    `winner` is the first take, in index order, with the winning ballot; None when nothing was counted. `votes` is what
-    its ballot weighs, `total` what all that were counted weigh. `ballots` go from ballot to weight, `cast` from ballot
-    to the parts that cast it, both in order of appearance; `abstained` are the parts that cast none. `tie` names every
-    ballot with the most votes, the winner's first, and is empty when the winner is alone.
+    `winner` is the first vote, in index order, with the winning ballot; None if no vote counts. `votes` is the weight
+    of its ballot, `total` that of all counted votes. `ballots` maps each ballot to its weight, `cast` to the parts that
+    cast it, both in order of appearance; `abstained` are the parts without a ballot. `tie` holds every ballot with the
+    most votes, the winner's first; it is empty if the winner leads alone.
     """
 
     winner: Vote | None
@@ -41,42 +41,42 @@ class Count:
     tie: tuple[str, ...]
 
 
-def count(takes: Sequence[Vote]) -> Count:
-    """Count `takes`, given in index order; one without ballot or weight abstains.
+def count(votes: Sequence[Vote]) -> Count:
+    """Count `votes`, given in index order; a vote without ballot or weight abstains.
 
-    Of several ballots with the most votes the one that got there first in index order wins: the same answers give the
-    same winner, whichever of them finished first.
+    Among several ballots with the most votes, the one that reached this number first in index order wins. So the same
+    answers have the same winner, in whatever order they finish.
     """
     ballots: dict[str, float] = {}
     cast: dict[str, list[int]] = {}
     firsts: dict[str, Vote] = {}
     abstained: list[int] = []
-    reached: list[str] = []
+    leading: list[str] = []
     most = 0.0
-    for take in takes:
-        if not take.ballot or take.weight <= 0:
-            abstained.append(take.index)
+    for vote in votes:
+        if not vote.ballot or vote.weight <= 0:
+            abstained.append(vote.index)
             continue
-        firsts.setdefault(take.ballot, take)
-        cast.setdefault(take.ballot, []).append(take.index)
-        ballots[take.ballot] = votes = ballots.get(take.ballot, 0.0) + take.weight
-        if votes > most:
-            most, reached = votes, [take.ballot]
-        elif votes == most:
-            reached.append(take.ballot)
+        firsts.setdefault(vote.ballot, vote)
+        cast.setdefault(vote.ballot, []).append(vote.index)
+        ballots[vote.ballot] = weight = ballots.get(vote.ballot, 0.0) + vote.weight
+        if weight > most:
+            most, leading = weight, [vote.ballot]
+        elif weight == most:
+            leading.append(vote.ballot)
     return Count(
-        firsts[reached[0]] if reached else None,
+        firsts[leading[0]] if leading else None,
         most,
         sum(ballots.values()),
         ballots,
         {ballot: tuple(parts) for ballot, parts in cast.items()},
         tuple(abstained),
-        tuple(reached) if len(reached) > 1 else (),
+        tuple(leading) if len(leading) > 1 else (),
     )
 
 
 def shown(ballot: str) -> str:
-    """A ballot as `details` name it: a long one by its beginning and the beginning of its SHA-256."""
+    """Return a ballot for `details`: of a long one its beginning and the beginning of its SHA-256."""
     if len(ballot) <= SHOWN:
         return ballot
     digest = hashlib.sha256(ballot.encode("utf-8", "replace")).hexdigest()

@@ -1,21 +1,22 @@
-"""The ballot of a free answer."""
+"""Normalize a free answer, so that equal answers become equal ballots."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
 from typing import Any
 
+from tasks.contract.answer import NotJSON, parse_answer
+
 __all__ = ["normalize"]
 
-#: Wrappings taken off one answer ("**Answer:** (`5`)." has four); past it the rest stays, so that time is linear.
+#: Wrappings removed from one answer ("**Answer:** (`5`)." has four); further ones stay, so that time is linear.
 MAX_WRAPPINGS = 16
-#: Longest number, in characters, that is rewritten: a longer run of digits is an identifier.
+#: Characters of the longest number that is rewritten: a longer run of digits is an identifier.
 MAX_NUMBER = 40
 
-#: What may stand around an answer and says nothing. No sign, currency, %, #, + or bracket: "-5", "$5", "C#", "f(x)".
+#: Characters without meaning around an answer. No sign, currency, %, #, + or bracket: "-5", "$5", "C#", "f(x)".
 _EDGE = " \t\r\n.,;:!?\"'`´“”„‘’‚«»‹›*_~…。、，！？"
 _LEAD = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+|my\s+)?(?:(?:final|correct|right|best)\s+)?"
@@ -30,14 +31,13 @@ _BRACKETS = {"(": ")", "[": "]", "{": "}", "$": "$"}
 
 
 def normalize(answer: str) -> str:
-    r"""Return the ballot of a free answer: two answers vote for the same thing when these are equal.
+    r"""Return the ballot of a free answer; answers with equal ballots vote for the same thing.
 
-    Case-folded, whitespace collapsed, without quotes, punctuation, Markdown emphasis, brackets or ``\boxed{…}`` around
-    it, without a leading "Answer:" or "The answer is". An answer that is one number is written canonically ("1,200.50"
-    and "1200.5"); a currency, percent sign or one unit word stays part of it ("$5.00" is "$5", not "5"), and numbers
-    inside sentences stay as they are ("Python 3.10" is not "Python 3.1"). A JSON object or array, also in a code
-    fence, becomes compact JSON with sorted keys, its strings normalised in the same way. Idempotent for what has at
-    most 16 wrappings; never raises.
+    The ballot is case-folded, with whitespace collapsed, without quotes, punctuation, Markdown emphasis, brackets or
+    ``\boxed{…}`` around it, and without a leading "Answer:" or "The answer is". A single number becomes canonical
+    ("1,200.50" is "1200.5"); a currency, percent sign or one unit word stays ("$5.00" is "$5", not "5"). Numbers inside
+    sentences stay as they are ("Python 3.10" is not "Python 3.1"). A JSON object or array, also in a code fence,
+    becomes compact JSON with sorted keys and normalized strings. Idempotent for at most 16 wrappings; never raises.
     """
     text = answer.strip()
     if text.startswith("```") and text.endswith("```") and "\n" in text:
@@ -45,20 +45,17 @@ def normalize(answer: str) -> str:
         text = text[text.index("\n") : -3].strip()
     if text[:1] in {"{", "["}:
         try:
-            value = _canonical(json.loads(text, parse_constant=_refuse))
-            # A lone surrogate ("\\ud800" is legal JSON) could not be stored.
-            return json.dumps(value, sort_keys=True, **_COMPACT).encode("utf-8", "replace").decode()
-        except (ValueError, RecursionError):
-            pass
+            value = _canonical(parse_answer(text))
+        except NotJSON:
+            return _plain(text)
+        written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # No store takes a lone surrogate ("\\ud800" is legal JSON).
+        return written.encode("utf-8", "replace").decode()
     return _plain(text)
 
 
-#: How canonical JSON is written.
-_COMPACT: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False}
-
-
 def _plain(text: str) -> str:
-    # NFC again after folding: it may leave letter and accent apart ("ǰ").
+    # NFC again after case folding, which may separate letter and accent ("ǰ").
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     text = " ".join(text.split())
     for _ in range(MAX_WRAPPINGS):
@@ -70,13 +67,13 @@ def _plain(text: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """One layer less; the same text when there is none, "" when it is nothing but wrapping."""
+    """Remove one wrapping; return the same text if there is none, "" if there is nothing else."""
     if (lead := _LEAD.match(text)) and lead.end() < len(text):
         return text[lead.end() :]
     if bullet := _BULLET.match(text):
         return text[bullet.end() :]
     stripped = text.strip(_EDGE)
-    # The point of ".5" is no punctuation.
+    # The point of ".5" belongs to the number.
     if re.match(r"[0-9]", stripped) and re.search(r"(?:^|[^.])\.$", text[: text.find(stripped)][-2:]):
         stripped = "." + stripped
     if stripped != text:
@@ -85,14 +82,14 @@ def _unwrap(text: str) -> str:
         return text[7:-1].strip()
     closing = _BRACKETS.get(text[:1])
     inside = text[1:-1]
-    # Only one pair: "(a) or (b)", "[1] … [2]" and "$5 or 6$ …" keep theirs.
+    # A single pair only: "(a) or (b)", "[1] … [2]" and "$5 or 6$ …" keep theirs.
     if closing and len(text) > 2 and text.endswith(closing) and not {text[0], closing} & set(inside):
         return inside.strip()
     return text
 
 
 def _number(text: str) -> str:
-    """`text` in canonical form when all of it is one number."""
+    """Return `text` in canonical form if it is one number."""
     match = _NUMBER.fullmatch(text) if len(text) <= MAX_NUMBER else None
     if match is None or not (match["whole"] or match["fraction"]) or (match["sign"] and match["sign2"]):
         return text
@@ -115,11 +112,5 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     if isinstance(value, float):
-        if not math.isfinite(value):  # 1e999 is read as infinity
-            raise ValueError(value)
         return int(value) if value.is_integer() else value
     return _plain(value) if isinstance(value, str) else value
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)

@@ -1,12 +1,12 @@
-"""How sure a vote is of its leader: the Beta posterior over the two ballots that lead.
+"""The confidence in the leader of a vote: the Beta posterior over the two leading ballots.
 
-Of the voters that name one of the two a share θ names the first; with a flat prior, and `a` and `b` votes seen,
+Of the voters for one of the two ballots a share θ votes for the first. With a flat prior, after `a` and `b` votes,
 θ ~ Beta(a + 1, b + 1).
 
 Source: Aggarwal, Madaan, Yang, Mausam, "Let's Sample Step by Step: Adaptive-Consistency for Efficient Reasoning and
-Coding with LLMs", EMNLP 2023, who stop where P(θ > ½) is high: as if there were voters without end. But a vote has its
-`n`, and only its own outcome is wanted. The chance that the leader is ahead once all `n` have voted follows from the
-same posterior, as a Beta-binomial, and is theirs where `n` goes to infinity.
+Coding with LLMs", EMNLP 2023. They stop where P(θ > ½) is high, as if the number of voters were infinite. Our votes
+have a fixed `n`, and only their own outcome matters: the chance that the leader is ahead after all `n` votes follows
+from the same posterior, as a Beta-binomial, and equals theirs in the limit of infinite `n`.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ __all__ = ["enough_votes", "posterior", "staying"]
 
 
 def posterior(first: int, second: int) -> float:
-    """P(θ > ½) for θ ~ Beta(first + 1, second + 1): how sure `first` votes against `second` make of voters at large.
+    """Return P(θ > ½) for θ ~ Beta(first + 1, second + 1): the confidence that most voters agree with the leader.
 
-    The incomplete beta function at ½ is, for whole numbers, a sum of binomials: the chance that of first + second + 1
-    throws of a fair coin at most `first` are heads. Exact but for the last rounding.
+    For whole numbers, the incomplete beta function at ½ is a sum of binomials: the chance of at most `first` heads in
+    first + second + 1 throws of a fair coin. Exact except for the last rounding.
     """
     throws = first + second + 1
     return float(Fraction(sum(math.comb(throws, heads) for heads in range(first + 1)), 1 << throws))
 
 
 def staying(first: int, second: int, n: int) -> float:
-    """The chance that who leads by `first` votes to `second` still does, or ties, when all `n` have voted.
+    """Return the chance that a leader by `first` votes to `second` still leads, or ties, after all `n` votes.
 
-    Ties are the leader's: it got there first. All that are outstanding are taken to vote for one of the two, which is
-    when they can change most.
+    The leader wins ties, since it reached the number first. All outstanding voters are assumed to vote for one of the
+    two: the case in which they can change most.
 
-    As Pólya's urn has it, `k` of the outstanding r = n − first − second go to the leader with chance
-    C(first + k, k) · C(second + r − k, r − k) / C(n + 1, r). So k is distributed as the unmarked among n + 1 places
-    before the one that is marked (first + 1)-th of first + second + 1, and the tail of that is one of the
-    hypergeometric distribution: of ⌈n/2⌉ places drawn from n + 1 at most `first` are marked.
+    By Pólya's urn, `k` of the outstanding r = n − first − second votes go to the leader with chance C(first + k, k) ·
+    C(second + r − k, r − k) / C(n + 1, r). So k is distributed like the number of unmarked places, of n + 1 places with
+    first + second + 1 marked ones, before the (first + 1)-th marked one. The tail of this distribution is one of the
+    hypergeometric distribution: of ⌈n/2⌉ places drawn from n + 1, at most `first` are marked.
     """
     marked, drawn = first + second + 1, (n + 1) // 2
     ways = sum(
@@ -48,16 +48,16 @@ def staying(first: int, second: int, n: int) -> float:
 
 @lru_cache(maxsize=64)
 def enough_votes(n: int, confidence: float) -> tuple[int, ...]:
-    """For each count `b` of the runner-up from 0 to `n`: the least votes with which a leader surely stays one.
+    """Return, for each count `b` of the runner-up from 0 to `n`, the votes that a leader needs to stop the vote.
 
-    Surely: `staying` is at least `confidence`. It is more than `b` always, as a tie is no lead, and `n` + 1, which
-    nobody reaches, where `n` voters are too few.
+    It needs enough for `staying` to be at least `confidence`, and always more than `b`, since a tie is no lead. The
+    entry is `n` + 1, an unreachable count, if `n` voters are too few.
 
-    One pass over whole numbers: as `b` grows so does the least `a`, and `staying` of the next pair follows from that of
-    the last one. One more place is marked, and it is among those drawn or not.
+    One pass over whole numbers: the least `a` grows with `b`, and `staying` of the next pair follows from that of the
+    last one, by one more marked place that is either among the drawn ones or not.
     """
     drawn = (n + 1) // 2
-    # As it is written: 0.9 is nine tenths, not the binary number beside it, which some chances just miss.
+    # The decimal value: 0.9 is nine tenths, not the nearest binary number, which some chances just miss.
     least_ways = Fraction(str(confidence)) * math.comb(n + 1, drawn)
     first, marked = 0, 1
     # Ways to draw at most `first` of the marked places.
@@ -65,18 +65,18 @@ def enough_votes(n: int, confidence: float) -> tuple[int, ...]:
     table: list[int] = []
     for second in range(n + 1):
         while first + second <= n and (first <= second or ways < least_ways):
-            # So many draws with exactly one hit more, and that which is marked next not among them.
+            # Add the draws with exactly one hit more and without the next marked place.
             ways += _draws(marked, first + 1, n - marked, drawn)
             first, marked = first + 1, marked + 1
         table.append(first if first + second <= n else n + 1)
-        # So many with exactly `first` hits, and that which is marked next among them: one hit too many.
+        # Subtract the draws with exactly `first` hits and the next marked place: one hit too many.
         ways -= _draws(marked, first, n - marked, drawn - 1)
         marked += 1
     return tuple(table)
 
 
 def _draws(marked: int, hits: int, others: int, drawn: int) -> int:
-    """Ways to draw `drawn` places of `marked` and `others` with so many `hits` among the marked."""
+    """Return the ways to draw `drawn` of `marked` and `others` places with so many `hits` among the marked."""
     if others < 0 or drawn < hits:
         return 0
     return math.comb(marked, hits) * math.comb(others, drawn - hits)

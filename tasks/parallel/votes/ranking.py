@@ -1,7 +1,7 @@
-"""Rankings: from what a model wrote to an order of candidates, and from many orders to one.
+"""Rankings: read the order of candidates from an output, and make one order of many.
 
 Sources: de Borda 1781; Copeland 1951 (wins less losses of all pairs); instant runoff as Robert's Rules describe
-preferential voting, the last one left out until all are placed.
+preferential voting, where the last candidate is struck out until all are placed.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import NotJSON, parse_answer
 from tasks.parallel.votes.normalize import normalize
 
 __all__ = ["METHODS", "MOST_CANDIDATES", "agreeing", "borda", "copeland", "instant_runoff", "ranking_of"]
 
-#: Candidates of one ballot: what a model lists beyond them is not read. The time of a thousand
-#: ballots is that of reading them.
+#: Candidates of one ballot at most; the rest of a longer list is ignored. So a thousand ballots take linear time.
 MOST_CANDIDATES = 100
 _NUMBERED = re.compile(r"\s{0,20}[*_#]{0,4}\(?\d{1,4}[.):][*_]{0,3}\s+(\S.*)")
 _BULLET = re.compile(r"\s{0,20}[-*•+]\s+(\S.*)")
 
-#: One ballot: candidates, the best first, none twice. A candidate that it leaves out comes after all of these.
+#: One ballot: candidates, the best first, none twice. Other candidates come after all of these.
 Ballot = Sequence[str]
 
 
 def ranking_of(text: str) -> dict[str, str]:
-    """The candidates that a text ranks, the best first, each with what was written; {} where it ranks none.
+    """Return the candidates of a text, the best first, each with its original name; {} if the text ranks none.
 
-    A JSON array of names, or of objects with a name, in a fence or not; else a numbered list; else a list of bullets;
-    else one name a line, or names with ``>`` or commas between them on one line. Names that `normalize` makes equal are
-    one; the first place counts.
+    The text holds a JSON array of names, or of objects with a name, bare or in a fence; or a numbered list; or a list
+    of bullets; or one name a line; or names on one line, separated by ``>`` or commas. Names with equal normal forms
+    are one candidate, in the first of their places.
     """
     names = _from_json(text)
     if names is None:
@@ -50,7 +49,7 @@ def ranking_of(text: str) -> dict[str, str]:
 def _from_json(text: str) -> list[str] | None:
     try:
         value = parse_answer(text)
-    except ValueError:
+    except NotJSON:
         return None
     if isinstance(value, dict):
         # {"ranking": […]}: answers that keep a schema are objects.
@@ -81,9 +80,9 @@ def _lines(lines: Sequence[str]) -> list[str]:
 
 
 def borda(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, float]:
-    """Points: m − 1 for a first place among m candidates, one less each place down.
+    """Return points: m − 1 for the first place among m candidates, one less for each further place.
 
-    Those that a ballot leaves out share what is left of its points: a short ballot weighs as much as a long one.
+    Candidates without a place on a ballot share its remaining points: a short ballot weighs as much as a long one.
     """
     points = dict.fromkeys(candidates, 0.0)
     last = len(candidates) - 1
@@ -97,7 +96,7 @@ def borda(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, flo
 
 
 def copeland(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, float]:
-    """Pairs won less pairs lost; of a pair wins who is before the other on more ballots."""
+    """Return pairs won less pairs lost; the candidate that precedes the other on more ballots wins the pair."""
     places = _places(ballots, candidates)
     points = {}
     for column, candidate in enumerate(candidates):
@@ -108,14 +107,14 @@ def copeland(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, 
 
 
 def instant_runoff(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, float]:
-    """The round in which each is left out, from 0, the winner's the highest.
+    """Return the round in which each candidate is struck out, from 0; the winner has the highest.
 
-    In each round that one goes who is first on the fewest ballots, once those that went before are struck out; of
-    several the one whose points by `borda` are lowest, then the one that was named last.
+    Each round strikes out the candidate that is first on the fewest ballots, among the remaining ones; of several, the
+    one with the lowest points by `borda`, then the one that was named last.
     """
     points = borda(ballots, candidates)
     standing = dict.fromkeys(candidates, 0)
-    # How far each ballot is struck out from its top.
+    # The first remaining place of each ballot.
     tops = [0] * len(ballots)
     left: dict[str, float] = {}
     while standing:
@@ -125,7 +124,7 @@ def instant_runoff(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict
                 tops[at] += 1
             if tops[at] < len(ballot):
                 firsts[ballot[tops[at]]] += 1
-        # Reversed: of equals the one named last is the first that `min` sees.
+        # Reversed, so that `min` returns the one that was named last among equals.
         out = min(reversed(standing), key=lambda candidate: (firsts[candidate], points[candidate]))
         del standing[out]
         left[out] = float(len(left))
@@ -133,9 +132,9 @@ def instant_runoff(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict
 
 
 def agreeing(ballots: Sequence[Ballot], order: Ballot) -> float:
-    """The share of all pairs on the ballots that stand in the same order in `order`; 1 where there is no pair.
+    """Return the share of all pairs on the ballots that stand in the same order in `order`; 1 if there is no pair.
 
-    Kendall's tau over all ballots, from 0 to 1. What a ballot leaves out makes no pair.
+    This is Kendall's tau over all ballots, from 0 to 1. Candidates that a ballot leaves out make no pair.
     """
     place = {candidate: at for at, candidate in enumerate(order)}
     pairs = same = 0
@@ -147,7 +146,7 @@ def agreeing(ballots: Sequence[Ballot], order: Ballot) -> float:
 
 
 def _places(ballots: Sequence[Ballot], candidates: Sequence[str]) -> npt.NDArray[np.int32]:
-    """A row for each ballot, a column for each candidate: its place from 0, behind all others where it is left out."""
+    """Return a row for each ballot with the place of each candidate from 0; missing candidates share the last place."""
     columns = {candidate: at for at, candidate in enumerate(candidates)}
     places = np.full((len(ballots), len(candidates)), len(candidates), dtype=np.int32)
     for row, ballot in enumerate(ballots):
