@@ -1,4 +1,4 @@
-"""Documents that a job brings, as text that a model can read: PDF, DOCX, HTML, and what is text already."""
+"""Read documents as text for a model: PDF, DOCX, HTML and plain text."""
 
 from tasks.documents.reader import ENDINGS, Document, read_document, read_documents
 

@@ -1,4 +1,4 @@
-"""DOCX as Markdown, by way of the HTML that mammoth makes of it. Runs in the reading process alone."""
+"""DOCX as Markdown, by way of mammoth's HTML. Runs in the reader process only."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tasks.documents.unreadable import Unreadable
 
 __all__ = ["UNPACKED_BYTES", "read_docx"]
 
-#: Bytes of all files in the archive, unpacked: text packs ten to twenty times, a bomb a thousand times and more.
+#: Unpacked bytes of all files in the archive: text compresses ten to twenty times, a bomb a thousand times and more.
 UNPACKED_BYTES = 256 * 1024 * 1024
-#: … of which these are XML, which takes some twenty times its size in memory once it is read.
+#: … of which so many may be XML, which takes some twenty times its size in memory once it is parsed.
 XML_BYTES = 32 * 1024 * 1024
 #: Files in the archive.
 ENTRIES = 10_000
-#: What old Office documents and encrypted new ones begin with.
+#: The first bytes of old Office documents and of encrypted new ones.
 _COMPOUND = b"\xd0\xcf\x11\xe0"
 _BODY = "word/document.xml"
-#: What a damaged archive makes the unpacker raise …
+#: Errors of the unpacker on a damaged archive …
 _BROKEN = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
-#: … and what the library runs into on a damaged document.
+#: … and of the library on a damaged document.
 _DAMAGE = (*_BROKEN, ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def read_docx(data: bytes) -> str:
-    """The document as Markdown: headings, lists, tables and footnotes; pictures are left out.
+    """Return the document as Markdown: headings, lists, tables and footnotes; pictures are left out.
 
     Raises:
-        Unreadable: if it is no DOCX, damaged, encrypted, an archive that unpacks beyond all bounds, or empty.
+        Unreadable: if it is no DOCX, damaged, encrypted, too large once unpacked, or empty.
     """
     if data.startswith(_COMPOUND):
         raise Unreadable("is encrypted, or an old Word document", "save it as .docx without a password")
@@ -63,7 +63,7 @@ def _markdown(data: bytes) -> str:
 
 
 def _guard(archive: zipfile.ZipFile) -> None:
-    """Refuse what would be dangerous to unpack or to parse. An entry that says less than it holds is damaged."""
+    """Refuse archives that are dangerous to unpack or to parse; an entry larger than its declared size is damaged."""
     entries = archive.infolist()
     xml = [entry for entry in entries if entry.filename.endswith((".xml", ".rels"))]
     unpacked = sum(entry.file_size for entry in entries)
@@ -78,7 +78,7 @@ def _guard(archive: zipfile.ZipFile) -> None:
 
 
 def _parse(xml: bytes) -> None:
-    """Refuse document types: Word writes none, and what they declare (entities) is how XML attacks."""
+    """Refuse document types: Word writes none, and their entities are the usual attack by XML."""
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse
     try:

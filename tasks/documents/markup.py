@@ -1,4 +1,4 @@
-"""HTML as Markdown: headings, lists, tables, the text of links. Runs in the reading process alone."""
+"""HTML as Markdown: headings, lists, tables, the text of links. Runs in the reader process only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from tasks.documents.unreadable import Unreadable
 
 __all__ = ["markdown", "read_html"]
 
-#: Elements whose text nobody reads.
+#: Elements without readable text.
 UNSEEN = ["noscript", "script", "style", "svg", "template"]
 
 
 def read_html(data: bytes) -> str:
-    """A page as Markdown, without its scripts, styles and navigation.
+    """Return a page as Markdown, without its scripts, styles and navigation.
 
     Raises:
-        Unreadable: if it is no text, holds none, or is nested without end.
+        Unreadable: if it is no text, has no text, or is nested too deeply.
     """
     text = markdown(decode_html(data))
     if not text.strip():
@@ -24,7 +24,7 @@ def read_html(data: bytes) -> str:
 
 
 def markdown(html: str) -> str:
-    """HTML as Markdown."""
+    """Convert HTML to Markdown."""
     from html_to_markdown import (  # noqa: PLC0415 - it comes with an extra
         ConversionError,
         ConversionOptions,

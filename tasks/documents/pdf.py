@@ -1,4 +1,4 @@
-"""The text of a PDF, page by page, with PDFium. Runs in the reading process alone."""
+"""The text of a PDF, page by page, with PDFium. Runs in the reader process only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["PAGES", "read_pdf"]
 
 #: Pages of a document at most.
 PAGES = 5_000
-#: PDFium's code for a document that wants a password (``FPDF_ERR_PASSWORD``).
+#: PDFium's error code for a document that needs a password (``FPDF_ERR_PASSWORD``).
 PASSWORD = 4
-#: What PDFium writes where a word is broken at the end of a line.
+#: PDFium's characters for a hyphen at the end of a line.
 _HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-", "\f": "\n", "\x00": None})
 
 
 def read_pdf(data: bytes) -> str:
-    """The text of each page, each ended by a form feed, in the order of the page's own content.
+    """Return the text of all pages, each with a form feed at its end, in the order of the page's content.
 
     Raises:
         Unreadable: if it is no PDF, damaged, encrypted, too long, or has no text.

@@ -1,4 +1,4 @@
-"""Files that are text already: which letters their bytes are."""
+"""Plain text: decode the bytes of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.documents.unreadable import Unreadable
 
 __all__ = ["decode", "decode_html"]
 
-#: What bytes begin with that are no text, whatever the file is called.
+#: The first bytes of files that are no text, whatever their names.
 _OTHERS = {
     b"%PDF-": "a PDF",
     b"PK\x03\x04": "a ZIP archive, as DOCX is",
@@ -18,20 +18,20 @@ _OTHERS = {
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
 }
-#: Bytes at the start of an HTML page in which its encoding is declared (the HTML standard looks at as many).
+#: Bytes at the start of an HTML page that may declare its encoding (as in the HTML standard).
 DECLARED_WITHIN = 1024
 _DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([A-Za-z0-9_-]{2,20})", re.IGNORECASE)
-#: The encodings that pages still declare; Python's list has some that are none of text.
+#: Encodings that pages still declare; some of Python's encodings are none of text.
 _PAGES = re.compile(
     r"iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
 )
 
 
 def decode(data: bytes) -> str:
-    """The text of bytes in UTF-8, or in UTF-16 with a mark of byte order; line ends are kept.
+    """Decode UTF-8, or UTF-16 with a byte order mark; line ends are kept.
 
     Raises:
-        Unreadable: if they are neither.
+        Unreadable: if the bytes are neither.
     """
     _refuse_others(data)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -40,7 +40,7 @@ def decode(data: bytes) -> str:
 
 
 def decode_html(data: bytes) -> str:
-    """As `decode`, or else in the encoding that the page declares."""
+    """Decode like `decode`, or else in the encoding that the page declares."""
     try:
         return decode(data)
     except Unreadable:
@@ -48,7 +48,7 @@ def decode_html(data: bytes) -> str:
         name = declared[1].decode("ascii").lower() if declared else ""
         if not _PAGES.fullmatch(name):
             raise
-    # Browsers read Latin-1 as the superset that its authors meant.
+    # Browsers read Latin-1 as its superset cp1252.
     return _decoded(data, "cp1252" if name in {"iso-8859-1", "latin1", "latin-1"} else name)
 
 

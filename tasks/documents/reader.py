@@ -17,25 +17,24 @@ from tasks.documents.unreadable import Unreadable
 
 __all__ = ["ENDINGS", "Document", "read_document", "read_documents"]
 
-#: What a file is that needs a parser, by the ending of its name. All others are read as text, and refused if they are
-#: none.
+#: The kinds of files that need a parser, by the ending of their names. All other files are read as text.
 ENDINGS: Mapping[str, str] = {
     ".html": "html",
     ".htm": "html",
     ".pdf": "pdf",
     ".docx": "docx",
 }
-#: The modules that read a kind; the extra `documents` brings them.
+#: The modules that a kind needs; the extra `documents` installs them.
 _NEEDED = {"html": ("html_to_markdown",), "pdf": ("pypdfium2",), "docx": ("mammoth", "html_to_markdown")}
 
-#: Seconds in which the documents of one job are read that need a parser: 5,000 pages take some 10.
+#: Seconds for all documents of one job that need a parser: 5,000 pages take some 10.
 SECONDS = 60
-#: Bytes of memory that the reading process may take. A DOCX of 32 MiB of XML takes some 600 MB.
+#: Bytes of memory of the reader process. A DOCX of 32 MiB of XML takes some 600 MB.
 MEMORY = 1536 * 1024 * 1024
-#: Characters of the text of all documents, unless a caller says less.
+#: Characters of the text of all documents, unless the caller sets fewer.
 MOST = 256 * 1024 * 1024
 
-#: What the reading process is told of its surroundings: where its libraries are, and no key.
+#: The environment of the reader process: the paths of its libraries, and no key.
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 _START = "import sys; sys.path[:] = sys.argv[1].split('\\n'); from tasks.documents.reader_process import main; main()"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -47,22 +46,22 @@ class Document(NamedTuple):
 
 
 def read_document(name: str, data: bytes, *, at: str = "file", most: int = MOST) -> str:
-    """The text of one document: as it is, or as Markdown (HTML, DOCX), or page by page (PDF).
+    """Return the text of one document: as it is, as Markdown (HTML, DOCX), or page by page (PDF).
 
-    `at` is the field that an error names. Takes time and a process: not for an event loop's thread.
+    `at` is the field that an error names. This takes time and a process: do not call it on an event loop.
 
     Raises:
-        BadInput: if it can't be read, saying why and what to do.
+        BadInput: if the document can't be read, with the reason and the remedy.
     """
     (text,) = read_documents([Document(name, data)], at=lambda _: at, most=most)
     return text
 
 
 def read_documents(documents: Sequence[Document], *, at: Callable[[int], str], most: int = MOST) -> list[str]:
-    """The texts of several documents, in order, as `read_document` reads them; `most` characters in all.
+    """Return the texts of several documents, in order, as `read_document` does; `most` characters in all.
 
     Raises:
-        BadInput: for the first that can't be read, naming its field, which is `at` of its index.
+        BadInput: for the first unreadable document; it names the field `at` of its index.
     """
     kinds = [ENDINGS.get(_ending(document.name), "text") for document in documents]
     for index, document in enumerate(documents):
@@ -127,10 +126,10 @@ def _in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str],
         ) from None
     texts: list[str] = []
     for line in done.stdout.splitlines():
-        said = json.loads(line)
-        if "text" not in said:
-            raise BadInput(at(len(texts)), said["problem"], said["remedy"])
-        texts.append(said["text"])
+        reply = json.loads(line)
+        if "text" not in reply:
+            raise BadInput(at(len(texts)), reply["problem"], reply["remedy"])
+        texts.append(reply["text"])
     if len(texts) < len(given):
         problem = f"can't be read: its reader ended with {done.returncode}"
         raise BadInput(at(len(texts)), problem, "it may be damaged: open it and save it anew")
@@ -138,5 +137,5 @@ def _in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str],
 
 
 def _path() -> Iterable[str]:
-    # Where this process finds its modules, the reading one does; ours first.
+    # The module path of this process, ours first.
     return (str(_ROOT), *(str(Path(entry).absolute()) for entry in sys.path if entry))

@@ -1,11 +1,11 @@
-"""The reading process: documents in, texts out, within bounds of time and memory that the system keeps.
+"""The reader process: documents in, texts out, within limits of time and memory that the system enforces.
 
-A parser that hangs, swells or crashes on a hostile document takes this process with it and nothing else. It has no
-environment, so it knows no key.
+A parser that hangs, grows or crashes on a hostile document ends this process and nothing else. The process has an
+environment without keys.
 
-In: one line of JSON, ``{"kinds": [...], "sizes": [...], "seconds": S, "memory": BYTES, "most": CHARACTERS}``, and the
-documents one after the other. Out: a line of JSON for each, ``{"text": …}``, or ``{"problem": …, "remedy": …}`` for the
-first that can't be read, which is the last.
+In: one line of JSON, ``{"kinds": [...], "sizes": [...], "seconds": S, "memory": BYTES, "most": CHARACTERS}``, then the
+documents one after the other. Out: one line of JSON for each, ``{"text": …}``; for the first unreadable document
+``{"problem": …, "remedy": …}``, and no line after it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ READERS = {"docx": read_docx, "html": read_html, "pdf": read_pdf}
 
 def main() -> None:
     head = json.loads(sys.stdin.buffer.readline())
-    # Where the system keeps no such bound, the parent's on time remains.
+    # On systems without these limits, the parent's timeout remains.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (head["seconds"], head["seconds"]))
     with contextlib.suppress(ValueError, OSError):
@@ -39,21 +39,21 @@ def main() -> None:
 
 
 def serve(head: dict[str, object], source: BinaryIO, target: BinaryIO) -> None:
-    """Read what the head announces."""
+    """Read the documents that the head announces."""
     kinds, sizes, most = head["kinds"], head["sizes"], head["most"]
     assert isinstance(kinds, list)
     assert isinstance(sizes, list)
     assert isinstance(most, int)
     for kind, size in zip(kinds, sizes, strict=True):
-        said = _answer(kind, source.read(size), most)
-        target.write(json.dumps(said).encode() + b"\n")
+        reply = _read(kind, source.read(size), most)
+        target.write(json.dumps(reply).encode() + b"\n")
         target.flush()
-        if "text" not in said:
+        if "text" not in reply:
             return
-        most -= len(said["text"])
+        most -= len(reply["text"])
 
 
-def _answer(kind: str, data: bytes, most: int) -> dict[str, str]:
+def _read(kind: str, data: bytes, most: int) -> dict[str, str]:
     try:
         text = READERS[kind](data)
     except Unreadable as error:
@@ -65,5 +65,5 @@ def _answer(kind: str, data: bytes, most: int) -> dict[str, str]:
             "problem": "has more text than a job may have",
             "remedy": "split it, or raise limits.payload_bytes in the configuration",
         }
-    # A PDF can hold halves of surrogate pairs; no JSON that is sent on may.
+    # A PDF can hold halves of surrogate pairs, which JSON for other services may not.
     return {"text": text.encode("utf-8", "replace").decode()}

@@ -1,4 +1,4 @@
-"""Why a document can't be read."""
+"""The error of an unreadable document."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ __all__ = ["Unreadable"]
 
 
 class Unreadable(Exception):
-    """Raised by the readers of each kind; `tasks.documents` says it as a `BadInput` that names the file.
+    """Raised by the readers of each kind; `tasks.documents.reader` turns it into a `BadInput` that names the file.
 
-    `problem` and `remedy` hold nothing of the document.
+    `problem` and `remedy` quote nothing of the document.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:

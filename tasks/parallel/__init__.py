@@ -1,4 +1,4 @@
-"""Parts of a job: how it is split, how votes are counted, how outputs are joined. Pure.
+"""The parts of a job: splits, votes, joins and their limits. Pure, except that `job_files` reads documents.
 
 Imports routing, documents, config, contract. Start with split/ and joins/.
 """

@@ -1,4 +1,4 @@
-"""What a job says of its parts and of how they are joined, checked where it comes in."""
+"""Check the fields of a submitted job about its parts and their join."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Check = Callable[[Job], None]
 
 
 def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
-    """`dot` starts the fields of errors; `check` is for the jobs that are the work of this one's parts.
+    """Check split, join, variety, items and `each`; `dot` is the prefix of fields in errors, `check` checks child jobs.
 
     Raises:
-        BadInput: naming the field and what is allowed there.
+        BadInput: naming the field and the allowed values.
     """
     try:
         _check_split(job, config)
@@ -66,7 +66,7 @@ def _check_join(job: Job, config: Config) -> None:
             raise BadInput("join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
         options = join_options(job.join, job.join_options)
         if job.kind == "vote":
-            # Its votes must be able to come to an end.
+            # Raises if the votes could never decide.
             stop_rule_of(
                 join=job.join,
                 options=options,
@@ -75,12 +75,12 @@ def _check_join(job: Job, config: Config) -> None:
                 confidence=job.confidence,
                 weights={},
             )
-        # A name that is misspelt would weigh nothing, and nobody would see it.
+        # A misspelt name would have no weight, without any sign of it.
         for model in getattr(options, "weights", {}) if job.join == "weighted" else ():
             known("join_options.weights", model, config.models)
-        for name, said in job.join_options.items():
-            if name.endswith("prompt") and isinstance(said, str):
-                check_prompt(config, said, at=f"join_options.{name}")
+        for name, value in job.join_options.items():
+            if name.endswith("prompt") and isinstance(value, str):
+                check_prompt(config, value, at=f"join_options.{name}")
     elif job.join_options:
         raise BadInput("join_options", "go with a join", "name it in join, or leave them out")
     if job.join_model != "auto":
@@ -130,7 +130,7 @@ def _within(at: str, checked: Callable[[], None]) -> None:
 
 
 def known(field: str, name: str, names: Iterable[str]) -> None:
-    """Raises `BadInput` unless `name` is one of `names`."""
+    """Raise `BadInput` unless `name` is one of `names`."""
     allowed = sorted(names)
     if name not in allowed:
         raise BadInput(field, f"{name!r} is not known", f"allowed: {', '.join(allowed)}")

@@ -1,4 +1,4 @@
-"""Cut a job into its sections, or take it n times for a vote."""
+"""Cut a job into the specs of its parts: its sections, or n votes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["cut_job"]
 
 
 def cut_job(job: Job, *, most: int) -> list[PartSpec]:
-    """The parts of a job: its sections, or n times the whole for a vote.
+    """Return the specs of a job's parts: its sections, or n times the whole job for a vote.
 
     Raises:
         BadInput: if the text has no section of that kind, or more than `most`.

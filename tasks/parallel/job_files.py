@@ -1,4 +1,4 @@
-"""The files of a job as its text or its items: what is kept of a document is what can be read in it."""
+"""The files of a job become its text or its items; only the readable text of a document is kept."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["replace_files", "replace_files_of_jobs"]
 
-#: Characters of an item's title (`tasks.contract.job.Item`), and of it those of its file's name.
+#: Characters of an item's title (`tasks.contract.job.Item`), and of the file name in it.
 TITLE, NAME = 200, 100
-#: Jobs whose files are read at the same time: each may keep a core busy. They have threads of their own, so that a
-#: hostile document holds up documents alone.
+#: One thread for each job whose files are read: each may keep a core busy. The pool is separate, so that a hostile
+#: document delays other documents only.
 _READERS = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="documents")
 
 
@@ -40,16 +40,17 @@ async def replace_files_of_jobs(jobs: Sequence[Job], config: Config, *, at: Call
 
 
 def replace_files(job: Job, config: Config, *, at: str = "") -> Job:
-    """The job with its files read: they are replaced by `text` or `items`. A job without files comes back as it is.
+    """Return the job with `text` or `items` in place of its files. A job without files is returned unchanged.
 
-    Sections of which `split` says nothing, or ``files``, are the files, titled by their names. One file with another
-    split becomes the text that is cut; several are cut here, each by itself, and the name stands before each title.
-    Else the files are one text; of several, each under its name as a heading. A workflow gets what it takes.
+    For sections without `split`, or with ``files``, each file is a section titled by its name. With another split, a
+    single file becomes the text; several files are cut here one by one, with their names before the titles. For other
+    jobs the files become one text; each of several files stands under its name as a heading. A workflow gets the input
+    that it takes.
 
-    Reading takes time, and a process for all that is not text: not for an event loop's thread.
+    Reading takes time, and a process for documents that are not plain text: do not call this on an event loop.
 
     Raises:
-        BadInput: naming the file (``files[2]``, below `at`) and what to do.
+        BadInput: naming the file (``files[2]``, below `at`) and the remedy.
     """
     if job.files is None:
         return job
@@ -87,7 +88,7 @@ def _decoded(files: Sequence[File], limit: int, dot: str) -> list[Document]:
 
 
 def _input(job: Job, named: Sequence[tuple[str, str]], config: Config) -> dict[str, Any]:
-    """What the job has instead of its files."""
+    """Return the fields of the job that replace its files."""
     if job.kind in config.flows:
         takes = config.flows[job.kind].inputs
         return _items(named) if "items" in takes and (len(named) > 1 or "text" not in takes) else _text(named)
@@ -112,7 +113,7 @@ def _sections(text: str, job: Job, index: int) -> list[Section]:
     try:
         return split(text, job.split or "", job.split_options)
     except BadInput as error:
-        # What is wrong with an option is wrong with it for all files.
+        # A wrong option concerns all files.
         field = f"files[{index}]" if error.field == "text" else error.field
         raise BadInput(field, error.problem, error.remedy) from None
 
@@ -133,6 +134,6 @@ def _title(name: str, section: Section) -> str:
 
 
 def _changed(job: Job, fields: dict[str, Any]) -> Job:
-    # Through the model, which checks what depends on the input: how many items a quorum has.
+    # Validate again: some checks depend on the input, such as the number of items for a quorum.
     given = {name: getattr(job, name) for name in job.model_fields_set - {"files"}}
     return Job.model_validate({"id": job.id, **given, **fields})

@@ -1,4 +1,4 @@
-"""The fields of a job that is the work of another job's part."""
+"""Child jobs: their ids, and the fields that they inherit from the job whose part they are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEEPEST", "child_id", "fields_for_item", "fields_for_section"]
 
-#: Jobs within jobs: a vote on a section of a section of a workflow's step.
+#: Levels of child jobs: a vote on a section of a section of a step of a workflow.
 DEEPEST = 5
 
 #: The values that hold for the sections of a job hold for their child jobs, unless `each` sets others.
@@ -25,31 +25,31 @@ _ROUTING = tuple(name for name, rule in JOB_FIELDS.items() if rule.child == "rou
 
 
 def child_id(job_id: str, index: int) -> str:
-    """The id of the job that is a part's work: always the same, and sorted beside the job's."""
+    """Return the id of the child job of a part: always the same, and sorted beside the job's id."""
     rest = hashlib.sha256(f"part {index} of {job_id}".encode()).digest()[:10]
     return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
 
 
 def fields_for_section(job: Job, text: str) -> Mapping[str, Any]:
-    """The fields of the job that a section of `job` is, by its `each`.
+    """Return the fields of the child job of a section of `job`, by its `each`.
 
     Raises:
-        BadInput: naming the field of `each` that is not for it to say.
+        BadInput: naming a field that `each` may not set.
     """
-    said = dict(job.each or {})
-    for field in said:
+    own = dict(job.each or {})
+    for field in own:
         if field in GIVEN:
-            raise BadInput(f"each.{field}", "is not for each to say", "it comes with the job, or the section")
-    kind = str(said.get("kind", "single"))
+            raise BadInput(f"each.{field}", "can't be set by each", "it comes with the job, or the section")
+    kind = str(own.get("kind", "single"))
     plain = kind in {"single", "sections", "vote"}
     inherited = {name: value for name in _INHERITED if plain and (value := getattr(job, name)) is not None}
-    if plain and not any(name in said for name in _ROUTING):
-        inherited |= _placed(job)
-    return {**inherited, "kind": kind, **said, "text": text}
+    if plain and not any(name in own for name in _ROUTING):
+        inherited |= _routing_fields(job)
+    return {**inherited, "kind": kind, **own, "text": text}
 
 
 def fields_for_item(job: Job, item: Item) -> Mapping[str, Any]:
-    """The fields of the job that an item is which names a route or a model, or whose job has `each`."""
+    """Return the fields of the child job of an item: it names a route or a model, or its job has `each`."""
     fields = dict(fields_for_section(job, item.text))
     own = {name: value for name in ("prompt", "response_schema") if (value := getattr(item, name)) is not None}
     if item.route is not None or item.model is not None:
@@ -59,7 +59,7 @@ def fields_for_item(job: Job, item: Item) -> Mapping[str, Any]:
     return fields | own
 
 
-def _placed(job: Job) -> dict[str, Any]:
+def _routing_fields(job: Job) -> dict[str, Any]:
     return {
         name: value
         for name in _ROUTING

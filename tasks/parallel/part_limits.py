@@ -1,4 +1,12 @@
-"""The limits on the parts of a job: how many they are, and how many bytes they repeat. Pure."""
+"""The limits on the parts of a job: their number with all child jobs, and the bytes that they repeat. Pure.
+
+A thousand sections with a vote of a thousand each are a million calls, and child jobs nest five levels deep. So the
+parts of the whole tree are counted: before any call those that are certain, then by shares. Each child job gets an
+equal share of the remaining parts as its own limit, so no counter is needed that a crash could leave wrong.
+
+The ledger holds the prompt of a job once, but that of a vote's variety, or of child jobs, once a part: a prompt of a
+megabyte and a thousand votes would be a gigabyte, in the router and in the ledger. So the repeated bytes are bounded.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +34,22 @@ __all__ = [
 ]
 
 
+#: Times limits.payload_bytes: the bytes that the parts of one job may repeat together. By default 64 MiB, which is
+#: 6.7 kB for each of 10,000 parts.
+MOST_COPIED = 8
+
+
 def allowed_parts(job: Job, config: Config) -> int:
-    """Parts that the job may have, with those of the jobs within it: all, or the share of its parent's."""
+    """Return the parts that the job and its child jobs may have: all, or the share that its parent gave it."""
     most = config.limits.nested_parts
     return most if job.parent is None or job.parent.parts is None else min(most, job.parent.parts)
 
 
 def check_part_count(job: Job, config: Config) -> None:
-    """See that what is known before anything is cut keeps the limit.
+    """Check the number of parts that is certain before the text is cut.
 
     Raises:
-        BadInput: if it doesn't.
+        BadInput: if it exceeds the limit.
     """
     if job.kind == "vote":
         field = "n"
@@ -44,23 +57,24 @@ def check_part_count(job: Job, config: Config) -> None:
         field = "items"
     else:
         field = "kind" if job.kind in config.flows else "each"
-    _within(job, least_parts(_said(job), config), config, field)
+    fields = {"kind": job.kind, "n": job.n, "items": job.items, "each": job.each}
+    _check_total(job, least_parts(fields, config), config, field)
 
 
 def check_planned_parts(job: Job, children: Sequence[Mapping[str, Any] | None], config: Config) -> None:
-    """The same, once it is known how many parts there are: of each the fields of its job, None where it is a call.
+    """Check the number of planned parts: `children` holds the fields of each part's child job, None for a call.
 
     Raises:
-        BadInput: if they and the jobs that they are have too many.
+        BadInput: if the parts and their child jobs exceed the limit.
     """
     total = sum(1 + (0 if child is None else least_parts(child, config)) for child in children)
-    _within(job, total, config, "text" if job.each is None else "each")
+    _check_total(job, total, config, "text" if job.each is None else "each")
 
 
 def part_share(job: Job, parts: int, config: Config) -> int:
-    """Parts that each of the jobs within `job` may have, which has so many `parts` itself.
+    """Return the parts that each child job of `job`, which has so many `parts` itself, may have.
 
-    The steps of a workflow that are single calls need one each: the others share what is left.
+    The steps of a workflow that are single calls need one part each; the other steps share the rest.
     """
     left = allowed_parts(job, config) - parts
     workflow = config.flows.get(job.kind)
@@ -70,10 +84,10 @@ def part_share(job: Job, parts: int, config: Config) -> int:
 
 
 def least_parts(fields: Mapping[str, Any], config: Config, *, depth: int = 0) -> int:
-    """Parts that a job of these fields has at least, with those of the jobs within it.
+    """Return the least number of parts of a job with these fields, with those of its child jobs.
 
-    A text counts as one section: how many it has, nobody knows before it is cut. What lies deeper than jobs may is
-    refused elsewhere, as is a workflow that leads back to itself.
+    A text counts as one section: the real number is unknown before the text is cut. Other checks refuse deeper nesting
+    and workflows that lead back to themselves.
     """
     if depth > DEEPEST:
         return 1
@@ -90,17 +104,13 @@ def least_parts(fields: Mapping[str, Any], config: Config, *, depth: int = 0) ->
 
 
 def _items(items: Iterable[Any] | None) -> Iterable[int]:
-    """Of each item the parts of its own job: none where it is a call."""
+    """Yield the parts of each item's child job: none if the item is a call."""
     if items is None:
         return (0,)
     return (int(isinstance(item, Item) and (item.route is not None or item.model is not None)) for item in items)
 
 
-def _said(job: Job) -> Mapping[str, Any]:
-    return {"kind": job.kind, "n": job.n, "items": job.items, "each": job.each}
-
-
-def _within(job: Job, total: int, config: Config, field: str) -> None:
+def _check_total(job: Job, total: int, config: Config, field: str) -> None:
     most = allowed_parts(job, config)
     if total > most:
         word = "the limit" if job.parent is None else "its share of the limit"
@@ -111,27 +121,22 @@ def _within(job: Job, total: int, config: Config, field: str) -> None:
         )
 
 
-#: Times limits.payload_bytes: what the parts of one job may repeat together. 64 MiB where nothing else is configured,
-#: 6.7 kB for each of 10,000 parts.
-MOST_COPIED = 8
-
-
 def check_copies(job: Job, parts: Sequence[PartSpec], config: Config) -> None:
-    """See that what is written once a part is not too much: its text too, which a split may repeat the head of.
+    """Check the bytes that are kept once a part, with the texts: a split may repeat a header in each section.
 
     Raises:
         BadInput: if it is more than `MOST_COPIED` times ``limits.payload_bytes``.
     """
     limit = MOST_COPIED * config.limits.payload_bytes
-    # The parts share most of these values: each is measured once, while `parts` keep it.
+    # By id: the parts share most of these values, and each is measured once.
     sizes: dict[int, int] = {}
-    handed_on = _size(job.metadata, sizes) + _size(job.labels, sizes)
+    inherited = _size(job.metadata, sizes) + _size(job.labels, sizes)
     total = 0
     for part in parts:
         total += sum(_size(value, sizes) for value in (part.text, part.prompt, part.schema, part.task))
         if part.child is not None:
-            # Of a part that a model has proposed the job gets all of the text.
-            total += handed_on + _fields(part.child, sizes) + (len(job.text or "") if part.text is None else 0)
+            # The child job of a proposed section gets the whole text.
+            total += inherited + _fields(part.child, sizes) + (len(job.text or "") if part.text is None else 0)
     if total > limit:
         whose = "variety" if job.variety is not None else "split" if job.items is None else "items"
         raise BadInput(
@@ -142,12 +147,12 @@ def check_copies(job: Job, parts: Sequence[PartSpec], config: Config) -> None:
 
 
 def _fields(child: Mapping[str, Any], sizes: dict[int, int]) -> int:
-    """All but the text, which is a section's own."""
+    """Return the bytes of all fields except the text, which is the section's own."""
     return sum(_size(value, sizes) for name, value in child.items() if name != "text")
 
 
 def _size(value: Any, sizes: dict[int, int]) -> int:
-    """Bytes of a value, about: of a text its characters."""
+    """Return the approximate bytes of a value; for a text its characters."""
     if value is None:
         return 0
     if isinstance(value, str):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import BadInput, JoinError, PromptError
 from tasks.contract.job import GIVEN, JOB_FIELDS, Item
 from tasks.routing.classify.context import context_rules
@@ -173,7 +173,7 @@ class _Parsed(Mapping[str, Any]):
             one = self._done[name]
             try:
                 self._read[name] = parse_answer(one.output) if one.state == "succeeded" else None
-            except ValueError:
+            except NotJSON:
                 self.unreadable.add(name)
                 raise KeyError(name) from None
         return self._read[name]
@@ -192,8 +192,8 @@ def _read(step: Step, made: str) -> dict[str, Any]:
     if step.takes[0] == "text":
         return {"text": made}
     try:
-        read = json.loads(made)
-    except (ValueError, RecursionError):
+        read = parse_answer(made)
+    except NotJSON:
         read = None
     if step.takes[0] == "messages":
         if isinstance(read, list) and read and all(isinstance(one, dict) and "role" in one for one in read):

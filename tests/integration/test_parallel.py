@@ -469,7 +469,7 @@ def test_impossible_job_is_refused_with_its_field(running):
         return str(error.value)
 
     assert refused(each={"kind": "vote"}).startswith("each.n: is needed")
-    assert refused(each={"text": "x"}).startswith("each.text: is not for each to say")
+    assert refused(each={"text": "x"}).startswith("each.text: can't be set by each")
     assert refused(each={"kind": "nothing"}).startswith("each.kind: 'nothing' is not known")
     deep = {"kind": "single"}
     for _ in range(6):

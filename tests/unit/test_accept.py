@@ -52,7 +52,7 @@ CONFIG = Config.model_validate(
         ({"text": "x", "kind": "vote", "n": 3, "join_model": "big"},
          "join_model: 'big' is not known; allowed: auto, fast"),
         ({"items": ["x"], "kind": "sections", "each": {"kind": "vote"}}, "each.n: is needed: how many votes"),
-        ({"items": ["x"], "kind": "sections", "each": {"text": "y"}}, "each.text: is not for each to say"),
+        ({"items": ["x"], "kind": "sections", "each": {"text": "y"}}, "each.text: can't be set by each"),
         ({"items": ["x"], "kind": "sections", "each": {"kind": "vote", "n": 3, "join": "table"}},
          "each.join: 'table' does not go with kind 'vote'"),
         ({"items": [{"text": "x", "route": "no"}], "kind": "sections"}, "items[0].route: 'no' is not known"),

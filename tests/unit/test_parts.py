@@ -126,7 +126,7 @@ def test_an_item_s_own_word_goes_before_that_of_each():
 
 @pytest.mark.parametrize("field", ["text", "deadline", "budget_usd", "idempotency_key", "labels", "metadata", "parent"])
 def test_each_can_not_say_what_comes_with_the_job(field):
-    with pytest.raises(BadInput, match=rf"^each\.{field}: is not for each to say"):
+    with pytest.raises(BadInput, match=rf"^each\.{field}: can't be set by each"):
         check(sections("a", each={field: "x"}), CONFIG)
 
 

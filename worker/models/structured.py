@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import ModelError, SchemaMismatch
 from tasks.contract.job import Message
 from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
@@ -94,7 +94,7 @@ def _read(schema: Mapping[str, Any], text: str) -> tuple[Problem | None, str]:
     """What is wrong with an answer, if anything, and its JSON without what stands around it."""
     try:
         answer = parse_answer(text)
-    except ValueError:
+    except NotJSON:
         return Problem("the answer", _NO_JSON, ""), text
     problem = problem_of(schema, answer)
     return problem, text if problem is not None else json.dumps(answer, ensure_ascii=False)

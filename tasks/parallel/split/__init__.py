@@ -1,7 +1,10 @@
-"""Cut a document into sections that can be worked on at the same time: a split a module, each a pure function.
+"""Splits: pure functions that cut a document into sections for parallel work.
 
-Where a split says no other, nothing is lost: the texts of all sections, one after the other and without what is
-`repeated` in them, are the document, character for character.
+Unless its docstring says otherwise, a split loses nothing: the texts of all sections, one after the other and without
+their `repeated` beginnings, are the document, character for character.
+
+The modules are the splits (`units` holds `lines`, `sentences`, `paragraphs` and `pages`; `external` holds `files` and
+`plan`) and what they share: `section` (a section and lossless cuts) and `registry` (declaration and lookup).
 """
 
 from tasks.parallel.split.elements import elements

@@ -1,4 +1,4 @@
-"""A section for each element of a JSON array, or for each line of JSON lines."""
+"""`json`: a section for each element of a JSON array, or for each line of JSON lines."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tasks.contract.errors import BadInput
 from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import LINE, Section, shorten
 
-__all__ = ["Elements", "elements"]
+__all__ = ["ElementsOptions", "elements"]
 
 
-class Elements(SplitOptions):
-    #: Where the array is in the document: names of fields, and indices from 0, with full stops between them.
+class ElementsOptions(SplitOptions):
+    #: The path to the array in the document: names of fields, and indices from 0, with full stops between them.
     path: str = Field(default="", max_length=1000)
     #: The field of an element that titles its section.
     title: str = Field(default="", max_length=200)
 
 
-@splitter(options=Elements)
-def elements(text: str, options: Elements) -> list[Section]:
-    """A section for each element of an array: a text as it is, all else as compact JSON.
+@splitter(options=ElementsOptions)
+def elements(text: str, options: ElementsOptions) -> list[Section]:
+    """Make a section of each element of an array: a text as it is, other values as compact JSON.
 
-    The array is the document, what is at `path` in it, or the lines of JSON lines. Elements without any content (null,
-    a blank text) are left out; titles count them all the same.
+    The array is the document, the value at `path` in it, or the lines of JSON lines. Empty elements (null, a blank
+    text) are left out, but the numbers in the titles count them.
     """
     found = _array(text, options.path)
     sections: list[Section] = []
@@ -62,12 +62,12 @@ def _array(text: str, path: str) -> Sequence[Any]:
 
 
 def _read(text: str) -> Any:
-    # Strict and bounded in depth, unlike `json`; a mark of byte order is no JSON.
+    # Strict and bounded in depth, unlike `json`; a byte order mark is no JSON.
     return from_json(text.removeprefix("\ufeff"), allow_inf_nan=False)
 
 
 def _json_lines(text: str, error: ValueError) -> list[Any]:
-    """The values of JSON lines; `error` is what is wrong with the text as one document."""
+    """Return the values of JSON lines; `error` is the error of the text as one document."""
     found: list[Any] = []
     for number, match in enumerate(LINE.finditer(text), 1):
         if not match.group().strip():
@@ -75,7 +75,7 @@ def _json_lines(text: str, error: ValueError) -> list[Any]:
         try:
             found.append(_read(match.group()))
         except ValueError as wrong:
-            # The parser's words name kind and place of the mistake, never the text.
+            # The parser's message names kind and place of the mistake, never the text.
             problem = f"is not JSON: {error}" if not found else f"line {number} is not JSON: {wrong}"
             raise BadInput("text", problem, "send one JSON document, or one a line") from None
     return found

@@ -1,4 +1,4 @@
-"""A section for each Markdown heading."""
+"""`headings`: a section for each Markdown heading."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from tasks.parallel.split.section import Section
 
-__all__ = ["Headings", "headings"]
+__all__ = ["HeadingsOptions", "headings"]
 
 
-class Headings(SplitOptions):
-    #: Cut at this level and above: with 2, what stands below ``###`` stays in its section.
+class HeadingsOptions(SplitOptions):
+    #: Cut at this level and above: with 2, text below ``###`` stays in its section.
     level: int = Field(default=6, ge=1, le=6)
 
 
-@splitter(options=Headings)
-def headings(text: str, options: Headings) -> list[Section]:
+@splitter(options=HeadingsOptions)
+def headings(text: str, options: HeadingsOptions) -> list[Section]:
     """Begin a section at each Markdown heading (CommonMark 4.2, 4.3), down to a level.
 
-    Headings are ``# ATX`` or underlined with ``===`` or ``---``. Fenced code, comments and front matter hold
-    none. Text before the first heading is a section titled "".
+    Headings are ``# ATX`` or underlined with ``===`` or ``---``, and not in fenced code, comments or front matter. Text
+    before the first heading is a section titled "".
     """
     lines = lines_of(text)
     cuts = [(line, title) for line, title, depth in _headings(lines) if depth <= options.level]
@@ -40,13 +40,13 @@ def headings(text: str, options: Headings) -> list[Section]:
 
 _ATX = re.compile(r" {0,3}(?P<level>#{1,6})(?:[ \t]+(?P<title>.*))?$")
 _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
-#: Lines that are no paragraph text, so an underline beneath them is none: quotes, list items, rules, tables.
+#: Lines that are no paragraph text, so the line below is no underline: quotes, list items, rules, tables.
 _NO_PARAGRAPH = re.compile(r" {0,3}(?:>|<!--|[-+*](?:[ \t]|$)|\d{1,9}[.)][ \t]+$|(?:[-*_][ \t]*){3,}$|\|)")
 
 
 def _headings(lines: Sequence[str]) -> Iterator[tuple[int, str, int]]:
-    """Each heading: its line, its title and its level."""
-    closing: re.Pattern[str] | None = None  # what ends the fence or comment we are in
+    """Yield line, title and level of each heading."""
+    closing: re.Pattern[str] | None = None  # the end of the current fence or comment
     paragraph: int | None = None
     for number in range(_front_matter(lines), len(lines)):
         line = lines[number].rstrip("\r\n")
@@ -76,7 +76,7 @@ def _without_closing(title: str) -> str:
 
 
 def _front_matter(lines: Sequence[str]) -> int:
-    """Where the document begins after YAML front matter, whose closing ``---`` would underline its last line."""
+    """Return the first line after YAML front matter, whose closing ``---`` would underline its last line."""
     if lines and lines[0].rstrip() == "---":
         for number, line in enumerate(lines[1:], 1):
             if line.rstrip() == "---":

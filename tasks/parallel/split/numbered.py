@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from tasks.parallel.split.section import Section
 
-__all__ = ["CLAUSE", "END", "Clause", "clauses", "ends_body", "is_blank", "longest_chain", "numbered"]
+__all__ = ["numbered"]
 
 
 @splitter()
 def numbered(text: str) -> list[Section]:
     """Begin a section at each top-level clause: ``1. Definitions``, ``2) …``, ``§ 4``, ``Article V``, ``Section 6``.
 
-    Among all lines that begin with a number the clauses are the longest ascending run that agrees in style and
-    indentation, so lists inside clauses, sub-clauses (``1.1``), wrapped lines and tables of contents are left alone.
-    What stands before the first clause is the section "Preamble"; an appendix, exhibit, schedule or list of references
-    after the last one is a section of its own. Fewer than two clauses are none.
+    Among all lines that begin with a number, the clauses are the longest ascending run with the same style and
+    indentation. So lists inside clauses, sub-clauses (``1.1``), wrapped lines and tables of contents begin no section.
+    Text before the first clause is the section "Preamble"; an appendix, exhibit, schedule or list of references after
+    the last one is a section of its own. A single clause counts as none.
     """
     lines = lines_of(text)
     chain = longest_chain(list(clauses(lines)))
@@ -68,11 +68,11 @@ def _appendix_title(lines: Sequence[str], line: int) -> str:
     return shorten(re.split(r" {3,}", lines[best].strip(" \t\f\r\n#*"), maxsplit=1)[0].rstrip(".:"))
 
 
-#: Characters of a line in which the patterns of appendices and tables of contents search: a heading is short, and
-#: their backtracking must not meet a line of a megabyte.
+#: Characters of a line that the patterns of appendices and tables of contents search: headings are short, and their
+#: backtracking must not meet a line of a megabyte.
 LINE_CHARACTERS = 200
 
-#: What may stand before a number: indentation, and then Markdown (``##``, ``**``) or a comment or box (``*``, ``//``).
+#: A prefix of a number: indentation, then Markdown (``##``, ``**``) or the sign of a comment or box (``*``, ``//``).
 _PREFIX = r"(?P<prefix>[ \t\f]*(?:(?:\#{1,6}|//+|[*|>;])[ \t]+)?\*{0,2})"
 CLAUSE = re.compile(
     _PREFIX
@@ -98,18 +98,18 @@ _APPENDIX = re.compile(
 _REFERENCES = re.compile(r"\s*[#*]*\s*(?:references|bibliography)[*:]*(?:\s{3,}.*)?\s*$", re.IGNORECASE)
 _ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50}
 
-#: How much a candidate speaks for a clause: a blank line before it, text beneath it; a number without a full stop
-#: or with a sub-number (`1.1`, where a document has no line for clause 1 itself) speaks less.
+#: Weights that are added to a candidate: for a blank line before it, and for text below it; less for a number without a
+#: full stop, or with a sub-number (`1.1`, in a document without a line for clause 1 itself).
 SET_OFF, HAS_BODY, BARE, SUB = 0.3, 0.3, -0.4, -0.3
-#: What a step between two clauses costs: another indentation, another style, each number left out, and stealing an
-#: item out of the middle of a list.
+#: Costs of a step between two clauses: another indentation, another style, each missing number, and an item out of the
+#: middle of a list.
 SHIFTED, RESTYLED, LEFT_OUT, OUT_OF_LIST = 0.4, 1.2, 1.0, 0.7
-#: What a step costs from clauses with a blank line before them to a number in the middle of a paragraph ("see clause"
-#: ends one line, "4. It …" begins the next): more than a clause is worth.
+#: Cost of a step from clauses with a blank line before them to a number in the middle of a paragraph ("see clause" ends
+#: one line, "4. It …" begins the next): more than the weight of a clause.
 WRAPPED = 1.5
-#: Most numbers that may be missing between two clauses ("5. [deleted]" without its line).
+#: Most missing numbers between two clauses ("5. [deleted]" without its line).
 LARGEST_GAP = 2
-#: What a run that does not begin with 0 or 1 costs: an excerpt may, wrapped lines often do.
+#: Cost of a run that begins with neither 0 nor 1: so begin some excerpts, but also many wrapped lines.
 LATE_START = 1.0
 
 
@@ -171,9 +171,9 @@ def clauses(lines: Sequence[str]) -> Iterator[Clause]:
 
 
 def _titled(match: re.Match[str]) -> bool:
-    """Whether what follows a number can open a clause; after one without a full stop that takes a capital letter.
+    """Whether the text after a number can open a clause; without a full stop it must begin with a capital letter.
 
-    "Section 5 of this License" and "11 of the WIPO copyright treaty" are lines that were wrapped there.
+    "Section 5 of this License" and "11 of the WIPO copyright treaty" are wrapped lines.
     """
     rest = match["rest"].lstrip()
     if match["plain"] or match["end"] or (match["word"] and not rest[:1].isalpha()):
@@ -222,7 +222,7 @@ def _beside(item: Clause, clause: Clause) -> bool:
 
 
 def _keys(clause: Clause, number: int) -> tuple[tuple[tuple[object, ...], float], ...]:
-    """Where the runs are found that end with `number`, and what a step from them to `clause` costs."""
+    """Return the keys of the runs that end with `number`, and the cost of a step from them to `clause`."""
     return (
         ((number, clause.style, clause.prefix), 0.0),
         ((number, clause.style, clause.right), 0.0),  # " 9." above "10.": aligned at the right
@@ -236,7 +236,7 @@ def _set_off(lines: Sequence[str], line: int) -> bool:
 
 
 def _has_body(lines: Sequence[str], line: int) -> bool:
-    """Whether the next line that is not blank is text, and no other clause."""
+    """Whether the next line that is not blank is text and no other clause."""
     following = next((raw for raw in lines[line + 1 : line + 4] if not is_blank(raw)), None)
     return following is not None and CLAUSE.match(following.rstrip("\r\n")) is None
 
@@ -247,7 +247,7 @@ def is_blank(raw: str) -> bool:
 
 
 def ends_body(lines: Sequence[str], line: int) -> bool:
-    """Whether the clauses end before this line: the heading of an appendix, exhibit, list of references and so on."""
+    """Whether the clauses end before this line, which heads an appendix, exhibit, list of references or the like."""
     raw = lines[line]
     if len(raw) > LINE_CHARACTERS or not _set_off(lines, line) or _CONTENTS_ROW.search(raw):
         return False
@@ -258,7 +258,7 @@ def ends_body(lines: Sequence[str], line: int) -> bool:
 
 
 def _roman(written: str) -> int | None:
-    """Return the value of a Roman numeral up to 89; None for letters that are none, such as "VX" or "ll"."""
+    """Return the value of a Roman numeral up to 89; None for other letters, such as "VX" or "ll"."""
     if written != written.upper():
         return None
     values = [_ROMAN[letter] for letter in written]

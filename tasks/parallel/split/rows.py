@@ -1,4 +1,4 @@
-"""A section for each row of a table, or for so many, under the table's header."""
+"""`rows`: a section for each row of a table, or for several rows, under the table's header."""
 
 from __future__ import annotations
 
@@ -14,38 +14,37 @@ from tasks.contract.errors import BadInput
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
 from tasks.parallel.split.section import FENCE, Section, closing_fence, lines_of, spanned
 
-__all__ = ["Rows", "rows"]
+__all__ = ["RowsOptions", "rows"]
 
-#: What may stand between the fields of a table of characters; of those that part the first line equally often, the
-#: first.
+#: Possible delimiters of a table of characters; the most frequent in the first line is used, or the first of equals.
 DELIMITERS = "\t;,|"
-#: The share of rows that have as many fields as the first, below which a text is no table: prose has commas too.
+#: The least share of rows with as many fields as the first row: with less, the text is prose with commas.
 ALIKE = 0.5
 
 _RULE = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 
 
-class Rows(SplitOptions):
-    #: Rows of a section.
+class RowsOptions(SplitOptions):
+    #: Rows in each section.
     rows: int = Field(default=1, ge=1, le=100_000)
-    #: The first row names the columns: it is repeated at the top of each section. Without, it is a row as the others;
-    #: a Markdown table's header is left out.
+    #: Whether the first row names the columns and is repeated at the top of each section. If not, it is a row like the
+    #: others; the header of a Markdown table is left out.
     header: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
     header: str
-    #: Each with its line end, and with blank lines after it.
+    #: With their line ends, and with blank lines after them.
     rows: Sequence[str]
 
 
-@splitter(options=Rows)
-def rows(text: str, options: Rows) -> list[Section]:
-    """Cut after so many rows: of the Markdown tables of a text where it has any, else the text is CSV or TSV.
+@splitter(options=RowsOptions)
+def rows(text: str, options: RowsOptions) -> list[Section]:
+    """Cut after every `rows` rows: of the Markdown tables of a text if it has any, else of the text as CSV or TSV.
 
-    A row of CSV (RFC 4180) may go over several lines in quotes. Around Markdown tables the text is left out; of CSV
-    nothing is lost.
+    A row of CSV (RFC 4180) may span several lines in quotes. Text around Markdown tables is left out; of CSV nothing is
+    lost.
     """
     tables = list(_markdown_tables(lines_of(text), header=options.header)) or [_separated(text, options)]
     sections: list[Section] = []
@@ -63,7 +62,7 @@ def rows(text: str, options: Rows) -> list[Section]:
 
 
 def _markdown_tables(lines: Sequence[str], *, header: bool) -> Iterator[_Table]:
-    """The tables of a Markdown text (GitHub's: a header, a rule of dashes, and rows up to the first without a bar)."""
+    """Yield the tables of a Markdown text (GitHub's: a header, a rule of dashes, rows up to a line without a bar)."""
     closing: re.Pattern[str] | None = None
     number = 0
     while number < len(lines):
@@ -86,8 +85,8 @@ def _is_rule(line: str) -> bool:
     return "-" in line and "|" in line and _RULE.match(line.rstrip("\r\n")) is not None
 
 
-def _separated(text: str, options: Rows) -> _Table:
-    """The text as one table of CSV or TSV, each row as it is written."""
+def _separated(text: str, options: RowsOptions) -> _Table:
+    """Return the text as one table of CSV or TSV, each row as it is written."""
     lines = lines_of(text)
     first = next(line for line in lines if line.strip())
     counted = Counter(first)
@@ -98,7 +97,7 @@ def _separated(text: str, options: Rows) -> _Table:
         )
     records: list[str] = []
     widths: list[int] = []
-    # A mark of byte order before a quoted name would make its quotes a part of it.
+    # A byte order mark before a quoted name would make the quotes a part of the name.
     source = [line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(lines)]
     reader = csv.reader(source, delimiter=delimiter)
     done = 0

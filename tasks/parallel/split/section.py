@@ -18,49 +18,49 @@ __all__ = [
     "spanned",
 ]
 
-#: Characters of a title: it names a section in an answer and in a trace; a clause may be one line of 10,000.
+#: Characters of a title: it names a section in outputs and traces; a clause may be one line of 10,000 characters.
 TITLE_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stretch of a document. `index` counts from 0; `title` is the line people know it by, "" when it has none."""
+    """A section of a document. `index` counts from 0; `title` names it for people and may be ""."""
 
     index: int
     title: str
     text: str
-    #: Characters at the start of `text` that an earlier section holds too: an overlap, or a table's header.
+    #: Characters at the start of `text` that an earlier section also holds: an overlap, or a table's header.
     repeated: int = 0
 
 
 def shorten(title: str) -> str:
-    """A title on one line, of at most `TITLE_CHARACTERS`."""
-    # Of a line of a megabyte nobody reads more.
+    """Shorten a title to one line of at most `TITLE_CHARACTERS`."""
+    # The beginning is enough, also of a line of a megabyte.
     title = " ".join(title[: 20 * TITLE_CHARACTERS].split())
     return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1].rstrip() + "…"
 
 
-#: A line of a text with its end; unlike `str.splitlines`, a form feed or U+2028 ends none.
+#: A line of a text with its end; unlike with `str.splitlines`, a form feed or U+2028 ends no line.
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-#: What opens fenced code (CommonMark 4.5).
+#: The opening of fenced code (CommonMark 4.5).
 FENCE = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines with their ends."""
+    """Return the lines with their ends."""
     return LINE.findall(text)
 
 
 def closing_fence(fence: re.Match[str]) -> re.Pattern[str]:
-    """What ends the fenced code that `FENCE` has found the opening of."""
+    """Return the pattern of the closing fence for an opening that `FENCE` matched."""
     mark = fence["mark"]
     return re.compile(rf"^ {{0,3}}{mark}{mark[0]}*[ \t]*$")
 
 
 def at_lines(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, opening: str) -> list[Section]:
-    """Sections that begin at the line numbers of `cuts`, each with its title.
+    """Return sections that begin at the line numbers of `cuts`, each with its title.
 
-    What stands before the first is a section titled `opening`; blank lines there belong to the first.
+    Text before the first cut is a section titled `opening`; blank lines there belong to the first section.
     """
     first = cuts[0][0]
     starts = list(cuts)
@@ -76,14 +76,14 @@ def at_lines(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, opening: 
 
 
 def at_places(text: str, ends: Iterable[int], title: Callable[[int], str]) -> list[Section]:
-    """Sections that end at these places, in order, the last of which is the end of `text`; `title` of each index."""
+    """Return sections that end at these places, the last at the end of `text`; `title` gives the title of an index."""
     return [
         Section(index, title(index), text[start:end]) for index, (start, end) in enumerate(_pairs(ends)) if end > start
     ]
 
 
 def spanned(noun: str, first: int, last: int) -> str:
-    """The title of a section that holds several of the same: ``row 3``, ``rows 3–7``."""
+    """Return the title of a section of one or several units: ``row 3``, ``rows 3–7``."""
     return f"{noun} {first}" if first == last else f"{noun}s {first}–{last}"
 
 

@@ -1,4 +1,4 @@
-"""Sections of so many tokens at most, for models with a small window."""
+"""`tokens`: sections of a limited number of tokens, for models with a small window."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import Section
 from tasks.parallel.split.units import paragraph_ends, sentence_ends
 
-__all__ = ["Tokens", "tokens"]
+__all__ = ["TokensOptions", "tokens"]
 
-#: Tokens that the tokens of a word cut in two may be undercounted by (`tasks.contract.tokens`: a word's first letters
-#: cost nothing more than the word); each piece is charged with them.
+#: Tokens added to each piece of a word: `tasks.contract.tokens` may undercount a word that is cut in two, since its
+#: first letters cost no more than the word.
 CUT_WORD = 1.0
-#: Characters of an overlap that are looked at, for each of its tokens: few texts have as many.
+#: Characters to look back for each token of an overlap: few texts have as many in a token.
 REACH = 8
 
-#: Where a stretch that is not cut ends, and what it weighs in tokens.
+#: The end of a stretch that is not cut, and its tokens.
 _Atom: TypeAlias = tuple[int, float]
 
 _WORD = re.compile(r"\S*\s*")
 
 
-class Tokens(SplitOptions):
-    #: Tokens of a section at most, as Pointsman estimates them for all models alike.
+class TokensOptions(SplitOptions):
+    #: Most tokens of a section, by Pointsman's estimate, which is the same for all models.
     budget: int = Field(default=2000, ge=16, le=1_000_000)
-    #: Tokens at the start of a section, at most, that repeat the end of the one before. At most half the budget.
+    #: Most tokens at the start of a section that repeat the end of the one before; at most half the budget.
     overlap: int = Field(default=0, ge=0)
 
     @field_validator("overlap")
@@ -42,19 +42,19 @@ class Tokens(SplitOptions):
         return value
 
 
-@splitter(options=Tokens)
-def tokens(text: str, options: Tokens) -> list[Section]:
-    """Fill sections up to `budget`, cutting where paragraphs end; one that is too long, where its sentences do.
+@splitter(options=TokensOptions)
+def tokens(text: str, options: TokensOptions) -> list[Section]:
+    """Fill sections up to `budget`; cut at the ends of paragraphs, and in a long paragraph at the ends of sentences.
 
-    A sentence that is too long is cut between words, a word between letters. Takes linear time. An overlap begins with
-    a sentence where one fits into it, else with a word. There is none where a word was cut.
+    A sentence that is too long is cut between words, a word between letters. An overlap begins with a sentence if one
+    fits into it, else with a word; there is none where a word was cut. Takes linear time.
     """
     room = options.budget - options.overlap
     spans: list[tuple[int, int]] = []
     start = place = 0
     held = 0.0
     for end, weight in _atoms(text, room):
-        # What overlaps is charged with all it may have.
+        # An overlap counts with its full allowance.
         if place > start and held + weight > (room if spans else options.budget):
             spans.append((start, place))
             start, held = place, 0.0
@@ -70,7 +70,7 @@ def tokens(text: str, options: Tokens) -> list[Section]:
 
 
 def _atoms(text: str, room: int) -> Iterator[_Atom]:
-    """The text in stretches of at most `room` tokens, each as large a unit as fits."""
+    """Yield the text in stretches of at most `room` tokens, each as large a unit as fits."""
     start = 0
     for end in paragraph_ends(text):
         yield from _of_paragraph(text[start:end], start, room)
@@ -106,7 +106,7 @@ def _of_sentence(sentence: str, at: int, room: int) -> Iterator[_Atom]:
 
 
 def _of_word(word: str, at: int, room: int) -> Iterator[_Atom]:
-    # As long as the word's letters are alike, pieces of this length fit at once; else they are halved until they do.
+    # Pieces of this length fit at once if the letters of the word are alike; else they are halved until they do.
     step = max(1, int(0.9 * (room - CUT_WORD) * len(word) / count(word)))
     pending = [(start, min(start + step, len(word))) for start in range(0, len(word), step)][::-1]
     while pending:
@@ -120,12 +120,12 @@ def _of_word(word: str, at: int, room: int) -> Iterator[_Atom]:
 
 
 def _overlap(text: str, start: int, end: int, most: int) -> int:
-    """Characters at the end of a section that the next one begins with."""
+    """Return the number of characters at the end of a section that the next one repeats."""
     if text[end - 1].isalnum():
-        return 0  # it ends within a word: the counts would not add up
+        return 0  # the section ends within a word: the counts would not add up
     first = max(start, end - REACH * most)
     tail = text[first:end]
-    # What the tail begins with may have begun before it.
+    # The first unit of the tail may have begun before the tail.
     whole = [0] if first == start else []
     fitting = _longest(tail, [*whole, *list(sentence_ends(tail))[:-1]], most)
     if not fitting:
@@ -135,7 +135,7 @@ def _overlap(text: str, start: int, end: int, most: int) -> int:
 
 
 def _longest(tail: str, begins: list[int], most: int) -> int:
-    """Characters from the first of these places to the end that are at most so many tokens; 0 if none is."""
+    """Return the characters from the first of these places whose tail has at most so many tokens; 0 if none has."""
     best, held, end = 0, 0.0, len(tail)
     for begin in reversed(begins):
         held += count(tail[begin:end])

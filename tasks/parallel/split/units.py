@@ -10,17 +10,26 @@ from pydantic import Field
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
 from tasks.parallel.split.section import FENCE, LINE, Section, at_places, closing_fence, spanned
 
-__all__ = ["Lines", "Paragraphs", "lines", "pages", "paragraph_ends", "paragraphs", "sentence_ends", "sentences"]
+__all__ = [
+    "LinesOptions",
+    "ParagraphsOptions",
+    "lines",
+    "pages",
+    "paragraph_ends",
+    "paragraphs",
+    "sentence_ends",
+    "sentences",
+]
 
 
-class Lines(SplitOptions):
-    #: Lines of a section; blank ones don't count.
+class LinesOptions(SplitOptions):
+    #: Lines in each section; blank ones don't count.
     lines: int = Field(default=1, ge=1, le=100_000)
 
 
-@splitter(options=Lines)
-def lines(text: str, options: Lines) -> list[Section]:
-    """Cut after every so many lines. Blank ones go with the line before; titles count all, as an editor does."""
+@splitter(options=LinesOptions)
+def lines(text: str, options: LinesOptions) -> list[Section]:
+    """Cut after every `lines` lines. Blank ones go with the line before; titles count all lines, as editors do."""
     sections: list[Section] = []
     start = first = last = held = 0
     for number, match in enumerate(LINE.finditer(text), 1):
@@ -35,9 +44,9 @@ def lines(text: str, options: Lines) -> list[Section]:
     return sections
 
 
-#: What may end a sentence: its signs with closing quotes and brackets, a blank line, or the line before an item of a
-#: list or a heading. Each alternative begins with a sign of its own and repeats nothing that another begins with, so
-#: that matching takes linear time.
+#: Possible ends of a sentence: its signs with closing quotes and brackets, a blank line, or the line before a list item
+#: or a heading. Each alternative begins with a different sign and repeats no first sign of another, so that matching
+#: takes linear time.
 _END = re.compile(
     r"""(?P<signs>[.!?…。！？｡]+)["'”’»)\]」』）]*
       | (?:\r\n|\r|\n)[ \t\f]*(?:\r\n|\r|\n)\s*
@@ -45,9 +54,9 @@ _END = re.compile(
     re.VERBOSE,
 )
 _SPACE = re.compile(r"\s*")
-#: Signs that end a sentence without a space behind them.
+#: Signs that end a sentence without a space after them.
 _WIDE = frozenset("。！？｡")
-#: Characters before a full stop in which an abbreviation is looked for.
+#: Characters before a full stop that are searched for an abbreviation.
 BEFORE = 12
 #: Words whose full stop seldom ends a sentence.
 _SHORT = frozenset({
@@ -55,23 +64,23 @@ _SHORT = frozenset({
     "gen", "hon", "inc", "jr", "lt", "ltd", "mr", "mrs", "ms", "mt", "nr", "pp", "prof", "rep", "rev", "sec",
     "sect", "sen", "sgt", "sr", "st", "str", "tel", "usw", "vgl", "viz", "vol", "vs", "zzgl",
 })  # fmt: skip
-#: … of which this one does so before a number alone: "No. 5", but "No. He left."
+#: … and one whose full stop does so unless a number follows: "No. 5", but "No. He left."
 _NUMBER = "no"
 
 
 @splitter()
 def sentences(text: str) -> list[Section]:
-    """End a section after each sentence, with the white space behind it.
+    """End a section after each sentence and the white space that follows it.
 
-    A sentence ends with ``.``, ``!``, ``?`` or an ellipsis (and closing quotes) before white space and no small letter,
-    with their Chinese and Japanese signs wherever they stand, at a blank line, and before an item of a list. Common
-    abbreviations, initials and numbers of list items end none.
+    A sentence ends with ``.``, ``!``, ``?`` or an ellipsis (and closing quotes) before white space that no small letter
+    follows, with the Chinese and Japanese signs anywhere, at a blank line, and before a list item. Common
+    abbreviations, initials and the numbers of list items end no sentence.
     """
     return at_places(text, sentence_ends(text), lambda index: f"sentence {index + 1}")
 
 
 def sentence_ends(text: str) -> Iterator[int]:
-    """Where the sentences of a text end; the last one where the text does."""
+    """Yield the ends of the sentences of a text; the last is the end of the text."""
     last = 0
     for match in _END.finditer(text):
         end = match.end()
@@ -93,7 +102,7 @@ def sentence_ends(text: str) -> Iterator[int]:
 
 
 def _full_stop(text: str, place: int, begins: str) -> bool:
-    """Whether the full stop at `place` ends a sentence; `begins` is the first sign of what follows."""
+    """Whether the full stop at `place` ends a sentence; `begins` is the first character after it."""
     first = max(0, place - BEFORE)
     start = place
     while start > first and text[start - 1].isalnum():
@@ -109,21 +118,21 @@ def _full_stop(text: str, place: int, begins: str) -> bool:
     return not begins.isdecimal() if word == _NUMBER else word not in _SHORT
 
 
-class Paragraphs(SplitOptions):
-    #: Characters that a section has at least: smaller paragraphs go together with those after them, at the end of
-    #: the document with those before.
+class ParagraphsOptions(SplitOptions):
+    #: Least characters of a section: smaller paragraphs are united with those after them, at the end of the document
+    #: with those before.
     least_characters: int = Field(default=0, ge=0, le=1_000_000)
 
 
-@splitter(options=Paragraphs)
-def paragraphs(text: str, options: Paragraphs) -> list[Section]:
+@splitter(options=ParagraphsOptions)
+def paragraphs(text: str, options: ParagraphsOptions) -> list[Section]:
     """Begin a section at each line that follows a blank one; fenced code is not cut."""
     least = options.least_characters
-    spans: list[tuple[int, int, int, int]] = []  # where it starts and ends, its first and its last paragraph
+    spans: list[tuple[int, int, int, int]] = []  # start, end, first and last paragraph
     start = number = 0
     first = 1
     for number, end in enumerate(paragraph_ends(text), 1):
-        # What is blank around a paragraph is none of its characters.
+        # Blanks around a paragraph do not count.
         if len(text[start:end].strip()) >= least:
             spans.append((start, end, first, number))
             start, first = end, number + 1
@@ -137,7 +146,7 @@ def paragraphs(text: str, options: Paragraphs) -> list[Section]:
 
 
 def paragraph_ends(text: str) -> Iterator[int]:
-    """Where the paragraphs of a text end, each with the blank lines after it; those before the first belong to it."""
+    """Yield the ends of paragraphs with the blank lines after them; leading blank lines belong to the first."""
     closing = None
     begun = over = False
     for match in LINE.finditer(text):
@@ -158,7 +167,7 @@ def paragraph_ends(text: str) -> Iterator[int]:
 
 @splitter()
 def pages(text: str) -> list[Section]:
-    """End a section after each form feed: the sign between pages, which our reader of PDFs ends each page with.
+    """End a section after each form feed: the character between pages, also at the end of each page of a PDF.
 
     A page without text is a section too, so that the numbers in the titles are those of the document.
     """

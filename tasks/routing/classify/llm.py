@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import NotJSON, parse_object
 from tasks.contract.ids import ulid
 from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job
 from tasks.contract.result import Result
@@ -113,7 +113,10 @@ class ModelClassifier:
         if result.state != "succeeded":
             why = f": {result.error}" if result.error else ""
             return Abstention(self.name, f"model {self.model!r} gave no answer, the question {result.state}{why}")
-        answer = _parsed(result.output or "")
+        try:
+            answer = parse_object(result.output or "")
+        except NotJSON:
+            answer = {}
         route, confidence = answer.get("route"), answer.get("confidence")
         if route == NONE:
             return Abstention(self.name, f"model {self.model!r} finds that no route fits")
@@ -136,11 +139,3 @@ def _described(name: str, route: Route, examples: int) -> str:
         for text in route.examples[:examples]
     )
     return f"- {name}{': ' + route.description if route.description else ''}{shown}"
-
-
-def _parsed(output: str) -> Mapping[str, Any]:
-    try:
-        answer = parse_answer(output)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, Mapping) else {}
