@@ -1,4 +1,4 @@
-"""What happens in a worker process, from start to end."""
+"""The Celery application of the workers, and what Celery's signals start and end in a worker process."""
 
 from __future__ import annotations
 
@@ -26,52 +26,52 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-#: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT), unless the environment says otherwise; the
-#: others go back to the broker.
-GRACE = "10"
+#: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT), unless ``POINTSMAN_GRACE_SECONDS`` is set; the
+#: other calls go back to the broker.
+DEFAULT_SHUTDOWN_TIMEOUT = "10"
 
 
 def _config_path() -> Path:
     return Path(os.environ.get("POINTSMAN_CONFIG") or "pointsman.yaml")
 
 
-def _models() -> tuple[str, ...]:
-    """The models whose queues a worker consumes when it is told none; without a configuration there are none yet."""
+def _configured_models() -> tuple[str, ...]:
+    """The models whose queues a worker consumes without ``-Q``; none without a configuration."""
     try:
         return tuple(load(_config_path()).models)
     except ConfigError:
-        return ()  # the worker itself refuses to start; inspect, control and flower need no configuration
+        return ()  # `_check` refuses to start a worker; inspect, control and flower need no configuration
 
 
-app = make_app("pointsman", redis_url(), models=_models(), kind=Application)
+app = make_app("pointsman", redis_url(), models=_configured_models(), kind=Application)
 app.conf.update(
     worker_pool="worker.pool:TaskPool",
-    # Counts the parts of chords. Celery's word for a socket is another one than redis-py's.
+    # It counts the parts of chords. Celery's scheme for a unix socket differs from redis-py's.
     result_backend=f"worker.backend:AwaitingRedisBackend+{result_url(redis_url()).removeprefix('redis+')}",
 )
 _runtime: Runtime | None = None
-#: Celery's consumer, once it runs: it knows which queues are consumed, also those that were added since the start.
+#: Celery's consumer, once it runs: it knows the consumed queues, also those that were added since the start.
 _consumer: Any = None
 
 
-def _serving() -> list[str]:
-    """The models whose queues this process takes calls from now: none any more once it was told to end."""
+def _served_models() -> list[str]:
+    """The models whose queues this process consumes now; none once it is ending."""
     if _consumer is None:
         names = list(app.amqp.queues.consume_from)  # a child of a pool that forks
     else:
-        consumer = _consumer.task_consumer  # None while the connection is made anew
+        consumer = _consumer.task_consumer  # None while Celery reconnects
         queues = list(consumer.queues) if consumer is not None else []
         names = [queue.name for queue in queues if consumer.consuming_from(queue.name)]
     return [model for name in names if (model := model_of_queue(name)) is not None]
 
 
 def _bound_ports() -> Ports:
-    """This process's ports; a pool that forks makes one runtime a child."""
+    """This process's ports; in a pool that forks, each child has its own runtime."""
     global _runtime  # noqa: PLW0603 - one a process, like the application itself
     if _runtime is None or not _runtime.is_ours:
-        from worker.runtime import Runtime  # noqa: PLC0415 - inspect and control need no loop
+        from worker.runtime import Runtime  # noqa: PLC0415 - inspect and control need no event loop
 
-        _runtime = Runtime(app, load(_config_path()), redis_url(), serving=_serving)
+        _runtime = Runtime(app, load(_config_path()), redis_url(), serving=_served_models)
     return _runtime.ports
 
 
@@ -80,22 +80,23 @@ app.pointsman_ports = _bound_ports  # type: ignore[attr-defined]
 
 @signals.celeryd_init.connect
 def _check(options: Any = None, **_: Any) -> None:
-    """Refuse to start on a configuration with errors, or for the queue of a model that it doesn't have."""
+    """Refuse to start with a mistake in configuration or environment, or for the queue of a model that is unknown."""
     try:
         config = load(_config_path())
         _check_queues((options or {}).get("queues"), config)
-        from worker.telemetry import logs_everything, metrics_address  # noqa: PLC0415 - inspect and control have none
+        from worker.metrics import metrics_address  # noqa: PLC0415 - inspect and control have no metrics
+        from worker.telemetry import logs_all_attempts  # noqa: PLC0415 - as above
 
         metrics_address()
-        logs_everything()
-        app.conf.worker_soft_shutdown_timeout = _grace()
+        logs_all_attempts()
+        app.conf.worker_soft_shutdown_timeout = _shutdown_timeout()
     except PointsmanError as error:
-        print(f"pointsman worker: {error}", file=sys.stderr)  # noqa: T201 - nothing is set up yet to log
+        print(f"pointsman worker: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         raise SystemExit(2) from None
 
 
-def _grace() -> float:
-    text = os.environ.get("POINTSMAN_GRACE_SECONDS") or GRACE
+def _shutdown_timeout() -> float:
+    text = os.environ.get("POINTSMAN_GRACE_SECONDS") or DEFAULT_SHUTDOWN_TIMEOUT
     if not text.replace(".", "", 1).isdecimal():
         raise ConfigError(f"POINTSMAN_GRACE_SECONDS: {text!r} is no number of seconds; for example 10")
     return float(text)
@@ -118,19 +119,19 @@ def _logs(loglevel: Any = None, **_: Any) -> None:
 def _ready(sender: Any = None, **_: Any) -> None:
     global _consumer  # noqa: PLW0603 - one a process
     _consumer = sender
-    # A pool that forks binds in its children; the others bind now, so that the sweeper runs before the first task.
+    # A pool that forks makes a runtime in each child; the others make it now, so that the sweeper runs from the start.
     if type(sender.pool).__module__ != "celery.concurrency.prefork":
         _bound_ports()
         if ROUTE in app.amqp.queues.consume_from:
             _fit_classifiers()
     ready = os.environ.get("POINTSMAN_READY_FILE")
     if ready:
-        # Whoever started this process waits for the file.
+        # The process that started this one waits for the file.
         Path(ready).touch()
 
 
 def _fit_classifiers() -> None:
-    """Refuse to route with classifiers that can't be fitted: jobs would go to the default route, or fail."""
+    """Refuse to route with classifiers that can't be fitted: jobs would take the default route, or fail."""
     assert _runtime is not None
     try:
         _runtime.fit()

@@ -1,7 +1,7 @@
-"""Celery's Redis result backend, for tasks on the event loop: what it asks Redis there is awaited.
+"""Celery's Redis result backend for tasks on the event loop: it awaits its commands there.
 
-Celery's tracer counts a chord's parts, stores results and reads them through this backend, on the thread of the task.
-In this worker that is the loop's, where one blocking command would stop every call and every heartbeat of the process.
+Celery's tracer counts a chord's parts, stores results and reads them through this backend, on the task's thread. In
+this worker that is the loop's thread, where one blocking command would stop all calls and heartbeats of the process.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from worker.tasks import Application
 
 __all__ = ["AwaitingRedisBackend"]
 
-#: Connections of one loop; the next command waits for one.
+#: Connections of one loop; further commands wait for one.
 CONNECTIONS = 32
 
 
 class _Client(redis.Redis):
-    """redis-py's client, whose commands are awaited where the caller is a task on the loop."""
+    """redis-py's client; it awaits its commands where the caller is a task on the loop."""
 
     awaiting: redis.asyncio.Redis
     grouping: Store
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if in_task():
-            if options or " " in args[0]:  # redis-py takes such a name apart
+            if options or " " in args[0]:  # redis-py splits such a name
                 return wait_here(_coroutine(self.awaiting.execute_command(*args, **options)))  # type: ignore[no-untyped-call]
             return wait_here(self._grouped(args))
         return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     async def _grouped(self, command: Words) -> Any:
-        """With those of other tasks in one round trip: the parts of a chord end by the hundred."""
+        """Send a command with those of other tasks in one round trip: the parts of a chord end by the hundred."""
         (reply,) = await self.grouping.ask([command])
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> _Pipeline:  # noqa: FBT002 - as redis-py has it
-        made = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        made.awaiting = self.awaiting
-        return made
+    def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> _Pipeline:  # noqa: FBT002 - redis-py's signature
+        pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline.awaiting = self.awaiting
+        return pipeline
 
 
 class _Pipeline(Pipeline):
     awaiting: redis.asyncio.Redis
 
-    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - as redis-py has it
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - redis-py's signature
         if not in_task():
             return super().execute(raise_on_error)
         try:
@@ -80,17 +80,17 @@ class AwaitingRedisBackend(RedisBackend):
 
     def _make_client(self, **options: Any) -> _Client:
         client = _Client(**options)
-        # Connects at its first command, on the loop that runs it.
+        # Connects at its first command, on the loop that runs the command.
         client.awaiting = connect(self.app.redis_url, connections=CONNECTIONS, decode_responses=False)
         client.grouping = Store(client.awaiting, ())
         return client
 
     def ensure(self, fun: Callable[..., Any], args: Any, **policy: Any) -> Any:
-        """Retry while Redis is away; between two tries the loop goes on."""
+        """Retry while Redis is unreachable; between two tries the loop serves other tasks."""
         if not in_task():
             return super().ensure(fun, args, **policy)
-        wanted = {**self.retry_policy, **policy}
-        most, pause = wanted.get("max_retries"), float(wanted.get("interval_start", 0))
+        policy = {**self.retry_policy, **policy}
+        most, pause = policy.get("max_retries"), float(policy.get("interval_start", 0))
         tries = 0
         while True:
             try:
@@ -100,7 +100,7 @@ class AwaitingRedisBackend(RedisBackend):
                 if most is not None and tries > most:
                     raise
             wait_here(_coroutine(asyncio.sleep(pause)))
-            pause = min(pause + float(wanted.get("interval_step", 0.2)), float(wanted.get("interval_max", 1)))
+            pause = min(pause + float(policy.get("interval_step", 0.2)), float(policy.get("interval_max", 1)))
 
 
 async def _coroutine(awaitable: Any) -> Any:

@@ -1,10 +1,10 @@
-"""From Celery's tracer, which calls, to the event loop, which awaits.
+"""Runs Celery's tracer, a plain function that calls the task, on the event loop, where the task must await.
 
-Celery's tracer is a plain function that runs the task between signals, acknowledgement and result. Here it runs
-unmodified, in a greenlet on the loop's thread. Where the task awaits, the greenlet steps its coroutine itself and hands
-only bare futures to the loop. So every step of the coroutine runs in the task's own greenlet: Celery keys its stack of
-running tasks by greenlet, and `self.request`, `current_task` and the context variables are this task's after every
-await. (SQLAlchemy's asyncio extension crosses the same border in the same way.)
+The tracer runs unmodified, in a greenlet on the loop's thread: signals, task, acknowledgement, result. Where the task
+awaits, the greenlet steps the task's coroutine itself and passes only bare futures to the loop. So every step of the
+coroutine runs in the task's own greenlet. Celery keys its stack of running tasks by greenlet; so `self.request`,
+`current_task` and the context variables are this task's after every await. (SQLAlchemy's asyncio extension solves the
+same problem in the same way.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _TaskGreenlet(greenlet.greenlet):
-    """Runs one task's tracer."""
+    """Runs the tracer of one task."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         driver = greenlet.getcurrent()
@@ -36,9 +36,9 @@ def in_task() -> bool:
 
 
 def wait_here(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end from within a task's greenlet, while the loop goes on with other things.
+    """Run a coroutine to its end from within a task's greenlet, while the loop serves other tasks.
 
-    Raises whatever the coroutine raises, also `asyncio.CancelledError` where the task is cancelled meanwhile.
+    Raises the coroutine's own errors, and `asyncio.CancelledError` where the task is cancelled meanwhile.
     """
     driver = greenlet.getcurrent().parent
     assert driver is not None
@@ -51,32 +51,32 @@ def wait_here(coroutine: Coroutine[Any, Any, T]) -> T:
         error = None
         try:
             driver.switch(future)
-        except BaseException as thrown:  # noqa: BLE001 - the coroutine gets it, whatever it is
+        except BaseException as thrown:  # noqa: BLE001 - every error goes to the coroutine
             error = thrown
 
 
-def _same(error: BaseException) -> BaseException:
+def _unchanged(error: BaseException) -> BaseException:
     return error
 
 
-async def drive(function: Callable[[], T], meant: Callable[[BaseException], BaseException] = _same) -> T:
+async def drive(function: Callable[[], T], translate: Callable[[BaseException], BaseException] = _unchanged) -> T:
     """Run a function in a greenlet of its own; await this in an asyncio task.
 
-    What is thrown into this coroutine comes out of the `wait_here` in which the function is. asyncio knows one way to
-    interrupt a task, cancelling it: `meant` says which error that shall be to the function.
+    An error that is thrown into this coroutine is raised by the `wait_here` in which the function waits. asyncio can
+    interrupt a task in one way only, by cancelling it: `translate` returns the error that the function gets instead.
     """
-    return await _steps(function, meant)
+    return await _steps(function, translate)
 
 
 @types.coroutine
-def _steps(function: Callable[[], T], meant: Callable[[BaseException], BaseException]) -> Generator[Any, Any, T]:
+def _steps(function: Callable[[], T], translate: Callable[[BaseException], BaseException]) -> Generator[Any, Any, T]:
     runner = _TaskGreenlet(function)
     yielded = runner.switch()
     while not runner.dead:
         try:
             yield yielded
-        except BaseException as error:  # noqa: BLE001 - the function gets it, whatever it is
-            yielded = runner.throw(meant(error))
+        except BaseException as error:  # noqa: BLE001 - every error goes to the function
+            yielded = runner.throw(translate(error))
         else:
             yielded = runner.switch()
     return yielded  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""Collecting garbage without stopping the loop: thousands of calls in flight are a million objects to look through.
+"""Garbage collection that does not stop the loop: thousands of calls in flight are a million objects to scan.
 
-Python looks through all of them whenever enough new ones have outlived two looks. With 2,000 calls in flight that is a
-pause of 80 to 170 ms, several times a second under load (measured). Here the young are looked at as ever, and all of
-them once a minute.
+By default Python scans all objects whenever enough new ones have outlived two collections. With 2,000 calls in flight
+that is a pause of 80 to 170 ms, several times a second under load (measured). With these settings young objects are
+collected as usual, and all objects once a minute.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import asyncio
 import gc
 
-__all__ = ["collect_forever"]
+__all__ = ["collect_garbage_forever"]
 
-#: New objects until the young are looked at, and looks at the young until the middle-aged are.
-YOUNG, MIDDLE = 10_000, 20
-#: Looks at the middle-aged until Python itself looks at all: never.
-ALL = 1_000_000
-#: Seconds between two looks at all.
-EVERY = 60.0
+#: The threshold of each generation: new objects before a young collection, young collections before a middle one, and
+#: middle ones before Python itself starts a full one, which is never.
+THRESHOLDS = (10_000, 20, 1_000_000)
+#: Seconds between two full collections.
+FULL_COLLECTION_EVERY = 60.0
 
 
-async def collect_forever() -> None:
+async def collect_garbage_forever() -> None:
     gc.collect()
-    # What is there now, modules above all, stays: it needs no further look.
+    # What exists now, modules above all, lives on: no later collection needs to scan it.
     gc.freeze()
-    gc.set_threshold(YOUNG, MIDDLE, ALL)
+    gc.set_threshold(*THRESHOLDS)
     while True:
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(FULL_COLLECTION_EVERY)
         gc.collect()

@@ -1,4 +1,4 @@
-"""The one event loop of a worker process, in a thread of its own: every model call of the process is awaited on it."""
+"""The one event loop of a worker process, in a thread of its own: all model calls of the process run on it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds for what still runs on the loop to end when it is closed: it waits for nothing but Redis.
+#: Seconds that tasks have to end when the loop is closed: they wait for nothing but Redis.
 STOP_TIMEOUT = 5.0
-#: Exit code of a process whose loop died: EX_SOFTWARE. Its messages go back to the broker, its calls to the sweeper.
-LOOP_DIED = 70
+#: Exit code of a process whose loop or background task died. The broker hands its messages to other workers, the
+#: sweeper recovers its calls.
+EX_SOFTWARE = 70
 
 
 class WorkerStopping(RuntimeError):
-    """The process ends before the call did; its message stays with the broker, its part with the sweeper."""
+    """The process ends before the call: the broker keeps its message, and the sweeper recovers its part."""
 
 
 class EventLoop:
-    """Runs uvloop where it is present, else asyncio's own loop."""
+    """Runs uvloop where it is installed, else asyncio's own loop."""
 
     def __init__(self) -> None:
         self.loop = _new_loop()
@@ -40,7 +41,7 @@ class EventLoop:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process started it; a forked child needs one of its own."""
+        """Whether this process started the loop; a forked child needs one of its own."""
         return self._pid == os.getpid()
 
     @property
@@ -54,11 +55,11 @@ class EventLoop:
         return threading.get_ident() == self._thread.ident
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Have it called on the loop, soon. From any thread."""
+        """Call a function on the loop, soon. From any thread."""
         self.loop.call_soon_threadsafe(function, *args)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run on the loop, wait on this thread, which must not be the loop's.
+        """Run a coroutine on the loop and wait for it on this thread, which must not be the loop's.
 
         Raises:
             WorkerStopping: if the loop was stopped meanwhile.
@@ -72,7 +73,7 @@ class EventLoop:
             raise WorkerStopping("the worker process is stopping") from None
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread. Safe to call twice."""
+        """Cancel all tasks and end the thread. Safe to call twice."""
         if self._closing:
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(timeout=2 * STOP_TIMEOUT)
@@ -86,11 +87,11 @@ class EventLoop:
         try:
             self.loop.run_forever()
         except BaseException:
-            # SystemExit and KeyboardInterrupt of a callback leave the loop, and so does its own failure.
+            # SystemExit and KeyboardInterrupt of a callback end the loop, and so does a failure of its own.
             log.critical("loop.died", exc_info=True)
         if not self._closing:
-            # Calls without a loop would never end, and their leases never lapse: better no process than that one.
-            os._exit(LOOP_DIED)
+            # Without a loop the calls would never end, nor would their leases: the process must go.
+            os._exit(EX_SOFTWARE)
 
 
 _mine: EventLoop | None = None
@@ -108,7 +109,7 @@ async def _cancel_all() -> None:
     others = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
     end = asyncio.get_running_loop().time() + STOP_TIMEOUT
     while others and asyncio.get_running_loop().time() < end:
-        # Again and again: a cancellation that falls into a wait that just ended gets lost (cpython#86296).
+        # Repeated, since a cancellation that meets a wait that just ended gets lost (cpython#86296).
         for task in others:
             task.cancel()
         _, others = await asyncio.wait(others, timeout=0.1)
@@ -117,7 +118,7 @@ async def _cancel_all() -> None:
 def _new_loop() -> asyncio.AbstractEventLoop:
     if sys.platform != "win32":
         try:
-            import uvloop  # noqa: PLC0415 - where it is present
+            import uvloop  # noqa: PLC0415 - where it is installed
         except ImportError:
             pass
         else:

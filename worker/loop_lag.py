@@ -1,6 +1,6 @@
-"""How late an event loop runs: measured all the time, written to a file once a second. For benchmarks and diagnosis.
+"""Measures how late an event loop runs, and writes it to a file once a second. For benchmarks and diagnosis.
 
-A loop that is busy with one thing keeps every call waiting, and with them their heartbeats; this shows it.
+A loop that is busy with one thing delays every call and every heartbeat of the process; this measurement shows it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
+
+from tasks.contract.files import write_at_once
 
 __all__ = ["BOUNDS_MS", "measure_loop_lag", "quantile"]
 
@@ -24,8 +26,8 @@ BOUNDS_MS = tuple(round(0.1 * 1.1**step, 4) for step in range(136))
 async def measure_loop_lag(file: Path) -> None:
     """Measure until cancelled.
 
-    The file is a JSON object: `counts` of measurements, one for each of `bounds_ms` and one above them, since the
-    start; `samples`, `p50_ms`, `p99_ms` and `max_ms` are made of them. Who takes two readings may subtract `counts`.
+    The file is a JSON object: `counts` of measurements since the start, one for each of `bounds_ms` and one above them,
+    and made of these `samples`, `p50_ms`, `p99_ms` and `max_ms`. For a period, subtract the `counts` of two readings.
     """
     loop = asyncio.get_running_loop()
     counts = [0] * (len(BOUNDS_MS) + 1)
@@ -47,7 +49,7 @@ async def measure_loop_lag(file: Path) -> None:
 
 
 def quantile(counts: Sequence[int], share: float) -> float:
-    """The upper bound, in ms, below which this `share` of the measurements lies; 0 where there are none."""
+    """The upper bound in ms below which this `share` of the measurements lies; 0 without measurements."""
     left = share * sum(counts)
     if left == 0:
         return 0.0
@@ -59,7 +61,7 @@ def quantile(counts: Sequence[int], share: float) -> float:
 
 
 def _write(file: Path, counts: Sequence[int], longest: float) -> None:
-    found = {
+    fields = {
         "samples": sum(counts),
         "p50_ms": quantile(counts, 0.5),
         "p99_ms": min(quantile(counts, 0.99), round(longest, 3)),
@@ -67,7 +69,4 @@ def _write(file: Path, counts: Sequence[int], longest: float) -> None:
         "bounds_ms": BOUNDS_MS,
         "counts": counts,
     }
-    # Whoever reads it while we write finds the one before.
-    draft = file.with_name(file.name + ".new")
-    draft.write_text(json.dumps(found))
-    draft.replace(file)
+    write_at_once(file, json.dumps(fields))

@@ -1,4 +1,4 @@
-"""Binds the real ports to the Celery application: they live on the one event loop of the process."""
+"""Creates the objects behind the tasks' ports: they live on the one event loop of the process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from tasks.ledger import Ledger
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import Publisher
 from worker.fitting import LazyCascades, LazyFit, fit_cascade, fit_predictor
-from worker.gc_tuning import collect_forever
+from worker.gc_tuning import collect_garbage_forever
 from worker.leases import Heartbeat
-from worker.loop import STOP_TIMEOUT, event_loop
+from worker.loop import EX_SOFTWARE, STOP_TIMEOUT, event_loop
 from worker.loop_lag import measure_loop_lag
+from worker.metrics import Metrics, serve_metrics
 from worker.models import Clients
 from worker.stranded import Stranded
 from worker.sweeper import Sweeper
-from worker.telemetry import AttemptLog, Hooks, Metrics, logs_everything, serve_metrics
+from worker.telemetry import AttemptLog, Hooks, logs_all_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,17 +36,17 @@ log = structlog.get_logger(__name__)
 
 
 class Runtime:
-    """The loop's thread, the connections that belong to it, and the two duties that run on it all the time."""
+    """The event loop of a worker process, its connections, and the background tasks that run as long as it does."""
 
     def __init__(self, app: Celery, config: Config, redis: str, *, serving: Callable[[], Collection[str]]) -> None:
-        """`serving` are the models whose queues this process consumes at the moment."""
+        """`serving` returns the models whose queues this process consumes now."""
         self._app = app
         self._config = config
         self._redis = redis
         self._serving = serving
         self._loop = event_loop()
-        self._duties: list[asyncio.Task[None]] = []
-        # Kept at the first call: only routers ask.
+        self._background: list[asyncio.Task[None]] = []
+        # Fitted at the first call: only routers need them.
         self._cascade = LazyCascades(lambda routes: fit_cascade(config, routes))
         self._predictor = LazyFit(lambda: fit_predictor(config))
         self.ports = self._loop.run(self._bind())
@@ -66,19 +67,19 @@ class Runtime:
         await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
         await self._ledger.limiter.configure(self._config)
         metrics = Metrics(self._config.models, in_flight=lambda: self._heartbeat.count)
-        self._end_metrics = serve_metrics(metrics)
-        duties = [
+        self._stop_metrics = serve_metrics(metrics)
+        loops = [
             self._heartbeat.beat_forever(),
             self._heartbeat.cancel_forever(),
             Sweeper(self._ledger, publisher, Stranded(self._ledger, self._config)).sweep_forever(),
-            collect_forever(),
+            collect_garbage_forever(),
         ]
         if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):
-            duties.append(measure_loop_lag(Path(lag_file)))
-        for duty in duties:
-            task = asyncio.ensure_future(duty)
+            loops.append(measure_loop_lag(Path(lag_file)))
+        for loop in loops:
+            task = asyncio.ensure_future(loop)
             task.add_done_callback(_end_process_on_error)
-            self._duties.append(task)
+            self._background.append(task)
         return Ports(
             config=self._config,
             ledger=self._ledger,
@@ -87,35 +88,35 @@ class Runtime:
             predictor=self._predictor,
             clients=self._clients,
             leases=self._heartbeat,
-            hook=Hooks((AttemptLog(everything=logs_everything()), metrics)),
+            hook=Hooks((AttemptLog(all_attempts=logs_all_attempts()), metrics)),
         )
 
     def fit(self) -> None:
-        """Fit the classifiers and the predictor now, not when the first job waits for them.
+        """Fit the classifiers and the predictor now, before a job waits for them.
 
         Raises:
-            PointsmanError: why they can't be fitted.
+            PointsmanError: if they can't be fitted, with the reason.
         """
         self._loop.run(self._cascade())
         self._loop.run(self._predictor())
 
     def close(self) -> None:
-        """End the duties and close the connections. Calls that still run are left to the sweeper."""
+        """End the background tasks and close the connections. The sweeper recovers calls that still run."""
         self._loop.run(self._unbind())
         self._loop.close()
 
     async def _unbind(self) -> None:
-        for duty in self._duties:
-            duty.cancel()
-        await asyncio.wait(self._duties, timeout=STOP_TIMEOUT)
+        for task in self._background:
+            task.cancel()
+        await asyncio.wait(self._background, timeout=STOP_TIMEOUT)
         await self._heartbeat.leave()
-        self._end_metrics()
+        self._stop_metrics()
         await self._clients.close()
         await self._ledger.close()
 
 
 def _end_process_on_error(task: asyncio.Task[None]) -> None:
-    """A worker without heartbeat would run calls that count as lost: better none than that one."""
+    """End the process when a background task fails: without heartbeat its calls would count as lost while they run."""
     if not task.cancelled() and task.exception() is not None:
-        log.critical("duty.died", exc_info=task.exception())
-        os._exit(70)
+        log.critical("background_task.died", exc_info=task.exception())
+        os._exit(EX_SOFTWARE)

@@ -1,4 +1,4 @@
-"""What a task is in a worker of ours: it may be ``async def``, on every pool, and publishing never blocks the loop."""
+"""Celery's task and application for this worker: a task may be ``async def``, and publishing never blocks the loop."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = ["Application", "CoroutineTask"]
 
 
 class CoroutineTask(Task):  # type: ignore[type-arg]
-    """A Celery task whose body may be a coroutine function."""
+    """A Celery task whose body may be a coroutine function, on every pool."""
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Celery's tracer has made the request; a second one would hide it.
+        # Called by Celery's tracer, which has pushed the request; `super().__call__` would push a second one.
         run = super().__call__ if self.request.called_directly else self.run
         result = run(*args, **kwargs)
         if not inspect.iscoroutine(result):
             return result
         if in_task():
             return wait_here(result)
-        # Another pool's thread: the loop runs it, as this task.
+        # On a thread of another pool: the loop runs the coroutine, as this task.
         return event_loop().run(_drive_as(self, self.request, result))
 
 
 class Application(Celery):
-    """Celery's application; tasks on the loop publish from a thread, since kombu blocks on the network."""
+    """A Celery application whose tasks on the loop publish from a thread, since kombu blocks on the network."""
 
     task_cls = "worker.tasks:CoroutineTask"
     events_cls = "worker.events:BatchedEvents"
 
     @property
     def redis_url(self) -> str:
-        """Where Redis is, as redis-py takes it."""
+        """The URL of Redis, in the form of redis-py."""
         return redis_url()
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
@@ -52,15 +52,15 @@ class Application(Celery):
         task = _task_stack.top
         if task is None:
             return wait_here(asyncio.to_thread(send, *args, **kwargs))
-        return wait_here(asyncio.to_thread(_as, task, task.request, lambda: send(*args, **kwargs)))
+        return wait_here(asyncio.to_thread(_run_as, task, task.request, lambda: send(*args, **kwargs)))
 
 
 async def _drive_as(task: CoroutineTask, request: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await drive(lambda: _as(task, request, lambda: wait_here(coroutine)))
+    return await drive(lambda: _run_as(task, request, lambda: wait_here(coroutine)))
 
 
-def _as(task: Any, request: Any, function: Callable[[], Any]) -> Any:
-    """Run as this task: Celery keeps what runs by thread or greenlet, and reads a child's parent and root there."""
+def _run_as(task: Any, request: Any, function: Callable[[], Any]) -> Any:
+    """Run a function as this task: Celery reads a new message's parent and root from the thread's running task."""
     _task_stack.push(task)
     task.request_stack.push(request)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from producer.api.server import DEFAULT_PORT, serve
 from tasks.contract.errors import ConfigError
+from tasks.contract.files import write_at_once
 from tasks.contract.logs import configure_logs
 
 
@@ -33,18 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
             options.config,
             host=options.host,
             port=options.port,
-            ready=None if file is None else lambda url: _announce(file, url),
+            ready=None if file is None else lambda url: write_at_once(file, url + "\n"),
         )
     except ConfigError as error:
         parser.exit(2, f"{error}\n")
     return 0
-
-
-def _announce(file: Path, url: str) -> None:
-    """The file appears complete or not at all."""
-    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
-    draft.write_text(url + "\n", encoding="utf-8")
-    draft.replace(file)
 
 
 if __name__ == "__main__":

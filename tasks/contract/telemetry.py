@@ -1,4 +1,4 @@
-"""One event object per attempt at a model, and who may consume it. No prompt, output or key is in it."""
+"""The event of an ended attempt, and the hook that consumes it. It holds no prompt, output or key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["AttemptEvent", "Hook"]
 
 @dataclass(frozen=True, slots=True)
 class AttemptEvent:
-    """One HTTP call to a model, ended. Times are seconds, costs USD."""
+    """One HTTP request to a model, ended. Times are in seconds, costs in USD."""
 
     job: str
     index: int
-    #: 1 for the first, over all models that were tried.
+    #: 1 for the first, counted over all models that were tried.
     number: int
     model: str
     provider: str
@@ -28,17 +28,18 @@ class AttemptEvent:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
     finish_reason: str | None = None
-    #: `tasks.contract.errors.ModelError.code`, where it failed.
+    #: `tasks.contract.errors.ModelError.code` of a failed attempt.
     error: str | None = None
     status: int | None = None
-    #: When it is tried again: seconds from now; None where it is not.
+    #: Seconds from now to the next attempt; None if there is none.
     retry_in_s: float | None = None
-    #: A second call that raced the first, or the one that a half-open breaker let through.
+    #: A second attempt that raced the first.
     hedge: bool = False
+    #: The attempt that a half-open breaker let through.
     probe: bool = False
 
 
 class Hook(Protocol):
-    """Consumes attempts: logging, metrics. Called on the event loop: it must not block."""
+    """Consumes attempts, for logging or metrics. Called on the event loop: it must not block."""
 
     def attempt(self, event: AttemptEvent) -> None: ...

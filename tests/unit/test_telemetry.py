@@ -15,7 +15,8 @@ from tasks.contract.errors import ConfigError
 from tasks.contract.result import Usage
 from tasks.contract.telemetry import AttemptEvent
 from worker.loop_lag import BOUNDS_MS, measure_loop_lag, quantile
-from worker.telemetry import AttemptLog, Hooks, Metrics, logs_everything, metrics_address, serve_metrics
+from worker.metrics import Metrics, metrics_address, serve_metrics
+from worker.telemetry import AttemptLog, Hooks, logs_all_attempts
 
 AN_ATTEMPT = AttemptEvent(
     job="job-1",
@@ -111,11 +112,11 @@ def test_calls_in_flight_are_asked_for_when_they_are_read(metrics):
 
 
 def test_a_success_is_told_as_info_and_a_failure_as_warning(lines):
-    AttemptLog(everything=True).attempt(an_attempt())
-    AttemptLog(everything=True).attempt(
+    AttemptLog(all_attempts=True).attempt(an_attempt())
+    AttemptLog(all_attempts=True).attempt(
         an_attempt(outcome="failed", error="rate_limited", status=429, retry_in_s=1.23456)
     )
-    AttemptLog(everything=True).attempt(an_attempt(outcome="cancelled"))
+    AttemptLog(all_attempts=True).attempt(an_attempt(outcome="cancelled"))
     told = [(line["log_level"], line["event"]) for line in lines]
     assert told == [("info", "attempt.succeeded"), ("warning", "attempt.failed"), ("info", "attempt.cancelled")]
     assert lines[0]["job"] == "job-1"
@@ -126,8 +127,8 @@ def test_a_success_is_told_as_info_and_a_failure_as_warning(lines):
 
 def test_where_info_is_not_logged_a_success_makes_no_line(lines):
     logging.getLogger("pointsman.attempts").setLevel(logging.WARNING)
-    AttemptLog(everything=True).attempt(an_attempt())
-    AttemptLog(everything=True).attempt(an_attempt(outcome="failed", error="overloaded"))
+    AttemptLog(all_attempts=True).attempt(an_attempt())
+    AttemptLog(all_attempts=True).attempt(an_attempt(outcome="failed", error="overloaded"))
     assert [line["event"] for line in lines] == ["attempt.failed"]
 
 
@@ -139,12 +140,12 @@ def test_unless_everything_is_asked_for_only_failures_make_a_line(lines):
 
 def test_what_is_logged_is_said_by_the_environment(monkeypatch):
     monkeypatch.delenv("POINTSMAN_LOG_ATTEMPTS", raising=False)
-    assert not logs_everything()
+    assert not logs_all_attempts()
     monkeypatch.setenv("POINTSMAN_LOG_ATTEMPTS", "all")
-    assert logs_everything()
+    assert logs_all_attempts()
     monkeypatch.setenv("POINTSMAN_LOG_ATTEMPTS", "some")
     with pytest.raises(ConfigError, match="POINTSMAN_LOG_ATTEMPTS: must be all or failed"):
-        logs_everything()
+        logs_all_attempts()
 
 
 def test_a_consumer_that_fails_is_logged_and_the_others_are_told(lines, metrics):
