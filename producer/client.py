@@ -30,7 +30,7 @@ from tasks.loading.load import load
 from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
-from tasks.workflows.ask_route import drop_question
+from tasks.workflows.ask_route import cancel_question
 
 __all__ = ["AsyncProducer", "JobNotFound", "Producer"]
 
@@ -180,7 +180,7 @@ class AsyncProducer:
         if word == "final":
             return False
         if summary.n is None and self.config.classifier.llm is not None:
-            await drop_question(self.ledger, job_id)
+            await cancel_question(self.ledger, job_id)
         if summary.parent is not None:
             # Where this is lost the sweeper finds it.
             with contextlib.suppress(Unreachable):

@@ -22,7 +22,7 @@ from tasks.ledger import QUEUED_LEASE, Admitted, Claim, PartRecord
 from tasks.ledger.limiter import Denied, Grant
 from tasks.routing.choose import rank_again
 from tasks.routing.options import is_sticky
-from tasks.workflows.voting import ballot_for
+from tasks.workflows.voting import read_ballot
 
 if TYPE_CHECKING:
     from tasks.calling.retry import Bounds
@@ -281,7 +281,7 @@ class Run:
         ballot, weight = "", 1.0
         if claim.job.kind == "vote" and output is not None and not claim.part.bare:
             voter = answered.grant.model if answered is not None else claim.model
-            ballot, weight = ballot_for(self.ports.config, claim.job, claim.decision.route, voter, output)
+            ballot, weight = read_ballot(self.ports.config, claim.job, claim.decision.route, voter, output)
         record, settlements = self._record(answered, error), self._settlements()
         written, admitted = await _repeat_while_unreachable(
             lambda: self.ports.ledger.settle(

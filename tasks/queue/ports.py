@@ -1,8 +1,8 @@
-"""What the tasks need of the outside, as Protocols. The worker binds the real ones to its Celery application."""
+"""What the tasks need of their process, as Protocols. The worker binds implementations to its Celery application."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.ledger.limiter import Grant
     from tasks.queue.publisher import Publisher
     from tasks.routing.classify.cascade import Cascade
-    from tasks.routing.predicting import Predictor
+    from tasks.routing.predicting import PredictorSource
 
 __all__ = [
     "Cascades",
@@ -34,14 +34,14 @@ __all__ = [
 
 
 class LeasedCall(Protocol):
-    """A running call, as the process that runs it sees it."""
+    """A call that runs in this process."""
 
-    #: Its job was cancelled, and so was the call.
+    #: Whether the call was cancelled because its job was.
     cancelled: bool
 
 
 class Leases(Protocol):
-    """Keeps this process's running calls alive in the ledger, and cancels those whose job was cancelled."""
+    """Renews the leases of this process's running calls, and cancels the calls of cancelled jobs."""
 
     def new_owner(self) -> str:
         """A name for one claim, unlike any other in the fleet."""
@@ -50,21 +50,21 @@ class Leases(Protocol):
     def keep(
         self, call: CallId, model: str, running: asyncio.Future[Any], grants: Sequence[Grant] = ()
     ) -> AbstractContextManager[LeasedCall]:
-        """While entered, the call's lease and its `grants` are renewed; `running` is cancelled when the job is.
+        """While the context is entered, renew the leases of the call and of `grants`, which may grow meanwhile.
 
-        `grants` may grow meanwhile.
+        `running` is cancelled when the job is.
         """
         ...
 
 
 class Cascades(Protocol):
     def __call__(self, routes: tuple[str, ...] | None = None) -> Awaitable[Cascade]:
-        """The classifiers that tell `routes` apart, by default those that every job may fall into.
+        """The classifiers that tell `routes` apart, by default the routes that every job may be classified into.
 
-        They are fitted off the event loop when they are first asked for, and kept.
+        They are fitted off the event loop at the first call, and kept.
 
         Raises:
-            PointsmanError: why they can't be fitted; the next to ask has it tried again.
+            PointsmanError: why they can't be fitted; the next call tries again.
         """
         ...
 
@@ -74,23 +74,21 @@ class Ports:
     config: Config
     ledger: Ledger
     publisher: Publisher
-    #: Only routers need them.
+    #: For routers alone.
     cascade: Cascades
     clients: ModelClients
     leases: Leases
-    #: What was learned from the configuration's outcomes, as `cascade`; None where it names none.
-    predictor: Callable[[], Awaitable[Predictor | None]]
-    #: Is told of every attempt at a model.
+    predictor: PredictorSource
+    #: Receives every attempt at a model.
     hook: Hook
-    #: Of the models, in this process.
     latencies: LatencyStatistics = field(default_factory=LatencyStatistics)
 
 
 def ports_of(app: Celery) -> Ports:
-    """What was bound to this application.
+    """The ports that are bound to this application.
 
     Raises:
-        RuntimeError: in a process that is no worker of Pointsman.
+        RuntimeError: in a process that is not a Pointsman worker.
     """
     bind = getattr(app, "pointsman_ports", None)
     if bind is None:

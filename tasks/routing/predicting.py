@@ -1,9 +1,10 @@
-"""Whether a strategy asks how well each candidate would answer, and what says it."""
+"""Predicted quality: how likely each candidate answers a job well, where the strategy asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from tasks.routing.options import is_predicting
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.contract.job import Job
 
-__all__ = ["Predictor", "needs_prediction"]
+__all__ = ["Predictor", "PredictorSource", "needs_prediction", "predict_quality"]
 
 
 class Predictor(Protocol):
@@ -29,8 +30,23 @@ class Predictor(Protocol):
     def models(self) -> Sequence[str]: ...
 
 
+#: Fits the predictor when it is first awaited; None where the configuration names no outcomes.
+PredictorSource: TypeAlias = Callable[[], Awaitable["Predictor | None"]]
+
+
 def needs_prediction(job: Job, route: str, config: Config) -> bool:
     """Whether the strategy that will choose for this job reads a prediction, and there is one to be had."""
     if config.outcomes is None or job.fixed_model is not None:
         return False
     return is_predicting(job.strategy or config.all_routes[route].strategy)
+
+
+async def predict_quality(
+    source: PredictorSource, job: Job, route: str, config: Config, texts: Sequence[str]
+) -> list[Mapping[str, float]]:
+    """One prediction for each text; empty ones where the strategy reads none."""
+    if not needs_prediction(job, route, config) or (predictor := await source()) is None:
+        return [{} for _ in texts]
+    # A prediction takes milliseconds, so a thread makes it.
+    rows = await asyncio.to_thread(predictor.predict_all, texts)
+    return [dict(zip(predictor.models, map(float, row), strict=True)) for row in rows]

@@ -1,4 +1,4 @@
-"""Give the parts of a job their models, and write them down: they are planned once, whoever tries again."""
+"""Plan the parts of a job: give each its model, write them once, and publish them wave by wave."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tasks.parallel.proposal import plan_question
 from tasks.routing.candidates import find_candidates, select_able
 from tasks.routing.choose import spread_parts
 from tasks.routing.classify.decision import Verdict
+from tasks.routing.predicting import predict_quality
 from tasks.workflows.child_jobs import create_child_jobs
-from tasks.workflows.prediction import predicted
-from tasks.workflows.voting import first_wave, stopping_for
+from tasks.workflows.voting import find_stop_rule, first_wave_size
 
 if TYPE_CHECKING:
     from tasks.ledger import Wave
     from tasks.parallel.early_stop import StopRule
     from tasks.queue.ports import Ports
 
-__all__ = ["plan_first", "plan_questions", "plan_parts", "publish_wave", "window_of"]
+__all__ = ["plan_first", "plan_questions", "plan_parts", "publish_wave", "find_window"]
 
-#: Tokens that a model takes whose `context_window` is not configured: most take more.
+#: Tokens of a context window that is not configured: most models have more.
 COMMON_WINDOW = 16_000
-#: The share of a window that a question's text may fill: the rest is for the prompt, the answer, and the mistake of the
+#: The share of a window that a question's text may fill: the rest is for the prompt, the answer, and the error of the
 #: estimate.
 QUESTION_SHARE = 0.6
 
@@ -41,10 +41,10 @@ Planned = tuple["Wave", list[PartStatus]]
 
 
 async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | None:
-    """Plan what the job begins with; None if that was done before, or the job has ended.
+    """Plan a job's first stage; None if that was done before, or the job has ended.
 
     Raises:
-        BadInput: if it can't be cut, or no model can take it.
+        BadInput: if the input can't be cut, or no model can take it.
     """
     workflow = ports.config.flows.get(job.kind)
     if workflow is not None:
@@ -52,7 +52,7 @@ async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | Non
         return await _write(ports, job, decided, steps, wave=1)
     if job.split == "plan":
         return await plan_questions(ports, job, decided, [plan_question(job.split_options)], role="plan", first=0)
-    # Cutting some megabytes may take a while.
+    # To cut some megabytes takes a while.
     specs = await asyncio.to_thread(cut_job, job, most=ports.config.limits.parts)
     return await plan_parts(ports, job, decided, specs)
 
@@ -63,35 +63,35 @@ async def plan_parts(
     """Plan the sections or votes of a job, from index `first` on.
 
     Raises:
-        BadInput: if these are too many, with the jobs within the job, or repeat too much, or no model can take them.
+        BadInput: if these are too many, child jobs included, or repeat too much, or no model can take them.
     """
-    check_planned_parts(job, [piece.child for piece in specs], ports.config)
+    check_planned_parts(job, [spec.child for spec in specs], ports.config)
     check_copies(job, specs, ports.config)
-    parts, decision = await _placed(ports, job, decided, specs)
+    parts, decision = await _assign_models(ports, job, decided, specs)
     parts = [
         part if part.child is None else replace(part, job=child_id(job.id, index))
         for index, part in enumerate(parts, start=first)
     ]
-    stopping = stopping_for(ports.config, job, decided.route)
-    wave = first_wave(job, stopping) if stopping is not None else WAVE
-    whole = all(piece.text is not None for piece in specs)
+    stopping = find_stop_rule(ports.config, job, decided.route)
+    wave = first_wave_size(job, stopping) if stopping is not None else WAVE
+    whole = all(spec.text is not None for spec in specs)
     return await _write(ports, job, decision, parts, first=first, wave=wave, stopping=stopping, whole=whole)
 
 
 async def plan_questions(
     ports: Ports, job: Job, decided: Decision, asked: Sequence[PartSpec], *, role: str, first: int
 ) -> Planned | None:
-    """Plan what is asked of models about a job, by its join or to cut it: for whoever `join_model` says.
+    """Plan the questions to models about a job, of its join or of its split, for the models of `join_model`.
 
     Raises:
-        BadInput: if none of them can take it.
+        BadInput: if none of these models can take them.
     """
-    asker = _asker(job)
+    asker = _asked_job(job)
     if asker is not job:
         decided = decided.model_copy(update={"route": asker.fixed_route or ""})
-    parts, decision = await _placed(ports, asker, decided, asked)
-    # The job's decision is about its sections or votes. Who else is asked, or where these are jobs that have one each,
-    # stands with the questions.
+    parts, decision = await _assign_models(ports, asker, decided, asked)
+    # The job's decision is about its sections or votes. Questions to other models, and those of a job whose parts are
+    # child jobs, carry their own candidates.
     own = asker is not job or (first > 0 and not decided.candidates)
     if own:
         among = select_able(decision.candidates)
@@ -114,16 +114,16 @@ async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[PartS
     await create_child_jobs(ports, job, wave.number, children)
 
 
-def window_of(job: Job, decided: Decision, ports: Ports) -> int:
-    """Tokens that the text of one question may have, for whoever of the asked models takes least."""
-    asker = _asker(job)
+def find_window(job: Job, decided: Decision, ports: Ports) -> int:
+    """Tokens that the text of one question may have: what the smallest of the asked models takes."""
+    asker = _asked_job(job)
     route = decided.route if asker is job else asker.fixed_route or ""
     models = [ports.config.models[item.model] for item in find_candidates(asker, route, ports.config, longest=0)]
     return int(min(model.context_window or COMMON_WINDOW for model in models) * QUESTION_SHARE)
 
 
-def _asker(job: Job) -> Job:
-    """The job as whoever answers its join's questions has to see it, or itself."""
+def _asked_job(job: Job) -> Job:
+    """The job routed to `join_model`, or the job itself if that is "auto"."""
     if job.join_model == "auto":
         return job
     return job.model_copy(
@@ -131,15 +131,15 @@ def _asker(job: Job) -> Job:
     )
 
 
-async def _placed(
+async def _assign_models(
     ports: Ports, job: Job, decided: Decision, specs: Sequence[PartSpec]
 ) -> tuple[list[PartSpec], Decision]:
-    """Each slice with its model; those that are jobs find theirs themselves."""
+    """Each part with its model, and the decision on the models. Child jobs are routed for themselves."""
     parts = list(specs)
-    calls = [place for place, piece in enumerate(specs) if piece.child is None]
+    calls = [place for place, spec in enumerate(specs) if spec.child is None]
     if not calls:
         return parts, decided
-    calls, errors, longest = _fitting(ports, job, decided.route, [(place, parts[place]) for place in calls])
+    calls, errors, longest = _select_fitting(ports, job, decided.route, [(place, parts[place]) for place in calls])
     for place, error in errors.items():
         parts[place] = replace(parts[place], error=error)
     named = [place for place in calls if parts[place].candidates]
@@ -154,6 +154,8 @@ async def _placed(
     verdict = Verdict(
         decided.route, decided.classifier, decided.confidence, decided.reason, decided.asked, decided.asked_usd
     )
+    described = [job.question] if shared else texts
+    qualities = await predict_quality(ports.predictor, job, decided.route, ports.config, described)
     decision, models = spread_parts(
         job,
         verdict,
@@ -162,7 +164,7 @@ async def _placed(
         parts=len(free),
         longest=longest,
         texts=None if shared else texts,
-        qualities=await predicted(ports, job, decided.route, [job.question] if shared else texts),
+        qualities=qualities,
     )
     if len(set(models)) == 1:
         decision = decision.model_copy(update={"model": models[0]})
@@ -171,16 +173,16 @@ async def _placed(
     return parts, decision
 
 
-def _fitting(
+def _select_fitting(
     ports: Ports, job: Job, route: str, calls: Sequence[tuple[int, PartSpec]]
 ) -> tuple[list[int], dict[int, str], int]:
-    """The parts that a model can take; the others with their reason, where the job can do without them.
+    """The parts that a model can take, the errors of the others where the policy allows them, and the longest's tokens.
 
-    And the tokens of the longest. That is found by its letters, as what has most of them has most tokens, or nearly: to
-    count them all takes a while, and is done only where some are too long.
+    The longest part is found by its characters, which agree with its tokens well enough: to estimate the tokens of all
+    parts takes a while, and is done only where some parts are too long.
     """
-    whole = estimate(job.question) if any(piece.text is None for _, piece in calls) else 0
-    longest = _size(max((piece for _, piece in calls), key=lambda piece: _letters(job, piece)), whole)
+    whole = estimate(job.question) if any(spec.text is None for _, spec in calls) else 0
+    longest = _size(max((spec for _, spec in calls), key=lambda spec: _letters(job, spec)), whole)
     try:
         select_able(find_candidates(job, route, ports.config, longest=longest))
     except BadInput:
@@ -188,7 +190,7 @@ def _fitting(
             raise
     else:
         return [place for place, _ in calls], {}, longest
-    sizes = {place: _size(piece, whole) for place, piece in calls}
+    sizes = {place: _size(spec, whole) for place, spec in calls}
     errors: dict[int, str] = {}
     for size in sorted(set(sizes.values()), reverse=True):
         try:
@@ -200,14 +202,14 @@ def _fitting(
     return fitting, errors, max((sizes[place] for place in fitting), default=0)
 
 
-def _size(piece: PartSpec, whole: int) -> int:
-    """Tokens of a part's input; `whole` are those of the job's own, which serves where the part has none."""
-    task = estimate(piece.task) if piece.task else 0
-    return task + (whole if piece.text is None else estimate(piece.text))
+def _size(spec: PartSpec, whole: int) -> int:
+    """Tokens of a part's input; `whole` are those of the job's own input, for a part without a text."""
+    task = estimate(spec.task) if spec.task else 0
+    return task + (whole if spec.text is None else estimate(spec.text))
 
 
-def _letters(job: Job, piece: PartSpec) -> int:
-    return len(piece.task or "") + len(job.question if piece.text is None else piece.text)
+def _letters(job: Job, spec: PartSpec) -> int:
+    return len(spec.task or "") + len(job.question if spec.text is None else spec.text)
 
 
 async def _write(
@@ -235,7 +237,7 @@ async def _write(
     if sent is None:
         return None
     if len(parts) > WAVE:
-        # Written in several steps, between which another may have written its own: the record is what counts.
+        # Written in several steps, between which another process may have written its parts: read what was kept.
         return sent, await ports.ledger.jobs.statuses(job.id, sent.first, sent.count)
     return sent, [
         PartStatus(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)

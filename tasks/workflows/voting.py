@@ -1,4 +1,4 @@
-"""A vote while it goes on: what a take's ballot is and weighs, when enough are in, and how many to ask for next."""
+"""A vote while it runs: the ballot and the weight of an answer, early stop, and the size of the next wave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.ledger import WAVE, digest
 from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
 from tasks.parallel.joins import DEFAULT_JOINS, join_named, join_options, join_traits
 from tasks.parallel.votes.weights import weights_of
-from tasks.routing.traits import find_traits as model_traits
+from tasks.routing.traits import find_traits
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -17,95 +17,99 @@ if TYPE_CHECKING:
     from tasks.ledger import Progress
     from tasks.queue.ports import Ports
 
-__all__ = ["ballot_for", "decided_early", "first_wave", "join_of", "stopping_for", "wave_size", "weights_for"]
+__all__ = [
+    "find_stop_rule",
+    "find_weights",
+    "first_wave_size",
+    "is_decided_early",
+    "name_of_join",
+    "read_ballot",
+    "wave_size",
+]
 
 
-def join_of(job: Job) -> str:
+def name_of_join(job: Job) -> str:
     """The name of a job's join."""
     return job.join or DEFAULT_JOINS.get(job.kind, "concatenate")
 
 
-def weights_for(config: Config, route: str) -> Mapping[str, float]:
-    """What the vote of each model weighs by its accuracy on the route, as far as it was measured or is configured."""
-    return config.derived(f"vote weights {route}", lambda: _weights(config, route))
+def find_weights(config: Config, route: str) -> Mapping[str, float]:
+    """The weight of each model's vote, from its accuracy on the route where that was measured or is configured."""
+
+    def weigh() -> Mapping[str, float]:
+        scores = {name: traits.scores for name, traits in find_traits(config, route, tuple(config.models)).items()}
+        return weights_of({name: score["accuracy"] / 100 for name, score in scores.items() if "accuracy" in score})
+
+    return config.derived(f"vote weights {route}", weigh)
 
 
-def _weights(config: Config, route: str) -> Mapping[str, float]:
-    accuracies = {
-        name: traits.scores["accuracy"] / 100
-        for name, traits in model_traits(config, route, tuple(config.models)).items()
-        if "accuracy" in traits.scores
-    }
-    return weights_of(accuracies)
-
-
-def stopping_for(config: Config, job: Job, route: str) -> StopRule | None:
-    """When this job may end before all of its parts have; None where it needs them all."""
+def find_stop_rule(config: Config, job: Job, route: str) -> StopRule | None:
+    """When this job may end before all of its parts have; None where it needs every part."""
     if job.kind != "vote":
         return None
-    name = join_of(job)
+    name = name_of_join(job)
     return stop_rule_of(
         join=name,
         options=join_options(name, job.join_options),
         n=job.n or 1,
         early_stop=job.early_stop,
         confidence=job.confidence,
-        weights=weights_for(config, route),
+        weights=find_weights(config, route),
     )
 
 
-def first_wave(job: Job, stopping: StopRule) -> int:
-    """How many votes are asked for at first: where calls shall be saved, as few as can decide it."""
+def first_wave_size(job: Job, rule: StopRule) -> int:
+    """The size of a vote's first wave: for a job that prefers cost, as few votes as can decide it."""
     if job.prefer != "cost":
         return WAVE
-    return max(next_wave(stopping, {}, job.n or 1), job.quorum or 1)
+    return max(next_wave(rule, {}, job.n or 1), job.quorum or 1)
 
 
 async def wave_size(ports: Ports, job: Job) -> int:
-    """How many parts the next wave has."""
+    """The size of a job's next wave."""
     if job.kind in ports.config.flows:
         return 1  # one step after the other
-    stopping = await _stopping_of_late(ports, job)
-    if stopping is None or job.prefer != "cost":
+    rule = await _read_stop_rule(ports, job)
+    if rule is None or job.prefer != "cost":
         return WAVE
     progress = await ports.ledger.jobs.progress(job.id)
-    return max(1, next_wave(stopping, await _tally(ports, job, stopping), progress.n - progress.sent))
+    return max(1, next_wave(rule, await _tally(ports, job, rule), progress.n - progress.sent))
 
 
-async def decided_early(ports: Ports, job: Job, progress: Progress) -> bool:
-    """Whether the votes that are in decide it though others were never asked for; none may be under way."""
-    stopping = await _stopping_of_late(ports, job)
-    if stopping is None:
+async def is_decided_early(ports: Ports, job: Job, progress: Progress) -> bool:
+    """Whether the votes that have ended decide the job though others were never sent; none may be in flight."""
+    rule = await _read_stop_rule(ports, job)
+    if rule is None:
         return False
     if job.quorum is not None:
         ended = await ports.ledger.jobs.outcomes(job.id, progress.base, progress.sent - progress.base)
         if sum(end.output is not None for end in ended) < job.quorum:
             return False
-    return is_decided(stopping, await _tally(ports, job, stopping), progress.n - progress.sent, in_order=True)
+    return is_decided(rule, await _tally(ports, job, rule), progress.n - progress.sent, in_order=True)
 
 
-def ballot_for(config: Config, job: Job, route: str, model: str, output: str) -> tuple[str, float]:
-    """The ballot that an output casts, by its digest, and what it weighs; "" where it abstains, or nobody counts."""
+def read_ballot(config: Config, job: Job, route: str, model: str, output: str) -> tuple[str, float]:
+    """The digest of the ballot that an output casts, and its weight; "" where it abstains, or casts no ballot."""
     if job.kind != "vote":
         return "", 1.0
-    name = join_of(job)
+    name = name_of_join(job)
     options = join_options(name, job.join_options)
     ballot = join_traits(join_named(name)).ballot
     cast = ballot(output, options) if ballot is not None else ""
     if not cast:
         return "", 1.0
-    return digest(cast), scale_of(name, options, weights_for(config, route)).of(model)
+    return digest(cast), scale_of(name, options, find_weights(config, route)).of(model)
 
 
-async def _stopping_of_late(ports: Ports, job: Job) -> StopRule | None:
+async def _read_stop_rule(ports: Ports, job: Job) -> StopRule | None:
     if job.kind != "vote":
         return None
     (route,) = await ports.ledger.jobs.routes([job.id])
-    return stopping_for(ports.config, job, route)
+    return find_stop_rule(ports.config, job, route)
 
 
-async def _tally(ports: Ports, job: Job, stopping: StopRule) -> dict[str, float]:
+async def _tally(ports: Ports, job: Job, rule: StopRule) -> dict[str, float]:
     tally = await ports.ledger.jobs.tally(job.id)
-    if stopping.flag is not None and (flags := tally.pop(digest(stopping.flag), None)) is not None:
-        tally[stopping.flag] = flags
+    if rule.flag is not None and (flags := tally.pop(digest(rule.flag), None)) is not None:
+        tally[rule.flag] = flags
     return tally

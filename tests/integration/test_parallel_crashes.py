@@ -26,7 +26,7 @@ from tasks.ledger.fleet import _PREFIX
 from tasks.loading.load import load
 from tasks.queue.publisher import Publisher
 from tasks.route import route_job
-from tasks.workflows.voting import ballot_for
+from tasks.workflows.voting import read_ballot
 from tests import redis_keys
 from worker.stranded import Stranded
 from worker.sweeper import Sweeper
@@ -105,7 +105,7 @@ class Place:
         self.ledger, self.store, self.config = ledger, store, config
         self.trips, self.dies_at, self._mortal = 0, dies_at, False
         self.broker = Broker(self._died)
-        self.ports = SimpleNamespace(config=config, ledger=ledger, publisher=self.broker)
+        self.ports = SimpleNamespace(config=config, ledger=ledger, publisher=self.broker, predictor=None)
         self.sweeper = Sweeper(ledger, self.broker, Stranded(ledger, config))
         self.asked = Counter()
         run = ledger.store.run
@@ -141,11 +141,7 @@ class Place:
             await (step if kind == "call" else self.mortal(step))
 
     async def _route(self, job):
-        routed = await route_job(self.ports, job)
-        if routed.admitted:
-            await self.broker.send_calls(routed.admitted)
-        if routed.fanout:
-            await self.broker.send_fanout(job)
+        await route_job(self.ports, job)
 
     async def _fanout(self, job, wave):
         await fan_out(self.ports, job, wave)
@@ -166,7 +162,7 @@ class Place:
             output = None if text.startswith("fail") else PLAN if plans else f"<{text}>"
             ballot, weight = "", 1.0
             if output is not None:
-                ballot, weight = ballot_for(self.config, claim.job, "r", claim.model, output)
+                ballot, weight = read_ballot(self.config, claim.job, "r", claim.model, output)
             record = PartRecord(cost_usd=0.01, spent_usd=0.01, error="no" if output is None else None)
             outcome, admitted = await self.ledger.settle(
                 call, claim.model, "worker", output=output, record=record, ballot=ballot, weight=weight

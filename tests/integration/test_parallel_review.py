@@ -39,7 +39,7 @@ class Place:
     def __init__(self, ledger, store):
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
         self.notes = RecordingPublisher()
-        self.ports = SimpleNamespace(config=CONFIG, ledger=ledger, publisher=self.notes)
+        self.ports = SimpleNamespace(config=CONFIG, ledger=ledger, publisher=self.notes, predictor=None)
         self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
 
     async def routed(self, decision=DECISION, **fields):

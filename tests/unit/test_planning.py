@@ -32,7 +32,7 @@ def counted(monkeypatch):
 def fitting(**fields):
     job = parse_job(fields)
     calls = list(enumerate(cut_job(job, most=10_000)))
-    return planning._fitting(SimpleNamespace(config=CONFIG), job, "r", calls)
+    return planning._select_fitting(SimpleNamespace(config=CONFIG), job, "r", calls)
 
 
 def test_planning_counts_the_text_of_a_vote_once_for_all_votes(counted):
