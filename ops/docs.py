@@ -64,11 +64,10 @@ def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _section(name: str, command: Any) -> str:
-    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    parameters = command.get_params(typer.Context(command))
+    arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
     options = [
-        parameter
-        for parameter in command.params
-        if parameter.param_type_name == "option" and parameter.name not in COMMON
+        parameter for parameter in parameters if parameter.param_type_name == "option" and parameter.name not in COMMON
     ]
     usage = " ".join([name, *map(_argument, arguments)])
     lines = [f"## {name}", "", f"```\n{usage}{' [OPTIONS]' if options else ''}\n```", "", *_help(command)]

@@ -35,6 +35,7 @@ from ops.cli.arguments import AsJson, ConfigFile, StateDir
 from ops.cli.cmd_eval import app as evaluations
 from ops.cli.commands import command, group
 from ops.cli.exits import Exit, Failure, describe, exit_table, print_failure, wants_traceback
+from ops.cli.job_options import JobCommand
 
 __all__ = ["app", "main"]
 
@@ -168,7 +169,7 @@ def _usage_of(error: Exception) -> str:
 group(app, pointsman, epilog=f"Exit codes:\n\n{exit_table()}")
 command(app, _up, "up")
 command(app, _demo, "demo")
-command(app, cmd_submit.submit)
+command(app, cmd_submit.submit, cls=JobCommand)
 command(app, cmd_run.run)
 command(app, cmd_workflows.workflows)
 command(app, cmd_status.status)

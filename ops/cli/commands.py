@@ -17,6 +17,7 @@ from functools import wraps
 from typing import Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from ops.cli.arguments import ConfigFile, StateDir, Verbose
 from ops.cli.exits import Exit, Failure, describe, print_failure, wants_traceback
@@ -31,9 +32,11 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
-def command(app: typer.Typer, function: Callable[..., Any], name: str | None = None) -> None:
-    """Make `function` a command of `app`."""
-    app.command(name, help=help_text(inspect.getdoc(function) or ""))(runner(function))
+def command(
+    app: typer.Typer, function: Callable[..., Any], name: str | None = None, *, cls: type[TyperCommand] | None = None
+) -> None:
+    """Make `function` a command of `app`, of class `cls`."""
+    app.command(name, cls=cls, help=help_text(inspect.getdoc(function) or ""))(runner(function))
 
 
 def group(app: typer.Typer, function: Callable[..., Any], *, epilog: str = "") -> None:

@@ -12,6 +12,7 @@ import pytest
 from ops.cli import main
 from ops.cli.exits import Exit, Failure
 from ops.cli.inputs import pairs, read_documents, read_text, values
+from ops.cli.job_options import read_options
 
 CONFIG = """\
 models:
@@ -221,3 +222,8 @@ def test_a_file_that_holds_no_single_job_is_refused(capsys, tmp_path, text):
     code, _, err = run(capsys, "submit", "--job", "job.json")
     assert code == Exit.USAGE
     assert "job.json" in err
+
+
+def test_options_of_submit_set_the_fields_of_a_job():
+    read = read_options({"n": 3, "labels": ("a=1",), "metadata": ("a=1",), "items": ("x", "y"), "join_options": ()})
+    assert read == {"n": 3, "labels": {"a": "1"}, "metadata": {"a": 1}, "items": ("x", "y")}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import typer
 from pydantic import BaseModel
 
 from ops.docs import commands, pages
@@ -162,7 +163,9 @@ def test_every_command_in_the_docs_exists(page):
         for words in re.findall(r"(?:^|[|(] ?|&& )pointsman ([a-z][^|)#]*)", line):
             name, rest = _command_of(words.split(), known)
             assert name, f"{page}: {line}"
-            options = {option for parameter in known[name].params for option in parameter.opts}
+            options = {
+                option for parameter in known[name].get_params(typer.Context(known[name])) for option in parameter.opts
+            }
             given = {re.sub("=.*", "", word) for word in rest if re.match(r"--?[a-z]", word)}
             assert given <= options | {"--help"}, f"{page}: {line}"
 
