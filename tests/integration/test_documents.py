@@ -17,7 +17,7 @@ if SHARED.is_dir():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_a_document_is_reviewed_by_its_numbered_sections_with_every_one_present_in_order(tmp_path, document):
+def test_document_review_by_numbered_sections_joins_all_of_them_in_order(tmp_path, document):
     simulations = {"fast": {"latency": {"distribution": "exponential", "mean": 0.05}}}
     with fleet(tmp_path, models={"fast": {"capacity": 8}}, simulations=simulations) as running:
         running.start_all([("route,join", 4), ("model.fast", 8)])
@@ -32,7 +32,7 @@ def test_a_document_is_reviewed_by_its_numbered_sections_with_every_one_present_
     assert headings == [f"## {part.title}" for part in result.parts if part.title]
 
 
-def test_a_document_without_sections_of_that_kind_fails_with_the_remedy(tmp_path):
+def test_document_without_sections_of_that_kind_fails_with_the_remedy(tmp_path):
     with fleet(tmp_path, models={"fast": {}}, simulations={"fast": {}}) as running:
         running.start("route,join,model.fast", 4)
         job = running.producer.submit({"kind": "sections", "split": "numbered", "text": "No clauses here."})
@@ -41,7 +41,7 @@ def test_a_document_without_sections_of_that_kind_fails_with_the_remedy(tmp_path
     assert result.error.startswith("text: ")
 
 
-def test_more_parts_than_a_wave_go_out_in_waves_and_are_all_joined(tmp_path):
+def test_parts_beyond_a_wave_go_out_in_waves_and_are_all_joined(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 64}}, simulations={"fast": {}}) as running:
         running.start_all([("route,join", 4), ("model.fast", 64)])
         items = [f"item {number}" for number in range(1050)]

@@ -33,7 +33,7 @@ def refused(name, data, **more):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("name", ["a.txt", "a.MD", "a.py", "LICENSE", "a.b.csv", "dir.pdf\\a.json"])
-def test_text_is_read_as_it_is_in_each_encoding_that_says_so(name, encoding):
+def test_read_document_returns_text_unchanged_in_each_declared_encoding(name, encoding):
     assert read_document(name, "Grüße,\r\n漢字\n".encode(encoding)) == "Grüße,\r\n漢字\n"
 
 
@@ -52,12 +52,12 @@ def test_text_is_read_as_it_is_in_each_encoding_that_says_so(name, encoding):
         ("a.png", b"\x89PNGrest", "a picture"),
     ],
 )
-def test_what_is_no_text_is_refused(name, data, said):
+def test_read_document_refuses_files_that_are_no_text(name, data, said):
     assert said in refused(name, data)
 
 
 @given(data=st.binary(max_size=200))
-def test_bytes_are_text_or_bad_input(data):
+def test_read_document_of_any_bytes_returns_text_or_bad_input(data):
     try:
         assert read_document("a.txt", data).strip()
     except BadInput as error:
@@ -73,7 +73,7 @@ PAGE = """<!doctype html><html><head><title>T</title><style>p {color: red}</styl
 <img src="data:image/png;base64,AAAA" alt="pic"><template>no</template></body></html>"""
 
 
-def test_html_becomes_markdown_without_what_nobody_reads():
+def test_read_document_of_html_returns_markdown_of_its_readable_text():
     text = read_document("a.html", PAGE.encode())
 
     assert text.startswith("# One & all\n\nA **bold** link.\n\n- first\n  - below\n- second\n")
@@ -81,13 +81,13 @@ def test_html_becomes_markdown_without_what_nobody_reads():
     assert not re.search("alert|color|Home|base64|example|no$", text)
 
 
-def test_a_page_in_an_encoding_that_it_declares_is_read():
+def test_read_document_of_html_reads_its_declared_encoding():
     assert read_document("a.htm", b'<meta charset="ISO-8859-1"><p>caf\xe9 \x93so\x94') == "café “so”\n"
     assert "not UTF-8" in refused("a.htm", b'<meta charset="zip"><p>caf\xe9')
     assert "not UTF-8" in refused("a.htm", b"<p>caf\xe9")
 
 
-def test_html_without_text_or_without_end_is_refused():
+def test_read_document_of_html_refuses_pages_without_text_or_end():
     assert "has no text" in refused("a.html", b"<script>Zanzibar</script>")
     assert "nested too deep" in refused("a.html", b"<div>" * 100_000 + b"Zanzibar")
 
@@ -95,7 +95,7 @@ def test_html_without_text_or_without_end_is_refused():
 # -- PDF -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_pages_of_a_pdf_end_with_form_feeds():
+def test_read_document_of_a_pdf_ends_each_page_with_a_form_feed():
     data = pdf([["1. Scope", "All (of it)."], [], ["Caf\xe9"]])
 
     assert read_document("a.PDF", data) == "1. Scope\nAll (of it).\n\f\n\fCafé\n\f"
@@ -113,14 +113,14 @@ def test_the_pages_of_a_pdf_end_with_form_feeds():
     ],
     ids=["scan", "encrypted", "cut off", "garbage", "text", "long"],
 )
-def test_a_pdf_that_gives_no_text_is_refused(data, said):
+def test_read_document_of_a_pdf_without_text_is_refused(data, said):
     assert said in refused("a.pdf", data)
 
 
 # -- DOCX ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_docx_becomes_markdown():
+def test_read_document_of_a_docx_returns_markdown():
     body = [("Heading1", "Head & tail"), ("", "A text."), ("bullet", "one"), ("bullet", "two"), ("Heading2", "Below")]
 
     text = read_document("a.docx", docx(body, table=[["n", "v"], ["a", "1"]]))
@@ -160,17 +160,17 @@ ENTITIES = '<!DOCTYPE x [<!ENTITY a "Zanzibar"><!ENTITY b "&a;&a;&a;">]><x>&b;</
         "bomb", "crowd", "depth",
     ],
 )  # fmt: skip
-def test_a_docx_that_is_none_or_means_harm_is_refused(data, said):
+def test_read_document_of_a_docx_refuses_damaged_and_hostile_files(data, said):
     assert said in refused("a.docx", data)
 
 
-def test_an_archive_without_a_document_is_refused():
+def test_read_document_of_a_docx_refuses_an_archive_without_a_document():
     data = docx([]).replace(b"word/document.xml", b"word/documents.ml")
 
     assert "another archive" in refused("a.docx", data)
 
 
-def test_an_entry_that_unpacks_to_more_than_it_says_is_refused():
+def test_read_document_of_a_docx_refuses_an_entry_larger_than_declared():
     honest = docx([("", "x" * 5_000)])
     size = len("x" * 5_000)
     entries = list(re.finditer(rb"PK\x01\x02", honest))
@@ -187,7 +187,7 @@ def test_an_entry_that_unpacks_to_more_than_it_says_is_refused():
 # -- the reading process -------------------------------------------------------------------------------------------
 
 
-def test_documents_of_all_kinds_are_read_in_order_and_an_error_names_the_one():
+def test_read_documents_keeps_the_order_and_names_the_unreadable_one():
     documents = [
         Document("a.pdf", pdf([["P"]])),
         Document("b.txt", b"T"),
@@ -201,11 +201,11 @@ def test_documents_of_all_kinds_are_read_in_order_and_an_error_names_the_one():
     assert caught.value.field == "files[4]"
 
 
-def test_more_text_than_is_allowed_is_refused():
+def test_read_documents_refuses_more_text_than_allowed():
     assert "more text than a job" in refused("a.html", b"<p>" + b"word " * 1000, most=4000)
 
 
-def test_the_reading_process_knows_no_key(monkeypatch):
+def test_reader_process_has_an_environment_without_keys(monkeypatch):
     seen = {}
 
     def run(command, **more):
@@ -219,13 +219,13 @@ def test_the_reading_process_knows_no_key(monkeypatch):
     assert SECRET not in seen.values()
 
 
-def test_a_reader_that_crashes_takes_only_its_process_with_it(monkeypatch):
+def test_reader_process_that_crashes_ends_alone(monkeypatch):
     monkeypatch.setattr(reader, "_START", "import os; os.kill(os.getpid(), 11)")
 
     assert "its reader ended with -11" in refused("a.pdf", pdf([["x"]]))
 
 
-def test_a_reader_that_hangs_is_ended_and_the_document_named(monkeypatch):
+def test_reader_process_that_hangs_is_ended_and_the_document_named(monkeypatch):
     # It answers for the first document, and no more.
     monkeypatch.setattr(
         reader, "_START", 'print(\'{"text": "x"}\', flush=True); import threading; threading.Event().wait()'
@@ -238,19 +238,19 @@ def test_a_reader_that_hangs_is_ended_and_the_document_named(monkeypatch):
     assert caught.value.field == "files[1]"
 
 
-def test_a_reader_that_swells_is_ended(monkeypatch):
+def test_reader_process_that_exceeds_its_memory_is_ended(monkeypatch):
     monkeypatch.setattr(reader, "MEMORY", 1024 * 1024)
 
     assert re.search("its reader ended|too much memory", refused("a.pdf", pdf([["x"]])))
 
 
-def test_a_missing_extra_is_named_with_what_installs_it(monkeypatch):
+def test_read_document_names_a_missing_extra_and_its_installation(monkeypatch):
     monkeypatch.setattr(reader, "find_spec", lambda _: None)
 
     assert "pip install 'pointsman[documents]'" in refused("a.pdf", pdf([["x"]]))
 
 
-def test_the_process_stops_at_the_first_document_that_it_cannot_read():
+def test_reader_process_stops_at_the_first_unreadable_document():
     data = [pdf([["x"]]), b"none", pdf([["y"]])]
     head = {"kinds": ["pdf"] * 3, "sizes": [len(item) for item in data], "most": 100}
     out = io.BytesIO()
@@ -263,7 +263,7 @@ def test_the_process_stops_at_the_first_document_that_it_cannot_read():
 
 @pytest.mark.parametrize("kind", sorted(READERS))
 @given(data=st.binary(max_size=300), cut=st.integers(0, 3000), flip=st.integers(0, 3000))
-def test_a_reader_of_anything_says_what_it_is_or_why_not(kind, data, cut, flip):
+def test_readers_of_any_bytes_return_text_or_raise_unreadable(kind, data, cut, flip):
     whole = {"pdf": pdf([["Some text"]]), "docx": docx([("", "Some text")]), "html": PAGE.encode()}[kind]
     broken = bytearray(whole[:cut] + data + whole[cut + len(data) :])
     if flip < len(broken):

@@ -67,7 +67,7 @@ replies = st.one_of(
 )
 
 
-def test_concatenation_keeps_the_order_and_puts_each_output_under_its_title():
+def test_concatenate_keeps_the_order_and_puts_outputs_under_titles():
     parts = [Piece(0, "1. Scope", "All of it.\n"), Piece(1, "", "No title.")]
 
     joined = concatenate(Work(parts, [], 2))
@@ -76,7 +76,7 @@ def test_concatenation_keeps_the_order_and_puts_each_output_under_its_title():
     assert joined.details == {"sections": 2, "missing": [], "confidence": 1.0}
 
 
-def test_a_missing_section_is_named_in_its_place_and_lowers_the_confidence():
+def test_concatenate_notes_a_missing_section_and_lowers_the_confidence():
     parts = [Piece(0, "", "first"), Piece(2, "", "third")]
     missing = [Missing(1, "2. Grant", "timed out"), Missing(3, "", "refused")]
 
@@ -92,7 +92,7 @@ def test_a_missing_section_is_named_in_its_place_and_lowers_the_confidence():
     assert joined.details["confidence"] == 0.5
 
 
-def test_titles_can_be_left_out_and_the_separator_chosen():
+def test_concatenate_options_leave_out_titles_and_set_the_separator():
     options = join_options("concatenate", {"titles": False, "separator": "\n---\n"})
     parts = [Piece(0, "1. Scope", "a"), Piece(1, "2. Grant", "b")]
 
@@ -100,7 +100,7 @@ def test_titles_can_be_left_out_and_the_separator_chosen():
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_no_output_at_all_is_no_answer(name):
+def test_join_without_any_output_raises(name):
     gone = Work([], [Missing(0, "", "refused")], 1)
 
     with pytest.raises(JoinError, match=r"none of the 1|no output to choose from"):
@@ -108,7 +108,7 @@ def test_no_output_at_all_is_no_answer(name):
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_no_output_is_lost_in_a_concatenation(texts):
+def test_concatenate_loses_no_output(texts):
     joined = concatenate(work(*(f"[{text}]" for text in texts)))
 
     assert joined.output == "\n\n".join(f"[{text}]" for text in texts)
@@ -122,7 +122,7 @@ def test_no_output_is_lost_in_a_concatenation(texts):
     st.text(max_size=20),
     st.integers(1, 3000),
 )
-def test_any_outputs_and_any_replies_end_in_an_answer_or_in_a_join_error(variant, texts, said, question, window):
+def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(variant, texts, said, question, window):
     name, given_options = variant
     given_work = work(
         *texts,
@@ -148,17 +148,17 @@ def test_any_outputs_and_any_replies_end_in_an_answer_or_in_a_join_error(variant
     assert [gap["index"] for gap in joined.details["missing"]] == [len(texts)]
 
 
-def test_each_kind_has_a_default_join_that_goes_with_it():
+def test_default_join_of_each_kind_takes_that_kind():
     for kind, name in DEFAULT_JOINS.items():
         assert kind in join_traits(join_named(name)).kinds
         assert not join_traits(join_named(name)).asks
 
 
-def test_our_joins_are_all_found_by_name():
+def test_joins_of_ours_are_all_found_by_name():
     assert set(OURS) <= set(joins())
 
 
-def test_an_unknown_join_names_those_there_are():
+def test_join_named_lists_the_joins_for_an_unknown_name():
     with pytest.raises(BadInput) as caught:
         join_named("vote")
 
@@ -179,7 +179,7 @@ def test_an_unknown_join_names_those_there_are():
         ("table", {"columns": []}, "join_options.columns"),
     ],
 )
-def test_a_wrong_option_is_named(name, given_options, field):
+def test_join_options_error_names_the_wrong_option(name, given_options, field):
     with pytest.raises(BadInput) as caught:
         join_options(name, given_options)
 
@@ -198,13 +198,13 @@ def test_a_wrong_option_is_named(name, given_options, field):
         ("fail", None, 0, 0, "at least one must succeed"),
     ],
 )
-def test_the_policy_decides_whether_a_job_is_joined(policy, quorum, succeeded, failed, reason):
+def test_check_policy_decides_whether_a_job_is_joined(policy, quorum, succeeded, failed, reason):
     said = check_policy(policy, quorum, succeeded, failed)
 
     assert said is None if reason is None else reason in str(said)
 
 
 @pytest.mark.parametrize("quorum", [None, 0])
-def test_a_quorum_without_a_number_is_refused(quorum):
+def test_check_policy_refuses_a_quorum_without_a_number(quorum):
     with pytest.raises(BadInput, match="quorum"):
         check_policy("quorum", quorum, 3, 0)

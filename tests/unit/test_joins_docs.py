@@ -47,13 +47,13 @@ def words(schema):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_join_has_its_section_with_its_options_their_types_and_defaults(name):
+def test_join_docs_have_a_section_with_options_types_and_defaults(name):
     told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, name), re.MULTILINE)
 
     assert told == rows(join_traits(join_named(name)).options)
 
 
-def test_the_table_of_all_joins_says_what_they_are_for_and_whether_they_ask():
+def test_join_docs_table_says_the_purpose_and_whether_the_join_asks():
     told = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", section(PAGE, "All of them"), re.MULTILINE)
 
     assert [name for name, _, _ in told] == list(joins())
@@ -63,12 +63,12 @@ def test_the_table_of_all_joins_says_what_they_are_for_and_whether_they_ask():
         assert (asks != "no") == traits.asks
 
 
-def test_the_advice_names_every_join():
+def test_join_docs_advice_names_every_join():
     assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(joins())
 
 
 @pytest.mark.parametrize("name", ["best_of", "concatenate", "consistent", "merge", "options", "synthesis", "table"])
-def test_what_a_join_tells_of_its_answer_is_listed(name):
+def test_join_docs_list_the_details_of_each_join(name):
     outputs = ('{"a": 1}', '{"a": 2}', '{"a": 3}')
     replies = {"best_of": '{"reason": "", "winner": "A"}', "synthesis": "So [1]."}
 
@@ -78,7 +78,7 @@ def test_what_a_join_tells_of_its_answer_is_listed(name):
     assert set(details) <= set(re.findall(r"`(\w+)`", told))
 
 
-def test_the_limits_are_those_of_the_code():
+def test_join_docs_limits_are_those_of_the_code():
     assert f"at most {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells" in section(PAGE, "table")
     assert f"most {MOST_PLACES};" in section(PAGE, "merge")
     assert f"more than {MOST_PAIRED} different takes" in section(PAGE, "best_of")
@@ -87,13 +87,13 @@ def test_the_limits_are_those_of_the_code():
 
 
 @pytest.mark.parametrize("text", [text for _, text in blocks(PAGE, "json")])
-def test_the_jobs_that_are_shown_are_jobs(text):
+def test_join_docs_examples_are_valid_jobs(text):
     job = parse_job(json.loads(text))
 
     assert join_options(job.join, job.join_options) is not None
 
 
-def test_the_join_that_is_shown_is_found_by_its_name_and_works(monkeypatch):
+def test_join_docs_custom_join_is_found_by_name_and_works(monkeypatch):
     code = next(text for _, text in blocks(PAGE, "python") if "@joiner" in text)
     project = next(text for _, text in blocks(PAGE, "toml"))
     name, module, function = re.search(r'^(\w+) = "(\w+):(\w+)"$', project, re.MULTILINE).groups()

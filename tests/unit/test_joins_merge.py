@@ -40,7 +40,7 @@ def tabled(*values, missing=(), named=(), **options):
 # -- merge ---------------------------------------------------------------------------------------------------
 
 
-def test_objects_are_merged_by_key_at_any_depth_and_arrays_are_appended_in_order():
+def test_merge_unites_objects_by_key_at_any_depth_and_appends_arrays():
     value, details = merged(
         {"risks": [1], "summary": {"first": "a"}},
         {"risks": [2, 3], "summary": {"second": "b"}, "extra": True},
@@ -53,14 +53,14 @@ def test_objects_are_merged_by_key_at_any_depth_and_arrays_are_appended_in_order
 @pytest.mark.parametrize(
     ("rule", "value"), [("list", {"a": {"b": [1, 2]}}), ("first", {"a": {"b": 1}}), ("last", {"a": {"b": 2}})]
 )
-def test_single_values_that_differ_go_by_the_rule_and_are_named(rule, value):
+def test_merge_applies_the_conflict_rule_and_lists_the_places(rule, value):
     found, details = merged({"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {"b": 2}}, conflicts=rule)
 
     assert found == value
     assert details["conflicts"] == ["a.b"]
 
 
-def test_values_that_differ_can_fail_the_join_which_names_the_place_but_no_sentence_of_a_model():
+def test_merge_with_rule_error_names_the_place_but_no_sentence_of_a_model():
     with pytest.raises(JoinError, match=r"part 2 .* at a\.…, and conflicts is error"):
         merged({"a": {"my secret sentence": 1}}, {"a": {"my secret sentence": 2}}, conflicts="error")
 
@@ -79,18 +79,18 @@ def test_values_that_differ_can_fail_the_join_which_names_the_place_but_no_sente
         ("x", "y", ["x", "y"]),
     ],
 )
-def test_values_of_different_kinds_lose_nothing(first, second, value):
+def test_merge_of_values_of_different_kinds_loses_nothing(first, second, value):
     found, _ = merged({"k": first}, {"k": second})
 
     assert found["k"] == value
     assert merged(json.dumps(first), json.dumps(second))[0] == value
 
 
-def test_a_third_value_joins_the_two_that_differed_already():
+def test_merge_adds_a_third_value_to_two_different_ones():
     assert merged({"k": 1}, {"k": 2}, {"k": 3}, {"k": [4]})[0] == {"k": [1, 2, 3, 4]}
 
 
-def test_elements_with_the_same_key_become_one():
+def test_merge_unites_elements_with_the_same_key():
     value, details = merged(
         [{"id": 1, "tags": ["a"]}, {"id": 2, "note": "x"}, {"no": "id"}],
         [{"id": 2, "note": "y"}, {"id": 1.0, "tags": ["b"], "new": 0}, {"id": None}],
@@ -106,13 +106,13 @@ def test_elements_with_the_same_key_become_one():
     assert details["conflicts"] == ["[].note"]
 
 
-def test_repeated_elements_can_be_left_out():
+def test_merge_can_leave_out_repeated_elements():
     assert merged([1, {"a": 1, "b": 2}], [{"b": 2, "a": 1}, 1.0, True, "1"], unique=True)[0] == [
         1, {"a": 1, "b": 2}, True, "1",
     ]  # fmt: skip
 
 
-def test_arrays_are_ranked_by_a_field_and_what_lacks_it_goes_last():
+def test_merge_sorts_arrays_by_a_field_and_puts_elements_without_it_last():
     first = {"risks": [{"name": "a", "severity": 2}, {"name": "b"}]}
     second = {"risks": [{"name": "c", "severity": 5}, {"name": "d", "severity": 2}]}
 
@@ -121,7 +121,7 @@ def test_arrays_are_ranked_by_a_field_and_what_lacks_it_goes_last():
     assert [risk["name"] for risk in value["risks"]] == ["c", "a", "d", "b"]
 
 
-def test_words_are_ranked_in_the_order_that_is_given():
+def test_merge_sorts_words_in_the_given_order():
     risks = [{"s": "low"}, {"s": "HIGH "}, {"s": "strange"}, {"s": "medium"}]
 
     value, _ = merged(risks, sort={"field": "s", "order": ["high", "medium", "low"]})
@@ -129,7 +129,7 @@ def test_words_are_ranked_in_the_order_that_is_given():
     assert [risk["s"] for risk in value] == ["HIGH ", "medium", "low", "strange"]
 
 
-def test_the_merged_value_is_checked_with_a_schema_whose_place_is_named():
+def test_merge_checks_the_value_with_a_schema_and_names_the_place():
     schema = {"properties": {"risks": {"type": "array", "items": {"type": "string"}}}}
 
     assert merged({"risks": ["a"]}, {"risks": ["b"]}, result_schema=schema)[0] == {"risks": ["a", "b"]}
@@ -146,14 +146,14 @@ def test_the_merged_value_is_checked_with_a_schema_whose_place_is_named():
         '```\nno\n```\n ```json\n{"a": 1}```\n```',
     ],
 )
-def test_json_is_found_within_a_fence(output):
+def test_merge_finds_json_within_a_fence(output):
     assert merged(output, {"b": 2})[0]["b"] == 2
 
 
 @pytest.mark.parametrize(
     "output", ["Sorry.", "", '{"a": 1} and more', '{"a": 1e999}', '{"a": NaN}', "[" * 100 + "]" * 100, "```\n```"]
 )
-def test_an_output_that_is_no_json_fails_the_join_or_is_left_out_and_named(output):
+def test_merge_fails_on_an_output_without_json_or_skips_and_lists_it(output):
     with pytest.raises(JoinError, match=r"1 of 2 outputs are no JSON: those of parts 2; .* unreadable"):
         merged({"a": 1}, output)
 
@@ -163,12 +163,12 @@ def test_an_output_that_is_no_json_fails_the_join_or_is_left_out_and_named(outpu
     assert details["confidence"] == 0.5
 
 
-def test_nothing_but_unreadable_outputs_is_no_answer():
+def test_merge_of_unreadable_outputs_alone_raises():
     with pytest.raises(JoinError, match=r"2 of 2 outputs are no JSON: those of parts 1, 2$"):
         merged("a", "b", unreadable="skip")
 
 
-def test_what_is_missing_can_be_named_in_the_merged_object():
+def test_merge_can_list_missing_sections_in_the_merged_object():
     value, _ = merged({"a": 1}, "no", missing=[Missing(2, "Fees", "timed out")], unreadable="skip", missing_key="gone")
 
     assert value["gone"] == [
@@ -178,31 +178,31 @@ def test_what_is_missing_can_be_named_in_the_merged_object():
 
 
 @pytest.mark.parametrize("output", ["```json\n" + "\n" * 20_000 + "x", "```\n```json" + "\n" * 20_000 + "x"])
-def test_an_output_of_blanks_takes_no_time(output):
+def test_merge_of_an_output_of_blanks_takes_no_time(output):
     with pytest.raises(JoinError, match="1 of 1 outputs are no JSON"):
         merged(output)
 
 
-def test_half_a_character_in_an_output_can_be_stored():
+def test_merge_makes_half_a_surrogate_pair_storable():
     joined = join_named("merge")(work('{"a": "\\ud800"}'))
 
     assert json.loads(joined.output.encode()) == {"a": "?"}
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=5))
-def test_every_single_value_of_an_output_is_in_the_merged_value(objects):
+def test_merge_keeps_every_single_value_of_every_output(objects):
     value, _ = merged(*objects)
 
     assert {leaf for each in objects for leaf in leaves(each)} <= leaves(value)
 
 
 @given(OBJECTS)
-def test_an_object_merged_with_itself_has_the_same_keys(value):
+def test_merge_of_an_object_with_itself_has_the_same_keys(value):
     assert merged(value, value)[0].keys() == value.keys()
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=5))
-def test_one_by_one_or_all_at_once_gives_the_same_keys_and_arrays_as_long(objects):
+def test_merge_one_by_one_or_all_at_once_gives_the_same_keys(objects):
     once, _ = merged(*objects)
     rest, _ = merged(*objects[:-1]) if len(objects) > 1 else ({}, {})
     assert merged(rest, objects[-1])[0].keys() == once.keys()
@@ -217,7 +217,7 @@ def leaves(value):
     return set() if value is None else {json.dumps(value)}
 
 
-def test_ten_thousand_outputs_are_merged():
+def test_merge_handles_ten_thousand_outputs():
     value, details = merged(*({"risks": [{"part": number}], "kind": "clause"} for number in range(10_000)))
 
     assert [risk["part"] for risk in value["risks"]] == list(range(10_000))
@@ -228,7 +228,7 @@ def test_ten_thousand_outputs_are_merged():
 # -- table ---------------------------------------------------------------------------------------------------
 
 
-def test_objects_and_arrays_of_objects_become_rows_with_columns_in_order_of_appearance():
+def test_table_makes_rows_of_objects_with_columns_in_order_of_appearance():
     joined = tabled({"name": "a", "n": 1}, [{"n": 2, "ok": True}, {"name": None}], "7", named=["One", "Two", ""])
 
     assert joined.output.splitlines() == [
@@ -243,13 +243,13 @@ def test_objects_and_arrays_of_objects_become_rows_with_columns_in_order_of_appe
     assert joined.details["columns"] == ["section", "name", "n", "ok", "value"]
 
 
-def test_columns_can_be_chosen_and_titles_left_out():
+def test_table_columns_can_be_chosen_and_titles_left_out():
     joined = tabled({"a": 1, "b": 2}, {"b": 3}, named=["One", "Two"], titles=None, columns=["b", "c"])
 
     assert joined.output.splitlines() == ["| b | c |", "| --- | --- |", "| 2 |  |", "| 3 |  |"]
 
 
-def test_a_cell_of_markdown_can_t_leave_its_cell():
+def test_table_cell_of_markdown_stays_in_its_cell():
     joined = tabled({"a|b": "x | y\\| z\r\nsecond <script>"})
 
     assert joined.output.splitlines() == [
@@ -259,7 +259,7 @@ def test_a_cell_of_markdown_can_t_leave_its_cell():
     ]
 
 
-def test_what_is_missing_stands_under_a_table_of_markdown():
+def test_table_of_markdown_notes_missing_sections():
     joined = tabled({"a": 1}, missing=[Missing(1, "Fees", "timed out")])
 
     assert joined.output.endswith("|\n\n[section 2 “Fees” is missing: timed out]")
@@ -280,14 +280,14 @@ def test_what_is_missing_stands_under_a_table_of_markdown():
         ("a=b", "a=b"),
     ],
 )
-def test_a_csv_holds_no_formula_unless_that_is_wished(text, cell):
+def test_table_as_safe_csv_holds_no_formula(text, cell):
     assert rows_of(tabled({"c": text}, format="csv").output) == [["c"], [cell]]
     assert rows_of(tabled({"c": text}, format="csv", safe=False).output) == [["c"], [text]]
     assert rows_of(tabled({text: 1}, format="csv").output)[0] == [cell]
 
 
 @given(st.lists(st.dictionaries(st.text(min_size=1, max_size=4), st.text(max_size=9)), min_size=1, max_size=4))
-def test_a_csv_reads_back_as_it_was(objects):
+def test_table_as_csv_reads_back_as_it_was(objects):
     joined = tabled(*objects, format="csv", safe=False)
     columns = joined.details["columns"]
     if not columns:
@@ -298,7 +298,7 @@ def test_a_csv_reads_back_as_it_was(objects):
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=5))
-def test_json_lines_hold_every_row_with_every_column(objects):
+def test_table_as_json_lines_holds_every_row_with_every_column(objects):
     joined = tabled(*objects, format="jsonl")
 
     for line, row in zip(joined.output.split("\n"), objects, strict=True):
@@ -310,18 +310,18 @@ def rows_of(text):
 
 
 @pytest.mark.parametrize(("form", "output"), [("markdown", "(no rows)"), ("csv", ""), ("jsonl", "")])
-def test_a_table_without_rows_says_so(form, output):
+def test_table_without_rows_says_so(form, output):
     assert tabled([], [], format=form).output == output
 
 
-def test_outputs_that_each_bring_keys_of_their_own_do_not_make_an_endless_table():
+def test_table_of_outputs_with_different_keys_is_limited():
     with pytest.raises(JoinError, match=r"1,200 columns .* option columns"):
         tabled(*({f"key{number}": number} for number in range(1200)))
 
     assert tabled(*({f"key{number}": number} for number in range(1200)), columns=["key7"]).details["rows"] == 1200
 
 
-def test_the_data_s_own_column_goes_before_that_of_the_titles():
+def test_table_column_of_the_data_overrides_that_of_the_titles():
     joined = tabled({"section": "own"}, named=["One"])
 
     assert joined.output.splitlines()[-1] == "| own |"

@@ -37,7 +37,7 @@ def slots(value):
 # -- one question --------------------------------------------------------------------------------------------
 
 
-def test_what_fits_is_asked_in_one_question_with_the_parts_numbered_from_1():
+def test_synthesis_of_fitting_parts_asks_one_question_with_their_numbers():
     parts = [Piece(0, "Smith 2019", "It works."), Piece(2, "", "It doesn't.")]
     given_work = Work(parts, [Missing(1, "Doe", "timed out")], 3, question="Does it work?")
 
@@ -68,7 +68,7 @@ def test_what_fits_is_asked_in_one_question_with_the_parts_numbered_from_1():
     }
 
 
-def test_a_model_that_refuses_is_told_and_trusted_with_nothing():
+def test_synthesis_marks_a_refusal_and_gives_it_no_confidence():
     refused = synthesized(work("a", "b"), lambda _: "I'm sorry, but I can't help with that.").joined
     assert refused.details["refused"]
     assert refused.details["confidence"] == 0
@@ -77,7 +77,7 @@ def test_a_model_that_refuses_is_told_and_trusted_with_nothing():
     assert quoting.details["confidence"] == 1
 
 
-def test_citations_are_compared_with_the_parts_there_are():
+def test_citations_are_compared_with_the_existing_parts():
     played = synthesized(work("a", "b", "c"), lambda _: "So [1], and so [7] and [0].")
 
     assert played.joined.details["cited"] == [0]
@@ -102,14 +102,14 @@ def test_citations_are_read_in_the_forms_that_models_write(text, numbers):
 
 
 @given(st.text(), st.sets(st.integers(0, 50)))
-def test_each_part_is_either_cited_or_not(text, indices):
+def test_citations_list_each_part_as_cited_or_uncited(text, indices):
     found = citations(text, indices)
 
     assert {*found.cited} | {*found.uncited} == indices
     assert not {*found.cited} & {*found.uncited}
 
 
-def test_a_document_that_was_cut_into_the_parts_is_not_sent_again_as_the_task():
+def test_synthesis_does_not_send_the_cut_document_again_as_the_task():
     text = "word " * 4000
 
     (question,) = synthesized(work("a", "b", question=text)).rounds[0]
@@ -117,7 +117,7 @@ def test_a_document_that_was_cut_into_the_parts_is_not_sent_again_as_the_task():
     assert "task" not in question.text
 
 
-def test_the_prompts_and_the_schema_can_be_set_and_a_json_answer_stays_json():
+def test_synthesis_prompts_and_schema_can_be_set_and_json_stays_json():
     schema = {"type": "object"}
     gone = [Missing(1, "", "refused")]
 
@@ -132,13 +132,13 @@ def test_the_prompts_and_the_schema_can_be_set_and_a_json_answer_stays_json():
 
 
 @pytest.mark.parametrize("answer", [JoinAnswer(None, "no model is left"), JoinAnswer("  \n")])
-def test_a_last_question_that_fails_fails_the_join_with_its_reason(answer):
+def test_synthesis_fails_with_the_reason_of_its_last_question(answer):
     reason = "no model is left" if answer.error else "its answer is blank"
     with pytest.raises(JoinError, match=f"1 of 1 questions of the synthesis failed; the first: {reason}"):
         synthesized(work("a"), lambda _: answer, partial=True)
 
 
-def test_no_output_can_close_its_mark_and_speak_as_an_instruction():
+def test_synthesis_output_can_not_close_its_mark():
     honest = marked([("part", "a")])
     mark = re.search(r"<part-(\w{8})>", honest).group(1)
 
@@ -155,7 +155,7 @@ def test_no_output_can_close_its_mark_and_speak_as_an_instruction():
     ("parts", "questions"),
     [(1, [1]), (2, [1]), (20, [1]), (100, [5, 1]), (1_000, [50, 3, 1]), (10_000, [500, 25, 1])],
 )
-def test_parts_that_outgrow_the_window_are_condensed_level_by_level(parts, questions):
+def test_synthesis_condenses_parts_beyond_the_window_level_by_level(parts, questions):
     given_work = work(*(f"{PART} Part {number}." for number in range(parts)), window=4_000)
 
     played = synthesized(given_work, cites_first)
@@ -168,7 +168,7 @@ def test_parts_that_outgrow_the_window_are_condensed_level_by_level(parts, quest
             assert size(question.text) + size(question.prompt) <= 4_000
 
 
-def test_citations_survive_the_levels_with_the_numbers_of_their_parts():
+def test_synthesis_citations_keep_their_part_numbers_through_the_levels():
     given_work = work(*(f"{PART} Part {number}." for number in range(300)), window=4_000)
 
     played = synthesized(given_work, cites_all, fan_in=4, max_parts=4)
@@ -181,7 +181,7 @@ def test_citations_survive_the_levels_with_the_numbers_of_their_parts():
     assert first.joined.details["cited"] == [0]
 
 
-def test_groups_are_even_and_their_titles_say_which_parts_they_hold():
+def test_synthesis_groups_are_even_and_their_titles_name_their_parts():
     played = synthesized(work(*["short"] * 21), fan_in=20, max_parts=20)
 
     assert [question.title for question in played.rounds[0]] == ["parts 1 to 11", "parts 12 to 21"]
@@ -189,7 +189,7 @@ def test_groups_are_even_and_their_titles_say_which_parts_they_hold():
     assert [len(level) for level in played.rounds] == [2, 1]
 
 
-def test_each_question_before_the_last_is_told_how_long_its_answer_may_be():
+def test_synthesis_limits_the_words_of_each_question_before_the_last():
     played = synthesized(work(*["short"] * 21), fan_in=20, max_parts=20)
 
     for question in played.rounds[0]:
@@ -197,7 +197,7 @@ def test_each_question_before_the_last_is_told_how_long_its_answer_may_be():
     assert "at most" not in played.rounds[1][0].text
 
 
-def test_an_output_larger_than_the_window_is_cut_and_named():
+def test_synthesis_shortens_and_lists_an_output_larger_than_the_window():
     played = synthesized(work("a", "word " * 20_000, "c", window=2_000))
 
     assert played.joined.details["cut"] == [1]
@@ -205,14 +205,14 @@ def test_an_output_larger_than_the_window_is_cut_and_named():
     assert all(size(question.text) < 2_000 for level in played.rounds for question in level)
 
 
-def test_a_model_that_never_condenses_anything_ends_all_the_same():
+def test_synthesis_ends_even_if_the_model_never_condenses():
     played = synthesized(work(*["word " * 900] * 64, window=2_000), lambda question: question.text * 2)
 
     assert played.questions <= 2 * 64
     assert played.joined.details["cut_answers"] > 0
 
 
-def test_a_failed_group_fails_the_join_or_is_left_out_and_named():
+def test_synthesis_fails_on_a_failed_group_or_leaves_it_out_and_lists_it():
     given_work = work(*["short"] * 40)
 
     def half(question):
@@ -227,12 +227,12 @@ def test_a_failed_group_fails_the_join_or_is_left_out_and_named():
     assert joined.details["confidence"] == 0.5
 
 
-def test_nothing_is_left_where_every_group_failed():
+def test_synthesis_fails_if_every_group_failed():
     with pytest.raises(JoinError, match="2 of 2 questions"):
         synthesized(work(*["short"] * 40), lambda _: JoinAnswer(None, "x"), fan_in=20, max_parts=20, partial=True)
 
 
-def test_answers_that_belong_to_other_questions_are_refused():
+def test_synthesis_refuses_answers_to_other_questions():
     given_work = Work([Piece(0, "", "a")], [], 1, rounds=[[JoinAnswer("x"), JoinAnswer("y")]])
 
     with pytest.raises(JoinError, match="2 answers came to 1 questions"):
@@ -247,7 +247,7 @@ def test_answers_that_belong_to_other_questions_are_refused():
     st.integers(1, 6_000),
     st.lists(st.sampled_from(["", "x", PART, "_" * 3000, "\n" * 900, "ж" * 300, "字" * 300, "1 " * 200]), min_size=1),
 )
-def test_it_always_ends_and_asks_about_as_few_questions_as_the_fan_in_allows(parts, fan_in, most, window, texts):
+def test_synthesis_always_ends_with_few_questions_for_its_fan_in(parts, fan_in, most, window, texts):
     given_work = work(*(texts[number % len(texts)] for number in range(parts)), window=window)
 
     played = synthesized(given_work, lambda question: question.text[:1500] or "x", fan_in=fan_in, max_parts=most)
@@ -260,7 +260,7 @@ def test_it_always_ends_and_asks_about_as_few_questions_as_the_fan_in_allows(par
 
 
 @given(st.text(max_size=3000) | st.text("a _\n字", min_size=500), st.integers(0, 400))
-def test_a_text_is_cut_to_its_tokens_and_no_shorter_one_is_touched(text, tokens):
+def test_cut_shortens_a_text_to_its_tokens_and_leaves_shorter_ones(text, tokens):
     found = cut(text, tokens)
 
     assert found == text or found.endswith(CUT)
@@ -270,7 +270,7 @@ def test_a_text_is_cut_to_its_tokens_and_no_shorter_one_is_touched(text, tokens)
         assert found is text
 
 
-def test_a_prompt_takes_its_part_of_the_window():
+def test_room_of_subtracts_the_prompt_from_the_window():
     assert room_of(8_000, "a " * 1_000) < room_of(8_000, "a") < 8_000
     assert room_of(8_000, "file:x.md") < room_of(8_000, "a")
 
@@ -278,7 +278,7 @@ def test_a_prompt_takes_its_part_of_the_window():
 # -- reduction -----------------------------------------------------------------------------------------------
 
 
-def test_a_reduction_asks_the_same_at_every_level_and_keeps_the_schema_of_the_parts():
+def test_reduction_asks_the_same_at_every_level_and_keeps_the_schema():
     schema = {"type": "object"}
     given_work = Work([Piece(index, "", "{}") for index in range(9)], [], 9, schema=schema)
 
@@ -292,7 +292,7 @@ def test_a_reduction_asks_the_same_at_every_level_and_keeps_the_schema_of_the_pa
 
 
 @pytest.mark.parametrize(("parts", "questions"), [(1, 1), (2, 1), (20, 1), (1_000, 54)])
-def test_a_reduction_takes_one_question_for_each_group(parts, questions):
+def test_reduction_asks_one_question_for_each_group(parts, questions):
     played = synthesized(work(*["short"] * parts), lambda _: "one", "reduction")
 
     assert played.questions == questions

@@ -33,7 +33,7 @@ def sections(*items, **more):
 # -- cutting -------------------------------------------------------------------------------------
 
 
-def test_items_become_parts_with_what_they_say_of_their_own():
+def test_cut_job_makes_items_parts_with_their_own_fields():
     schema = {"type": "object"}
     job = sections("plain", {"text": "own", "title": "T", "prompt": "P", "response_schema": schema})
     plain, own = cut_job(job, most=5)
@@ -41,13 +41,13 @@ def test_items_become_parts_with_what_they_say_of_their_own():
     assert own == PartSpec(title="T", text="own", prompt="P", schema=schema)
 
 
-def test_an_item_with_a_route_or_a_model_is_a_job_of_its_own():
+def test_cut_job_makes_an_item_with_a_route_or_a_model_a_child_job():
     routed, named = cut_job(sections({"text": "a", "route": "r"}, {"text": "b", "model": "slow"}, model="fast"), most=5)
     assert (routed.child["route"], "model" in routed.child) == ("r", False)
     assert (named.child["model"], "route" in named.child) == ("slow", False)
 
 
-def test_votes_take_prompts_models_and_seeds_by_turns():
+def test_cut_job_gives_votes_prompts_models_and_seeds_in_turn():
     job = parse_job({
         "kind": "vote", "text": "x", "n": 5, "variety": {"prompts": ["a", "b"], "models": ["fast"], "seeds": [1, 2, 3]},
     })  # fmt: skip
@@ -59,18 +59,18 @@ def test_votes_take_prompts_models_and_seeds_by_turns():
     assert {piece.text for piece in cut_job(job, most=5)} == {None}
 
 
-def test_votes_without_variety_differ_in_nothing_that_is_written_down():
+def test_cut_job_gives_votes_without_variety_equal_specs():
     takes = cut_job(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
     assert {take.extras_to_json() for take in takes} == {""}
 
 
-def test_more_sections_than_the_limit_are_refused_with_both_figures():
+def test_cut_job_refuses_more_sections_than_the_limit_with_both_figures():
     text = "\n".join("abcdef")
     with pytest.raises(BadInput, match=r"^text: makes 6 sections, the limit is 5; .*limits\.parts"):
         cut_job(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=5)
 
 
-def test_fifty_thousand_sections_are_cut():
+def test_cut_job_makes_fifty_thousand_sections():
     text = "\n".join(f"line {number}" for number in range(50_000))
     pieces = cut_job(parse_job({"kind": "sections", "text": text, "split": "lines"}), most=50_000)
     assert [piece.text.strip() for piece in pieces] == text.splitlines()
@@ -80,7 +80,7 @@ def test_fifty_thousand_sections_are_cut():
 
 
 @given(st.integers(0, 10**6))
-def test_the_id_of_a_part_s_job_is_always_the_same_and_no_other_part_s(index):
+def test_child_id_is_stable_and_unique_for_each_part(index):
     job = parse_job({"text": "x"}).id
     made = child_id(job, index)
     assert made == child_id(job, index) != child_id(job, index + 1)
@@ -90,12 +90,12 @@ def test_the_id_of_a_part_s_job_is_always_the_same_and_no_other_part_s(index):
     assert parse_job({"id": made, "text": "x"}).id == made
 
 
-def test_the_ids_of_many_parts_differ():
+def test_child_ids_of_many_parts_differ():
     job = parse_job({"text": "x"}).id
     assert len({child_id(job, index) for index in range(10_000)}) == 10_000
 
 
-def test_a_section_s_job_has_what_each_says_and_for_the_rest_what_the_job_says():
+def test_fields_for_section_are_those_of_each_then_those_of_the_job():
     job = parse_job({
         "kind": "sections", "text": "x", "split": "paragraphs", "prompt": "P", "temperature": 0.5, "model": "fast",
         "labels": {"a": "b"}, "each": {"kind": "vote", "n": 3, "temperature": 1.0},
@@ -108,7 +108,7 @@ def test_a_section_s_job_has_what_each_says_and_for_the_rest_what_the_job_says()
 
 
 @pytest.mark.parametrize("own", [{"model": "slow"}, {"route": "r"}, {"routes": ["r"]}])
-def test_a_section_that_says_where_it_goes_does_not_go_where_the_job_does(own):
+def test_fields_for_section_with_its_own_routing_drop_that_of_the_job(own):
     job = sections("a", model="fast", each={"kind": "single", **own})
     fields = fields_for_section(job, "a")
     assert {name: fields.get(name) for name in ("model", "route", "routes")} == {
@@ -116,7 +116,7 @@ def test_a_section_that_says_where_it_goes_does_not_go_where_the_job_does(own):
     }  # fmt: skip
 
 
-def test_an_item_s_own_word_goes_before_that_of_each():
+def test_fields_for_item_override_those_of_each():
     job = sections(
         {"text": "a", "model": "slow", "prompt": "mine"}, each={"kind": "vote", "n": 3, "route": "r", "prompt": "all"}
     )
@@ -125,12 +125,12 @@ def test_an_item_s_own_word_goes_before_that_of_each():
 
 
 @pytest.mark.parametrize("field", ["text", "deadline", "budget_usd", "idempotency_key", "labels", "metadata", "parent"])
-def test_each_can_not_say_what_comes_with_the_job(field):
+def test_fields_for_section_refuse_what_comes_with_the_job(field):
     with pytest.raises(BadInput, match=rf"^each\.{field}: can't be set by each"):
         check(sections("a", each={field: "x"}), CONFIG)
 
 
-def test_jobs_within_jobs_go_so_deep_and_no_deeper():
+def test_check_refuses_child_jobs_that_are_nested_too_deeply():
     def nested(depth):
         each = {"kind": "single"}
         for _ in range(depth - 1):
@@ -142,7 +142,7 @@ def test_jobs_within_jobs_go_so_deep_and_no_deeper():
         check(nested(DEEPEST + 1), CONFIG)
 
 
-def test_a_weight_for_a_model_that_does_not_exist_is_refused():
+def test_check_refuses_a_weight_for_a_missing_model():
     def voted(**weights):
         options = {"weights": weights}
         return parse_job({"kind": "vote", "text": "x", "n": 3, "join": "weighted", "join_options": options})
@@ -152,7 +152,7 @@ def test_a_weight_for_a_model_that_does_not_exist_is_refused():
         check(voted(fats=2), CONFIG)
 
 
-def test_what_is_wrong_within_each_or_an_item_is_named_by_its_place():
+def test_check_names_the_place_of_an_error_within_each_or_an_item():
     def refused(job):
         with pytest.raises(BadInput) as error:
             check(job, CONFIG)
@@ -179,7 +179,7 @@ def planned(**options):
     return parse_job({"kind": "sections", "text": "Write.", "split": "plan", "split_options": options})
 
 
-def test_a_plan_is_asked_for_with_its_bound_and_without_the_job_s_own_prompt():
+def test_plan_question_has_its_limit_and_not_the_prompt_of_the_job():
     asked = plan_question(planned(most=3).split_options)
     assert (asked.bare, asked.task) == (True, None)
     assert "at most 3" in asked.prompt
@@ -188,14 +188,14 @@ def test_a_plan_is_asked_for_with_its_bound_and_without_the_job_s_own_prompt():
     assert plan_question({"prompt": "Mine."}).prompt == "Mine."
 
 
-def test_proposed_sections_are_tasks_on_the_job_s_own_input():
+def test_read_proposal_makes_sections_tasks_on_the_input_of_the_job():
     answer = json.dumps({"sections": [{"title": " A ", "brief": "do a"}, {"title": "", "brief": "do b"}]})
     first, second = read_proposal(planned(), answer)
     assert (first.title, first.text, first.task) == ("A", None, "Your part: A\n\ndo a")
     assert (second.title, second.task) == ("part 2", "Your part: \n\ndo b")
 
 
-def test_no_more_sections_are_taken_than_were_allowed():
+def test_read_proposal_takes_no_more_sections_than_allowed():
     answer = json.dumps({"sections": [{"title": f"{number}", "brief": "b"} for number in range(50)]})
     assert len(read_proposal(planned(), answer)) == MOST
     assert [piece.title for piece in read_proposal(planned(most=2), answer)] == ["0", "1"]
@@ -204,7 +204,7 @@ def test_no_more_sections_are_taken_than_were_allowed():
 @pytest.mark.parametrize(
     "answer", ["", "no plan today", "[]", "{}", '{"sections": "a"}', '{"sections": []}', '{"sections": [7]}']
 )
-def test_an_answer_that_proposes_nothing_is_an_error_that_does_not_show_it(answer):
+def test_read_proposal_of_an_empty_plan_raises_without_quoting_it(answer):
     with pytest.raises(JoinError, match=r"plan") as error:
         read_proposal(planned(), answer)
     assert not answer or answer not in str(error.value)
@@ -228,6 +228,6 @@ def test_part_spec_is_read_as_it_was_written(spec):
     assert PartSpec.from_stored(spec.extras_to_json()) == spec
 
 
-def test_ids_of_children_are_sorted_with_their_job_by_the_time_of_it():
+def test_child_ids_are_sorted_with_their_job_by_its_time():
     jobs = ["0" * 25 + "1", "1" * 26]
     assert all(child_id(one, 0) < child_id(other, 0) for one, other in pairwise(jobs))

@@ -28,7 +28,7 @@ def titles(text: str, how: str = "numbered") -> list[str]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_a_real_document_is_cut_at_its_clauses(path):
+def test_numbered_cuts_a_real_document_at_its_clauses(path):
     text = path.read_text(encoding="utf-8")
 
     sections = split(text, "numbered")
@@ -40,7 +40,7 @@ def test_a_real_document_is_cut_at_its_clauses(path):
     assert "".join(section.text for section in sections) == text
 
 
-def test_our_own_licence_has_nine_clauses_between_a_preamble_and_an_appendix():
+def test_numbered_finds_nine_clauses_preamble_and_appendix_in_our_licence():
     sections = split((ROOT / "LICENSE").read_text(encoding="utf-8"), "numbered")
 
     assert [section.index for section in sections] == list(range(11))
@@ -50,7 +50,7 @@ def test_our_own_licence_has_nine_clauses_between_a_preamble_and_an_appendix():
     assert sections[10].text.lstrip().startswith("END OF TERMS AND CONDITIONS")
 
 
-def test_lists_inside_clauses_and_in_the_appendix_are_no_clauses():
+def test_numbered_ignores_lists_in_clauses_and_in_the_appendix():
     text = (
         "1. Scope\n\nThese apply:\n\n1. first\n2. second\n3. third\n\n2. Term\n\nSince 2019. Not before\n"
         "2007. Nor then.\n\n3. End\n\nSee clause\n4. It says so.\n\n"
@@ -60,13 +60,13 @@ def test_lists_inside_clauses_and_in_the_appendix_are_no_clauses():
     assert titles(text) == ["1. Scope", "2. Term", "3. End", "Appendix A: Steps"]
 
 
-def test_an_indented_list_is_no_run_of_clauses():
+def test_numbered_ignores_an_indented_list():
     text = "1. A\n   1. x\n   2. y\n   3. z\n2. B\n   1. x\n   2. y\n3. C\ntext\n"
 
     assert titles(text) == ["1. A", "2. B", "3. C"]
 
 
-def test_a_table_of_contents_is_part_of_the_preamble():
+def test_numbered_leaves_a_table_of_contents_in_the_preamble():
     contents = "1. Scope ........ 1\n2. Term ......... 2\n3. End .......... 3\n\n"
     body = "1. Scope\n\nAll.\n\n2. Term\n\nLong.\n\n3. End\n\nNever.\n"
 
@@ -94,17 +94,17 @@ def test_a_table_of_contents_is_part_of_the_preamble():
         ("1. A\nx\n\n2. B\ny\n\n4. D\nz\n", ["1. A", "2. B", "4. D"]),
     ],
 )
-def test_the_styles_of_real_contracts_are_known(text, expected):
+def test_numbered_knows_the_styles_of_real_contracts(text, expected):
     assert titles(text) == expected
 
 
-def test_markdown_headings_of_both_kinds_begin_sections():
+def test_headings_of_both_markdown_kinds_begin_sections():
     text = "intro\n\n# One #\na\n```\n# no\n```\nTwo\n===\nb\n\n- item\n---\n### C#\n~~~\n# no\n"
 
     assert titles(text, "headings") == ["", "One", "Two", "C#"]
 
 
-def test_front_matter_comments_and_code_hold_no_headings():
+def test_headings_are_not_found_in_front_matter_comments_and_code():
     text = "---\ntitle: x\n---\n<!--\n# no\n-->\n    # no\n\n#no\n\n# Yes\n"
 
     assert titles(text, "headings") == ["", "Yes"]
@@ -112,7 +112,7 @@ def test_front_matter_comments_and_code_hold_no_headings():
 
 @pytest.mark.parametrize("how", CUTTING)
 @pytest.mark.parametrize("text", ["", "\n \n", "\f\f"])
-def test_an_empty_document_is_refused_with_a_remedy(how, text):
+def test_split_refuses_an_empty_document_with_a_remedy(how, text):
     with pytest.raises(BadInput) as caught:
         split(text, how)
 
@@ -121,7 +121,7 @@ def test_an_empty_document_is_refused_with_a_remedy(how, text):
 
 
 @pytest.mark.parametrize("how", ["headings", "json", "numbered", "pages", "rows"])
-def test_a_document_without_such_sections_is_refused_with_a_remedy(how):
+def test_split_refuses_a_document_without_its_sections_with_a_remedy(how):
     with pytest.raises(BadInput) as caught:
         split("Just a letter.\n\nIn 2019, we met.\n", how)
 
@@ -131,12 +131,12 @@ def test_a_document_without_such_sections_is_refused_with_a_remedy(how):
 
 
 @pytest.mark.parametrize("how", ["lines", "paragraphs", "sentences", "tokens"])
-def test_a_document_of_one_section_is_one(how):
+def test_split_of_a_document_with_one_section_returns_one(how):
     assert [section.text for section in split("Just a letter.\n", how)] == ["Just a letter.\n"]
 
 
 @pytest.mark.parametrize("name", sorted(set(splits()) - set(CUTTING)))
-def test_what_is_not_cut_here_says_so(name):
+def test_split_that_cuts_no_text_raises_with_a_remedy(name):
     with pytest.raises(BadInput) as caught:
         split("A text.", name)
 
@@ -144,7 +144,7 @@ def test_what_is_not_cut_here_says_so(name):
     assert caught.value.remedy
 
 
-def test_an_unknown_split_names_those_there_are():
+def test_split_named_lists_the_splits_for_an_unknown_name():
     with pytest.raises(BadInput) as caught:
         split("1. a\n2. b", "chapters")
 
@@ -196,7 +196,7 @@ def documents(*more):
 
 
 @given(how=st.sampled_from(CUTTING), text=documents())
-def test_no_text_raises_anything_but_bad_input_and_none_is_lost(how, text):
+def test_split_raises_only_bad_input_and_loses_no_text(how, text):
     try:
         sections = split(text, how)
     except BadInput:
@@ -217,7 +217,7 @@ UNITS = [
 
 @pytest.mark.parametrize("how", CUTTING)
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_megabyte_of_anything_takes_no_quadratic_time(how, unit):
+def test_split_of_a_megabyte_takes_no_quadratic_time(how, unit):
     text = "1. A\n2. B\n# H\n\f" + unit * (300_000 // len(unit))
     try:
         sections = split(text, how)
@@ -239,7 +239,7 @@ MANY = {
 
 
 @pytest.mark.parametrize(("how", "unit"), MANY.items())
-def test_fifty_thousand_sections_are_no_trouble(how, unit):
+def test_split_into_fifty_thousand_sections_takes_linear_time(how, unit):
     sections = split(unit * 50_000, how, {"budget": 16} if how == "tokens" else {})
 
     assert 49_999 <= len(sections) <= 50_000
@@ -261,7 +261,7 @@ def test_fifty_thousand_sections_are_no_trouble(how, unit):
         ("rows", {"header": "yes"}, "split_options.header", "boolean"),
     ],
 )
-def test_an_option_that_is_wrong_is_named(how, given, field, said):
+def test_split_options_error_names_the_wrong_option(how, given, field, said):
     with pytest.raises(BadInput) as caught:
         split_options(how, given)
 
@@ -269,11 +269,11 @@ def test_an_option_that_is_wrong_is_named(how, given, field, said):
     assert said in str(caught.value)
 
 
-def test_the_options_of_a_plan_have_defaults():
+def test_plan_options_have_defaults():
     assert split_options("plan", {}).model_dump() == {"most": 12, "prompt": None}
 
 
-def test_a_split_of_another_package_is_known_by_its_entry_point(monkeypatch):
+def test_split_of_another_package_is_found_by_its_entry_point(monkeypatch):
     class Point:
         name = "halves"
 

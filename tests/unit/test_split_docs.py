@@ -22,7 +22,7 @@ PAGE = REFERENCE / "splits.md"
 
 
 @pytest.mark.parametrize("name", splits())
-def test_each_split_has_its_section_with_its_options_their_types_and_defaults(name):
+def test_split_docs_have_a_section_with_options_types_and_defaults(name):
     text = section(PAGE, name)
     kind = split_traits(split_named(name)).options
 
@@ -32,24 +32,24 @@ def test_each_split_has_its_section_with_its_options_their_types_and_defaults(na
     assert ("No options." in text) == (kind is None)
 
 
-def test_the_table_of_all_splits_says_which_are_lossless():
+def test_split_docs_table_marks_the_lossless_splits():
     told = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
 
     assert told == [(name, "yes" if name in {*LOSSLESS, "files"} else "no") for name in splits()]
 
 
-def test_the_advice_names_every_split():
+def test_split_docs_advice_names_every_split():
     assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(splits())
 
 
 @pytest.mark.parametrize("text", [text for _, text in blocks(PAGE, "json")])
-def test_the_jobs_that_are_shown_are_jobs(text):
+def test_split_docs_examples_are_valid_jobs(text):
     job = parse_job(json.loads(text.replace("JVBERi0…", base64.b64encode(b"x").decode())))
 
     assert split_options(job.split, job.split_options) is not None or not job.split_options
 
 
-def test_the_endings_and_limits_are_those_of_the_code():
+def test_split_docs_endings_and_limits_are_those_of_the_code():
     told = re.findall(r"`(\.\w+)`", "".join(first_column(section(PAGE, "Documents"), "ending")))
     limits = section(PAGE, "Limits of documents")
 
@@ -63,7 +63,7 @@ def test_the_endings_and_limits_are_those_of_the_code():
     assert f"| {Job.model_fields['files'].metadata[1].max_length:,} |" in limits
 
 
-def test_the_split_that_is_shown_is_found_by_its_name_with_its_options(monkeypatch):
+def test_split_docs_custom_split_is_found_by_name_with_its_options(monkeypatch):
     (code,) = (text for _, text in blocks(PAGE, "python"))
     (project,) = (text for _, text in blocks(PAGE, "toml"))
     name, module, function = re.search(r'^(\w+) = "(\w+):(\w+)"$', project, re.MULTILINE).groups()

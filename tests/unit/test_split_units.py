@@ -32,7 +32,7 @@ def test_headings_below_the_level_stay_in_their_section():
         split("## B\nx\n", "headings", {"level": 1})
 
 
-def test_a_page_ends_with_its_form_feed_and_keeps_its_number():
+def test_pages_end_with_their_form_feed_and_keep_their_numbers():
     assert cut("one\f\ftwo\f", "pages") == [("page 1", "one\f"), ("page 2", "\f"), ("page 3", "two\f")]
     assert cut("one\ftwo", "pages") == [("page 1", "one\f"), ("page 2", "two")]
     assert cut("only\f\n", "pages") == [("page 1", "only\f\n")]
@@ -48,7 +48,7 @@ def test_paragraphs_end_at_blank_lines_but_not_within_code():
     ]
 
 
-def test_small_paragraphs_go_together():
+def test_paragraphs_below_the_least_size_are_united():
     text = "Head\n\nA longer one.\n\nAnother long one.\n\nEnd"
 
     assert cut(text, "paragraphs", least_characters=10) == [
@@ -78,7 +78,7 @@ def test_sentences_end_where_people_end_them(text, expected):
     assert texts(text, "sentences") == (expected or [text])
 
 
-def test_lines_are_counted_as_an_editor_does_and_blank_ones_go_with_the_line_before():
+def test_lines_are_counted_as_in_an_editor_and_keep_following_blank_lines():
     text = "\na\n\nb\r\nc\rd"
 
     assert cut(text, "lines") == [("line 2", "\na\n\n"), ("line 4", "b\r\n"), ("line 5", "c\r"), ("line 6", "d")]
@@ -90,7 +90,7 @@ def test_lines_are_counted_as_an_editor_does_and_blank_ones_go_with_the_line_bef
 PROSE = "Whoever reads this sentence has read eleven words or so of it. "
 
 
-def test_a_budget_is_filled_with_whole_paragraphs():
+def test_tokens_fill_the_budget_with_whole_paragraphs():
     paragraph = PROSE * 3 + "\n\n"
     fits = int(2.5 * count(paragraph))
 
@@ -100,7 +100,7 @@ def test_a_budget_is_filled_with_whole_paragraphs():
     assert [section.title for section in sections] == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]
 
 
-def test_a_long_paragraph_is_cut_between_sentences_and_a_long_sentence_between_words():
+def test_tokens_cut_paragraphs_at_sentences_and_sentences_at_words():
     by_sentence = texts(PROSE * 30, "tokens", budget=40)
     assert set(by_sentence) == {PROSE * int(40 / count(PROSE))}
 
@@ -109,7 +109,7 @@ def test_a_long_paragraph_is_cut_between_sentences_and_a_long_sentence_between_w
     assert all(set(text.split()) == {"word"} for text in by_word)
 
 
-def test_an_overlap_begins_with_a_sentence_where_one_fits_else_with_a_word():
+def test_tokens_overlap_begins_with_a_sentence_that_fits_or_a_word():
     by_sentence = split(PROSE * 30, "tokens", {"budget": 60, "overlap": 20})
     assert all(section.text[: section.repeated] == PROSE for section in by_sentence[1:])
 
@@ -129,7 +129,7 @@ WORDS = st.sampled_from(
     budget=st.integers(16, 200),
     share=st.floats(0, 0.5),
 )
-def test_no_section_is_over_its_budget_and_each_repeats_the_end_of_the_one_before(text, budget, share):
+def test_tokens_keep_the_budget_and_repeat_the_end_of_the_section_before(text, budget, share):
     overlap = int(share * budget)
     if not text.strip():
         return
@@ -148,13 +148,13 @@ def test_no_section_is_over_its_budget_and_each_repeats_the_end_of_the_one_befor
 # -- JSON ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_elements_of_an_array_are_sections_texts_as_they_are_all_else_as_compact_json():
+def test_elements_are_texts_as_they_are_and_other_values_as_compact_json():
     text = json.dumps(["a text", {"b": [1, 2.5, "ü"]}, 3, None, " "])
 
     assert cut(text, "json") == [("item 1", "a text"), ("item 2", '{"b":[1,2.5,"ü"]}'), ("item 3", "3")]
 
 
-def test_a_path_leads_to_the_array_and_a_field_titles_its_elements():
+def test_elements_path_leads_to_the_array_and_a_field_titles_sections():
     text = json.dumps({"a": [{"b": [{"name": "N 1", "x": 1}, {"name": 2}, {"name": None}, "s"]}]})
 
     assert cut(text, "json", path="a.0.b", title="name") == [
@@ -165,7 +165,7 @@ def test_a_path_leads_to_the_array_and_a_field_titles_its_elements():
     ]
 
 
-def test_json_lines_are_an_array():
+def test_elements_reads_json_lines_as_an_array():
     assert texts('\ufeff{"a": 1}\n\n{"a": 2}\r\n"x"', "json") == ['{"a":1}', '{"a":2}', "x"]
 
 
@@ -185,7 +185,7 @@ def test_json_lines_are_an_array():
         ("[1e999]", {}, "text", ""),
     ],
 )
-def test_json_that_makes_no_sections_is_refused_without_being_told(text, options, field, said):
+def test_elements_refuses_unsuitable_json_without_quoting_it(text, options, field, said):
     with pytest.raises(BadInput) as caught:
         split(text, "json", options)
 
@@ -198,7 +198,7 @@ def test_json_that_makes_no_sections_is_refused_without_being_told(text, options
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_row_of_a_csv_stands_under_its_header():
+def test_rows_of_a_csv_stand_under_its_header():
     text = 'name,price\n"Apple, red",3\n"A ""big""\nPear",4\n\nFig,5'
 
     assert cut(text, "rows") == [
@@ -209,14 +209,14 @@ def test_each_row_of_a_csv_stands_under_its_header():
     assert "".join(section.text[section.repeated :] for section in split(text, "rows")) == text
 
 
-def test_rows_go_together_and_without_a_header_all_are_alike():
+def test_rows_are_grouped_and_without_header_all_are_alike():
     text = "\n1\t2\n3\t4\n5\t6\n"
 
     assert cut(text, "rows", rows=2, header=False) == [("rows 1–2", "\n1\t2\n3\t4\n"), ("row 3", "5\t6\n")]
     assert cut(text, "rows", rows=2) == [("rows 1–2", "\n1\t2\n3\t4\n5\t6\n")]
 
 
-def test_the_tables_of_a_markdown_text_are_cut_and_what_stands_around_them_is_left_out():
+def test_rows_cuts_markdown_tables_and_leaves_out_the_text_around_them():
     tables = "Intro, a.\n\n| a | b |\n|---|:-:|\n| 1 | 2 |\n| 3 | 4 |\n\nMore\n\na | b\n--|--\n5 | 6\n\n"
     text = tables + "```\n|x|\n|-|\n|y|\n```\n"
 
@@ -238,6 +238,6 @@ def test_the_tables_of_a_markdown_text_are_cut_and_what_stands_around_them_is_le
         ('a,b\n"open,' + "x" * 200_000, "line 2 begins a row"),
     ],
 )
-def test_a_text_without_rows_is_refused(text, said):
+def test_rows_refuses_a_text_without_rows(text, said):
     with pytest.raises(BadInput, match=said):
         split(text, "rows")

@@ -52,29 +52,29 @@ from tasks.parallel.votes.weights import weights_of
         ("", ""),
     ],
 )
-def test_answers_that_mean_the_same_share_a_ballot(answer, ballot):
+def test_normalize_gives_answers_of_the_same_meaning_one_ballot(answer, ballot):
     assert normalize(answer) == ballot
 
 
-def test_a_currency_is_part_of_the_answer():
+def test_normalize_keeps_a_currency():
     assert len({normalize(answer) for answer in ("5", "$5", "€5", "5%")}) == 4
 
 
 @given(st.text(max_size=60) | st.text(alphabet='Answer: is the "*_`.,$-+0123456789%()[]{}\n', max_size=40))
-def test_normalising_twice_changes_nothing(answer):
+def test_normalize_is_idempotent(answer):
     once = normalize(answer)
 
     assert normalize(once) == once
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.booleans() | st.none() | st.text(max_size=5)))
-def test_the_order_of_keys_and_the_layout_of_json_do_not_matter(value):
+def test_normalize_ignores_the_order_of_keys_and_the_layout_of_json(value):
     shuffled = dict(reversed(value.items()))
 
     assert normalize(json.dumps(value, indent=2)) == normalize(json.dumps(shuffled))
 
 
-def test_a_million_characters_or_brackets_are_no_trouble():
+def test_normalize_reads_a_million_characters_or_brackets_in_no_time():
     for answer in ("[" * 1_000_000, "```" + " " * 1_000_000 + "x", "answer: " * 100_000, "9" * 1_000_000):
         normalize(answer)
 
@@ -87,7 +87,7 @@ def counted(*answers):
     return count([Vote(index, normalize(answer), answer) for index, answer in enumerate(answers)])
 
 
-def test_the_winner_is_the_first_original_with_the_most_votes():
+def test_count_winner_is_the_first_original_with_the_most_votes():
     outcome = counted("7", "Answer: 8", "8.0", "9")
 
     assert outcome.winner == Vote(1, "8", "Answer: 8")
@@ -97,14 +97,14 @@ def test_the_winner_is_the_first_original_with_the_most_votes():
     assert outcome.tie == ()
 
 
-def test_a_tie_goes_to_the_ballot_that_got_there_first():
+def test_count_gives_a_tie_to_the_ballot_that_reached_it_first():
     outcome = counted("a", "b", "b", "a")
 
     assert outcome.winner.ballot == "b"
     assert outcome.tie == ("b", "a")
 
 
-def test_blank_answers_and_votes_without_weight_are_abstentions():
+def test_count_treats_blank_answers_and_weightless_votes_as_abstentions():
     outcome = count([take(0, ""), take(1, "x", 0), take(2, "y"), take(4, "x", 0.5)])
 
     assert outcome.winner.ballot == "y"
@@ -112,14 +112,14 @@ def test_blank_answers_and_votes_without_weight_are_abstentions():
     assert count([take(0, ""), take(1, "x", 0)]).winner is None
 
 
-def test_one_heavy_vote_beats_two_light_ones():
+def test_count_lets_one_heavy_vote_beat_two_light_ones():
     outcome = count([take(0, "a", 0.5), take(1, "a", 0.75), take(2, "b", 1.5)])
 
     assert outcome.winner.ballot == "b"
     assert outcome.ballots == {"a": 1.25, "b": 1.5}
 
 
-def test_a_long_ballot_is_shown_by_its_beginning_and_two_that_begin_alike_differ():
+def test_shown_shortens_long_ballots_and_keeps_similar_ones_apart():
     one, other = shown("x" * 5000 + "1"), shown("x" * 5000 + "2")
 
     assert len(one) == len(other) == 200
@@ -160,7 +160,7 @@ def test_a_long_ballot_is_shown_by_its_beginning_and_two_that_begin_alike_differ
         ("maybe", {"answers": ["yes", "no"]}, ""),
     ],
 )
-def test_a_ballot_is_read_as_the_options_say(output, options, ballot):
+def test_read_ballot_follows_its_options(output, options, ballot):
     assert read_ballot(output, BallotOptions.model_validate(options)) == ballot
 
 
@@ -174,25 +174,25 @@ def test_a_ballot_is_read_as_the_options_say(output, options, ballot):
         ({"colour": "red"}, "Extra inputs"),
     ],
 )
-def test_options_that_make_no_ballot_are_refused(options, problem):
+def test_ballot_options_that_make_no_ballot_are_refused(options, problem):
     with pytest.raises(ValidationError, match=problem):
         BallotOptions.model_validate(options)
 
 
 @given(st.text(max_size=80), st.sampled_from(["whole", "first_line", "last_line", "last_number"]), st.booleans())
-def test_reading_never_raises(output, take, named):
+def test_read_ballot_never_raises(output, take, named):
     read_ballot(output, BallotOptions(take=take, answers=("A", "B", "yes") if named else ()))
     read_ballot(output, BallotOptions(path="a.0", extract="(.)b?"))
 
 
-def test_a_million_characters_are_read_in_no_time():
+def test_read_ballot_reads_a_million_characters_in_no_time():
     for output in ("1," * 500_000, "answer is " * 100_000, "\n" * 1_000_000, "(" * 1_000_000, "-" * 1_000_000):
         for how in ("whole", "last_line", "last_number"):
             read_ballot(output, BallotOptions(take=how, answers=("A", "B")))
         read_ballot(output, BallotOptions(extract="(a|b)*c"))
 
 
-def test_who_is_right_more_often_weighs_more_and_the_mean_is_one():
+def test_weights_of_rise_with_accuracy_and_have_a_mean_of_one():
     weights = weights_of({"best": 0.8, "good": 0.6, "guessing": 0.2, "wrong": 0.1}, answers=5)
 
     assert weights["best"] > weights["good"] > 0
@@ -200,19 +200,19 @@ def test_who_is_right_more_often_weighs_more_and_the_mean_is_one():
     assert sum(weights.values()) == pytest.approx(4, abs=0.01)
 
 
-def test_weights_are_the_logarithm_of_the_odds():
+def test_weights_of_are_the_logarithm_of_the_odds():
     weights = weights_of({"a": 0.9, "b": 0.6}, answers=2)
 
     assert weights["a"] / weights["b"] == pytest.approx(math.log(9) / math.log(1.5), rel=0.01)
 
 
-def test_nobody_is_infallible_and_all_that_guess_weigh_the_same():
+def test_weights_of_trust_no_voter_fully_and_equal_all_that_guess():
     assert weights_of({"a": 1.0, "b": 0.99}) == {"a": 1.0, "b": 1.0}
     assert weights_of({"a": 0.1, "b": 0.0}) == {"a": 1.0, "b": 1.0}
     assert weights_of({}) == {}
 
 
-def test_accuracies_are_smoothed_and_abstentions_left_out():
+def test_accuracies_of_are_smoothed_and_ignore_abstentions():
     votes = [{"a": "x", "b": "y"}, {"a": "x", "b": ""}, {"a": "x"}]
 
     assert accuracies_of(votes, ["x", "x", "y"]) == {"a": 3 / 5, "b": 1 / 3}
@@ -229,7 +229,7 @@ def some_votes(rates, questions, seed, *, options=5, copies=()):
     return votes, ["0"] * questions
 
 
-def test_agreement_finds_who_is_right_without_being_told():
+def test_agreement_finds_accurate_voters_without_right_answers():
     rates = {"a": 0.85, "b": 0.6, "c": 0.4}
 
     found = agreement(some_votes(rates, 3000, 1)[0])
@@ -246,7 +246,7 @@ def test_learned_weights_count_a_voter_and_its_echo_once():
     assert weights["one"] + weights["echo"] == pytest.approx(weights["other"], rel=0.25)
 
 
-def test_a_weighted_vote_with_learned_weights_is_better_than_the_best_voter_and_the_plain_majority():
+def test_learned_weights_beat_the_best_voter_and_the_plain_majority():
     rates = {"a": 0.75, "b": 0.6, "c": 0.3, "d": 0.3}
     known, others = some_votes(rates, 600, 3), some_votes(rates, 4000, 4)
 
@@ -260,7 +260,7 @@ def test_a_weighted_vote_with_learned_weights_is_better_than_the_best_voter_and_
     assert accuracy(weights_of(accuracies_of(*known))) > accuracy(dict.fromkeys(rates, 1.0))
 
 
-def test_nothing_to_learn_from_leaves_all_alike():
+def test_learned_weights_of_nothing_are_equal():
     assert learned([{"a": "x", "b": "x"}], ["x"]) == {"a": 1.0, "b": 1.0}
     assert learned([], []) == {}
     assert agreement([]) == {}

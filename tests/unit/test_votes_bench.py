@@ -45,13 +45,13 @@ def test_confidence_saves_five_calls_of_six_and_loses_next_to_nothing():
     assert same >= 0.95 * len(votes)
 
 
-def test_rule_as_published_asks_for_more():
+def test_published_rule_asks_for_more():
     assert published(40, 0.95)[:5] == (4, 6, 8, 9, 11)
     assert all(ours <= theirs for ours, theirs in zip(enough_votes(40, 0.95), published(40, 0.95), strict=True))
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
-def test_simulated_voters_have_the_accuracies_that_were_published(name):
+def test_simulated_voters_have_the_published_accuracies(name):
     population = POPULATIONS[name]
     questions = draw(population, 6000, 40, seed=3)
 
@@ -66,7 +66,7 @@ def solvers_of(rows):
     return Solved([dict(zip("abc", row[:3], strict=True)) for row in rows], [row[3] for row in rows])
 
 
-def test_weights_are_scored_on_what_they_were_not_learned_on():
+def test_score_halves_scores_on_other_questions_than_it_learns_from():
     # given a solver that is right in two questions of three, and two that agree on what is wrong in these
     rows = [("1", "2", "2", "1"), ("1", "3", "3", "1"), ("4", "1", "1", "1")] * 40
     halves = score_halves(solvers_of(rows), splits=3, seed=1)
@@ -77,7 +77,7 @@ def test_weights_are_scored_on_what_they_were_not_learned_on():
     assert score(solvers_of(rows), {"a": 1, "b": 0, "c": 0}) == pytest.approx(2 / 3)
 
 
-def test_data_are_read_from_lines_of_json(tmp_path):
+def test_read_solvers_reads_lines_of_json(tmp_path):
     file = tmp_path / "solvers.jsonl"
     file.write_text(json.dumps({"answer": "1,000", "answers": {"a": "1000.0", "b": ""}}) + "\n\n")
 
@@ -88,7 +88,7 @@ def test_data_are_read_from_lines_of_json(tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", '{"answers": {}}', '{"answer": 1, "answers": []}'])
-def test_data_that_can_not_be_read_are_refused(tmp_path, text):
+def test_read_solvers_refuses_unreadable_data(tmp_path, text):
     file = tmp_path / "solvers.jsonl"
     if text is not None:
         file.write_text(text)

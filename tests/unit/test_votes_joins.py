@@ -25,7 +25,7 @@ def ballot(name, output, options=None):
     return join_traits(join_named(name)).ballot(output, join_options(name, options or {}))
 
 
-def test_the_majority_shows_the_first_answer_of_the_winning_ballot_with_its_count():
+def test_majority_shows_the_first_answer_of_the_winning_ballot_with_counts():
     answer = joined("majority", ["B", "**a**", "Answer: A.", "a", " "], missing=1)
 
     assert answer.output == "**a**"
@@ -39,7 +39,7 @@ def test_the_majority_shows_the_first_answer_of_the_winning_ballot_with_its_coun
     assert [gap["index"] for gap in details["missing"]] == [5]
 
 
-def test_a_tie_is_named_and_goes_to_who_got_there_first():
+def test_majority_lists_a_tie_and_gives_it_to_the_first_ballot_to_reach_it():
     answer = joined("majority", ["x", "y"])
 
     assert answer.output == "x"
@@ -47,7 +47,7 @@ def test_a_tie_is_named_and_goes_to_who_got_there_first():
     assert answer.details["confidence"] == 0.5
 
 
-def test_reasoning_is_counted_by_its_last_number():
+def test_majority_counts_reasoning_by_its_last_number():
     texts = ["2 and 2 make 4.", "I add 2 to 2: 4", "2 + 2 = 5"]
 
     assert len(joined("majority", texts).details["ballots"]) == 3
@@ -56,14 +56,14 @@ def test_reasoning_is_counted_by_its_last_number():
     assert joined("majority", texts, {"take": "last_number", "show": "ballot"}).output == "4"
 
 
-def test_what_names_none_of_the_answers_abstains():
+def test_majority_counts_an_output_without_a_possible_answer_as_abstention():
     answer = joined("majority", ["A) first", "B", "b.", "no idea"], {"answers": ["A", "B"]})
 
     assert answer.details["ballots"] == {"a": 1, "b": 2}
     assert answer.details["abstained"] == [3]
 
 
-def test_json_is_one_ballot_however_it_is_laid_out():
+def test_majority_counts_json_in_any_layout_as_one_ballot():
     answer = joined("majority", ['{"a": 1, "b": "X"}', '```json\n{"b": "x", "a": 1.0}\n```', '{"a": 2}'])
 
     assert answer.details["votes"] == 2
@@ -71,12 +71,12 @@ def test_json_is_one_ballot_however_it_is_laid_out():
 
 @pytest.mark.parametrize("outputs", [[], ["", "  \n"]])
 @pytest.mark.parametrize("name", COUNTING)
-def test_nothing_to_count_is_an_error_that_says_so(name, outputs):
+def test_vote_joins_without_a_counted_vote_raise(name, outputs):
     with pytest.raises(JoinError, match=r"to count: 1 of [13] parts are missing"):
         joined(name, outputs, missing=1)
 
 
-def test_the_heavier_model_wins_against_two_others():
+def test_weighted_lets_a_heavy_model_win_against_two_others():
     answer = joined(
         "weighted", ["x", "y", "y"], weights={"best": 2.5, "weak": 0.5}, models=["best", "weak", "stranger"]
     )
@@ -87,7 +87,7 @@ def test_the_heavier_model_wins_against_two_others():
     assert answer.details["share"] == answer.details["confidence"] == 2.5 / 4
 
 
-def test_the_options_have_the_last_word_on_weights():
+def test_weighted_options_override_the_profiles():
     options = {"weights": {"best": 0}, "other": 2}
     answer = joined("weighted", ["x", "y", "z"], options, weights={"best": 9}, models=["best", "a", "b"])
 
@@ -96,7 +96,7 @@ def test_the_options_have_the_last_word_on_weights():
 
 
 @pytest.mark.parametrize("weight", [-1, float("inf"), float("nan"), 1e9])
-def test_no_weight_is_negative_or_without_end(weight):
+def test_weighted_options_refuse_negative_and_infinite_weights(weight):
     with pytest.raises(BadInput, match=r"join_options\.weights\.a"):
         join_options("weighted", {"weights": {"a": weight}})
 
@@ -113,11 +113,11 @@ def test_no_weight_is_negative_or_without_end(weight):
         ("  ", ""),
     ],
 )
-def test_a_flag_is_read_from_words_and_beginnings(output, said):
+def test_threshold_reads_a_flag_from_words_and_beginnings(output, said):
     assert ballot("threshold", output) == said
 
 
-def test_what_flags_is_said_by_the_options():
+def test_threshold_options_set_the_words_that_flag():
     spam = {"flag": ["spam"], "path": "label"}
 
     assert ballot("threshold", '{"label": "Spam"}', spam) == "flagged"
@@ -127,7 +127,7 @@ def test_what_flags_is_said_by_the_options():
 
 
 @pytest.mark.parametrize(("k", "verdict"), [(1, "flagged"), (2, "flagged"), (3, "clear"), (None, "clear")])
-def test_it_is_flagged_if_at_least_k_say_so(k, verdict):
+def test_threshold_flags_if_at_least_k_votes_flag(k, verdict):
     answer = joined("threshold", ["yes", "no", "unsafe", "hm"], {"k": k} if k else {}, missing=1)
 
     assert answer.output == verdict
@@ -137,14 +137,14 @@ def test_it_is_flagged_if_at_least_k_say_so(k, verdict):
     assert details["dissent"][0]["parts"] == ([1, 3] if verdict == "flagged" else [0, 2])
 
 
-def test_the_verdict_is_told_in_the_words_that_were_asked_for():
+def test_threshold_output_has_the_configured_words():
     options = {"k": 1, "says_flagged": "Hold the post.", "says_clear": "Publish."}
 
     assert joined("threshold", ["no", "yes"], options).output == "Hold the post."
     assert joined("threshold", ["no", "no"], options).output == "Publish."
 
 
-def test_the_balance_of_false_alarms_and_misses_follows_from_the_rates_of_one_voter():
+def test_threshold_details_have_the_error_rates_of_the_vote():
     rates = {"false_alarms": 0.1, "misses": 0.2}
     few = joined("threshold", ["yes"] * 3, {"k": 1, **rates}).details
     many = joined("threshold", ["yes"] * 3, {"k": 3, **rates}).details
@@ -156,7 +156,7 @@ def test_the_balance_of_false_alarms_and_misses_follows_from_the_rates_of_one_vo
 
 
 @given(st.integers(1, 30), st.floats(0, 1), st.data())
-def test_more_votes_that_are_needed_mean_fewer_alarms(n, rate, data):
+def test_threshold_with_more_required_votes_has_fewer_false_alarms(n, rate, data):
     k = data.draw(st.integers(1, n))
 
     assert at_least(k, n, rate) <= at_least(k - 1, n, rate) + 1e-9
@@ -166,12 +166,12 @@ def test_more_votes_that_are_needed_mean_fewer_alarms(n, rate, data):
 @pytest.mark.parametrize(
     "options", [{"k": 0}, {"flag": []}, {"flag": ["yes", " "]}, {"flag": ["hm"], "clear": ["Hm."]}, {"misses": 1.5}]
 )
-def test_a_threshold_that_makes_no_sense_is_refused(options):
+def test_threshold_options_that_contradict_are_refused(options):
     with pytest.raises(BadInput, match="join_options"):
         join_options("threshold", options)
 
 
-def test_more_flags_than_votes_are_refused():
+def test_threshold_refuses_more_flags_than_votes():
     with pytest.raises(BadInput, match="at most 2 can flag"):
         joined("threshold", ["yes", "no"], {"k": 3})
 
@@ -193,14 +193,14 @@ def test_more_flags_than_votes_are_refused():
         ("9" * 400, {}, None),
     ],
 )
-def test_a_score_is_found_in_its_text(output, options, score):
+def test_score_is_found_in_its_text(output, options, score):
     answer = joined("median", [output, "5"], options)
 
     assert answer.details["scores"].get("0") == score
     assert (0 in answer.details["unread"]) == (score is None)
 
 
-def test_the_mean_and_the_median_say_how_far_the_scores_are_apart():
+def test_mean_and_median_details_have_the_distribution_of_the_scores():
     outputs = ["1", "7", "8", "8", "9"]
 
     mean, median = joined("mean", outputs), joined("median", outputs)
@@ -211,7 +211,7 @@ def test_the_mean_and_the_median_say_how_far_the_scores_are_apart():
     assert joined("mean", ["4", "no idea", "6"], missing=1).details["confidence"] == 0.5
 
 
-def test_a_trimmed_mean_leaves_out_the_ends():
+def test_mean_with_trim_leaves_out_the_ends():
     answer = joined("mean", ["1", "7", "8", "8", "100"], {"trim": 0.2})
 
     assert answer.output == "7.67"
@@ -221,7 +221,7 @@ def test_a_trimmed_mean_leaves_out_the_ends():
 
 
 @pytest.mark.parametrize("options", [{"least": 5, "most": 5}, {"trim": 0.5}, {"decimals": -1}, {"most": float("nan")}])
-def test_scales_that_make_no_sense_are_refused(options):
+def test_score_options_with_impossible_scales_are_refused(options):
     with pytest.raises(BadInput, match="join_options"):
         join_options("mean", options)
 
@@ -240,7 +240,7 @@ def test_scales_that_make_no_sense_are_refused(options):
         "Red, green, Blue.",
     ],
 )
-def test_a_ranking_is_read_from_json_lists_and_lines(text):
+def test_ranking_of_reads_json_lists_and_lines(text):
     assert list(ranking_of(text)) == ["red", "green", "blue"]
 
 
@@ -256,7 +256,7 @@ NINE = [["a", "b", "c"]] * 4 + [["b", "c", "a"]] * 2 + [["c", "b", "a"]] * 3
         ("instant_runoff", ["c", "a", "b"], {"c": 2, "a": 1, "b": 0}),
     ],
 )
-def test_each_method_ranks_by_its_own_rule(method, order, points):
+def test_ranked_methods_each_follow_their_own_rule(method, order, points):
     answer = joined("ranked", [json.dumps(names) for names in NINE], {"method": method, "show": "json"})
 
     assert answer.details["points"] == points
@@ -268,7 +268,7 @@ def test_each_method_ranks_by_its_own_rule(method, order, points):
         assert json.loads(answer.output) == order
 
 
-def test_candidates_that_a_ballot_leaves_out_share_what_is_left():
+def test_ranked_candidates_missing_on_a_ballot_share_its_remaining_points():
     answer = joined("ranked", ['["a"]', '["b", "a", "c"]'])
 
     # a: 2 + 1; b: ½ + 2; c: ½ + 0
@@ -276,7 +276,7 @@ def test_candidates_that_a_ballot_leaves_out_share_what_is_left():
     assert answer.output == "1. a\n2. b\n3. c"
 
 
-def test_what_nobody_may_rank_is_left_out_and_what_nobody_ranked_is_last():
+def test_ranked_ignores_other_candidates_and_puts_unranked_ones_last():
     answer = joined("ranked", ['["X", "Blue", "red"]', '["red"]', "I refuse."], {"among": ["Red", "Blue", "Green"]})
 
     assert answer.details["ranking"] == ["Red", "Blue", "Green"]
@@ -284,7 +284,7 @@ def test_what_nobody_may_rank_is_left_out_and_what_nobody_ranked_is_last():
     assert joined("ranked", ['["b", "a"]'], {"show": "winner"}).output == "b"
 
 
-def test_a_ranking_says_how_much_of_the_ballots_it_keeps_and_who_wanted_another_winner():
+def test_ranked_details_have_the_agreement_and_the_dissent():
     details = joined("ranked", ['["a", "b", "c"]', '["a", "c"]', '["b", "a", "c"]']).details
 
     assert details["confidence"] == 6 / 7
@@ -294,7 +294,7 @@ def test_a_ranking_says_how_much_of_the_ballots_it_keeps_and_who_wanted_another_
 
 
 @pytest.mark.parametrize("method", ["borda", "copeland", "instant_runoff"])
-def test_many_rankings_of_what_nobody_else_names_come_to_an_end(method):
+def test_ranked_ends_for_many_rankings_without_common_candidates(method):
     outputs = [json.dumps(["all", *(f"{index}-{place}" for place in range(300))]) for index in range(200)]
 
     details = joined("ranked", outputs, {"method": method}).details
@@ -307,7 +307,7 @@ def test_many_rankings_of_what_nobody_else_names_come_to_an_end(method):
 @given(
     st.sampled_from(COUNTING), st.lists(st.text(max_size=30) | st.from_regex(r"\d{1,3}", fullmatch=True), min_size=1)
 )
-def test_whatever_models_write_ends_in_an_answer_with_json_details_or_a_reason(name, outputs):
+def test_vote_joins_of_any_outputs_end_with_json_details_or_a_reason(name, outputs):
     try:
         answer = joined(name, outputs)
     except JoinError:

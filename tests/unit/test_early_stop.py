@@ -52,7 +52,7 @@ def in_waves(stopping: StopRule, ballots: Sequence[str]) -> int:
 
 
 @pytest.mark.parametrize("n", range(1, 8))
-def test_a_vote_in_order_that_is_decided_has_the_winner_of_the_whole(n):
+def test_is_decided_in_order_keeps_the_winner_of_the_whole_vote(n):
     for ballots in product(BALLOTS, repeat=n):
         seen = one_by_one(EXACT, ballots)
 
@@ -60,7 +60,7 @@ def test_a_vote_in_order_that_is_decided_has_the_winner_of_the_whole(n):
 
 
 @pytest.mark.parametrize("n", range(1, 6))
-def test_a_vote_whose_parts_come_in_any_order_has_the_winner_of_the_whole(n):
+def test_is_decided_in_any_order_keeps_the_winner_of_the_whole_vote(n):
     for ballots in product(BALLOTS, repeat=n):
         for size in range(n + 1):
             for arrived in combinations(range(n), size):
@@ -70,7 +70,7 @@ def test_a_vote_whose_parts_come_in_any_order_has_the_winner_of_the_whole(n):
 
 
 @pytest.mark.parametrize("n", range(1, 7))
-def test_no_rule_could_stop_sooner_in_order(n):
+def test_is_decided_in_order_is_the_earliest_lossless_stop(n):
     # given every vote that goes on after so many ballots
     for seen in range(n):
         for ballots in product(BALLOTS, repeat=seen):
@@ -84,7 +84,7 @@ def test_no_rule_could_stop_sooner_in_order(n):
 
 
 @pytest.mark.parametrize("n", range(1, 6))
-def test_votes_that_weigh_differently_stop_with_the_winner_of_the_whole(n):
+def test_is_decided_with_different_weights_keeps_the_winner(n):
     weights = (0.5, 1.0, 1.75)
     stopping = StopRule(exact=True, heaviest=1.75)
     ways = list(product("ab", weights))
@@ -104,7 +104,7 @@ def test_votes_that_weigh_differently_stop_with_the_winner_of_the_whole(n):
     other=st.floats(0, 9),
     cast=st.lists(st.tuples(st.sampled_from(BALLOTS), st.sampled_from("wxyz")), min_size=2, max_size=9),
 )
-def test_any_weights_and_any_arrival_leave_the_winner(data, weights, other, cast):
+def test_is_decided_with_any_weights_and_any_arrival_keeps_the_winner(data, weights, other, cast):
     # given weights from the options and the profiles, and votes that arrive in any order
     options = join_options("weighted", {"weights": weights, "other": other})
     stopping = stop_rule_of(join="weighted", n=len(cast), **PLAIN | {"options": options, "weights": {"x": 3.3}})
@@ -124,7 +124,7 @@ def test_any_weights_and_any_arrival_leave_the_winner(data, weights, other, cast
             break
 
 
-def test_weights_that_no_binary_number_holds_still_tie():
+def test_weights_without_an_exact_binary_number_still_tie():
     # given three votes of 0.1 against one of 0.3, which are not equal as they stand
     scale = scale_of("weighted", join_options("weighted", {"weights": {"small": 0.1, "large": 0.3}}), {})
     small, large = scale.of("small"), scale.of("large")
@@ -143,13 +143,13 @@ def test_weights_that_no_binary_number_holds_still_tie():
         StopRule(exact=True, enough=enough_votes(7, 0.6)),
     ],
 )
-def test_waves_ask_for_as_many_as_asking_one_by_one_would(stopping):
+def test_next_wave_asks_for_as_many_as_asking_one_by_one(stopping):
     for ballots in product(BALLOTS, repeat=7):
         assert in_waves(stopping, ballots) == one_by_one(stopping, ballots), ballots
 
 
 @pytest.mark.parametrize("k", range(1, 7))
-def test_a_threshold_in_waves_asks_for_as_many_and_has_the_verdict_of_the_whole(k):
+def test_next_wave_of_a_threshold_keeps_the_number_and_the_verdict(k):
     n = 6
     join, options = join_named("threshold"), join_options("threshold", {"k": k})
     stopping = stop_rule_of(join="threshold", n=n, **PLAIN | {"options": options})
@@ -168,7 +168,7 @@ def work_of(ballots: Sequence[str], n: int, options: Any) -> Work:
     return Work(pieces, missing, n, options)
 
 
-def test_silence_alone_clears_nothing():
+def test_is_decided_clears_no_threshold_by_blank_outputs_alone():
     stopping = StopRule(exact=True, flag=FLAGGED, k=5)
 
     assert not is_decided(stopping, {}, 4)
@@ -176,17 +176,17 @@ def test_silence_alone_clears_nothing():
 
 
 @pytest.mark.parametrize(("n", "waves"), [(2, 1), (3, 2), (4, 2), (5, 3), (40, 20), (1000, 500)])
-def test_the_first_wave_of_an_exact_vote_is_half_of_it(n, waves):
+def test_next_wave_of_an_exact_vote_begins_with_half_of_it(n, waves):
     assert next_wave(EXACT, {}, n) == waves
 
 
-def test_a_wave_has_at_least_one_ballot_and_never_more_than_remain():
+def test_next_wave_has_at_least_one_ballot_and_at_most_the_remaining():
     assert next_wave(EXACT, {"a": 5}, 1) == 1
     assert next_wave(StopRule(exact=False, enough=(3, 3, 3, 6, 6, 6)), {"a": 1, "b": 1, "c": 1, "d": 1}, 1) == 1
     assert next_wave(EXACT, {"a": 1}, 0) == 0
 
 
-def test_a_leader_who_can_still_be_tied_has_won_only_if_the_rest_comes_later():
+def test_is_decided_gives_a_possible_tie_to_the_leader_only_in_order():
     assert not is_decided(EXACT, {"a": 3, "b": 1}, 2)
     assert is_decided(EXACT, {"a": 3, "b": 1}, 2, in_order=True)
     assert not is_decided(EXACT, {"a": 2}, 3, in_order=True)
@@ -196,7 +196,7 @@ def test_a_leader_who_can_still_be_tied_has_won_only_if_the_rest_comes_later():
 
 @pytest.mark.parametrize("confidence", [0.3, 0.5, 0.75, 0.9, 0.95, 0.99])
 @pytest.mark.parametrize("n", [2, 5, 17, 40])
-def test_the_table_of_enough_votes_is_that_of_the_posterior(n, confidence):
+def test_enough_votes_follow_from_the_posterior(n, confidence):
     table = enough_votes(n, confidence)
 
     assert len(table) == n + 1
@@ -208,12 +208,12 @@ def test_the_table_of_enough_votes_is_that_of_the_posterior(n, confidence):
 @pytest.mark.parametrize(
     ("first", "second", "chance"), [(0, 0, 0.5), (1, 0, 0.75), (4, 0, 31 / 32), (3, 0, 15 / 16), (2, 1, 11 / 16)]
 )
-def test_the_posterior_is_that_of_the_beta_distribution(first, second, chance):
+def test_posterior_is_that_of_the_beta_distribution(first, second, chance):
     assert posterior(first, second) == chance
 
 
 @pytest.mark.parametrize("n", [3, 6, 9, 12])
-def test_the_chance_to_stay_ahead_is_that_of_polyas_urn(n):
+def test_staying_is_the_chance_by_polyas_urn(n):
     for first in range(1, n + 1):
         for second in range(min(first, n - first + 1)):
             assert staying(first, second, n) == pytest.approx(urn(first, second, n))
@@ -233,27 +233,27 @@ def urn(first: int, second: int, n: int) -> float:
     return step(first, second, outstanding)
 
 
-def test_with_voters_without_end_staying_ahead_is_to_lead_them():
+def test_staying_of_infinite_voters_is_the_posterior():
     assert staying(6, 2, 100_000) == pytest.approx(posterior(6, 2), abs=1e-4)
 
 
-def test_to_be_certain_is_to_be_beyond_reach():
+def test_enough_votes_for_certainty_are_beyond_reach():
     assert staying(3, 0, 5) == 1
     assert staying(2, 0, 4) == 1
     assert staying(2, 0, 5) == 0.95
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_the_posterior_is_even_for_a_tie_and_turns_with_the_sides(first, second):
+def test_posterior_is_even_for_a_tie_and_symmetric(first, second):
     assert posterior(first, second) + posterior(second, first) == pytest.approx(1)
 
 
-def test_a_thousand_votes_have_their_table_and_posterior():
+def test_posterior_and_enough_votes_take_a_thousand_votes():
     assert len(enough_votes(1000, 0.95)) == 1001
     assert posterior(1000, 0) == pytest.approx(1)
 
 
-def test_confidence_stops_a_clear_vote_where_exact_would_go_on():
+def test_confidence_stops_a_clear_vote_where_exact_goes_on():
     stopping = stop_rule_of(join="majority", n=40, **PLAIN | {"confidence": 0.95})
 
     assert stopping is not None
@@ -283,11 +283,11 @@ def test_confidence_alone_may_stop_where_exact_is_off():
         {"join": "weighted", "n": 5, "early_stop": "off", "confidence": 0.9, "weights": {"a": 2.0}},
     ],
 )
-def test_what_needs_every_part_stops_for_nothing(said):
+def test_stop_rule_of_a_join_that_needs_every_part_is_none(said):
     assert stop_rule_of(**PLAIN | said) is None
 
 
-def test_a_posterior_holds_for_votes_that_weigh_the_same_alone():
+def test_stop_rule_of_different_weights_ignores_confidence():
     even = stop_rule_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9})
     uneven = stop_rule_of(join="weighted", n=5, **PLAIN | {"confidence": 0.9, "weights": {"a": 2.0}})
 
@@ -296,7 +296,7 @@ def test_a_posterior_holds_for_votes_that_weigh_the_same_alone():
     assert uneven == StopRule(exact=True, heaviest=2.0)
 
 
-def test_more_flags_than_votes_are_refused():
+def test_stop_rule_of_a_threshold_refuses_more_flags_than_votes():
     options = join_options("threshold", {"k": 6})
 
     with pytest.raises(BadInput, match=r"join_options\.k: is 6, but there are 5 votes"):

@@ -41,14 +41,14 @@ def job(*files, **fields):
 A, B = file("a.md", "# One\nfirst\n# Two\nsecond\n"), file("b.md", "# Three\nthird\n")
 
 
-def test_a_job_without_files_is_the_same(config):
+def test_replace_files_returns_a_job_without_files_unchanged(config):
     plain = parse_job({"text": "hello"})
 
     assert replace_files(plain, config) is plain
 
 
 @pytest.mark.parametrize("fields", [{}, {"kind": "vote", "n": 3}, {"kind": "sections", "split": "headings"}])
-def test_one_file_is_the_text_of_a_job(config, fields):
+def test_replace_files_makes_one_file_the_text_of_a_job(config, fields):
     read = replace_files(job(A, labels={"x": "y"}, **fields), config)
 
     assert read.files is None
@@ -57,7 +57,7 @@ def test_one_file_is_the_text_of_a_job(config, fields):
     assert (read.split, read.items) == (fields.get("split"), None)
 
 
-def test_the_job_keeps_its_id_and_all_that_it_says(config):
+def test_replace_files_keeps_the_id_and_all_other_fields(config):
     asked = job(A, kind="sections", split="tokens", split_options={"budget": 50}, policy="quorum", quorum=2)
 
     read = replace_files(asked, config)
@@ -65,21 +65,21 @@ def test_the_job_keeps_its_id_and_all_that_it_says(config):
     assert read == asked.model_copy(update={"files": None, "text": "# One\nfirst\n# Two\nsecond\n"})
 
 
-def test_several_files_of_a_single_job_are_one_text_each_under_its_name(config):
+def test_replace_files_of_a_single_job_unites_files_under_their_names(config):
     read = replace_files(job(file("a.txt", "first\n"), file("b.txt", "\nsecond")), config)
 
     assert read.text == "# a.txt\n\nfirst\n\n# b.txt\n\nsecond\n"
 
 
 @pytest.mark.parametrize("how", [None, "files"])
-def test_without_another_split_each_file_is_a_section(config, how):
+def test_replace_files_without_another_split_makes_each_file_a_section(config, how):
     read = replace_files(job(A, file("b.pdf", pdf([["P"]])), kind="sections", split=how), config)
 
     assert read.split is None
     assert read.items == (Item(text="# One\nfirst\n# Two\nsecond\n", title="a.md"), Item(text="P\n\f", title="b.pdf"))
 
 
-def test_several_files_are_cut_each_by_itself_under_their_names(config):
+def test_replace_files_cuts_several_files_one_by_one_under_their_names(config):
     read = replace_files(job(A, B, kind="sections", split="headings", split_options={"level": 1}), config)
 
     assert (read.split, read.split_options) == (None, {})
@@ -90,21 +90,21 @@ def test_several_files_are_cut_each_by_itself_under_their_names(config):
     ]
 
 
-def test_a_model_that_plans_the_sections_reads_all_files(config):
+def test_replace_files_for_a_plan_gives_the_model_all_files(config):
     read = replace_files(job(A, B, kind="sections", split="plan"), config)
 
     assert read.split == "plan"
     assert read.text.startswith("# a.md\n\n# One")
 
 
-def test_a_long_name_makes_no_title_too_long(config):
+def test_replace_files_shortens_a_long_name_in_titles(config):
     name = "n" * 250 + ".md"
     read = replace_files(job(file(name, "# " + "t" * 300), A, kind="sections", split="headings"), config)
 
     assert all(len(item.title) <= 200 for item in read.items)
 
 
-def test_base64_in_lines_is_read(config):
+def test_replace_files_reads_base64_in_lines(config):
     wrapped = base64.encodebytes(b"x" * 200).decode()
 
     assert replace_files(job({"name": "a.txt", "data": wrapped}), config).text == "x" * 200
@@ -128,7 +128,7 @@ def test_base64_in_lines_is_read(config):
         ({"files": [A], "kind": "sections", "policy": "quorum", "quorum": 2}, "quorum", "has 1 parts"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place_in_the_request(config, fields, field, said):
+def test_replace_files_error_names_the_place_in_the_request(config, fields, field, said):
     with pytest.raises(BadInput) as caught:
         replace_files(parse_job(fields), config, at="[3]")
 
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_named_with_its_place_in_the_request(config, fields, fi
     assert said in caught.value.problem
 
 
-def test_the_jobs_of_a_batch_may_bring_files(config, tmp_path):
+def test_read_batch_accepts_jobs_with_files(config, tmp_path):
     batch = tmp_path / "batch.jsonl"
     batch.write_text(json.dumps({"files": [file("a.pdf", pdf([["P"]]))]}) + "\n")
 
@@ -148,7 +148,7 @@ def test_the_jobs_of_a_batch_may_bring_files(config, tmp_path):
     assert caught.value.field == "line 2.files[0]"
 
 
-def test_files_are_read_off_the_loop(config, monkeypatch):
+def test_replace_files_of_jobs_runs_off_the_event_loop(config, monkeypatch):
     threads = set()
     real = job_files.replace_files
 

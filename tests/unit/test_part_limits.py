@@ -47,19 +47,19 @@ def within(job, *, parts):
         ({"kind": "legal_review", "text": "x"}, 4),
     ],
 )
-def test_what_is_sure_to_come_is_counted_over_the_whole_tree(fields, parts):
+def test_least_parts_counts_the_certain_parts_of_the_whole_tree(fields, parts):
     said = parse_job(fields)
     assert least_parts({"kind": said.kind, "n": said.n, "items": said.items, "each": said.each}, CONFIG) == parts
 
 
-def test_a_bomb_of_sections_with_votes_is_refused_at_the_border():
+def test_check_part_count_refuses_a_bomb_of_sections_with_votes():
     bomb = job(items=["x"] * 100, each={"kind": "vote", "n": 100})
     with pytest.raises(BadInput, match=r"makes at least 10,100 parts.* the limit is 1,000; .*limits\.nested_parts"):
         check(bomb, CONFIG)
     check(job(items=["x"] * 100, each={"kind": "vote", "n": 9}), CONFIG)
 
 
-def test_a_text_whose_sections_turn_out_too_many_is_refused_before_any_of_them_is_sent():
+def test_check_planned_parts_refuses_too_many_sections_before_any_is_sent():
     # given a job that the border must let in
     bomb = job(text="a\n" * 100, split="lines", each={"kind": "vote", "n": 100})
     check(bomb, CONFIG)
@@ -69,7 +69,7 @@ def test_a_text_whose_sections_turn_out_too_many_is_refused_before_any_of_them_i
     assert caught.value.field == "each"
 
 
-def test_a_job_within_a_job_may_have_its_share_and_no_more():
+def test_part_share_limits_a_child_job():
     outer = job(text="a\n" * 100, split="lines", each={"kind": "sections", "split": "sentences"})
     share = part_share(outer, 100, CONFIG)
     assert share == 9
@@ -78,18 +78,18 @@ def test_a_job_within_a_job_may_have_its_share_and_no_more():
     check_part_count(within(job(items=["x"] * 9), parts=share), CONFIG)
 
 
-def test_a_step_that_is_one_call_leaves_its_share_to_the_others():
+def test_part_share_of_a_step_with_one_call_goes_to_the_other_steps():
     review = parse_job({"kind": "legal_review", "text": "x"})
     assert part_share(review, 2, CONFIG) == 998
 
 
-def test_a_share_is_never_more_than_the_configuration_allows():
+def test_allowed_parts_are_never_more_than_the_configuration_allows():
     assert allowed_parts(within(job(items=["x"]), parts=5000), CONFIG) == 1000
     assert allowed_parts(job(items=["x"]), CONFIG) == 1000
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4))
-def test_a_tree_of_shares_has_no_more_parts_than_the_limit_whatever_its_branches(branches):
+def test_part_share_keeps_any_tree_of_child_jobs_within_the_limit(branches):
     # given jobs within jobs that all take what they may
     at, total, wide = job(items=["x"], each={}), 0, 1
     for branch in branches:

@@ -32,7 +32,7 @@ def checked(**fields):
     check_copies(job, cut_job(job, most=10_000), CONFIG)
 
 
-def test_of_proposed_sections_that_are_jobs_each_repeats_the_text():
+def test_check_copies_counts_the_text_once_for_each_proposed_child_job():
     plan = json.dumps({"sections": [{"title": "t", "brief": "b"}] * 12})
     for each, refused in ((None, False), ({}, True)):
         job = parse_job({"kind": "sections", "text": LONG, "split": "plan", "each": each})
@@ -56,7 +56,7 @@ def test_of_proposed_sections_that_are_jobs_each_repeats_the_text():
         ("items", {"kind": "sections", "items": [{"text": "a", "model": "fast"}] * 50, "prompt": LONG}),
     ],
 )
-def test_what_would_be_kept_once_a_part_is_refused_beyond_a_bound(field, fields):
+def test_check_copies_refuses_repeated_values_beyond_the_limit(field, fields):
     with pytest.raises(BadInput) as told:
         checked(**fields)
     assert told.value.field == field
@@ -72,12 +72,12 @@ def test_what_would_be_kept_once_a_part_is_refused_beyond_a_bound(field, fields)
         {"kind": "vote", "text": "q", "n": 10, "variety": {"prompts": [LONG]}},
     ],
 )
-def test_what_is_kept_once_or_stays_below_the_bound_is_not(fields):
+def test_check_copies_accepts_values_kept_once_or_within_the_limit(fields):
     checked(**fields)
 
 
 @given(st.integers(1, 40), st.integers(1, 3000))
-def test_the_bound_is_on_all_parts_together(votes, length):
+def test_check_copies_limits_all_parts_together(votes, length):
     fields = {"kind": "vote", "text": "q", "n": votes, "variety": {"prompts": ["x" * length]}}
     if votes * length <= MOST_COPIED * PAYLOAD:
         checked(**fields)
@@ -86,7 +86,7 @@ def test_the_bound_is_on_all_parts_together(votes, length):
             checked(**fields)
 
 
-def test_a_value_that_all_parts_share_is_measured_once(monkeypatch):
+def test_check_copies_measures_a_shared_value_once(monkeypatch):
     measured = []
     monkeypatch.setattr("tasks.parallel.part_limits.json.dumps", lambda value, **_: measured.append(value) or "")
     job = parse_job({"kind": "sections", "items": ["a"] * 500, "each": {}, "response_schema": {"type": "object"}})
@@ -94,7 +94,7 @@ def test_a_value_that_all_parts_share_is_measured_once(monkeypatch):
     assert len(measured) <= 5
 
 
-def test_a_plan_s_prompt_that_is_no_file_of_the_configuration_is_refused_at_the_border():
+def test_check_refuses_a_plan_prompt_that_is_no_configured_file():
     job = parse_job({
         "kind": "sections", "text": "q", "split": "plan", "split_options": {"prompt": "file:none.md"},
     })  # fmt: skip
