@@ -1,6 +1,7 @@
 """Record which files of ours a module executes between two signals: ``python -m tests.traced OUT MODULE …``.
 
-SIGUSR2 starts the record; a second one writes it to OUT, one file a line, and ends it.
+The first SIGUSR2 starts the record and makes the file OUT.recording; the second ends it and writes OUT.files, one file
+a line.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Recorder"]
 
@@ -20,10 +21,12 @@ ROOMS = tuple(f"{REPOSITORY / room}/" for room in ("producer", "tasks", "worker"
 
 
 class Recorder:
-    """Notes the files whose functions are called while it is on, in all threads and greenlets of this process."""
+    """Records the files whose functions are called while it is entered, in the threads that started meanwhile or after
+    `install`, greenlets included.
+    """
 
     def __init__(self) -> None:
-        self.on = False
+        self._on = False
         self._files: set[str] = set()
 
     def install(self) -> None:
@@ -31,29 +34,40 @@ class Recorder:
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
-    def take(self) -> list[str]:
-        """End the record and return it: paths relative to the repository, sorted."""
-        self.on = False
-        noted, self._files = self._files, set()
-        return sorted(str(Path(name).relative_to(REPOSITORY)) for name in noted)
+    def __enter__(self) -> Self:
+        self._files.clear()
+        self._on = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on = False
+
+    @property
+    def files(self) -> list[str]:
+        """The recorded files, relative to the repository, sorted."""
+        return sorted(str(Path(name).relative_to(REPOSITORY)) for name in self._files)
 
     def _note(self, frame: FrameType, event: str, _: Any) -> None:
-        if self.on and event == "call":
-            code = frame.f_code
-            if code.co_name != "<module>" and code.co_filename.startswith(ROOMS):
-                self._files.add(code.co_filename)
+        code = frame.f_code
+        if self._on and event == "call" and code.co_name != "<module>" and code.co_filename.startswith(ROOMS):
+            self._files.add(code.co_filename)
 
 
-def _main(out: Path, module: str) -> None:
+def _main(out: str, module: str) -> None:
     recorder = Recorder()
+    entered = False
 
     def toggle(*_: Any) -> None:
-        if not recorder.on:
-            recorder.on = True
+        nonlocal entered
+        if not entered:
+            entered = True
+            recorder.__enter__()
+            Path(f"{out}.recording").touch()
             return
-        part = out.with_suffix(".part")
-        part.write_text("\n".join(recorder.take()))
-        part.rename(out)
+        recorder.__exit__()
+        draft = Path(f"{out}.draft")
+        draft.write_text("\n".join(recorder.files))
+        draft.rename(f"{out}.files")
 
     signal.signal(signal.SIGUSR2, toggle)
     recorder.install()
@@ -62,4 +76,4 @@ def _main(out: Path, module: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), sys.argv[2])
+    _main(sys.argv[1], sys.argv[2])

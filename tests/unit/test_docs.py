@@ -22,7 +22,7 @@ from tasks.contract.result import FINAL, Candidate, Decision, JobState, Move, Pa
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
-PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 REFERENCE = DOCS / "reference"
 
 FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
