@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import AsJson
+from ops.cli.arguments import AsJson, BatchId, Wait
 from ops.cli.commands import command, group
 
 if TYPE_CHECKING:
@@ -25,14 +25,12 @@ __all__ = ["app", "states_of"]
 
 app = typer.Typer(rich_markup_mode=None)
 
-BatchId = Annotated[str, typer.Argument(metavar="ID", help="What `pointsman batch submit` printed.")]
-
 #: Jobs whose state is read in one round trip.
 CHUNK = 500
-#: Results that are read at once: each may hold a large text.
+#: Results that are read at once. Each may hold a large text, so they are few.
 READ_AHEAD = 16
-#: Seconds between two looks at a batch that is waited for.
-LOOK_EVERY = 1.0
+#: Seconds between two reads of the states, while a command waits for a batch.
+POLL_EVERY = 1.0
 
 
 async def batches(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -49,7 +47,7 @@ async def batches(context: typer.Context, *, as_json: AsJson = False) -> None:
 async def submit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file: one job a line, as for POST /jobs.")],
     *,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all of its jobs have ended.")] = False,
+    wait: Wait = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait; the jobs go on after.")
     ] = None,
@@ -57,8 +55,8 @@ async def submit(
 ) -> int:
     """Submit every line of a JSONL file as a job; print the batch's id.
 
-    All lines are checked before the first job is accepted. Give the jobs idempotency keys, and a file can be submitted
-    again after a failure without doing anything twice. With --wait, the exit code is 0 if all jobs succeeded.
+    All lines are checked before the first job is accepted. If the jobs have idempotency keys, a file can be submitted
+    again after a failure, and no job runs twice. With --wait, the exit code is 0 if all jobs succeeded.
 
         pointsman batch submit questions.jsonl
         echo '{"text": "Why was I charged twice?"}' > questions.jsonl
@@ -77,7 +75,7 @@ async def submit(
             if not as_json:
                 print(batch_id, flush=True)
             states = await _wait(producer.ledger, batch_id, ids, timeout=timeout)
-            return _tell(batch_id, states, as_json=as_json)
+            return _print_outcome(batch_id, states, as_json=as_json)
     if as_json:
         print_json({"id": batch_id, "jobs": ids})
     else:
@@ -98,24 +96,24 @@ async def _submit(producer: AsyncProducer, batch_id: str, file: str, jobs: Seque
         try:
             accepted = await producer.submit_many([job for _, job in chunk])
         except BadInput as error:
-            told = f"{_with_line(error.field, [line for line, _ in chunk])}: {error.problem}"
-            await producer.batches.fail(batch_id, told)
+            problem = f"{_place_in_file(error.field, [line for line, _ in chunk])}: {error.problem}"
+            await producer.batches.fail(batch_id, problem)
             raise Failure(
-                error.code, f"{told}; batch {batch_id} holds the {len(ids)} jobs before", remedy=error.remedy
+                error.code, f"{problem}; batch {batch_id} holds the {len(ids)} jobs before", remedy=error.remedy
             ) from None
         await producer.batches.add(batch_id, [job.id for job in accepted], keep_seconds=keep)
         ids += [job.id for job in accepted]
     return ids
 
 
-def _with_line(field: str, lines: Sequence[int]) -> str:
-    """A place in a chunk (``[3].key``) as a place in the file (``line 504.key``)."""
+def _place_in_file(field: str, lines: Sequence[int]) -> str:
+    """Turn a field of a chunk of jobs (``[3].key``) into a place in the file (``line 504.key``)."""
     match = re.match(r"\[(\d+)\]", field)
     return f"line {lines[int(match[1])]}{field[match.end() :]}" if match else f"line {lines[0]}.{field}"
 
 
 async def status(batch_id: BatchId, *, as_json: AsJson = False) -> int:
-    """Show how many jobs of a batch are in which state.
+    """Show the number of a batch's jobs in each state.
 
     pointsman batch status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
@@ -127,7 +125,7 @@ async def status(batch_id: BatchId, *, as_json: AsJson = False) -> int:
         batch = await _read(ledger, batch_id)
         counts = Counter(state or "gone" for state in await states_of(ledger, batch.jobs))
     if as_json:
-        print_json(_standing(batch) | {"states": counts})
+        print_json(_as_json(batch) | {"states": counts})
         return Exit.OK
     facts = [("batch", batch.id), ("file", batch.file), ("age", age(batch.created_at, time.time()))]
     if batch.schedule:
@@ -169,7 +167,7 @@ async def list_batches(*, as_json: AsJson = False) -> None:
         store = Batches(ledger.store)
         known = [batch for name in await store.recent() if (batch := await store.read(name)) is not None]
     if as_json:
-        print_json([_standing(batch) for batch in known])
+        print_json([_as_json(batch) for batch in known])
     elif not known:
         note("no batches yet; `pointsman batch submit FILE` makes one")
     else:
@@ -187,7 +185,7 @@ async def list_batches(*, as_json: AsJson = False) -> None:
 
 
 async def states_of(ledger: Ledger, jobs: Sequence[str]) -> list[str | None]:
-    """The state of each job, in order; None for a record that has expired."""
+    """Return the state of each job, in order; None for a record that has expired."""
     found: list[str | None] = []
     for start in range(0, len(jobs), CHUNK):
         found += await ledger.jobs.states(jobs[start : start + CHUNK])
@@ -212,13 +210,14 @@ async def _read(ledger: Ledger, batch_id: str) -> Batch:
     batch = await Batches(ledger.store).read(batch_id)
     if batch is None:
         raise Failure(
-            "not_found", f"no batch {batch_id!r}; it was never submitted, or not taken yet, or its record has expired"
+            "not_found",
+            f"no batch {batch_id!r}; it was never submitted, or no worker has taken it yet, or its record has expired",
         )
     return batch
 
 
 async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: float | None) -> list[str | None]:
-    """The states of all jobs once each has ended; jobs that had ended at one look are not asked for at the next."""
+    """Return the states of all jobs once each has ended. A job that has ended is not read again."""
     import asyncio
 
     from ops.cli.exits import Failure
@@ -241,12 +240,12 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
                     return [states[job] for job in ids]
                 if end is not None and time.monotonic() >= end:
                     raise Failure("not_ended", f"{left} jobs have not ended after {timeout:g} s", remedy=again)
-                await asyncio.sleep(LOOK_EVERY if end is None else max(0.0, min(LOOK_EVERY, end - time.monotonic())))
+                await asyncio.sleep(POLL_EVERY if end is None else max(0.0, min(POLL_EVERY, end - time.monotonic())))
     except asyncio.CancelledError:
         raise Failure("interrupted", f"interrupted; batch {batch_id} goes on", remedy=again) from None
 
 
-def _tell(batch_id: str, states: Sequence[str | None], *, as_json: bool) -> int:
+def _print_outcome(batch_id: str, states: Sequence[str | None], *, as_json: bool) -> int:
     from ops.cli.exits import Exit
     from ops.cli.render import note, print_json
 
@@ -261,7 +260,7 @@ def _tell(batch_id: str, states: Sequence[str | None], *, as_json: bool) -> int:
     return Exit.STOPPED if counts["cancelled"] or counts["expired"] else Exit.OK
 
 
-def _standing(batch: Batch) -> dict[str, Any]:
+def _as_json(batch: Batch) -> dict[str, Any]:
     return {
         "id": batch.id,
         "file": batch.file,

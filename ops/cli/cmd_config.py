@@ -1,4 +1,4 @@
-"""``pointsman config``: is the file right, and what may it hold?"""
+"""``pointsman config``: check the configuration, print its schema."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def configuration(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 def check(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="By default the one that all commands would use.")
+        Path | None, typer.Argument(metavar="FILE", help="By default the one that all commands use.")
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Check a configuration; every problem is told with its line, its field, and what is allowed there.
+    """Check a configuration; every problem is printed with its line, its field, and the allowed values.
 
     pointsman config check pointsman.yaml
     """
@@ -52,7 +52,7 @@ def check(
         note(remark)
 
 
-def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - it is JSON either way
+def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - the schema is JSON either way
     """Print the JSON Schema of the configuration, for editors.
 
     pointsman config schema > pointsman.schema.json

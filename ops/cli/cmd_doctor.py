@@ -63,23 +63,23 @@ async def _check_fleet(config: Config | None, up: Running | None) -> list[Findin
     import asyncio
     import os
 
-    from ops.cli.environment import reach, shown
-    from ops.cli.workers import ask_workers
+    from ops.cli.environment import check_redis, hide_password
+    from ops.cli.workers import find_workers
     from tasks.contract.errors import PointsmanError
     from tasks.queue.address import redis_url
 
     try:
         url = redis_url()
-        await reach(url)
+        await check_redis(url)
         figures = await _ask_server(url)
     except PointsmanError as error:
         if up is None and "POINTSMAN_REDIS_URL" not in os.environ and "POINTSMAN_REDIS_URL_FILE" not in os.environ:
             # Nobody said that something should run.
             return [Finding("warn", "redis", "nothing runs yet", "start everything with `pointsman up`")]
         return [Finding("fail", "redis", str(error), "check that it runs, and POINTSMAN_REDIS_URL")]
-    found = judge_server(shown(url), figures)
+    found = judge_server(hide_password(url), figures)
     if config is not None:
-        workers = await asyncio.to_thread(ask_workers, url)
+        workers = await asyncio.to_thread(find_workers, url)
         consumed = {queue for worker in workers for queue in worker.queues}
         found += judge_workers(tuple(config.models), frozenset(consumed))
     return found

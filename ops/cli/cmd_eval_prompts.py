@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import AsJson
-from ops.cli.evaluation_run import Judge, RunName, Timeout
+from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -40,7 +39,7 @@ async def prompts(
     ] = None,
     judge: Judge = None,
     run: RunName = None,
-    timeout: Timeout = None,
+    timeout: RunTimeout = None,
     as_json: AsJson = False,
 ) -> int:
     """Compare versions of a route's prompt on an evaluation set.
@@ -53,13 +52,13 @@ async def prompts(
         pointsman eval prompts --route billing --eval cases.jsonl --prompts short.txt strict.txt
     """
     from ops.cli.environment import load_config, open_producer
-    from ops.cli.evaluation_run import check_workers, named, running
+    from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit
     from ops.evaluate.profiling.cases import read_cases
     from ops.evaluate.profiling.models import check_judge
     from ops.evaluate.profiling.prompts import ask_versions, cases_of_route, compare, read_versions
 
-    name = named(run)
+    name = name_run(run)
     files = [*(versions or ()), *(more or ())]
     config = load_config()
     answering = _check_names(config, route, model)
@@ -70,7 +69,7 @@ async def prompts(
         await check_workers(tuple(dict.fromkeys((answering, *((judge,) if judge else ())))))
         _announce(cases, compared, answering)
         again = _again(route, evaluation, files, model, judge)
-        async with running(producer, name, file=str(evaluation), again=again, timeout=timeout) as session:
+        async with open_run(producer, name, file=str(evaluation), again=again, timeout=timeout) as session:
             grading, by_version = await ask_versions(session, cases, versions=compared, model=answering, judge=judge)
     comparisons = compare(by_version)
     if as_json:

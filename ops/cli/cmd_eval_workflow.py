@@ -9,7 +9,7 @@ import typer
 
 from ops.cli.arguments import AsJson
 from ops.cli.cmd_workflows import WorkflowName, known_workflow
-from ops.cli.evaluation_run import Judge, RunName, Timeout
+from ops.cli.evaluation_run import Judge, RunName
 
 if TYPE_CHECKING:
     from ops.evaluate.workflow import GradedCase, WorkflowScore
@@ -31,7 +31,7 @@ async def workflow(
     ] = None,
     judge: Judge = None,
     run: RunName = None,
-    timeout: Timeout = None,
+    timeout: RunTimeout = None,
     as_json: AsJson = False,
 ) -> int:
     """Run a workflow's cases as jobs, and grade what comes of them.
@@ -46,13 +46,13 @@ async def workflow(
     import shlex
 
     from ops.cli.environment import load_config, open_producer
-    from ops.cli.evaluation_run import check_workers, named, running
+    from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit, Failure
     from ops.cli.render import note
     from ops.evaluate.workflow import ask_cases, score
     from ops.evaluate.workflow_cases import read_workflow_cases
 
-    called = named(run)
+    called = name_run(run)
     config = load_config()
     known = known_workflow(config, name)
     file = cases or known.cases
@@ -65,7 +65,7 @@ async def workflow(
     async with open_producer() as producer:
         await check_workers(_models(config, known, judge))
         note(f"{len(read.cases)} cases of {file}")
-        async with running(producer, called, file=str(file), again=shlex.join(again), timeout=timeout) as session:
+        async with open_run(producer, called, file=str(file), again=shlex.join(again), timeout=timeout) as session:
             graded = await ask_cases(session, name, read, judge=judge)
     found = score(graded)
     if as_json:

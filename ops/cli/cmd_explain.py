@@ -1,4 +1,4 @@
-"""``pointsman explain``: why a job went where it went, and what each of its parts took."""
+"""``pointsman explain``: the reasons for a job's route and model, and the figures of its parts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import AsJson
-from ops.cli.cmd_status import JobId, unknown
+from ops.cli.arguments import AsJson, JobId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-#: Parts that are listed unless all are asked for.
+#: Parts that are listed without --all.
 MOST_PARTS = 50
-#: Letters of one of a join's details.
+#: Characters that are shown of one detail of a join.
 MOST_SHOWN = 300
 
 
@@ -29,7 +28,7 @@ async def explain(
     all_parts: Annotated[bool, typer.Option("--all", help=f"List all parts, not the first {MOST_PARTS}.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a job went where it went.
+    """Explain why a job went to its model.
 
     Classifier, confidence, strategy, candidates, and then its parts. The candidate with the lowest score was preferred;
     a load of 1 means as many calls as the model has capacity.
@@ -37,39 +36,40 @@ async def explain(
         pointsman explain 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
     from ops.cli.environment import open_ledger
+    from ops.cli.exits import unknown_job
     from ops.cli.render import note, print_json
 
     async with open_ledger() as ledger:
         job = await ledger.jobs.result(id, outputs=False)
         (summary,) = await ledger.jobs.summaries([id])
     if job is None:
-        raise unknown(id)
+        raise unknown_job(id)
     if as_json:
         print_json(job.model_dump(mode="json", exclude={"output": True, "parts": {"__all__": {"output"}}}))
         return
-    _print_decision(job, above=summary.parent if summary is not None else None)
+    _print_decision(job, parent_part=summary.parent if summary is not None else None)
     if job.parts:
         print()
-        parts = job.parts if all_parts else _telling(job.parts)
+        parts = job.parts if all_parts else _worth_listing(job.parts)
         _print_parts(parts, known=job.error)
         if len(parts) < len(job.parts):
             note(f"… and {len(job.parts) - len(parts)} more parts; --all lists them")
 
 
-def _telling(parts: Sequence[Part]) -> Sequence[Part]:
-    """The first, and of the others those that failed, or that the join has asked: they say how the job came out."""
+def _worth_listing(parts: Sequence[Part]) -> Sequence[Part]:
+    """Return the first parts, and the later ones that failed or that answer a question of the join."""
     later = [part for part in parts[MOST_PARTS:] if part.role or part.state == "failed"]
     return [*parts[:MOST_PARTS], *later[:MOST_PARTS]]
 
 
-def _print_decision(job: Result, *, above: str | None) -> None:
-    """`above` is the part that the job is the work of."""
+def _print_decision(job: Result, *, parent_part: str | None) -> None:
+    """`parent_part` is the part of another job whose work this job is."""
     from ops.cli.render import cost, models_of, print_candidates, print_facts, summary
 
     routing = job.routing
     facts = [("job", job.id), ("state", summary(job))]
-    if above is not None:
-        parent, index, _ = above.split(".")
+    if parent_part is not None:
+        parent, index, _ = parent_part.split(".")
         facts.append(("part of", f"{parent}, part {int(index) + 1}"))
     if job.error:
         facts.append(("error", job.error))
@@ -82,8 +82,8 @@ def _print_decision(job: Result, *, above: str | None) -> None:
             ("route", routing.route or "none: the model was named"),
             ("classifier", f"{routing.classifier}, confidence {routing.confidence:.2f}"),
             *(
-                [("model", "each part is a job of its own, which finds its model")]
-                if _only_jobs(job)
+                [("model", "each part is a job of its own, with its own model")]
+                if _has_only_child_jobs(job)
                 else [
                     ("strategy", routing.strategy or "-"),
                     ("model", routing.model or models_of(job) or "not chosen yet"),
@@ -100,18 +100,18 @@ def _print_decision(job: Result, *, above: str | None) -> None:
         print_candidates(routing.candidates, chosen=_models(job), failed=failed if len(job.parts) == 1 else {})
 
 
-def _only_jobs(job: Result) -> bool:
-    """Whether no part is a call, but for what the join asks: then its model is not chosen here."""
+def _has_only_child_jobs(job: Result) -> bool:
+    """Whether no part is a call, except for questions of the join: then no model is chosen for this job itself."""
     return any(part.job for part in job.parts) and not any(part.model and not part.role for part in job.parts)
 
 
 def _details(name: str, value: Any) -> list[tuple[str, str]]:
-    """How the answer came about, as far as it can be read at a glance; ``--json`` has all of it."""
+    """Return one of the join's details in short; ``--json`` prints all of it."""
     if name == "missing" and isinstance(value, list):
         named = [(gap["index"] + 1, f" “{gap['title']}”" if gap["title"] else "", gap["reason"]) for gap in value]
         return [(name, f"{number}{title}: {reason}") for number, title, reason in named[:MOST_PARTS]]
-    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return [(name, told if len(told) <= MOST_SHOWN else f"{told[:MOST_SHOWN]} …")]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return [(name, text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …")]
 
 
 def _models(job: Result) -> list[str]:
@@ -122,7 +122,7 @@ def _models(job: Result) -> list[str]:
 
 
 def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
-    """A table of the parts, and what went wrong with each; an error that is `known` already is not told again."""
+    """Print a table of the parts, and their errors. An error that is `known`, because it is the job's, is left out."""
     from ops.cli.render import cost, print_facts, print_table, seconds
 
     titled = any(part.title for part in parts)
@@ -153,26 +153,28 @@ def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
         for row, part in zip(rows, parts, strict=True):
             row.append(part.job or "")
     print_table(head, rows, whole=("state", "job"), right=("part", "tries", "waited", "took", "tokens", "cost"))
-    told = [
+    remarks = [
         (f"part {part.index + 1}", text)
         for part in parts
-        for text in (_way(part), part.error)
+        for text in (_history(part), part.error)
         if text and text != known
     ]
-    if told:
+    if remarks:
         print()
-        print_facts(told)
+        print_facts(remarks)
 
 
-def _way(part: Part) -> str:
-    """Where it stood in vain, which models were asked and what became of it: where that was not one answer at once."""
+def _history(part: Part) -> str:
+    """Return the moves and attempts of a part; nothing if the first attempt succeeded."""
     moved = [f"moved from {move.model}: {move.why}" for move in part.moved]
     asked = (
-        [_word(tried) for tried in part.tried] if any(tried.error or tried.throttled for tried in part.tried) else []
+        [_attempts(tried) for tried in part.tried]
+        if any(tried.error or tried.throttled for tried in part.tried)
+        else []
     )
     return "; ".join(moved + asked)
 
 
-def _word(tried: Tried) -> str:
+def _attempts(tried: Tried) -> str:
     asked = tried.attempts + tried.throttled
     return f"{tried.model}: {tried.error or 'answered'}" + (f", asked {asked} times" if asked > 1 else "")

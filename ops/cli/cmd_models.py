@@ -1,4 +1,4 @@
-"""``pointsman models``: what is configured, and how the fleet stands with each model now."""
+"""``pointsman models``: each model's configuration, and its limits and load at this moment."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-#: Seconds that the list waits for Redis: it can do without.
-PATIENCE = 1.0
+#: Seconds that the list waits for Redis; without an answer it shows the configuration alone.
+REDIS_TIMEOUT = 1.0
 
 
 async def models(*, as_json: AsJson = False) -> None:
     """List the models, their prices and routes, and their limits.
 
-    With Redis in reach breakers, calls in flight and the use of the last minute are shown, against the limits in force:
-    those of the configuration, or of the provider where it tells lower ones. `latency` is what a call takes (a slow one
-    counts at once, quick ones by and by), `failed` the share of the latest attempts; `closed` says why nobody is sent
-    to a model now: drained, dead (its workers are gone), breaker, budget or paused. Without Redis, what is configured.
+    If Redis answers, breakers, calls in flight and the use of the last minute are shown, against the limits in force:
+    those of the configuration, or lower ones that the provider reports. `latency` is the duration of a call (a slow
+    call raises it at once, quick calls lower it gradually), `failed` the share of the latest attempts. `closed` says
+    why a model gets no calls now: drained, dead (its workers are gone), breaker, budget or paused. Without Redis, only
+    the configuration is shown.
 
         pointsman models --config pointsman.yaml
     """
@@ -53,7 +54,7 @@ async def models(*, as_json: AsJson = False) -> None:
                         "budget_usd_per_day": model.budget_usd_per_day,
                         "key": model.api_key_env,
                     },
-                    "now": {**asdict(limiters[name]), **_lately(loads[name])} if name in limiters else None,
+                    "now": {**asdict(limiters[name]), **_load_of(loads[name])} if name in limiters else None,
                 }
                 for name, model in config.models.items()
             ]
@@ -75,16 +76,16 @@ async def models(*, as_json: AsJson = False) -> None:
 
 
 async def _limiters(config: Config) -> tuple[Mapping[str, LimiterState], Mapping[str, ModelLoad], str]:
-    """How the fleet stands with each model, and how it did lately; none, and why, where that can't be known."""
+    """Return limits and load of each model, and a remark; both are empty if Redis does not answer."""
     from ops.cli.environment import open_ledger
     from tasks.contract.errors import PointsmanError
 
     try:
-        async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:
+        async with open_ledger(tuple(config.models), timeout=REDIS_TIMEOUT) as ledger:
             snapshot = await ledger.fleet.snapshot()
             return await ledger.limiter.states(tuple(config.models)), snapshot.models, ""
     except PointsmanError as error:
-        return {}, {}, f"only what is configured is shown: {error}"
+        return {}, {}, f"only the configuration is shown: {error}"
 
 
 def _now(model: Model, limiter: LimiterState, load: ModelLoad) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def _now(model: Model, limiter: LimiterState, load: ModelLoad) -> tuple[str, ...
     )
 
 
-def _lately(load: ModelLoad) -> dict[str, float | str | None]:
+def _load_of(load: ModelLoad) -> dict[str, float | str | None]:
     return {
         "closed": load.closed or None,
         "latency_s": load.latency_s,

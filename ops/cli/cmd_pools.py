@@ -1,4 +1,4 @@
-"""``pointsman pools``: the workers of each model, what they have to do, and how many calls they may make at once."""
+"""``pointsman pools``: the workers of each model, their load, and the number of calls they may make at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.arguments import AsJson
+from ops.cli.arguments import AsJson, ModelName
 from ops.cli.commands import command, group
 
 __all__ = ["app"]
@@ -20,7 +20,7 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
 
     Of single jobs, `calls` counts those queued or running, and `waiting` those that this model may take, alone or among
     others. Parts of fan-outs are counted apart. `workers` are processes, with the calls they can run at once. `closed`
-    says why nobody is sent to a model now: drained, dead (its workers are gone), breaker, budget or paused.
+    says why a model gets no calls now: drained, dead (its workers are gone), breaker, budget or paused.
 
         pointsman pools
     """
@@ -30,16 +30,17 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
 
     from ops.cli.environment import load_config, open_ledger
     from ops.cli.render import note, print_json, print_table
-    from ops.cli.workers import ask_workers
+    from ops.cli.workers import find_workers
     from tasks.queue.address import redis_url
 
     config = load_config()
     async with open_ledger(tuple(config.models)) as ledger:
         snapshot, drained = await ledger.fleet.snapshot(), await ledger.fleet.drained()
         serving = await ledger.fleet.serving()
-        workers = await asyncio.to_thread(ask_workers, redis_url())
+        workers = await asyncio.to_thread(find_workers, redis_url())
     pools = [
-        _pool(name, model.capacity, snapshot.models[name], workers, drained) for name, model in config.models.items()
+        _describe_pool(name, model.capacity, snapshot.models[name], workers, drained)
+        for name, model in config.models.items()
     ]
     if as_json:
         print_json(pools)
@@ -60,11 +61,11 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
     print_table(head, rows, whole=("model", "workers", "closed"), right=("calls", "parts", "waiting"))
     for pool in pools:
         if not pool["workers"] and not serving.get(pool["model"]):
-            note(f"nobody works for {pool['model']}: start `celery -A worker worker -Q model.{pool['model']}`")
+            note(f"{pool['model']} has no worker: start `celery -A worker worker -Q model.{pool['model']}`")
 
 
 async def scale(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of the configuration.")],
+    model: ModelName,
     capacity: Annotated[int | None, typer.Argument(metavar="N", min=0, max=100_000, help="Calls in flight.")] = None,
     *,
     reset: Annotated[bool, typer.Option("--reset", help="Go back to the capacity of the configuration.")] = False,
@@ -99,16 +100,16 @@ async def scale(
 
 
 async def drain(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of the configuration.")],
+    model: ModelName,
     *,
-    move: Annotated[bool, typer.Option("--move", help="Send what is queued there to other candidates.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Take the mark back: the model takes calls again.")] = False,
+    move: Annotated[bool, typer.Option("--move", help="Move its queued calls to other candidates.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Let the model take calls again.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Have a model take no new calls, until --reset.
 
-    What is queued there is worked off; with --move it goes to other models where its route has any. What runs is never
-    interrupted. Jobs that only this model may do wait.
+    Its workers finish the queued calls; with --move the calls go to other models of their route, if there are any.
+    Running calls are never interrupted. Jobs that only this model may do wait.
 
         pointsman pools drain fast --move
         pointsman pools drain fast --reset
@@ -134,15 +135,15 @@ async def drain(
     if reset:
         print(f"{model}: takes calls again" + (f", but is closed: {load.closed}" if load.closed else ""))
         return
-    moved = "what is queued goes to other models" if move else "what is queued is worked off"
-    print(f"{model}: takes no new calls; {moved} ({load.pending} queued or running)")
+    queued = "queued calls go to other models" if move else "queued calls are still made"
+    print(f"{model}: takes no new calls; {queued} ({load.pending} queued or running)")
     if alone:
         note(f"jobs of {', '.join(alone)} wait: no other model of theirs is open")
     note(f"jobs that name {model} wait until `pointsman pools drain {model} --reset`")
 
 
 def _routes_without_another(config: Any, model: str, snapshot: Any) -> list[str]:
-    """The routes whose jobs have no model left that takes calls."""
+    """Return the routes without another model that takes calls."""
     loads = snapshot.models
     return [
         name
@@ -152,7 +153,7 @@ def _routes_without_another(config: Any, model: str, snapshot: Any) -> list[str]
 
 
 def _config_with(model: str) -> Any:
-    """The configuration, which has this model."""
+    """Return the configuration; raise `Failure` if it has no such model."""
     from ops.cli.environment import load_config
     from ops.cli.exits import Failure
 
@@ -163,7 +164,9 @@ def _config_with(model: str) -> Any:
     return config
 
 
-def _pool(name: str, configured: int, load: Any, workers: list[Any], drained: Mapping[str, bool]) -> dict[str, Any]:
+def _describe_pool(
+    name: str, configured: int, load: Any, workers: list[Any], drained: Mapping[str, bool]
+) -> dict[str, Any]:
     from ops.cli.workers import workers_of
     from tasks.queue.app import model_queue
 
@@ -183,14 +186,14 @@ def _pool(name: str, configured: int, load: Any, workers: list[Any], drained: Ma
 
 
 def _capacity(pool: dict[str, Any]) -> str:
-    """The capacity that holds now. Differs from the configuration's once it was scaled, or before workers start."""
+    """Return the capacity in force. It differs from the configured one after `scale`, or before workers start."""
     if pool["capacity"] == pool["configured"]:
         return str(pool["capacity"])
     return f"{pool['capacity']} (configured: {pool['configured']})"
 
 
 def _closed(pool: dict[str, Any]) -> str:
-    """Why nobody is sent there; a drain mark is told beside another reason."""
+    """Return why the model gets no calls; that it is drained is shown beside other reasons."""
     words = [pool["closed"] or ""]
     if pool["drained"]:
         words = [word for word in words if word not in {"", "drained"}]

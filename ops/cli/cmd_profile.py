@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import AsJson
-from ops.cli.evaluation_run import Judge, RunName, Timeout
+from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -47,7 +46,7 @@ async def profile(
     ] = None,
     judge: Judge = None,
     run: RunName = None,
-    timeout: Timeout = None,
+    timeout: RunTimeout = None,
     as_json: AsJson = False,
 ) -> int:
     """Measure the models: speed, accuracy, creativity, ethics, cost.
@@ -62,14 +61,14 @@ async def profile(
         pointsman profile --eval cases.jsonl --judge careful --outcomes outcomes.csv
     """
     from ops.cli.environment import load_config, open_producer
-    from ops.cli.evaluation_run import check_workers, named, running
+    from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit
     from ops.cli.profile_result import remark, tell
     from ops.evaluate.profiling.cases import STARTER, read_cases
     from ops.evaluate.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
 
     cases = read_cases(evaluation or STARTER)
-    name = named(run)
+    name = name_run(run)
     config = load_config()
     wanted = check_models([word.strip() for word in (models or "").split(",") if word.strip()], config)
     check_judge(judge, cases, config)
@@ -82,7 +81,7 @@ async def profile(
         await check_workers(tuple(dict.fromkeys((*wanted, *((judge,) if judge else ())))))
         _announce(cases, wanted, starter=evaluation is None)
         again = _again(evaluation, models, out, report, outcomes, judge)
-        async with running(
+        async with open_run(
             producer, name, file=str(evaluation or STARTER.name), again=again, timeout=timeout
         ) as session:
             grading = await ask_models(session, cases, models=wanted, judge=judge, config=config)

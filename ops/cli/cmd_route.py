@@ -126,7 +126,7 @@ async def _snapshot(config: Config) -> tuple[Snapshot, bool, str]:
 
     idle = Snapshot(1, {name: ModelLoad(model.capacity) for name, model in config.models.items()})
     try:
-        async with open_ledger(tuple(config.models), patience=PATIENCE) as ledger:
+        async with open_ledger(tuple(config.models), timeout=REDIS_TIMEOUT) as ledger:
             snapshot = await ledger.fleet.snapshot()
     except PointsmanError as error:
         return idle, False, f"an idle fleet is assumed: {error}"

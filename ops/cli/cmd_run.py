@@ -54,7 +54,7 @@ async def run(
     from ops.cli.environment import load_config, open_producer
     from ops.cli.inputs import pairs, values
     from ops.cli.render import note
-    from ops.cli.waiting import conclude, wait_for
+    from ops.cli.waiting import print_outcome, wait_for
 
     known = known_workflow(load_config(), workflow)
     given = read_input(known, file or [])
@@ -71,7 +71,7 @@ async def run(
     async with open_producer() as producer:
         accepted = await producer.submit(job)
         result = await wait_for(producer, accepted.id, timeout=timeout)
-    return conclude(result, as_json=as_json)
+    return print_outcome(result, as_json=as_json)
 
 
 def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``pointsman schedule``: the batches that run on a cron."""
+"""``pointsman schedule``: batches that a cron expression starts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["app", "next_run"]
 
 app = typer.Typer(rich_markup_mode=None)
 
-#: Days that are looked through for the next run: the 29th of February may be eight years away.
+#: Days that are searched for the next run: the next 29th of February may be eight years away.
 FAR = 8 * 366 + 1
-#: Batches among which the last one of a schedule is looked for.
+#: Latest batches that are searched for the last one of a schedule.
 RECENT = 200
 
 
@@ -53,11 +53,11 @@ async def list_schedules(*, as_json: AsJson = False) -> None:
             remark = f"the last batches are not known: {error}"
     now = datetime.now(UTC)
     runs = {name: next_run(schedule, now) for name, schedule in config.schedules.items()}
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for name, schedule in config.schedules.items():
         run = runs[name]
         batch = last.get(name)
-        told.append(
+        entries.append(
             {
                 "name": name,
                 "cron": schedule.cron,
@@ -69,7 +69,7 @@ async def list_schedules(*, as_json: AsJson = False) -> None:
             }
         )
     if as_json:
-        print_json(told)
+        print_json(entries)
         return
     rows = [
         (
@@ -78,14 +78,14 @@ async def list_schedules(*, as_json: AsJson = False) -> None:
             *_when(runs[entry["name"]], now),
             entry["last_batch"] or "-",
         )
-        for entry in told
+        for entry in entries
     ]
     if rows:
         head = ("schedule", "cron", "next run", "in", "last batch")
         print_table(head, rows, whole=("schedule", "cron", "next run", "last batch"), right=("in",))
     else:
         note("the configuration has no schedules")
-    for entry in told:
+    for entry in entries:
         if entry["error"]:
             note(f"{entry['name']}: its last batch stopped: {entry['error']}")
     if remark:
@@ -97,13 +97,13 @@ async def run(
 ) -> None:
     """Submit a schedule's batch now; print the batch's id.
 
-    A worker reads the file: the batch is there as soon as one has taken it.
+    A worker reads the file. The batch exists as soon as a worker has taken it.
 
         pointsman schedule run nightly
     """
     import asyncio
 
-    from ops.cli.environment import load_config, reach
+    from ops.cli.environment import check_redis, load_config
     from ops.cli.exits import Failure
     from ops.cli.render import note, print_json
     from tasks.batch import scheduled_id
@@ -114,7 +114,7 @@ async def run(
         known = ", ".join(sorted(config.schedules)) or "none; the configuration has no schedules"
         raise Failure("not_found", f"no schedule {name!r}", field="name", remedy=f"configured: {known}")
     url = redis_url()
-    await reach(url)
+    await check_redis(url)
     tick = int(time.time())
     batch_id = scheduled_id(name, tick, 0)
     await asyncio.to_thread(_publish, url, name, tick, f"{batch_id}.batch")
@@ -147,10 +147,10 @@ async def _last_batches() -> dict[str, Batch]:
 
 
 def next_run(schedule: Schedule, after: datetime) -> datetime | None:
-    """The first time after `after` at which the schedule is due, in its own zone; None if there is none within 8 years.
+    """Return when the schedule is due next after `after`, in its own zone; None if it is not due within 8 years.
 
-    As Celery reads a cron: day of month and day of week must both match. Minutes that a change to summer time leaves
-    out don't come.
+    As Celery reads a cron expression: day of month and day of week must both match. A minute that a change to summer
+    time skips is not due.
     """
     from zoneinfo import ZoneInfo
 
@@ -170,7 +170,7 @@ def next_run(schedule: Schedule, after: datetime) -> datetime | None:
         for hour in sorted(cron.hour):
             for minute in sorted(cron.minute):
                 due = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
-                # In UTC: two times of one zone are compared by their clocks, whatever the hour of the change.
+                # In UTC: Python compares two times of one zone by their clocks, and ignores a change of the hour between.
                 real = due.astimezone(UTC)
                 if real > after and real.astimezone(zone).replace(tzinfo=None) == due.replace(tzinfo=None):
                     return due
@@ -178,7 +178,7 @@ def next_run(schedule: Schedule, after: datetime) -> datetime | None:
 
 
 def _when(run: datetime | None, now: datetime) -> tuple[str, str]:
-    """The next run by the clock of its zone, and how far away it is."""
+    """Return the next run by the clock of its zone, and the time until then."""
     from ops.cli.render import age
 
     if run is None:

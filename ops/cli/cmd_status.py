@@ -1,133 +1,48 @@
-"""``pointsman status``, ``result`` and ``cancel``: jobs that were submitted."""
+"""``pointsman status``: the state of jobs."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from ops.cli.arguments import AsJson
-from ops.cli.exits import Failure, print_failure
+from ops.cli.arguments import AsJson, JobIds
 
 if TYPE_CHECKING:
     from tasks.contract.result import Result
 
-__all__ = ["cancel", "result", "status"]
-
-JobId = Annotated[str, typer.Argument(metavar="ID", help="What `pointsman submit` printed.")]
-JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="What `pointsman submit` printed.")]
+__all__ = ["status"]
 
 
 async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
-    """Show where jobs stand.
+    """Show the state of jobs.
 
     pointsman status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
     from ops.cli.environment import open_ledger
-    from ops.cli.exits import Exit
-    from ops.cli.render import age, models_of, print_json, print_table
+    from ops.cli.exits import Exit, print_failure, unknown_job
+    from ops.cli.render import print_json, print_table
 
     async with open_ledger() as ledger:
         found = {job_id: await ledger.jobs.result(job_id, outputs=False) for job_id in ids}
     if as_json:
         print_json(
             [
-                _standing(job) if job else {"id": job_id, "state": None, "error": str(unknown(job_id))}
+                _as_json(job) if job else {"id": job_id, "state": None, "error": str(unknown_job(job_id))}
                 for job_id, job in found.items()
             ]
         )
     else:
         now = time.time()
-        rows = [
-            (
-                job.id,
-                job.state,
-                job.kind,
-                (job.routing and job.routing.route) or "-",
-                models_of(job) or "-",
-                f"{_ended_parts(job)}/{job.parts_total}" if job.parts_total else "-",
-                age(job.accepted_at, now),
-            )
-            for job in found.values()
-            if job
-        ]
+        rows = [_row(job, now) for job in found.values() if job]
         if rows:
             head = ("job", "state", "kind", "route", "model", "parts", "age")
             print_table(head, rows, whole=("job", "state"), right=("parts", "age"))
         for job_id in (job_id for job_id, job in found.items() if job is None):
-            print_failure(unknown(job_id), as_json=False)
+            print_failure(unknown_job(job_id), as_json=False)
     return Exit.OK if all(found.values()) else Exit.NOT_FOUND
 
 
-async def result(
-    id: JobId,  # noqa: A002 - the word of the help
-    *,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait; the job goes on after.")
-    ] = None,
-    as_json: AsJson = False,
-) -> int:
-    """Print a job's output; the exit code tells how it ended.
-
-    Why a job failed stands on stderr. For one that has not ended yet, the exit code is 5.
-
-        pointsman result 01jzq3v5k8w9x0y1z2a3b4c5d6 --wait > answer.txt
-    """
-    from ops.cli.environment import open_ledger, open_producer
-    from ops.cli.waiting import conclude, wait_for
-
-    if wait or timeout is not None:
-        async with open_producer() as producer:
-            return conclude(await wait_for(producer, id, timeout=timeout), as_json=as_json)
-    async with open_ledger() as ledger:
-        found = await ledger.jobs.result(id)
-    if found is None:
-        raise unknown(id)
-    if not found.final and not as_json:
-        raise Failure("not_ended", f"job {id} is {found.state}", remedy=f"pointsman result {id} --wait")
-    return conclude(found, as_json=as_json)
-
-
-async def cancel(ids: JobIds, *, as_json: AsJson = False) -> int:
-    """End jobs as cancelled, and stop their calls.
-
-    A job that has ended stays as it is.
-
-        pointsman cancel 01jzq3v5k8w9x0y1z2a3b4c5d6
-    """
-    from ops.cli.environment import open_producer
-    from ops.cli.exits import Exit
-    from ops.cli.render import print_json
-    from producer import JobNotFound
-
-    told: list[dict[str, Any]] = []
-    async with open_producer() as producer:
-        for job_id in ids:
-            try:
-                stopped = await producer.cancel(job_id)
-            except JobNotFound:
-                told.append({"id": job_id, "cancelled": False, "state": None, "error": str(unknown(job_id))})
-                continue
-            (state,) = await producer.ledger.jobs.states([job_id])
-            told.append({"id": job_id, "cancelled": stopped, "state": state})
-    if as_json:
-        print_json(told)
-    for entry in () if as_json else told:
-        if "error" in entry:
-            print_failure(unknown(entry["id"]), as_json=False)
-        else:
-            print(f"{entry['id']} " + ("cancelled" if entry["cancelled"] else f"had ended: {entry['state']}"))
-    return Exit.NOT_FOUND if any("error" in entry for entry in told) else Exit.OK
-
-
-def unknown(job_id: str) -> Failure:
-    """The failure of a command that was asked for a job that isn't there."""
-    return Failure("not_found", f"no job {job_id!r}; it was never accepted, or its record has expired")
-
-
-def _standing(job: Result) -> dict[str, Any]:
+def _as_json(job: Result) -> dict[str, Any]:
     from ops.cli.render import models_of
 
     return {
@@ -145,6 +60,20 @@ def _standing(job: Result) -> dict[str, Any]:
         "accepted_at": job.accepted_at,
         "ended_at": job.ended_at,
     }
+
+
+def _row(job: Result, now: float) -> tuple[str, ...]:
+    from ops.cli.render import age, models_of
+
+    return (
+        job.id,
+        job.state,
+        job.kind,
+        (job.routing and job.routing.route) or "-",
+        models_of(job) or "-",
+        f"{_ended_parts(job)}/{job.parts_total}" if job.parts_total else "-",
+        age(job.accepted_at, now),
+    )
 
 
 def _ended_parts(job: Result) -> int:

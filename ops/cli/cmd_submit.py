@@ -63,7 +63,7 @@ async def submit(
     """
     from ops.cli.environment import open_producer
     from ops.cli.render import note, print_json
-    from ops.cli.waiting import conclude, wait_for
+    from ops.cli.waiting import print_outcome, wait_for
 
     fields = _read_fields(given, context.meta[OPTIONS])
     async with open_producer() as producer:
@@ -72,7 +72,7 @@ async def submit(
             note(f"this idempotency key has a job already: {accepted.id}")
         if wait or timeout is not None:
             result = await wait_for(producer, accepted.id, timeout=timeout)
-            return conclude(result, as_json=as_json)
+            return print_outcome(result, as_json=as_json)
     if as_json:
         print_json({"id": accepted.id, "state": accepted.state, "new": accepted.new})
     else:

@@ -1,72 +1,81 @@
-"""`pointsman up`: everything on this machine, until Ctrl-C."""
+"""``pointsman up``: everything on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from ops.cli.exits import Exit
-from ops.up.stack import FLOWER_USER, Options, Stack
-from tasks.contract.errors import ConfigError, PointsmanError
+import typer
 
-__all__ = ["end_on_signals", "run"]
+from ops.cli.arguments import ConfigFile, StateDir
+
+if TYPE_CHECKING:
+    from ops.up.stack import Stack
+
+__all__ = ["up"]
 
 
-def run(
-    *, config: Path, port: int, state_dir: Path, flower_port: int | None, flower: bool, verbose: bool = False
+def up(
+    config: ConfigFile = None,
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port of HTTP; 0 takes a free one.")] = 8080,
+    state_dir: StateDir = None,
+    flower_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="The port of Flower; 0 takes a free one.")
+    ] = 5555,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="Run without Flower.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all processes with their ids.")] = False,
 ) -> int:
-    """Start everything, say so, and run until SIGINT or SIGTERM; a second signal does not wait for calls in flight."""
+    """Run everything on this machine, until Ctrl-C.
+
+    That is: broker, router, a pool for each model, schedules, HTTP and Flower. Prints one line
+    `ready http://127.0.0.1:PORT` on stdout once every pool answers. Accepted jobs are kept in the state directory, and
+    go on at the next start.
+
+        pointsman up --config pointsman.yaml
+    """
+    from ops.cli.environment import DEFAULT_CONFIG
+    from ops.cli.exits import Exit
+    from ops.cli.render import note
+    from ops.up.stack import Options, Stack
+    from tasks.contract.errors import ConfigError, PointsmanError
+    from tasks.queue.address import state_dir as default_state_dir
+
+    folder = state_dir or default_state_dir()
     options = Options(
-        config=config, state_dir=state_dir, port=port, flower_port=flower_port if flower else None, say=_say
+        config=config or Path(DEFAULT_CONFIG),
+        state_dir=folder,
+        port=port,
+        flower_port=None if no_flower else flower_port,
+        log=note,
     )
     try:
         stack = Stack(options)
-        with end_on_signals(stack), stack:
-            _tell(stack, state_dir, verbose=verbose)
+        with stack.stopped_by_signals(), stack:
+            _describe(stack, folder, verbose=verbose)
             print(f"ready {stack.http}", flush=True)
             stack.run()
-            _say("stopping: calls in flight have 10 s to end, what remains is run after the next start")
+            note("stopping: calls in flight have 10 s to end, what remains is run after the next start")
     except KeyboardInterrupt:
-        _say("stopped before everything was up")
+        note("stopped before everything was up")
         return Exit.INTERRUPTED
     except PointsmanError as error:
-        print(f"pointsman: error: {error}", file=sys.stderr)
+        note(f"pointsman: error: {error}")
         return Exit.USAGE if isinstance(error, ConfigError) else Exit.UNREACHABLE
-    _say("stopped; nothing was lost")
+    note("stopped; nothing was lost")
     return Exit.OK
 
 
-@contextmanager
-def end_on_signals(stack: Stack) -> Iterator[None]:
-    """While entered, SIGINT and SIGTERM have the stack stop in order; the second one, at once."""
+def _describe(stack: Stack, state_dir: Path, *, verbose: bool) -> None:
+    from ops.cli.render import note
+    from ops.up.stack import FLOWER_USER
 
-    def end(_sign: int, _frame: object) -> None:
-        if stack.stopping.is_set():
-            stack.hurry.set()
-        stack.stopping.set()
-
-    previous = {sign: signal.signal(sign, end) for sign in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for sign, handler in previous.items():
-            signal.signal(sign, handler)
-
-
-def _tell(stack: Stack, state_dir: Path, *, verbose: bool) -> None:
     for name, model in stack.config.models.items():
         label = " (simulated)" if model.provider == "simulated" else ""
-        _say(f"pool   {name}{label}: {stack.pools[name].calls} calls in flight")
+        note(f"pool   {name}{label}: {stack.pools[name].calls} calls in flight")
     if stack.flower:
-        _say(f"flower {stack.flower}  user {FLOWER_USER}, password in {state_dir / 'flower.password'}")
-    _say(f"state  {state_dir}  (logs in logs/)")
+        note(f"flower {stack.flower}  user {FLOWER_USER}, password in {state_dir / 'flower.password'}")
+    note(f"state  {state_dir}  (logs in logs/)")
     if verbose:
         for child in stack.children:
-            _say(f"process {child.pid}  {child.name}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+            note(f"process {child.pid}  {child.name}")

@@ -1,4 +1,4 @@
-"""Where things are: which configuration, which state directory, which Redis, and the connections to it."""
+"""The surroundings of a command: the configuration file, the running `pointsman up`, and connections to Redis."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = [
     "load_config",
     "open_ledger",
     "open_producer",
-    "reach",
+    "check_redis",
+    "hide_password",
     "running_up",
-    "shown",
 ]
 
-#: In the state directory: what `pointsman up` says of itself while it runs.
+#: The file in the state directory that describes a running `pointsman up`.
 UP_FILE = "up.json"
 DEFAULT_CONFIG = "pointsman.yaml"
-#: Seconds that a command waits for Redis to answer for the first time.
-PATIENCE = 3.0
+#: Seconds in which Redis must answer for the first time.
+REDIS_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A `pointsman up` that runs now."""
+    """A running `pointsman up`."""
 
     pid: int
     config: str | None = None
@@ -49,18 +49,18 @@ class Running:
 
 
 def running_up() -> Running | None:
-    """The `pointsman up` of the state directory, or None: nobody wrote there, or its process is gone."""
+    """Return the `pointsman up` of the state directory; None if there is none, or its process is gone."""
     from tasks.queue.address import state_dir
 
     try:
-        said = json.loads((state_dir() / UP_FILE).read_text(encoding="utf-8"))
-        pid = int(said["pid"])
+        description = json.loads((state_dir() / UP_FILE).read_text(encoding="utf-8"))
+        pid = int(description["pid"])
         os.kill(pid, 0)
     except PermissionError:
-        pass  # it lives, and is somebody else's
+        pass  # it runs, under another user
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
-    return Running(pid, said.get("config"), said.get("http"), said.get("flower"))
+    return Running(pid, description.get("config"), description.get("http"), description.get("flower"))
 
 
 def config_path() -> Path:
@@ -73,23 +73,23 @@ def config_path() -> Path:
 
 
 def load_config() -> Config:
-    """The configuration; raises `ConfigError` for one that is missing or has problems."""
+    """Load the configuration; raise `ConfigError` if it is missing or has problems."""
     from tasks.loading.load import load
 
     return load(config_path())
 
 
-def shown(url: str) -> str:
-    """An address as it may be shown: without its password."""
+def hide_password(url: str) -> str:
+    """Return an address without its password, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-async def reach(url: str, *, patience: float = PATIENCE) -> None:
-    """Ask Redis once whether it is there, so that a command ends in seconds where it is not.
+async def check_redis(url: str, *, timeout: float = REDIS_TIMEOUT) -> None:
+    """Ping Redis once, so that a command fails within seconds if Redis is away.
 
     Raises:
-        Unreachable: with its address, if it doesn't answer within `patience` seconds or refuses us.
+        Unreachable: with its address, if Redis doesn't answer within `timeout` seconds or refuses the password.
     """
     import asyncio
 
@@ -105,19 +105,19 @@ async def reach(url: str, *, patience: float = PATIENCE) -> None:
     except ValueError as error:
         raise ConfigError(f"POINTSMAN_REDIS_URL: {error}") from None
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             await client.execute_command("PING")  # type: ignore[no-untyped-call]
     except AuthenticationError:
-        raise Unreachable(f"Redis at {shown(url)} refuses the password (or the lack of one)") from None
+        raise Unreachable(f"Redis at {hide_password(url)} refuses the password (or the lack of one)") from None
     except (RedisError, OSError, TimeoutError) as error:
-        why = f"no answer in {patience:g} s" if isinstance(error, TimeoutError) else _reason(error)
-        raise Unreachable(f"Redis at {shown(url)} does not answer ({why})") from None
+        why = f"no answer in {timeout:g} s" if isinstance(error, TimeoutError) else _reason(error)
+        raise Unreachable(f"Redis at {hide_password(url)} does not answer ({why})") from None
     finally:
         await client.aclose()
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in the system's words; the outer ones repeat the address."""
+    """Return the innermost cause in the words of the system; outer errors repeat the address."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
@@ -127,13 +127,13 @@ def _reason(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def open_ledger(models: Sequence[str] = (), *, patience: float = PATIENCE) -> AsyncIterator[Ledger]:
-    """The ledger, for commands that read; jobs can be read without any configuration."""
+async def open_ledger(models: Sequence[str] = (), *, timeout: float = REDIS_TIMEOUT) -> AsyncIterator[Ledger]:
+    """Open the ledger, for commands that read. Reading jobs needs no configuration."""
     from tasks.ledger import Ledger
     from tasks.queue.address import redis_url
 
     url = redis_url()
-    await reach(url, patience=patience)
+    await check_redis(url, timeout=timeout)
     ledger = Ledger(url, tuple(models))
     try:
         yield ledger
@@ -143,12 +143,12 @@ async def open_ledger(models: Sequence[str] = (), *, patience: float = PATIENCE)
 
 @asynccontextmanager
 async def open_producer() -> AsyncIterator[AsyncProducer]:
-    """A producer, for commands that submit, wait and cancel."""
+    """Open a producer, for commands that submit, wait and cancel."""
     from producer import AsyncProducer
     from tasks.queue.address import redis_url
 
     config = load_config()
     url = redis_url()
-    await reach(url)
+    await check_redis(url)
     async with AsyncProducer(config, redis=url) as producer:
         yield producer

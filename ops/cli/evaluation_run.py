@@ -1,4 +1,4 @@
-"""What `pointsman profile` and `pointsman eval prompts` share: a run through the queues, before the user's eyes."""
+"""A run of many questions through the queues with a progress bar: for `pointsman profile` and `pointsman eval`."""
 
 from __future__ import annotations
 
@@ -6,34 +6,20 @@ import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.asking import Run
     from producer import AsyncProducer
 
-__all__ = ["Judge", "RunName", "Timeout", "check_workers", "named", "running"]
+__all__ = ["check_workers", "name_run", "open_run"]
 
-RunName = Annotated[
-    str | None,
-    typer.Option("--run", metavar="NAME", help="Name this run, or go on with the run of that name."),
-]
-Judge = Annotated[
-    str | None,
-    typer.Option("--judge", metavar="MODEL", help="Grades what no rule can tell, and tells refusals from answers."),
-]
-Timeout = Annotated[
-    float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait; the run goes on after.")
-]
-
-#: Seconds in which workers must answer; those that are busy get the second.
-PATIENCE = (1.0, 5.0)
+#: Seconds in which workers must answer; the second time is for busy ones.
+ANSWER_TIMEOUTS = (1.0, 5.0)
 
 
-def named(run: str | None) -> str:
-    """The name of the run: the one that was given, or a new one."""
+def name_run(run: str | None) -> str:
+    """Return the given name of the run, or a new one; raise `Failure` for an invalid name."""
     from ops.cli.exits import Failure
     from ops.evaluate.profiling.asking import RUN_NAME
     from tasks.contract.ids import new_id
@@ -42,46 +28,46 @@ def named(run: str | None) -> str:
         return new_id()
     if not re.fullmatch(RUN_NAME, run):
         raise Failure(
-            "usage", f"--run {run!r} is no name", field="run", remedy="lower case letters, digits, '.', '_' and '-'"
+            "usage", f"--run {run!r} is not a name", field="run", remedy="lower case letters, digits, '.', '_' and '-'"
         )
     return run
 
 
 async def check_workers(models: Sequence[str]) -> None:
-    """Make sure that somebody works for each model, and routes: else the run would wait forever.
+    """Check that the route queue and each model have a worker; without one the run would wait forever.
 
     Raises:
-        Failure: naming the queues that nobody serves.
+        Failure: with the queues that no worker serves.
     """
     import asyncio
 
     from ops.cli.exits import Failure
-    from ops.cli.workers import ask_workers, workers_of
+    from ops.cli.workers import find_workers, workers_of
     from tasks.queue.address import redis_url
     from tasks.queue.app import ROUTE, model_queue
 
     wanted = [ROUTE, *map(model_queue, models)]
     missing = wanted
-    for patience in PATIENCE:
-        workers = await asyncio.to_thread(ask_workers, redis_url(), timeout=patience)
+    for timeout in ANSWER_TIMEOUTS:
+        workers = await asyncio.to_thread(find_workers, redis_url(), timeout=timeout)
         missing = [queue for queue in wanted if not workers_of(queue, workers)]
         if not missing:
             return
     raise Failure(
         "no_workers",
-        f"nobody works for {', '.join(missing)}",
+        f"no worker serves {', '.join(missing)}",
         remedy="start everything with `pointsman up`, or the workers of these queues",
     )
 
 
 @asynccontextmanager
-async def running(
+async def open_run(
     producer: AsyncProducer, name: str, *, file: str, again: str, timeout: float | None
 ) -> AsyncIterator[Run]:
-    """A run that shows its progress. Whatever ends it early, the user learns how to take it up: `again`, a command.
+    """Open a run that shows its progress. `again` is the command that goes on with it, without the name of the run.
 
     Raises:
-        Failure: for the end of the time, Ctrl-C, or a Redis that went away.
+        Failure: after `timeout` seconds, for Ctrl-C, or if Redis is lost. Its remedy is `again`.
     """
     import asyncio
 
@@ -108,7 +94,7 @@ async def running(
             "not_ended", f"{error.left} jobs have not ended after {timeout:g} s; they go on", remedy=remedy
         ) from None
     except asyncio.CancelledError:
-        raise Failure("interrupted", "interrupted; what was asked goes on", remedy=remedy) from None
+        raise Failure("interrupted", "interrupted; the submitted jobs go on", remedy=remedy) from None
     except Exception as error:
         failure = describe(error)
         if failure.code != "unreachable":

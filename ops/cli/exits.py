@@ -16,6 +16,7 @@ __all__ = [
     "exit_of_state",
     "exit_table",
     "print_failure",
+    "unknown_job",
     "wants_traceback",
 ]
 
@@ -79,6 +80,11 @@ class Failure(Exception):
     @property
     def exit(self) -> Exit:
         return exit_of_code(self.code)
+
+
+def unknown_job(job_id: str) -> Failure:
+    """The failure of a command on a job that does not exist."""
+    return Failure("not_found", f"no job {job_id!r}; it was never accepted, or its record has expired")
 
 
 def exit_of_code(code: str) -> Exit:

@@ -1,4 +1,4 @@
-"""What a command reads: a text from its argument, a file or a pipe, documents, and ``name=value`` options."""
+"""The inputs of commands: texts from arguments, files and pipes, documents, and ``name=value`` options."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["pairs", "read_documents", "read_job", "read_text", "values"]
 
 
 def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> str | None:
-    """The text of the argument, of `file`, or of standard input (``-``, or a pipe where nothing else is given).
+    """Return the text of the argument, of `file`, or of standard input (for ``-``, or if neither is given).
 
-    Where it isn't `needed`, a pipe is left alone, and None means that there is no text.
+    Unless the text is `needed`, a pipe is not read without ``-``, and None means that there is no text.
     """
     if text is not None and file is not None:
         raise _both_given()
@@ -43,7 +43,7 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
 
 
 def read_documents(text: str | None, files: Sequence[Path]) -> list[dict[str, str]] | None:
-    """The files as a job takes them; None where there are none, or where ``-`` alone says standard input."""
+    """Return files in the form of the job's field `files`; None without files, or for ``-`` alone: standard input."""
     if text is not None and files:
         raise _both_given()
     if not files or [str(file) for file in files] == ["-"]:
@@ -52,15 +52,15 @@ def read_documents(text: str | None, files: Sequence[Path]) -> list[dict[str, st
 
 
 def read_job(file: Path) -> dict[str, Any]:
-    """The job that a JSON file holds, or standard input (``-``)."""
+    """Read the fields of a job from a JSON file, or from standard input (``-``)."""
     try:
-        said = json.loads(_read_stdin() if str(file) == "-" else _bytes(file).decode("utf-8-sig"))
+        job = json.loads(_read_stdin() if str(file) == "-" else _bytes(file).decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        job = None
+    if not isinstance(job, dict):
         remedy = "give the fields of one job; many jobs are a batch: pointsman batch submit"
         raise Failure("bad_input", f"{file} is not one JSON object", field="job", remedy=remedy)
-    return said
+    return job
 
 
 def _both_given() -> Failure:
@@ -90,7 +90,7 @@ def _read_stdin() -> str:
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """The values of a repeated ``name=value`` option."""
+    """Parse a repeated ``name=value`` option."""
     found: dict[str, str] = {}
     for item in given:
         name, equals, value = item.partition("=")
@@ -101,7 +101,7 @@ def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 
 def values(option: str, given: Sequence[str]) -> dict[str, Any]:
-    """As `pairs`, where a value that is JSON is taken as that: ``n=3`` is a number, ``n='"3"'`` a text."""
+    """Parse a repeated ``name=value`` option whose values may be JSON: ``n=3`` is a number, ``n='"3"'`` a text."""
     return {name: _value(text) for name, text in pairs(option, given).items()}
 
 

@@ -1,4 +1,4 @@
-"""Waiting for a job before the user's eyes, and telling how it ended."""
+"""Waiting for a job with a progress bar, and printing its outcome."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from producer import AsyncProducer
     from tasks.contract.result import Result
 
-__all__ = ["check_interrupted", "conclude", "wait_for"]
+__all__ = ["check_interrupted", "print_outcome", "wait_for"]
 
 
 async def wait_for(producer: AsyncProducer, job_id: str, *, timeout: float | None) -> Result:
-    """The result once the job has ended. Whatever ends the waiting earlier, the user learns how to take it up again.
+    """Return the result once the job has ended.
 
     Raises:
-        Failure: if it hasn't ended after `timeout` seconds, for Ctrl-C, or if Redis went away meanwhile.
+        Failure: after `timeout` seconds, for Ctrl-C, or if Redis is lost. Its remedy is the command that waits again.
     """
     from ops.cli.progress import JobProgress
 
     again = f"pointsman result {job_id} --wait"
     try:
         with JobProgress(job_id) as progress:
-            # Closed here and now, also when we are interrupted: it holds a connection.
+            # Closed at once, also after Ctrl-C: the generator holds a connection.
             watching = cast("AsyncGenerator[Result]", producer.watch(job_id, timeout=timeout))
-            async with aclosing(watching) as looks:
-                async for result in looks:
+            async with aclosing(watching) as results:
+                async for result in results:
                     progress.show(result)
                     check_interrupted()
     except TimeoutError:
@@ -51,9 +51,9 @@ async def wait_for(producer: AsyncProducer, job_id: str, *, timeout: float | Non
 
 
 def check_interrupted() -> None:
-    """Raise `CancelledError` once more if Ctrl-C was pressed and it got lost.
+    """Raise `CancelledError` once more if a Ctrl-C was lost.
 
-    Before Python 3.12, `asyncio.wait_for` swallows a cancellation that comes just as what it waits for is done
+    Before Python 3.12, `asyncio.wait_for` swallows a cancellation that arrives just as its awaitable is done
     (python/cpython#86296), and the Redis client sends every command through it.
     """
     task = asyncio.current_task()
@@ -61,8 +61,8 @@ def check_interrupted() -> None:
         raise asyncio.CancelledError
 
 
-def conclude(result: Result, *, as_json: bool) -> int:
-    """Print what became of a job: the output on stdout, all else on stderr; returns the exit code."""
+def print_outcome(result: Result, *, as_json: bool) -> int:
+    """Print a job's output on stdout and its outcome on stderr; return the exit code."""
     if as_json:
         print_json(result.model_dump(mode="json"))
         return exit_of_state(result.state)
@@ -70,12 +70,12 @@ def conclude(result: Result, *, as_json: bool) -> int:
         print_text(result.output or "")
         sys.stdout.flush()
     elif result.final:
-        note(f"pointsman: error: job {result.id} {_ended_as(result)}")
+        note(f"pointsman: error: job {result.id} {_outcome(result)}")
         note(f"  try: pointsman explain {result.id}")
     note(summary(result))
     return exit_of_state(result.state)
 
 
-def _ended_as(result: Result) -> str:
+def _outcome(result: Result) -> str:
     word = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired at its deadline"}[result.state]
     return f"{word}: {result.error}" if result.error and result.state == "failed" else word

@@ -1,4 +1,4 @@
-"""Which worker processes there are: asked of all of them at once, over the broker."""
+"""The running worker processes, found by a broadcast over the broker."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Worker", "ask_workers", "workers_of"]
+__all__ = ["Worker", "find_workers", "workers_of"]
 
-#: Seconds in which a worker must answer. Nobody knows how many there are, so it is always waited to the end.
-PATIENCE = 1.0
+#: Seconds in which a worker must answer. Their number is unknown, so `find_workers` always waits that long.
+ANSWER_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker process. `slots` are the calls it runs at once, None where it didn't say."""
+    """A worker process. `slots` are the calls it runs at once, None if its answer lacks them."""
 
     name: str
     queues: tuple[str, ...]
     slots: int | None = None
 
 
-def ask_workers(redis: str, *, timeout: float = PATIENCE) -> list[Worker]:
-    """The worker processes that answer within `timeout` seconds. Blocks that long."""
+def find_workers(redis: str, *, timeout: float = ANSWER_TIMEOUT) -> list[Worker]:
+    """Return the worker processes that answer within `timeout` seconds. Blocks that long."""
     from tasks.queue.app import make_app
 
     with make_app("pointsman-cli", redis) as app:
         inspect = app.control.inspect(timeout=timeout)
-        # Side by side: each waits until its time is over.
+        # Side by side: each question takes the whole timeout.
         with ThreadPoolExecutor(2) as threads:
-            asked = threads.submit(inspect.active_queues)
+            queues_asked = threads.submit(inspect.active_queues)
             stats: dict[str, Any] = threads.submit(inspect.stats).result() or {}
-            queues: dict[str, Any] = asked.result() or {}
+            queues: dict[str, Any] = queues_asked.result() or {}
     return [
         Worker(
             name,

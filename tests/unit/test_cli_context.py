@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.environment import config_path, running_up, shown
+from ops.cli.environment import config_path, hide_password, running_up
 from tasks.queue.address import redis_url, state_dir
 
 
@@ -74,7 +74,7 @@ def test_redis_is_where_the_state_directory_says(folder):
 
 
 def test_a_password_is_never_shown():
-    assert shown("redis://:secret@host:6379/0") == "redis://host:6379/0"
-    assert shown("rediss://me:secret@host/0") == "rediss://host/0"
-    assert shown("redis://host:1/0?password=secret") == "redis://host:1/0"
-    assert shown("unix:///run/valkey.sock") == "unix:///run/valkey.sock"
+    assert hide_password("redis://:secret@host:6379/0") == "redis://host:6379/0"
+    assert hide_password("rediss://me:secret@host/0") == "rediss://host/0"
+    assert hide_password("redis://host:1/0?password=secret") == "redis://host:1/0"
+    assert hide_password("unix:///run/valkey.sock") == "unix:///run/valkey.sock"
