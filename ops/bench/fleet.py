@@ -14,8 +14,8 @@ import yaml
 
 from ops.bench.process import serving
 from ops.embedded.server import ValkeyServer
+from ops.up.launcher import ROUTER_CALLS
 from ops.up.processes import Child
-from ops.up.stack import ROUTER_CALLS
 from producer import AsyncProducer
 from tasks.contract.errors import PointsmanError
 from tasks.contract.result import FINAL

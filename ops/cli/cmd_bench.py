@@ -1,43 +1,52 @@
-"""`pointsman bench …`: what a call, a job, a message costs, measured here, beside peers on the same work."""
+"""``pointsman bench``: the costs of a call, a job, a message, beside peers on the same work. See `ops.bench`."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ops.cli.arguments import AsJson
+from ops.cli.arguments import AsJson, Plot
 from ops.cli.commands import command, group
 
 __all__ = ["app"]
 
 app = typer.Typer(rich_markup_mode=None)
 
-#: The distributions of the extra `bench` that are imported, as in pyproject.toml.
+#: The imported distributions of the extra `bench`, as in pyproject.toml.
 EXTRA = ("litellm", "matplotlib", "psutil", "taskiq", "taskiq_redis")
 
 Quick = Annotated[bool, typer.Option("--quick", help="A smoke run of some seconds; its figures mean nothing.")]
-Calls = Annotated[int | None, typer.Option("--calls", min=1, help="Calls (jobs, messages, parts) in a round.")]
-Levels = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--level", min=1, help="Calls in flight (noop: prefetch multiplier; publish: chords); may be repeated."
-    ),
-]
-Latency = Annotated[
-    float | None, typer.Option("--latency", min=0.001, max=60.0, help="Seconds that the mock model takes.")
-]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw into this file, .png or .svg.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds; each contestant plays in each.")]
+
+Latency = Annotated[
+    float | None, typer.Option("--latency", min=0.001, max=60.0, help="Seconds that a call of the mock model takes.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeOptions:
+    """The size of a benchmark; each has its own by default."""
+
+    calls: Annotated[int | None, typer.Option("--calls", min=1, help="Calls (jobs, messages, parts) a round.")] = None
+    rounds: Rounds = None
+    levels: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--level", min=1, help="Calls in flight (noop: prefetch multiplier; publish: chords); may be repeated."
+        ),
+    ] = None
+    quick: Quick = False
 
 
 def bench(context: typer.Context) -> None:
-    """Measure what things cost on this machine. Needs the extra `bench`.
+    """Measure costs on this machine, from a checkout. Needs the extra `bench`.
 
-    Each benchmark starts what it needs on free ports, runs its contestants in turn, and ends it all. Figures are CPU,
-    not time: they hold on a busy machine too, though a quiet one is better.
+    Each benchmark starts its servers on free ports, runs its contestants in turn, and stops everything. Figures are
+    CPU, not time: they hold on a busy machine too, though a quiet one is better.
 
         pointsman bench calls
         pointsman bench all --out results
@@ -49,23 +58,16 @@ def bench(context: typer.Context) -> None:
 def _benchmark(name: str, text: str) -> None:
     """Make the command ``pointsman bench <name>``."""
 
-    def measure(
-        *,
-        calls: Calls = None,
-        rounds: Rounds = None,
-        levels: Levels = None,
-        latency: Latency = None,
-        quick: Quick = False,
-        plot: Plot = None,
-        as_json: AsJson = False,
-    ) -> None:
-        _check_extra()
+    def measure(*, size: SizeOptions, latency: Latency = None, plot: Plot = None, as_json: AsJson = False) -> None:
+        _check_installed()
         from ops.bench.command import execute, sized
         from ops.bench.suite import BENCHMARKS
 
         run, full, small = BENCHMARKS[name]
-        size = sized(small if quick else full, calls=calls, rounds=rounds, levels=levels, latency=latency)
-        execute(run, size, as_json=as_json, plot=plot)
+        wanted = sized(
+            small if size.quick else full, calls=size.calls, rounds=size.rounds, levels=size.levels, latency=latency
+        )
+        execute(run, wanted, as_json=as_json, plot=plot)
 
     measure.__doc__ = text
     command(app, measure, name)
@@ -77,28 +79,25 @@ def votes(
         Path | None,
         typer.Option("--data", metavar="FILE", help="Answers of several solvers, JSON lines, for the weights."),
     ] = None,
-    calls: Calls = None,
-    rounds: Rounds = None,
-    levels: Levels = None,
-    quick: Quick = False,
+    size: SizeOptions,
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
-    """What early stop saves and loses, and what weights are worth: votes whose answers are known; no model is asked.
+    """The savings and losses of early stop, and the worth of weights, on votes with known answers; asks no model.
 
     --calls are simulated questions, --rounds random halves of the data, --level the votes at most. Each line of the
     data is an object with the right ``answer`` and ``answers`` by solver; without data the weights are left out.
 
     pointsman bench votes --data solvers.jsonl
     """
-    _check_extra()
+    _check_installed()
     from functools import partial
 
     from ops.bench.command import execute, sized
     from ops.bench.votes import DATA, FULL, QUICK, measure
 
-    size = sized(QUICK if quick else FULL, calls=calls, rounds=rounds, levels=levels)
-    execute(partial(measure, data=data or DATA), size, as_json=as_json, plot=plot)
+    wanted = sized(QUICK if size.quick else FULL, calls=size.calls, rounds=size.rounds, levels=size.levels)
+    execute(partial(measure, data=data or DATA), wanted, as_json=as_json, plot=plot)
 
 
 def run_all(
@@ -108,11 +107,11 @@ def run_all(
     quick: Quick = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run them all: a JSON document and a plot each, and a summary in Markdown. Takes about an hour.
+    """Run all benchmarks: a JSON document and a plot each, and a summary in Markdown. Takes about an hour.
 
     pointsman bench all --out results
     """
-    _check_extra()
+    _check_installed()
     from ops.bench.suite import run_all as run_suite
     from ops.cli.render import print_json
 
@@ -123,11 +122,16 @@ def run_all(
         print((out / "summary.md").read_text(encoding="utf-8"), end="")
 
 
-def _check_extra() -> None:
+def _check_installed() -> None:
+    """Raise `ConfigError` without the benchmarks, which an installed wheel lacks, or without their extra."""
     from importlib.util import find_spec
 
     from tasks.contract.errors import ConfigError
 
+    if find_spec("ops.bench") is None:
+        raise ConfigError(
+            "benchmarks are not part of the installed package: run `pointsman bench` from a checkout of the repository"
+        )
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -145,7 +149,7 @@ _benchmark(
 )
 _benchmark(
     "noop",
-    """A message that asks for nothing, through a solo worker: our transport beside kombu's own.
+    """A message without work, through a solo worker: our transport beside kombu's own.
 
     pointsman bench noop
     """,
@@ -173,14 +177,14 @@ _benchmark(
 )
 _benchmark(
     "flight",
-    """How many calls one worker process holds at once: memory and lag of its event loop.
+    """The calls that one worker process holds at once: memory and lag of its event loop.
 
     pointsman bench flight --calls 5000
     """,
 )
 _benchmark(
     "growth",
-    """Whether a call costs the same with few and many in flight, with few and many jobs queued.
+    """The cost of a call with few and many in flight, and with few and many jobs queued.
 
     pointsman bench growth
     """,
@@ -194,7 +198,7 @@ _benchmark(
 )
 _benchmark(
     "routing",
-    """Replicas that are slow or fail, through real queues, beside LiteLLM's Router: how long the slowest wait.
+    """Replicas that are slow or fail, through real queues, beside LiteLLM's Router: the waits of the slowest calls.
 
     --calls are the requests of a round of the scenario mixed, the other two have half as many; half an hour in all.
 

@@ -1,4 +1,4 @@
-"""``pointsman doctor``: what is missing, and how to mend it. The machine's part is in `ops.cli.checks`."""
+"""``pointsman doctor``: check the installation and the running fleet. The checks are in `checks.py`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING
 
 from ops.cli.arguments import AsJson
 from ops.cli.checks import (
-    Finding,
+    CheckResult,
     check_config,
     check_embedded,
     check_extras,
     check_keys,
     check_port,
     check_python,
+    check_server,
     check_state_dir,
+    check_workers_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ops.cli.environment import Running
+    from ops.up.up_file import Running
     from tasks.config.config import Config
 
-__all__ = ["doctor", "judge_server", "judge_workers"]
+__all__ = ["doctor"]
 
 
 async def doctor(*, as_json: AsJson = False) -> int:
-    """Say what is missing, and how to mend it.
+    """Report what is missing, and how to mend it.
 
-    Looks at this machine, the configuration, keys, Redis and the workers. The exit code is 1 if anything is marked
-    fail; what is marked warn works, but not as you may expect.
+    Checks this machine, the configuration, keys, Redis and the workers. The exit code is 1 if anything is marked fail;
+    what is marked warn works, but not as you may expect.
 
         pointsman doctor --config pointsman.yaml
     """
@@ -59,14 +59,14 @@ async def doctor(*, as_json: AsJson = False) -> int:
     return Exit.FAILED if any(finding.level == "fail" for finding in findings) else Exit.OK
 
 
-async def _check_fleet(config: Config | None, up: Running | None) -> list[Finding]:
+async def _check_fleet(config: Config | None, up: Running | None) -> list[CheckResult]:
     import asyncio
     import os
 
-    from ops.cli.environment import check_redis, hide_password
+    from ops.cli.environment import check_redis
     from ops.cli.workers import find_workers
     from tasks.contract.errors import PointsmanError
-    from tasks.queue.address import redis_url
+    from tasks.queue.address import hide_password, redis_url
 
     try:
         url = redis_url()
@@ -74,19 +74,19 @@ async def _check_fleet(config: Config | None, up: Running | None) -> list[Findin
         figures = await _ask_server(url)
     except PointsmanError as error:
         if up is None and "POINTSMAN_REDIS_URL" not in os.environ and "POINTSMAN_REDIS_URL_FILE" not in os.environ:
-            # Nobody said that something should run.
-            return [Finding("warn", "redis", "nothing runs yet", "start everything with `pointsman up`")]
-        return [Finding("fail", "redis", str(error), "check that it runs, and POINTSMAN_REDIS_URL")]
-    found = judge_server(hide_password(url), figures)
+            # No setting says that a server should run.
+            return [CheckResult("warn", "redis", "nothing runs yet", "start everything with `pointsman up`")]
+        return [CheckResult("fail", "redis", str(error), "check that it runs, and POINTSMAN_REDIS_URL")]
+    found = check_server(hide_password(url), figures)
     if config is not None:
         workers = await asyncio.to_thread(find_workers, url)
         consumed = {queue for worker in workers for queue in worker.queues}
-        found += judge_workers(tuple(config.models), frozenset(consumed))
+        found += check_workers_of(tuple(config.models), frozenset(consumed))
     return found
 
 
 async def _ask_server(url: str) -> dict[str, str]:
-    """The server's figures; of its settings those that it lets us read (a hosted one may not)."""
+    """Return the server's figures, and the settings that may be read (a hosted server may refuse)."""
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
@@ -94,71 +94,24 @@ async def _ask_server(url: str) -> dict[str, str]:
 
     async with Redis.from_url(url, decode_responses=True, socket_timeout=5) as client:
         try:
-            told = {name: str(value) for name, value in (await client.info("everything")).items()}
+            figures = {name: str(value) for name, value in (await client.info("everything")).items()}
             for name in ("maxmemory-policy", "appendonly"):
                 try:
-                    told[name] = str((await client.config_get(name))[name])
+                    figures[name] = str((await client.config_get(name))[name])
                 except (RedisError, KeyError):
-                    told[name] = ""
+                    figures[name] = ""
         except RedisError as error:
-            raise Unreachable(f"Redis does not say how it is: {error}") from None
-    return told
+            raise Unreachable(f"Redis does not report its figures: {error}") from None
+    return figures
 
 
-def judge_server(where: str, figures: Mapping[str, str]) -> list[Finding]:
-    """What a server's INFO and settings mean for accepted jobs."""
-    ours = figures.get("redis_version", "0")
-    name = f"Valkey {figures['valkey_version']}" if "valkey_version" in figures else f"Redis {ours}"
-    if int(ours.split(".")[0]) < 7:
-        return [Finding("fail", "redis", f"{name} at {where} is too old", "use Redis 7 or Valkey 7.2 or later")]
-    found = [Finding("ok", "redis", f"{name} at {where}")]
-    policy = figures.get("maxmemory-policy") or figures.get("maxmemory_policy", "")
-    bounded = figures.get("maxmemory", "0") != "0"
-    remedy = "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
-    if policy == "noeviction":
-        found.append(Finding("ok", "redis memory", "noeviction"))
-    elif bounded:
-        found.append(Finding("fail", "redis memory", f"{policy} throws accepted jobs away when memory is full", remedy))
-    else:
-        found.append(
-            Finding("warn", "redis memory", f"{policy} would throw jobs away, were the memory bounded", remedy)
-        )
-    appending = figures.get("appendonly") or ("yes" if figures.get("aof_enabled") == "1" else "no")
-    if appending == "yes":
-        found.append(Finding("ok", "redis durability", "appendonly"))
-    else:
-        remedy = "CONFIG SET appendonly yes, and in its configuration file"
-        found.append(
-            Finding("warn", "redis durability", "without appendonly, a crash of it loses accepted jobs", remedy)
-        )
-    return found
-
-
-def judge_workers(models: tuple[str, ...], consumed: frozenset[str]) -> list[Finding]:
-    """Whether somebody takes from each queue that a job needs."""
-    from tasks.queue.app import JOIN, ROUTE, model_queue
-
-    found: list[Finding] = []
-    for queues, what in (
-        ((ROUTE, JOIN), "routing and joining"),
-        *(((model_queue(name),), f"model {name}") for name in models),
-    ):
-        missing = [queue for queue in queues if queue not in consumed]
-        if missing:
-            remedy = f"`pointsman up`, or `celery -A worker worker -Q {','.join(missing)}`"
-            found.append(Finding("fail", "worker", f"no worker for {what}: its jobs wait", remedy))
-        else:
-            found.append(Finding("ok", "worker", what))
-    return found
-
-
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[CheckResult]) -> None:
     from ops.cli.render import note, print_table
 
     print_table(
-        ("", "looked at", "found"),
+        ("", "checked", "found"),
         [(finding.level, finding.subject, finding.text) for finding in findings],
-        whole=("", "looked at"),
+        whole=("", "checked"),
     )
     wrong = [finding for finding in findings if finding.level != "ok"]
     if not wrong:

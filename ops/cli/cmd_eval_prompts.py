@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,22 +23,39 @@ __all__ = ["prompts"]
 UNLIKELY = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """The prompts that are compared, and who answers and grades."""
+
+    route: Annotated[str, typer.Option(metavar="NAME", help="The route whose prompt is compared.")]
+    evaluation: Annotated[
+        Path, typer.Option("--eval", metavar="FILE", help="The evaluation set, JSON lines, as for pointsman profile.")
+    ]
+    versions: Annotated[
+        list[Path] | None, typer.Option("--prompts", metavar="FILE", help="A text file with a version of the prompt.")
+    ] = None
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model that answers. By default the route's first one.")
+    ] = None
+    judge: Judge = None
+
+    def command(self, files: Sequence[Path]) -> str:
+        """Return the command with these options."""
+        import shlex
+
+        words = ["pointsman", "eval", "prompts", "--route", self.route, "--eval", str(self.evaluation)]
+        words += [word for path in files for word in ("--prompts", str(path))]
+        words += ["--model", self.model] if self.model else []
+        words += ["--judge", self.judge] if self.judge else []
+        return shlex.join(words)
+
+
 async def prompts(
     more: Annotated[
         list[Path] | None, typer.Argument(metavar="FILE", help="More versions, as those of --prompts.")
     ] = None,
     *,
-    route: Annotated[str, typer.Option(metavar="NAME", help="The route whose prompt is compared.")],
-    evaluation: Annotated[
-        Path, typer.Option("--eval", metavar="FILE", help="The evaluation set, JSON lines, as for pointsman profile.")
-    ],
-    versions: Annotated[
-        list[Path] | None, typer.Option("--prompts", metavar="FILE", help="A text file with a version of the prompt.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who answers. By default the first model of the route.")
-    ] = None,
-    judge: Judge = None,
+    options: PromptOptions,
     run: RunName = None,
     timeout: RunTimeout = None,
     as_json: AsJson = False,
@@ -45,9 +63,9 @@ async def prompts(
     """Compare versions of a route's prompt on an evaluation set.
 
     One model answers every case with every version, through the queues of a running `pointsman up`; the prompt of the
-    configuration is the version current. Of each other version the cases are counted that it gets right where current
-    is wrong (won), and the other way (lost); p is the exact p-value of McNemar's test, after Holm where there are
-    several versions. Used are the accuracy cases that name this route, or none.
+    configuration is the version current. For each other version, `won` counts the cases that it gets right and current
+    gets wrong, `lost` the opposite; p is the exact p-value of McNemar's test, after Holm if there are several versions.
+    The accuracy cases that name this route or none are used.
 
         pointsman eval prompts --route billing --eval cases.jsonl --prompts short.txt strict.txt
     """
@@ -59,30 +77,32 @@ async def prompts(
     from ops.evaluate.profiling.prompts import ask_versions, cases_of_route, compare, read_versions
 
     name = name_run(run)
-    files = [*(versions or ()), *(more or ())]
-    config = load_config()
-    answering = _check_names(config, route, model)
-    cases = cases_of_route(read_cases(evaluation), route)
+    files = [*(options.versions or ()), *(more or ())]
+    config, route, judge = load_config(), options.route, options.judge
+    model = _check_names(config, route, options.model)
+    cases = cases_of_route(read_cases(options.evaluation), route)
     check_judge(judge, cases, config)
     compared = read_versions(config.all_routes[route], files)
     async with open_producer() as producer:
-        await check_workers(tuple(dict.fromkeys((answering, *((judge,) if judge else ())))))
-        _announce(cases, compared, answering)
-        again = _again(route, evaluation, files, model, judge)
-        async with open_run(producer, name, file=str(evaluation), again=again, timeout=timeout) as session:
-            grading, by_version = await ask_versions(session, cases, versions=compared, model=answering, judge=judge)
+        await check_workers(tuple(dict.fromkeys((model, *((judge,) if judge else ())))))
+        _announce(cases, compared, model)
+        again = options.command(files)
+        async with open_run(producer, name, file=str(options.evaluation), again=again, timeout=timeout) as session:
+            grading, by_version = await ask_versions(session, cases, versions=compared, model=model, judge=judge)
     comparisons = compare(by_version)
     if as_json:
-        _print_json(name, route, answering, cases, compared, by_version, comparisons)
+        evaluation = {"name": cases.name, "sha256": cases.sha256, "cases": len(cases.cases)}
+        about = {"run": name, "route": route, "model": model, "eval": evaluation}
+        _print_json(about, compared, by_version, comparisons)
     else:
         _print_tables(by_version, comparisons)
-    _remark(by_version, simulated=any(item.answer.simulated for item in grading.graded))
+    _print_remarks(by_version, simulated=any(item.answer.simulated for item in grading.graded))
     silent = all(item.answer.text is None for item in grading.graded)
     return Exit.FAILED if silent else Exit.OK
 
 
 def _check_names(config: Config, route: str, model: str | None) -> str:
-    """The model that answers."""
+    """Check the names of a route and a model; return the model that answers."""
     from ops.cli.exits import Failure
 
     for field, named, known in (("route", route, config.all_routes), ("model", model, config.models)):
@@ -100,22 +120,8 @@ def _announce(cases: CaseSet, versions: Sequence[Version], model: str) -> None:
     note(f"{len(cases.cases)} cases of {cases.name}, {len(versions)} versions, model {model}: {calls} calls")
 
 
-def _again(route: str, evaluation: Path, files: Sequence[Path], model: str | None, judge: str | None) -> str:
-    """The command that goes on with this run, but for its name."""
-    import shlex
-
-    words = ["pointsman", "eval", "prompts", "--route", route, "--eval", str(evaluation)]
-    words += [word for path in files for word in ("--prompts", str(path))]
-    words += ["--model", model] if model else []
-    words += ["--judge", judge] if judge else []
-    return shlex.join(words)
-
-
 def _print_json(
-    run: str,
-    route: str,
-    model: str,
-    cases: CaseSet,
+    about: Mapping[str, Any],
     versions: Sequence[Version],
     by_version: Mapping[str, Sequence[GradedAnswer]],
     comparisons: Sequence[PromptComparison],
@@ -127,10 +133,7 @@ def _print_json(
 
     print_json(
         {
-            "run": run,
-            "route": route,
-            "model": model,
-            "eval": {"name": cases.name, "sha256": cases.sha256, "cases": len(cases.cases)},
+            **about,
             "versions": [
                 {"name": version.name, "sha256": version.sha256, **summary_of(by_version[version.name])}
                 for version in versions
@@ -161,7 +164,7 @@ def _print_tables(by_version: Mapping[str, Sequence[GradedAnswer]], comparisons:
                 str(one.losses),
                 str(one.ties),
                 f"{one.p_adjusted:.3f}" if one.p_adjusted >= 0.001 else "<0.001",
-                _word(one),
+                _judge(one),
             )
             for one in comparisons
         ],
@@ -187,13 +190,13 @@ def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _word(comparison: PromptComparison) -> str:
+def _judge(comparison: PromptComparison) -> str:
     if comparison.p_adjusted >= UNLIKELY:
         return "may be chance"
     return "better" if comparison.wins > comparison.losses else "worse"
 
 
-def _remark(by_version: Mapping[str, Sequence[GradedAnswer]], *, simulated: bool) -> None:
+def _print_remarks(by_version: Mapping[str, Sequence[GradedAnswer]], *, simulated: bool) -> None:
     from collections import Counter
 
     from ops.cli.render import note

@@ -1,4 +1,4 @@
-"""``pointsman eval workflow``: how good a workflow is on its cases."""
+"""``pointsman eval workflow``: run the cases of a workflow, and grade the outputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import AsJson
-from ops.cli.cmd_workflows import WorkflowName, known_workflow
-from ops.cli.evaluation_run import Judge, RunName
+from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout, WorkflowName
+from ops.cli.cmd_workflows import known_workflow
 
 if TYPE_CHECKING:
     from ops.evaluate.workflow import GradedCase, WorkflowScore
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["workflow"]
 
-#: Cases that are named when they were wrong.
+#: Wrong cases that are listed.
 NAMED = 20
 
 
@@ -34,10 +33,10 @@ async def workflow(
     timeout: RunTimeout = None,
     as_json: AsJson = False,
 ) -> int:
-    """Run a workflow's cases as jobs, and grade what comes of them.
+    """Run a workflow's cases as jobs, and grade the outputs.
 
-    A case is a line such as `{"input": {"text": ...}, "expect": {"contains": "30 days"}}`; it is right if all that it
-    expects holds: exact, contains, regex, numeric, json_schema, label, route, judge. The exit code is 1 where no job
+    A case is a line such as `{"input": {"text": ...}, "expect": {"contains": "30 days"}}`; it is right if all of its
+    expectations hold: exact, contains, regex, numeric, json_schema, label, route, judge. The exit code is 1 if no job
     succeeded; a share of wrong answers is a result, not a failure.
 
         pointsman eval workflow support_chat
@@ -88,7 +87,7 @@ def _check_judge(judge: str | None, cases: WorkflowCases, config: Config) -> Non
 
 
 def _models(config: Config, workflow: Workflow, judge: str | None) -> tuple[str, ...]:
-    """Those without whom a step may wait forever: the only candidate of a route, and the judge."""
+    """Return the models without which a step may wait forever: the only candidate of a route, and the judge."""
     alone = [route.models[0] for route in workflow.routes.values() if len(route.models) == 1]
     return tuple(dict.fromkeys([*alone, *((judge,) if judge else ())])) or tuple(config.models)[:1]
 

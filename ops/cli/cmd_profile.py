@@ -1,9 +1,10 @@
-"""``pointsman profile``: measure the models on an evaluation set, for routing to read and for people."""
+"""``pointsman profile``: measure the models on an evaluation set, for routing and for people."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,41 +21,53 @@ if TYPE_CHECKING:
 
 __all__ = ["profile"]
 
-#: What is written where neither --out nor the configuration names a file; beside the configuration.
+#: The profile file beside the configuration, unless --out or the configuration names one.
 DEFAULT_OUT = "profiles.json"
 
 
-async def profile(
-    *,
+@dataclass(frozen=True, slots=True)
+class ProfileOptions:
+    """What is measured, and the files that are written."""
+
     evaluation: Annotated[
         Path | None,
-        typer.Option("--eval", metavar="FILE", help="The evaluation set, JSON lines. By default a small one of ours."),
-    ] = None,
+        typer.Option("--eval", metavar="FILE", help="The evaluation set, JSON lines. By default a small starter set."),
+    ] = None
     models: Annotated[
         str | None, typer.Option(metavar="A,B", help="The models to measure. By default all of the configuration.")
-    ] = None,
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The profile file. By default that of the configuration, or profiles.json."),
-    ] = None,
+    ] = None
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write index.html there: tables, plots, wrong answers.")
-    ] = None,
+    ] = None
     outcomes: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a CSV of who was right at which prompt, for cost-quality routing."),
-    ] = None,
-    judge: Judge = None,
-    run: RunName = None,
-    timeout: RunTimeout = None,
-    as_json: AsJson = False,
+        typer.Option(metavar="FILE", help="Write a CSV of each model's outcomes by prompt, for cost-quality routing."),
+    ] = None
+    judge: Judge = None
+
+    def command(self) -> str:
+        """Return the command with these options."""
+        import shlex
+
+        options = {"eval": self.evaluation, "models": self.models, "out": self.out}
+        options |= {"report": self.report, "outcomes": self.outcomes, "judge": self.judge}
+        words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+        return shlex.join(["pointsman", "profile", *words])
+
+
+async def profile(
+    *, options: ProfileOptions, run: RunName = None, timeout: RunTimeout = None, as_json: AsJson = False
 ) -> int:
     """Measure the models: speed, accuracy, creativity, ethics, cost.
 
     Each model answers every case of an evaluation set, as jobs of low priority through the queues of a running
     `pointsman up`. The answers are graded, and the scores written into a profile file that routing reads; models that
-    are not measured now keep theirs. Without --eval, a starter set of 48 cases is used: enough to see that all
-    works, too few to choose a model by. A run that was interrupted goes on with --run NAME.
+    are not measured now keep their scores. Without --eval, a starter set of 48 cases is used: it shows that everything
+    works, but is too small to choose a model by. An interrupted run goes on with --run NAME.
 
         pointsman profile
         pointsman profile --eval cases.jsonl --models fast,careful --report report
@@ -63,53 +76,55 @@ async def profile(
     from ops.cli.environment import load_config, open_producer
     from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit
-    from ops.cli.profile_result import remark, tell
+    from ops.cli.profile_result import print_profiles, print_remarks
     from ops.evaluate.profiling.cases import STARTER, read_cases
+    from ops.evaluate.profiling.files import write_profiles
     from ops.evaluate.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
 
-    cases = read_cases(evaluation or STARTER)
+    source = options.evaluation or STARTER
+    cases, judge = read_cases(source), options.judge
     name = name_run(run)
     config = load_config()
-    wanted = check_models([word.strip() for word in (models or "").split(",") if word.strip()], config)
+    wanted = check_models([word.strip() for word in (options.models or "").split(",") if word.strip()], config)
     check_judge(judge, cases, config)
     for case in cases.cases:
         prompt_of(case, config)
-    target = out or (config.folder / (config.profiles or DEFAULT_OUT))
-    before = _before(target)
-    _check_places(target, report, outcomes)
+    target = options.out or (config.folder / (config.profiles or DEFAULT_OUT))
+    _check_places(target, options)
+    before = _read_profiles(target)
     async with open_producer() as producer:
         await check_workers(tuple(dict.fromkeys((*wanted, *((judge,) if judge else ())))))
-        _announce(cases, wanted, starter=evaluation is None)
-        again = _again(evaluation, models, out, report, outcomes, judge)
-        async with open_run(
-            producer, name, file=str(evaluation or STARTER.name), again=again, timeout=timeout
-        ) as session:
+        _announce(cases, wanted, starter=options.evaluation is None)
+        file = str(options.evaluation or STARTER.name)
+        async with open_run(producer, name, file=file, again=options.command(), timeout=timeout) as session:
             grading = await ask_models(session, cases, models=wanted, judge=judge, config=config)
     graded = by_model(grading, wanted)
     measured = _measure(graded, cases, run=name, judge=judge, config=config)
-    written = _write(target, measured, before, graded, report=report, outcomes=outcomes, cases=cases)
-    tell(measured, target, grading, as_json=as_json, run=name)
-    remark(measured, written, config, judge=judge, target=target, report=report)
-    nothing = [model for model, items in graded.items() if all(item.answer.text is None for item in items)]
-    return Exit.FAILED if nothing else Exit.OK
+    written = write_profiles(target, measured, before=before)
+    _write_reports(measured, graded, cases, options)
+    print_profiles(measured, target, grading, as_json=as_json, run=name)
+    print_remarks(measured, written, config, judge=judge, target=target, report=options.report)
+    silent = [model for model, items in graded.items() if all(item.answer.text is None for item in items)]
+    return Exit.FAILED if silent else Exit.OK
 
 
-def _before(target: Path) -> ProfileFile | None:
-    """The profile file that is there already; None where there is none yet. Raises `ConfigError` for a damaged one."""
+def _read_profiles(target: Path) -> ProfileFile | None:
+    """Read the profile file that exists already; raise `ConfigError` if it is damaged."""
     from tasks.config.profiles import read_profile_file
 
     return read_profile_file(target) if target.exists() else None
 
 
-def _check_places(target: Path, report: Path | None, outcomes: Path | None) -> None:
-    """Whether there is room for what will be written: told before an hour of measuring, not after."""
+def _check_places(target: Path, options: ProfileOptions) -> None:
+    """Raise `Failure` if a file can't be written: before an hour of measuring, not after."""
     from ops.cli.exits import Failure
 
-    for field, path in (("out", target), ("outcomes", outcomes)):
+    for field, path in (("out", target), ("outcomes", options.outcomes)):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise Failure(
                 "bad_input", f"{path} can't be written", field=field, remedy="name a file in a folder that exists"
             )
+    report = options.report
     if report is not None and report.exists() and not report.is_dir():
         raise Failure("bad_input", f"{report} is no folder", field="report", remedy="name a folder, new or old")
 
@@ -121,23 +136,7 @@ def _announce(cases: CaseSet, models: Sequence[str], *, starter: bool) -> None:
     of = "the starter set" if starter else cases.name
     note(f"{len(cases.cases)} cases of {of}, {len(models)} models: {asked} calls")
     if starter:
-        note("  it shows that all works; choose models by cases of your own: pointsman profile --eval FILE")
-
-
-def _again(
-    evaluation: Path | None,
-    models: str | None,
-    out: Path | None,
-    report: Path | None,
-    outcomes: Path | None,
-    judge: str | None,
-) -> str:
-    """The command that goes on with this run, but for its name."""
-    import shlex
-
-    options = {"eval": evaluation, "models": models, "out": out, "report": report, "outcomes": outcomes, "judge": judge}
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    return shlex.join(["pointsman", "profile", *words])
+        note("  it shows that everything works; choose models by cases of your own: pointsman profile --eval FILE")
 
 
 def _measure(
@@ -161,26 +160,20 @@ def _measure(
     }
 
 
-def _write(
-    target: Path,
+def _write_reports(
     measured: Mapping[str, ModelProfile],
-    before: ProfileFile | None,
     graded: Mapping[str, Sequence[GradedAnswer]],
-    *,
-    report: Path | None,
-    outcomes: Path | None,
     cases: CaseSet,
-) -> ProfileFile:
+    options: ProfileOptions,
+) -> None:
     from ops.cli.render import note
-    from ops.evaluate.profiling.files import outcomes_csv, write_profiles, write_text
+    from ops.evaluate.profiling.files import outcomes_csv, write_text
     from ops.evaluate.profiling.report import render
 
-    written = write_profiles(target, measured, before=before)
-    if outcomes is not None:
+    if options.outcomes is not None:
         text, rows = outcomes_csv(graded)
-        write_text(outcomes, text, field="outcomes")
-        note(f"{rows} prompts with their outcomes are in {outcomes}")
-    if report is not None:
-        report.mkdir(parents=True, exist_ok=True)
-        write_text(report / "index.html", render(measured, graded, cases), field="report")
-    return written
+        write_text(options.outcomes, text, field="outcomes")
+        note(f"{rows} prompts with their outcomes are in {options.outcomes}")
+    if options.report is not None:
+        options.report.mkdir(parents=True, exist_ok=True)
+        write_text(options.report / "index.html", render(measured, graded, cases), field="report")

@@ -1,4 +1,4 @@
-"""``pointsman route``: what would be decided."""
+"""``pointsman route``: the decision for a text, without submitting a job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import AsJson
+from ops.cli.arguments import AsJson, Key, Metadata, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["route"]
 
-#: Seconds that a dry run waits for Redis: it can do without.
-PATIENCE = 1.0
+#: Seconds that a dry run waits for Redis; without an answer it assumes an idle fleet.
+REDIS_TIMEOUT = 1.0
 
 
 async def route(
@@ -31,27 +31,21 @@ async def route(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from this file.")
     ] = None,
-    strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How a model is chosen, instead of the route's way.")
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="What strategies pin on that keep equal keys together.")
-    ] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A JSON value counts as such. May be repeated.")
-    ] = None,
+    strategy: Strategy = None,
+    key: Key = None,
+    metadata: Metadata = None,
     as_json: AsJson = False,
 ) -> None:
     """Show where a text would go, without submitting it.
 
-    With Redis in reach the load of this moment counts; without, an idle fleet is assumed. No model is asked: where the
-    classifier is one, that is said.
+    If Redis answers, the load of this moment counts; otherwise an idle fleet is assumed. No model is asked: if the
+    classifier is a model, the output says so.
 
         pointsman route "Why was I charged twice?"
     """
     from ops.cli.environment import load_config
     from ops.cli.inputs import read_text, values
-    from ops.cli.render import note, print_candidates, print_facts, print_json
+    from ops.cli.render import print_json
     from tasks.accept import check
     from tasks.contract.job_parsing import parse_job
     from tasks.queue.address import state_dir
@@ -59,23 +53,29 @@ async def route(
     from tasks.routing.classify.decision import Facts, Verdict
 
     config = load_config()
-    given = {
+    fields = {
         "text": read_text(text, file),
         "strategy": strategy,
         "key": key,
         "metadata": values("metadata", metadata or ()),
     }
-    job = parse_job({name: value for name, value in given.items() if value is not None})
+    job = parse_job({name: value for name, value in fields.items() if value is not None})
     check(job, config)
     cascade, facts = build_cascade(config, cache=state_dir() / CACHE), Facts(job.metadata)
-    said = cascade.consider(job.question, facts)
-    asks = None if isinstance(said, Verdict) else said.asker.model
-    verdict = said if isinstance(said, Verdict) else cascade.classify(job.question, facts)
+    first = cascade.consider(job.question, facts)
+    asks = None if isinstance(first, Verdict) else first.asker.model
+    verdict = first if isinstance(first, Verdict) else cascade.classify(job.question, facts)
     snapshot, live, remark = await _snapshot(config)
-    decision, turns = _decide(job, verdict, config, snapshot, _quality(job, verdict, config))
+    decision, turns = _decide(job, verdict, config, snapshot, _predict_quality(job, verdict, config))
     if as_json:
         print_json({**decision.model_dump(mode="json"), "turns": turns, "live": live, "asks": asks})
-        return
+    else:
+        _print(decision, turns, asks=asks, remark=remark)
+
+
+def _print(decision: Decision, turns: list[str], *, asks: str | None, remark: str) -> None:
+    from ops.cli.render import note, print_candidates, print_facts
+
     print_facts(
         [
             ("route", decision.route),
@@ -88,13 +88,13 @@ async def route(
     print()
     print_candidates(decision.candidates, chosen=turns)
     if asks is not None:
-        note(f"model {asks!r} would be asked for the route first; what is shown holds where it knows none")
+        note(f"model {asks!r} would be asked for the route first; this decision holds if its answer names none")
     if remark:
         note(remark)
 
 
-def _quality(job: Job, verdict: Verdict, config: Config) -> Mapping[str, float]:
-    """What is predicted of the models, where the strategy asks for it."""
+def _predict_quality(job: Job, verdict: Verdict, config: Config) -> Mapping[str, float]:
+    """Return the predicted quality of each model, if the strategy uses predictions."""
     from tasks.routing.predicting import needs_prediction
 
     if not needs_prediction(job, verdict.route, config):
@@ -108,7 +108,7 @@ def _quality(job: Job, verdict: Verdict, config: Config) -> Mapping[str, float]:
 def _decide(
     job: Job, verdict: Verdict, config: Config, snapshot: Snapshot, quality: Mapping[str, float]
 ) -> tuple[Decision, list[str]]:
-    """The decision, and every model it may fall on: a dry run takes no turn, so it doesn't know whose turn it is."""
+    """Return the decision and every model that may be chosen: a dry run takes no turn, so it tries every turn."""
     from tasks.routing.choose import choose, pick_model
 
     turns: list[str] = []
@@ -119,7 +119,7 @@ def _decide(
 
 
 async def _snapshot(config: Config) -> tuple[Snapshot, bool, str]:
-    """The fleet now, or one that is idle; and what the user should know about it."""
+    """Return the fleet of this moment or an idle one, whether it is the former, and a remark for the user."""
     from ops.cli.environment import open_ledger
     from tasks.contract.errors import PointsmanError
     from tasks.routing.snapshot import ModelLoad, Snapshot

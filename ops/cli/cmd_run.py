@@ -1,22 +1,34 @@
-"""``pointsman run``: a workflow on a file, from the shell."""
+"""``pointsman run``: run a workflow on a file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import AsJson
-from ops.cli.cmd_workflows import WorkflowName, known_workflow
+from ops.cli.arguments import AsJson, Labels, Metadata, Timeout, WorkflowName
+from ops.cli.cmd_workflows import known_workflow
 
 if TYPE_CHECKING:
     from tasks.config.library import Workflow
 
 __all__ = ["read_input", "run"]
 
-#: What an object in a JSON file may say: the input, and the metadata that go with it.
+#: The fields of a JSON object that holds the input and its metadata.
 _FIELDS = ("text", "items", "messages", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """The fields of the job that a workflow does not set itself."""
+
+    metadata: Metadata = None
+    label: Labels = None
+    priority: Annotated[str, typer.Option(metavar="RANK", help="high, normal or low.")] = "normal"
+    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Seconds until the job expires.")] = None
+    budget_usd: Annotated[float | None, typer.Option("--budget", metavar="USD", help="Total cost at most.")] = None
 
 
 async def run(
@@ -26,26 +38,16 @@ async def run(
         typer.Argument(metavar="FILE", help="The input; - reads standard input. By default the workflow's example."),
     ] = None,
     *,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A JSON value counts as such. May be repeated.")
-    ] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated.")] = None,
-    priority: Annotated[str, typer.Option(metavar="RANK", help="high, normal or low.")] = "normal",
-    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Seconds until the job expires.")] = None,
-    budget_usd: Annotated[
-        float | None, typer.Option("--budget", metavar="USD", help="What it may cost in all.")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait; the job goes on after.")
-    ] = None,
+    options: JobOptions,
+    timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> int:
     """Run a workflow on a file, and print its output.
 
-    FILE is a text or a document (PDF, DOCX and HTML with the extra `documents`). Where the workflow takes items, each
-    of several files is one, and a JSON array or JSON lines are as many as they hold; where it takes messages, a JSON
-    array holds them. A JSON object says it all: its `text`, `items` or `messages`, and `metadata`. The exit code tells
-    how the job ended.
+    FILE is a text or a document (PDF, DOCX and HTML with the extra `documents`). If the workflow takes items, each of
+    several files is one item, and a JSON array or JSON lines hold several; if it takes messages, a JSON array holds
+    them. A JSON object may hold everything: `text`, `items` or `messages`, and `metadata`. The exit code says how the
+    job ended.
 
         pointsman run legal_review contract.md --metadata party=Customer
         pointsman run research_synthesis first.pdf second.pdf
@@ -63,11 +65,12 @@ async def run(
     job = {
         **given,
         "kind": workflow,
-        "metadata": {**given.get("metadata", {}), **values("metadata", metadata or ())},
-        "labels": pairs("label", label or ()),
-        "priority": priority,
+        "metadata": {**given.get("metadata", {}), **values("metadata", options.metadata or ())},
+        "labels": pairs("label", options.label or ()),
+        "priority": options.priority,
     }
-    job |= {name: value for name, value in (("deadline", deadline), ("budget_usd", budget_usd)) if value is not None}
+    limits = {"deadline": options.deadline, "budget_usd": options.budget_usd}
+    job |= {name: value for name, value in limits.items() if value is not None}
     async with open_producer() as producer:
         accepted = await producer.submit(job)
         result = await wait_for(producer, accepted.id, timeout=timeout)
@@ -75,7 +78,7 @@ async def run(
 
 
 def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
-    """The input of a job of this workflow, of the files or else of its example.
+    """Return the input of a job of this workflow, from the files or else from its example.
 
     Raises:
         Failure: if there is none, or the files can't be read.
@@ -97,22 +100,22 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
                 field="file",
                 remedy="run it once a file",
             )
-        return {"items": [{"text": _text(path), "title": path.name[:200]} for path in files]}
-    path, text = files[0], _text(files[0])
-    said = _parsed(text) if path.suffix in {".json", ".jsonl"} or str(path) == "-" else None
-    if isinstance(said, dict) and said and said.keys() <= set(_FIELDS):
-        return said
-    if isinstance(said, list) and said:
-        if "messages" in workflow.inputs and all(isinstance(one, dict) and "role" in one for one in said):
-            return {"messages": said}
+        return {"items": [{"text": _read_file(path), "title": path.name[:200]} for path in files]}
+    path, text = files[0], _read_file(files[0])
+    parsed = _parse_json(text) if path.suffix in {".json", ".jsonl"} or str(path) == "-" else None
+    if isinstance(parsed, dict) and parsed and parsed.keys() <= set(_FIELDS):
+        return parsed
+    if isinstance(parsed, list) and parsed:
+        if "messages" in workflow.inputs and all(isinstance(one, dict) and "role" in one for one in parsed):
+            return {"messages": parsed}
         if "items" in workflow.inputs:
-            return {"items": said}
+            return {"items": parsed}
     if "text" in workflow.inputs or "messages" in workflow.inputs:
         return {"text": text}
     return {"items": [{"text": text, "title": path.name[:200]}]}
 
 
-def _text(path: Path) -> str:
+def _read_file(path: Path) -> str:
     from ops.cli.exits import Failure
     from ops.cli.inputs import read_text
     from tasks.documents import read_document
@@ -126,8 +129,8 @@ def _text(path: Path) -> str:
     return read_document(path.name, data)
 
 
-def _parsed(text: str) -> Any:
-    """The JSON of a text, or of each of its lines; None where it is neither."""
+def _parse_json(text: str) -> Any:
+    """Parse a text as JSON, or as JSON lines; return None if it is neither."""
     import json
 
     try:
@@ -135,7 +138,7 @@ def _parsed(text: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        # Not by splitlines, which breaks at characters that may stand inside of JSON texts.
+        # Not by splitlines, which also splits at characters that JSON allows inside of texts.
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError):
         return None

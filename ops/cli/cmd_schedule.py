@@ -170,7 +170,7 @@ def next_run(schedule: Schedule, after: datetime) -> datetime | None:
         for hour in sorted(cron.hour):
             for minute in sorted(cron.minute):
                 due = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
-                # In UTC: Python compares two times of one zone by their clocks, and ignores a change of the hour between.
+                # In UTC: Python compares two times of one zone by their clocks, and ignores the change of the hour.
                 real = due.astimezone(UTC)
                 if real > after and real.astimezone(zone).replace(tzinfo=None) == due.replace(tzinfo=None):
                     return due

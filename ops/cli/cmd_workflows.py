@@ -1,4 +1,4 @@
-"""``pointsman workflows``: which there are, and what each does."""
+"""``pointsman workflows``: the workflows of the configuration and their steps."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.library import Step, Workflow
 
-__all__ = ["WorkflowName", "known_workflow", "workflows"]
-
-WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow of the configuration.")]
+__all__ = ["known_workflow", "workflows"]
 
 
 def workflows(
     name: Annotated[
-        str | None, typer.Argument(metavar="WORKFLOW", help="The one to show: its steps, prompts and routes.")
+        str | None, typer.Argument(metavar="WORKFLOW", help="Show the steps, prompts and routes of this one.")
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """List the workflows, or show the steps of one.
 
-    They are those that the configuration names. A prompt is shown with its version, the hash that the parts of a result
-    name. `pointsman run` runs a workflow.
+    A prompt is shown with its version, a hash that also stands in the parts of a result. `pointsman run` runs one.
 
         pointsman workflows
         pointsman workflows legal_review
@@ -40,12 +37,12 @@ def workflows(
     if name is not None:
         workflow = known_workflow(config, name)
         if as_json:
-            print_json(_told(config, workflow))
+            print_json(_as_json(config, workflow))
         else:
             _show(config, workflow)
         return
     if as_json:
-        print_json([_told(config, workflow) for workflow in config.flows.values()])
+        print_json([_as_json(config, workflow) for workflow in config.flows.values()])
         return
     rows = [
         (
@@ -59,12 +56,12 @@ def workflows(
     if rows:
         print_table(("workflow", "input", "steps", ""), rows, whole=("workflow", "input"))
     else:
-        note(f"the configuration names no workflow; ready are: {', '.join(_ready())}")
+        note(f"the configuration has no workflow; ready-made ones are: {', '.join(_ready())}")
         note("  try: workflows: {legal_review: ready}")
 
 
 def known_workflow(config: Config, name: str) -> Workflow:
-    """The workflow of this name.
+    """Return the workflow of this name.
 
     Raises:
         Failure: if the configuration has none.
@@ -86,7 +83,7 @@ def _ready() -> list[str]:
     return names_in("ready")
 
 
-def _told(config: Config, workflow: Workflow) -> dict[str, Any]:
+def _as_json(config: Config, workflow: Workflow) -> dict[str, Any]:
     return {
         "name": workflow.name,
         "description": workflow.description,
@@ -112,7 +109,7 @@ def _told(config: Config, workflow: Workflow) -> dict[str, Any]:
 
 
 def _versions(config: Config, job: Mapping[str, Any]) -> dict[str, str]:
-    """Each prompt of a step, or of a route, with its version."""
+    """Return the version of each prompt of a step or a route."""
     from tasks.config.prompts import PREFIX, prompts_in, version_of
 
     found: dict[str, str] = {}
@@ -134,26 +131,26 @@ def _show(config: Config, workflow: Workflow) -> None:
     rows = [
         (
             step.name,
-            _does(step),
-            _named(_versions(config, step.job)),
+            _describe(step),
+            _join_versions(_versions(config, step.job)),
         )
         for step in workflow.steps
     ]
     print_table(("step", "does", "prompts"), rows, whole=("step",))
-    told = [
-        (name, ", ".join(route.models), _named(_versions(config, {"prompt": route.prompt})), route.description)
+    routes = [
+        (name, ", ".join(route.models), _join_versions(_versions(config, {"prompt": route.prompt})), route.description)
         for name, route in workflow.routes.items()
     ]
     print()
-    print_table(("route", "models", "prompt", ""), told, whole=("route",))
+    print_table(("route", "models", "prompt", ""), routes, whole=("route",))
 
 
-def _named(versions: Mapping[str, str]) -> str:
+def _join_versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _does(step: Step) -> str:
-    """Such as ``sections by numbered, merge; if its condition holds``."""
+def _describe(step: Step) -> str:
+    """Describe a step, such as ``sections by numbered, merge; if its condition holds``."""
     job = step.job
     words = str(job.get("kind", "single"))
     words += f" by {job['split']}" if job.get("split") else ""

@@ -2,65 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ops.up.up_file import Running
     from producer import AsyncProducer
     from tasks.config.config import Config
     from tasks.ledger import Ledger
 
 __all__ = [
     "DEFAULT_CONFIG",
-    "UP_FILE",
-    "Running",
     "config_path",
     "load_config",
     "open_ledger",
     "open_producer",
     "check_redis",
-    "hide_password",
     "running_up",
 ]
 
-#: The file in the state directory that describes a running `pointsman up`.
-UP_FILE = "up.json"
 DEFAULT_CONFIG = "pointsman.yaml"
 #: Seconds in which Redis must answer for the first time.
 REDIS_TIMEOUT = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A running `pointsman up`."""
-
-    pid: int
-    config: str | None = None
-    http: str | None = None
-    flower: str | None = None
-
-
 def running_up() -> Running | None:
-    """Return the `pointsman up` of the state directory; None if there is none, or its process is gone."""
+    """Return the `pointsman up` of the state directory; None if none runs."""
+    from ops.up.up_file import read_running
     from tasks.queue.address import state_dir
 
-    try:
-        description = json.loads((state_dir() / UP_FILE).read_text(encoding="utf-8"))
-        pid = int(description["pid"])
-        os.kill(pid, 0)
-    except PermissionError:
-        pass  # it runs, under another user
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None
-    return Running(pid, description.get("config"), description.get("http"), description.get("flower"))
+    return read_running(state_dir())
 
 
 def config_path() -> Path:
@@ -79,12 +55,6 @@ def load_config() -> Config:
     return load(config_path())
 
 
-def hide_password(url: str) -> str:
-    """Return an address without its password, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 async def check_redis(url: str, *, timeout: float = REDIS_TIMEOUT) -> None:
     """Ping Redis once, so that a command fails within seconds if Redis is away.
 
@@ -99,6 +69,7 @@ async def check_redis(url: str, *, timeout: float = REDIS_TIMEOUT) -> None:
     from redis.exceptions import AuthenticationError, RedisError
 
     from tasks.contract.errors import ConfigError, Unreachable
+    from tasks.queue.address import hide_password
 
     try:
         client = Redis.from_url(url, retry=Retry(NoBackoff(), 0))

@@ -1,4 +1,4 @@
-"""What `pointsman profile` says of what it measured: tables on stdout, remarks on stderr."""
+"""The output of `pointsman profile`: tables on stdout, remarks on stderr."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.profiles import ModelProfile, ProfileFile, Share
 
-__all__ = ["remark", "tell"]
+__all__ = ["print_profiles", "print_remarks"]
 
 
-def tell(
+def print_profiles(
     measured: Mapping[str, ModelProfile],
     target: Path,
     grading: Grading,
@@ -70,7 +70,7 @@ def _share(share: Share | None) -> str:
     return "-" if share is None else f"{share.score:.0f} ({share.low:.0f}–{share.high:.0f})"
 
 
-def remark(
+def print_remarks(
     measured: Mapping[str, ModelProfile],
     written: ProfileFile,
     config: Config,
@@ -79,17 +79,17 @@ def remark(
     target: Path,
     report: Path | None,
 ) -> None:
-    """What the user should know beside the figures, on stderr."""
+    """Print remarks on the figures on stderr."""
     from ops.cli.render import note
     from tasks.config.profiles import METRICS
 
     for name, profile in measured.items():
         if profile.ungraded:
-            told = ", ".join(f"{count} {code}" for code, count in profile.ungraded.items())
-            note(f"{name}: not graded, and not counted: {told}")
+            reasons = ", ".join(f"{count} {code}" for code, count in profile.ungraded.items())
+            note(f"{name}: not graded, and not counted: {reasons}")
         typed = [metric for metric in METRICS if getattr(config.models[name].profile, metric, None) is not None]
         if typed:
-            note(f"{name}: the configuration has {', '.join(typed)} typed in, which win over what was measured")
+            note(f"{name}: the configuration sets {', '.join(typed)}, which take precedence over the measured scores")
     if judge in measured:
         note(f"{judge} judged itself among others; judges favour their own answers")
     if any(profile.simulated for profile in measured.values()):

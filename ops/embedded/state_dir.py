@@ -1,4 +1,4 @@
-"""A private directory on disk: who may be in it, who holds it, and files that appear in one step."""
+"""A private directory on disk: its owner and mode, its lock, and files that are written in one step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tasks.contract.errors import ConfigError
 
 __all__ = ["LONGEST_SOCKET_PATH", "keep_password", "make_private", "make_short_dir", "try_lock", "write_private"]
 
-#: Bytes a socket's path may have: `sockaddr_un` holds 104 on macOS and 108 on Linux, with a zero at the end.
+#: Bytes of a socket's path at most: `sockaddr_un` holds 104 on macOS and 108 on Linux, with a zero at the end.
 LONGEST_SOCKET_PATH = 103
 
 
 def try_lock(path: Path, *, create: bool = True) -> int | None:
-    """Return a descriptor that holds the lock of `path` until all its copies are closed; None if it is held."""
+    """Return a descriptor that holds the lock of `path` until all its copies are closed; None if it is locked."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
     try:
-        # One who only looks shares the lock: two lookers never take each other for the server.
+        # A reader shares the lock: two readers never take each other for the server.
         fcntl.flock(descriptor, (fcntl.LOCK_EX if create else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
@@ -43,7 +43,7 @@ def make_private(folder: Path) -> None:
 
 
 def make_short_dir(state_dir: Path) -> Path:
-    """Return a private directory with a short path, the same for `state_dir` every time: clients connect again."""
+    """Return a private directory with a short path, always the same for `state_dir`, so that clients can reconnect."""
     digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (the name may be guessed: `make_private` checks it)
         folder = Path(parent, f"pointsman-{os.geteuid()}-{digest}")
@@ -54,6 +54,7 @@ def make_short_dir(state_dir: Path) -> Path:
 
 
 def keep_password(path: Path) -> str:
+    """Return the password in `path`, which is made at the first call."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text()
     password = secrets.token_urlsafe(32)
@@ -62,7 +63,7 @@ def keep_password(path: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file in one step, so that a reader sees all of it or the one before."""
+    """Replace the file in one step: a reader sees the old text or the new one, never a part."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""Child processes that are kept: started, restarted when they die, and ended with their parent, whatever ends it."""
+"""Child processes: started, restarted when they die, and ended with their parent, however that ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from threading import Event
 
 __all__ = ["Child", "stop_all"]
 
-#: Seconds before a child that died is started again: doubled each time, back to the first once it ran that long.
+#: Seconds before a dead child is started again. They double each time, until a child has run for the longest pause.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-#: Seconds that a child has to end once it was told to let go of what it does.
+#: Seconds that a child has to end after the second signal.
 INSIST = 3.0
-#: Bytes: a log above this is put aside when its process starts.
+#: Bytes. A longer log is renamed to `.old` when its process starts.
 MOST_LOG = 10 * 1024 * 1024
 
-#: On Linux the kernel ends a child when its parent dies, even by ``kill -9``. It asks for that itself, after the
-#: fork: nothing of ours runs between fork and exec.
+#: On Linux the kernel ends a child when its parent dies, even by ``kill -9``. The child requests that itself, after
+#: the fork: a `preexec_fn` would be unsafe beside threads.
 _LAUNCH = """
 import ctypes, os, sys
 parent, *command = sys.argv[1:]
@@ -35,7 +35,7 @@ os.execv(command[0], command)
 
 
 class Child:
-    """One process that shall run. `ready` is a file that it writes once it answers."""
+    """One process that is kept running. `ready` is a file that it writes once it answers."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, ready: Path | None = None
@@ -56,7 +56,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs, or before it was started."""
+        """None while the process runs, and before it was started."""
         return self._process.poll() if self._process is not None else None
 
     @property
@@ -69,7 +69,7 @@ class Child:
         if self.log.exists() and self.log.stat().st_size > MOST_LOG:
             self.log.replace(self.log.with_suffix(".old"))
         with self.log.open("ab") as out:
-            # A session of its own: Ctrl-C in the terminal reaches the parent alone, who ends its children in order.
+            # In a session of its own: Ctrl-C in the terminal reaches only the parent, which ends its children in order.
             self._process = subprocess.Popen(
                 self._command,
                 env=self._env,
@@ -80,8 +80,8 @@ class Child:
             )
         self._started = time.monotonic()
 
-    def keep(self) -> bool:
-        """Start it again if it died and its pause is over; True if it had to."""
+    def restart_if_dead(self) -> bool:
+        """Start a dead process again after its pause; return whether it was started."""
         if self.exit_code is None:
             return False
         lived = time.monotonic() - self._started
@@ -94,12 +94,12 @@ class Child:
         self.start()
         return True
 
-    def tell(self, sign: signal.Signals = signal.SIGTERM) -> None:
+    def send_signal(self, sign: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(sign)
 
     def kill(self) -> None:
-        """End it and what it started, at once."""
+        """End the process and its children, at once."""
         if self._process is not None and self._process.poll() is None:
             try:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -108,7 +108,7 @@ class Child:
             self._process.wait()
 
     def last_words(self, lines: int = 5) -> str:
-        """The end of its log."""
+        """Return the last lines of the log."""
         try:
             return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
         except FileNotFoundError:
@@ -116,29 +116,29 @@ class Child:
 
 
 def stop_all(
-    children: Sequence[Child], *, grace: float, hurry: Event | None = None, insist: signal.Signals | None = None
+    children: Sequence[Child], *, grace: float, now: Event | None = None, insist: signal.Signals | None = None
 ) -> list[str]:
-    """End children: ask all, wait up to `grace` seconds in all, kill the rest; returns the names of the killed.
+    """End children: signal all, wait up to `grace` seconds, kill the rest; return the names of the killed ones.
 
-    With `insist` the rest gets that signal first, and `INSIST` seconds to obey.
+    With `insist` the rest gets that signal first, and `INSIST` seconds. An event `now` ends all waiting.
     """
     for child in children:
-        child.tell()
-    waiting = _wait(children, grace, hurry)
-    if insist is not None and waiting and not (hurry is not None and hurry.is_set()):
+        child.send_signal()
+    waiting = _wait(children, grace, now)
+    if insist is not None and waiting and not (now is not None and now.is_set()):
         for child in waiting:
-            child.tell(insist)
-        waiting = _wait(waiting, INSIST, hurry)
+            child.send_signal(insist)
+        waiting = _wait(waiting, INSIST, now)
     for child in waiting:
         child.kill()
     return [child.name for child in waiting]
 
 
-def _wait(children: Sequence[Child], seconds: float, hurry: Event | None) -> list[Child]:
-    """Those that still run after so many seconds, or when somebody is in a hurry."""
+def _wait(children: Sequence[Child], seconds: float, now: Event | None) -> list[Child]:
+    """Return the children that still run after so many seconds, or once `now` is set."""
     end = time.monotonic() + seconds
     waiting = [child for child in children if child.pid is not None]
-    while waiting and time.monotonic() < end and not (hurry is not None and hurry.is_set()):
+    while waiting and time.monotonic() < end and not (now is not None and now.is_set()):
         waiting = [child for child in waiting if child.exit_code is None]
         time.sleep(0.02)
     return waiting

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 
-__all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "redis_url", "result_url", "state_dir"]
+__all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "hide_password", "redis_url", "result_url", "state_dir"]
 
 #: A file of the state directory with one line: the URL of that directory's embedded server.
 ADDRESS_FILE = "redis.url"
@@ -45,6 +46,12 @@ def redis_url() -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ConfigError("POINTSMAN_REDIS_URL: must start with redis://, rediss:// or unix://")
     return url
+
+
+def hide_password(url: str) -> str:
+    """Return an address without its password, for messages."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def broker_url(url: str) -> str:

@@ -321,7 +321,7 @@ def test_pools_are_scaled_and_reset(cli):
     assert cli("pools", "scale", "slow", "--reset", "--json").json["capacity"] == 2
     done = cli("pools")
     assert done.out.splitlines()[2].split() == ["slow", "2", "0", "0", "0", "0", "-"]
-    assert "nobody works for slow" in done.err
+    assert "slow has no worker" in done.err
 
 
 def test_a_dry_run_sees_the_fleet_and_leaves_nothing_behind(cli):

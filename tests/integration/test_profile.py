@@ -283,7 +283,7 @@ def test_profile_asks_nothing_without_workers(tmp_path):
             capture_output=True, text=True, check=False, cwd=tmp_path, env=env, timeout=PATIENCE,
         )  # fmt: skip
     assert done.returncode == Exit.FAILED
-    assert "nobody works for route, model.fast" in done.stderr
+    assert "no worker serves route, model.fast" in done.stderr
     assert "pointsman up" in done.stderr
 
 

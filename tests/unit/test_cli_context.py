@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ops.cli.environment import config_path, hide_password, running_up
-from tasks.queue.address import redis_url, state_dir
+from ops.cli.environment import config_path, running_up
+from tasks.queue.address import hide_password, redis_url, state_dir
 
 
 @pytest.fixture

@@ -9,16 +9,17 @@ from collections.abc import Iterable
 import pytest
 
 from ops.cli.checks import (
-    Finding,
+    CheckResult,
     check_config,
     check_extras,
     check_keys,
     check_port,
     check_python,
+    check_server,
     check_state_dir,
+    check_workers_of,
 )
-from ops.cli.cmd_doctor import judge_server, judge_workers
-from ops.cli.environment import Running
+from ops.up.up_file import Running
 from tasks.config.config import Config
 from tasks.loading.load import parse
 
@@ -29,40 +30,40 @@ def a_config(model: str = "provider: simulated") -> Config:
     return parse(f"models: {{fast: {{{model}}}}}\nroutes: {{all: {{models: [fast]}}}}\ndefault_route: all\n")
 
 
-def levels(findings: Iterable[Finding]) -> list[str]:
+def levels(findings: Iterable[CheckResult]) -> list[str]:
     return [finding.level for finding in findings]
 
 
 def test_a_server_as_it_should_be_is_ok():
-    found = judge_server("here", GOOD)
+    found = check_server("here", GOOD)
     assert levels(found) == ["ok", "ok", "ok"]
     assert found[0].text == "Valkey 9.1.2 at here"
 
 
 def test_a_server_that_is_too_old_fails():
-    (found,) = judge_server("here", {"redis_version": "6.2.14"})
+    (found,) = check_server("here", {"redis_version": "6.2.14"})
     assert found.level == "fail"
     assert "Redis 7" in found.remedy
 
 
 @pytest.mark.parametrize(("memory", "level"), [("0", "warn"), ("1000000", "fail")])
 def test_a_server_that_may_evict_jobs_is_told(memory, level):
-    found = judge_server("here", {**GOOD, "maxmemory-policy": "allkeys-lru", "maxmemory": memory})
+    found = check_server("here", {**GOOD, "maxmemory-policy": "allkeys-lru", "maxmemory": memory})
     assert levels(found) == ["ok", level, "ok"]
     assert "noeviction" in found[1].remedy
 
 
 def test_a_server_that_hides_its_settings_is_judged_by_its_figures():
     hidden = {**GOOD, "maxmemory-policy": "", "appendonly": "", "maxmemory_policy": "noeviction", "aof_enabled": "1"}
-    assert levels(judge_server("here", hidden)) == ["ok", "ok", "ok"]
+    assert levels(check_server("here", hidden)) == ["ok", "ok", "ok"]
 
 
 def test_a_server_without_append_only_file_is_warned_of():
-    assert levels(judge_server("here", {**GOOD, "appendonly": "no"})) == ["ok", "ok", "warn"]
+    assert levels(check_server("here", {**GOOD, "appendonly": "no"})) == ["ok", "ok", "warn"]
 
 
 def test_a_queue_without_worker_fails():
-    found = judge_workers(("fast", "slow"), frozenset({"route", "join", "model.fast"}))
+    found = check_workers_of(("fast", "slow"), frozenset({"route", "join", "model.fast"}))
     assert levels(found) == ["ok", "ok", "fail"]
     assert "model.slow" in found[2].remedy
 

@@ -51,7 +51,7 @@ PROMPTS = ("eval", "prompts", "--route", "billing", "--eval", "cases.jsonl")
         ((*PROFILE, "--out", "nowhere/p.json"), "out", "can't be written"),
         ((*PROFILE, "--outcomes", "."), "outcomes", "can't be written"),
         ((*PROFILE, "--report", "a.txt"), "report", "is no folder"),
-        ((*PROFILE, "--run", "No Name"), "run", "is no name"),
+        ((*PROFILE, "--run", "No Name"), "run", "is not a name"),
         ((*PROFILE, "--out", "damaged.json"), None, "damaged.json:1: is not JSON"),
         ((*PROMPTS, "--prompts", "nowhere.txt"), "prompts", "nowhere.txt can't be read"),
         ((*PROMPTS, "--prompts", "a.txt", "same.txt"), "prompts", "same.txt has the same text as current"),
