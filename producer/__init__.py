@@ -1,4 +1,4 @@
-"""Who asks: the client, the HTTP API, batches and schedules."""
+"""Submits jobs: the Python client, the HTTP API and the schedules. Imports `tasks` alone; start with `client`."""
 
 from producer.client import AsyncProducer, JobNotFound, Producer
 from tasks.contract.job import Job

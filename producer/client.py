@@ -36,8 +36,8 @@ __all__ = ["AsyncProducer", "JobNotFound", "Producer"]
 
 T = TypeVar("T")
 
-#: Seconds between two looks at the record while waiting: announcements make it sooner, missing one makes it this late.
-LOOK_EVERY = 1.0
+#: Most seconds between two reads of the record while waiting: announcements come sooner, but one may be missed.
+READ_EVERY = 1.0
 #: Jobs and items above which a thread checks them: each may bring a schema of its own, which takes milliseconds.
 MANY = 100
 
@@ -52,10 +52,10 @@ class JobNotFound(PointsmanError):
 
 
 class AsyncProducer:
-    """Submits jobs and reads results. Belongs to one event loop; use as ``async with``."""
+    """Submits jobs and reads results, on one event loop. Use it with ``async with``."""
 
     def __init__(self, config: Config | Path | str, *, redis: str | None = None) -> None:
-        """`config` is the configuration or its file; `redis` a URL, by default the environment's."""
+        """`config` is the configuration or its file; `redis` is a URL, by default that of the environment."""
         self.config = config if isinstance(config, Config) else load(config)
         url = redis or redis_url()
         self.ledger = Ledger(url, tuple(self.config.models), connections=256)
@@ -104,7 +104,7 @@ class AsyncProducer:
             check(job, self.config, at="" if len(jobs) == 1 else f"[{place}]")
 
     async def read_files(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs with their files replaced by what is in them, in order; `submit` and `submit_many` do it too.
+        """The jobs with their files replaced by the files' texts, in order; `submit` and `submit_many` do it too.
 
         Raises:
             BadInput: naming the file that can't be read.
@@ -116,7 +116,7 @@ class AsyncProducer:
         return await replace_files_of_jobs(jobs, self.config, at=lambda place: "" if len(jobs) == 1 else f"[{place}]")
 
     async def result(self, job_id: str) -> Result:
-        """All that is known of a job now.
+        """The present state of a job, with the outputs so far.
 
         Raises:
             JobNotFound: if there is no such job.
@@ -127,12 +127,12 @@ class AsyncProducer:
         return result
 
     async def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[Result]:
-        """The job each time that it may have changed, until it has ended.
+        """Yield the job whenever it may have changed, until it has ended.
 
         Raises:
             JobNotFound: if there is no such job.
-            Unreachable: if Redis goes away meanwhile.
-            TimeoutError: if it hasn't ended after `timeout` seconds.
+            Unreachable: if Redis stops answering.
+            TimeoutError: if the job hasn't ended after `timeout` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
@@ -142,20 +142,20 @@ class AsyncProducer:
                     yield result
                     if result.state in FINAL:
                         return
-                    left = LOOK_EVERY if end is None else min(LOOK_EVERY, end - time.monotonic())
+                    left = READ_EVERY if end is None else min(READ_EVERY, end - time.monotonic())
                     if left <= 0:
                         raise TimeoutError(f"job {job_id} is {result.state} after {timeout:g} s")
                     if await channel.get_message(timeout=left) is not None:
-                        # One look serves all announcements that came together.
+                        # One read serves all announcements that came together.
                         while await channel.get_message(timeout=0) is not None:
                             pass
         except RedisError as error:
-            raise _gone(error) from error
+            raise _unreachable(error) from error
 
     async def wait(self, job_id: str, *, timeout: float | None = None) -> Result:
         """The result once the job has ended; raises as `watch` does.
 
-        Nothing but the job's state is read until then: it may have thousands of parts, each announced.
+        Until then only the job's state is read: the job may have thousands of parts, and each is announced.
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
@@ -163,12 +163,12 @@ class AsyncProducer:
                 while (state := (await self.ledger.jobs.states([job_id]))[0]) not in FINAL:
                     if state is None:
                         raise JobNotFound(job_id)
-                    left = LOOK_EVERY if end is None else min(LOOK_EVERY, end - time.monotonic())
+                    left = READ_EVERY if end is None else min(READ_EVERY, end - time.monotonic())
                     if left <= 0:
                         raise TimeoutError(f"job {job_id} is {state} after {timeout:g} s")
                     await _until_final(channel, left)
         except RedisError as error:
-            raise _gone(error) from error
+            raise _unreachable(error) from error
         return await self.result(job_id)
 
     async def cancel(self, job_id: str) -> bool:
@@ -182,14 +182,14 @@ class AsyncProducer:
         if summary.n is None and self.config.classifier.llm is not None:
             await cancel_question(self.ledger, job_id)
         if summary.parent is not None:
-            # Where this is lost the sweeper finds it.
+            # If this fails the sweeper sends it.
             with contextlib.suppress(Unreachable):
                 await self._publisher.send_finish_parts([CallId.parse(summary.parent)])
         return True
 
 
 async def _until_final(channel: PubSub, seconds: float) -> None:
-    """Read announcements until one is of an end, for so many seconds at most."""
+    """Wait until an announcement of a final state, for so many seconds at most."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         message = await channel.get_message(timeout=left)
@@ -197,12 +197,12 @@ async def _until_final(channel: PubSub, seconds: float) -> None:
             return
 
 
-def _gone(error: RedisError) -> Unreachable:
+def _unreachable(error: RedisError) -> Unreachable:
     return Unreachable(f"Redis does not answer ({type(error).__name__}); the job goes on without us")
 
 
 class Producer:
-    """`AsyncProducer` for code that blocks: the same methods, on an event loop in a thread of its own."""
+    """An `AsyncProducer` for code that blocks: the same methods, on an event loop in a thread of its own."""
 
     def __init__(self, config: Config | Path | str, *, redis: str | None = None) -> None:
         self._loop = asyncio.new_event_loop()

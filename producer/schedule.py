@@ -22,7 +22,7 @@ from tasks.queue.app import ROUTE, make_app
 
 __all__ = ["beat_schedule", "this_tick", "zoned"]
 
-#: Seconds between two looks of beat at its schedule: a cron has minutes, so this is soon enough after a clock jump.
+#: Seconds between two checks of the schedule: a cron has minutes, so this is soon enough after a clock jump.
 BEAT_INTERVAL = 20
 
 
@@ -32,7 +32,7 @@ def this_tick() -> int:
 
 
 def beat_schedule(config: Config) -> dict[str, dict[str, Any]]:
-    """The schedules of a configuration as Celery beat takes them."""
+    """The schedules of a configuration in the form of Celery beat."""
     return {
         name: {
             "task": "tasks.batch",
@@ -52,7 +52,7 @@ def zoned(cron: str, zone: str) -> ZonedCrontab:
 
 
 class ZonedCrontab(crontab):
-    """Celery's crontab reads the clock of the application's time zone; this one, of its own.
+    """A crontab in a time zone of its own, where Celery's uses the application's.
 
     Made by `zoned`, also when beat reads it back from its file.
     """
@@ -83,7 +83,7 @@ def _make() -> Celery:
 
 
 def __getattr__(name: str) -> Any:
-    """``app``, for ``celery -A producer.schedule``: made when beat asks for it, since it needs the configuration."""
+    """Make ``app`` for ``celery -A producer.schedule`` when beat reads it, since that needs the configuration."""
     if name in {"app", "celery"}:
         globals()["app"] = made = _make()
         return made

@@ -1,4 +1,7 @@
-"""The HTTP API: jobs, their events, a page for people, and errors that clients understand."""
+"""The HTTP API: one resource a file (`jobs`, `events`, `console`), keys in `auth`, errors in `problems`.
+
+`app` puts them together, `server` is the process.
+"""
 
 from producer.api.app import create_app
 from producer.api.auth import RequestGuard

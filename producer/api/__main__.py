@@ -1,4 +1,4 @@
-"""``python -m producer.api``: the API alone. Redis is where ``POINTSMAN_REDIS_URL`` says."""
+"""``python -m producer.api``: the API alone, on the Redis of ``POINTSMAN_REDIS_URL``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.contract.logs import configure_logs
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code is 0 after a signal, 2 for a mistake in the call or the configuration."""
+    """Serve; the exit code is 0 after a signal, 2 for a mistake in the arguments or the configuration."""
     parser = argparse.ArgumentParser(prog="python -m producer.api", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""The HTTP API as a Starlette application over one `AsyncProducer`: routes, the guard before them, problems."""
+"""The HTTP API as a Starlette application over one `AsyncProducer`: its routes, and its middleware."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from producer.api.auth import RequestGuard
 from producer.api.console import Console
 from producer.api.events import EventRoutes
-from producer.api.jobs import JobRoutes, answering
+from producer.api.http_request import time_limit
+from producer.api.jobs import JobRoutes
 from producer.api.problems import Refused, problem_of
 from producer.client import AsyncProducer
-from tasks.contract.errors import BadInput, PointsmanError, Unreachable
+from tasks.contract.errors import PointsmanError, Unreachable
 
 __all__ = ["create_app"]
 
@@ -40,9 +41,9 @@ def create_app(
     closing: asyncio.Event | None = None,
     more: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application; it closes `producer` at its end. `closing` ends open event streams, `more` are further routes.
+    """The application; it closes `producer` when it ends. `closing` ends open event streams, `more` are further routes.
 
-    Call it on the event loop that serves it.
+    Call this on the event loop that serves the application.
     """
 
     @asynccontextmanager
@@ -51,9 +52,9 @@ def create_app(
             yield
 
     async def ready(_request: Request) -> Response:
-        async with answering(READY_WITHIN):
+        async with time_limit(READY_WITHIN):
             await producer.ledger.fleet.now()
-        return _plain("ready")
+        return _status("ready")
 
     return Starlette(
         routes=[
@@ -64,21 +65,19 @@ def create_app(
             Route("/", Console(producer).page, methods=["GET"]),
             *more,
         ],
-        middleware=[Middleware(_Gate, guard=guard)],
+        middleware=[Middleware(_Border, guard=guard)],
         exception_handlers={
-            HTTPException: _tell,
-            BadInput: _tell,
-            Refused: _tell,
-            Unreachable: _tell,
-            PointsmanError: _tell,
-            ClientDisconnect: _ignore,
+            HTTPException: _respond,
+            Refused: _respond,
+            PointsmanError: _respond,
+            ClientDisconnect: _ignore_disconnect,
         },
         lifespan=lifespan,
     )
 
 
-class _Gate:
-    """Refuses whom the guard refuses, and tells clients of errors nobody foresaw that there was one."""
+class _Border:
+    """Middleware that refuses what the guard refuses, and answers unexpected errors without their text."""
 
     def __init__(self, app: ASGIApp, guard: RequestGuard) -> None:
         self._app = app
@@ -94,49 +93,49 @@ class _Gate:
             return
         started = False
 
-        async def note_start(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, note_start)
-        except Exception as error:  # noqa: BLE001 - the border: whatever it is, it is logged and answered here
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:  # noqa: BLE001 - the last place that can log and answer it
             _log(error, scope)
             if not started:
                 await problem_of(error).response()(scope, receive, send)
 
 
-async def _tell(request: Request, error: Exception) -> Response:
+async def _respond(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= 500:
         _log(error, request.scope)
     return problem.response()
 
 
-async def _ignore(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=499)  # nobody is there to read it
+async def _ignore_disconnect(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # the client is gone: the number is nginx' own
 
 
 def _log(error: BaseException, scope: Scope) -> None:
-    """Where it happened, and of which type it is. Not its message: of a foreign error, that may quote a prompt."""
+    """Log the type and place of an error, and the message of our own errors: others may quote a prompt in theirs."""
     route = scope.get("route")
-    told = {"error": type(error).__name__, "method": scope["method"], "route": getattr(route, "path", None)}
+    fields = {"error": type(error).__name__, "method": scope["method"], "route": getattr(route, "path", None)}
     if isinstance(error, Unreachable):
-        log.warning("request.unreachable", **told)
+        log.warning("request.unreachable", **fields)
         return
     if isinstance(error, PointsmanError):
-        told["problem"] = str(error)
+        fields["problem"] = str(error)
     frames = [
         f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
-    log.error("request.failed", **told, traceback=frames)
+    log.error("request.failed", **fields, traceback=frames)
 
 
 async def _healthy(_request: Request) -> Response:
-    return _plain("ok")
+    return _status("ok")
 
 
-def _plain(word: str) -> Response:
+def _status(word: str) -> Response:
     return Response(f'{{"status": "{word}"}}', media_type="application/json", headers={"cache-control": "no-store"})

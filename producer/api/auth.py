@@ -1,10 +1,10 @@
-"""Who may ask: whoever has a key, or without keys, this machine alone.
+"""Which requests are answered: those with a key or, where no keys are configured, those of this machine.
 
 The file that ``POINTSMAN_API_KEYS_FILE`` names holds the hash of one key a line, ``sha256:`` and 64 hex digits; empty
-lines and what follows a ``#`` are left out. ``printf %s "$KEY" | sha256sum`` makes one. It is read once, at the start.
+lines and comments (``#``) are ignored. ``printf %s "$KEY" | sha256sum`` makes a hash. It is read once, at the start.
 
-Without keys the server listens on a loopback address only, and answers requests only whose ``Host`` is a name of this
-machine: else a web page could have its own name resolve to 127.0.0.1 and read jobs through its visitor's browser.
+Without keys the server listens on a loopback address only, and answers only requests whose ``Host`` is a name of this
+machine. Otherwise a web page could have its own name resolve to 127.0.0.1 and read jobs through its visitor's browser.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["KEYS_FILE", "RequestGuard", "is_loopback", "read_keys"]
 
 KEYS_FILE = "POINTSMAN_API_KEYS_FILE"
 
-#: For probes: they say nothing but whether the server is well.
+#: For probes: they show only whether the server works.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-#: A browser can't be told to send a bearer token, but asks its user for a password: that is a key here.
+#: A browser sends no bearer token, but asks its user for a password: a key is accepted as one.
 PASSWORD_PATHS = frozenset({"/"})
 
 _LINE = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -61,7 +61,7 @@ class RequestGuard:
         return cls(())
 
     def check(self, scope: Scope) -> ProblemDetails | None:
-        """Why this request is refused; None if it isn't."""
+        """The problem for which this request is refused; None to let it pass."""
         path = scope["path"]
         if path in OPEN_PATHS:
             return None
@@ -86,7 +86,7 @@ class RequestGuard:
         digest = hashlib.sha256(key.encode()).digest()
         found = False
         for known in self._digests:
-            # No early end: the time it takes says nothing about which key came close.
+            # No early end: the time must not show which key was similar.
             found |= hmac.compare_digest(digest, known)
         return found
 
@@ -95,8 +95,8 @@ def read_keys(path: Path) -> list[bytes]:
     """The digests of a file of keys.
 
     Raises:
-        ConfigError: if it can't be read, holds no key or a line that is none. The line itself is not told: it may be a
-            key that somebody forgot to hash.
+        ConfigError: if it can't be read, holds no key, or has a line that is no hash. The line is not quoted: it may
+            be a key that was not hashed.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,6 @@
-"""``GET /``: one page for people, drawn on the server: how each pool stands now, and which routes lead there.
+"""``GET /``: one page for people, drawn on the server, with the state of each pool and the routes that lead there.
 
-It loads nothing, runs no script and shows names and counts alone, never a prompt or an output.
+The page loads nothing and runs no script. It shows names and counts, never a prompt or an output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from producer.api.jobs import answering
+from producer.api.http_request import time_limit
 from producer.client import AsyncProducer
 from tasks.contract.errors import Unreachable
 from tasks.queue.app import model_queue
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Console", "PoolRow", "draw"]
 
-#: Seconds until the page asks for itself again.
+#: Seconds until the page reloads itself.
 REFRESH = 5
-#: Seconds that Redis has to tell the counts; the page is drawn without them then.
+#: Seconds that Redis has to return the counts; after that the page is drawn without them.
 COUNTS_WITHIN = 2.0
 
 FLOWER_URL = "POINTSMAN_FLOWER_URL"
@@ -48,19 +48,19 @@ _HEADERS = {
 _PAGE = Template(files("producer.api").joinpath("console.html").read_text(encoding="utf-8"))
 
 
-#: What it means that a model is closed: nobody is sent there.
-_CLOSED = {
-    "breaker": "it is left alone after failures",
+#: Why a closed model gets no calls.
+_CLOSED_BECAUSE = {
+    "breaker": "its breaker opened after failures",
     "budget": "its budget of the day is used up",
     "dead": "its workers are gone",
-    "drained": "an operator has it take no new calls",
+    "drained": "an operator has drained it",
     "paused": "its provider asked for a pause",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """One model's workers at one moment; counts are calls."""
+    """The state of one model's pool; counts are calls."""
 
     model: str
     capacity: int
@@ -68,12 +68,12 @@ class PoolRow:
     queued: int
     #: With a worker: running, or reserved to run next.
     running: int
-    #: Not admitted yet; such a call may wait for several models and is counted at each.
+    #: Not admitted yet; a call that waits for several models is counted at each.
     waiting: int
     simulated: bool
-    #: Why nobody is sent there now; "" where it is open.
+    #: Why it gets no calls; "" where it is open.
     closed: str = ""
-    #: Seconds that a call takes, peak-sensitive; None before the first.
+    #: Seconds that a call takes, as a peak-sensitive average; None before the first.
     latency_s: float | None = None
     #: Share of the latest attempts that failed.
     errors: float = 0.0
@@ -84,11 +84,11 @@ class Console:
         self._producer = producer
 
     async def page(self, _request: Request) -> Response:
-        """200, or 503 when Redis does not answer: the page comes all the same, and goes on asking."""
+        """200, or 503 when Redis does not answer: also then the page is drawn, and reloads itself."""
         config = self._producer.config
         flower = os.environ.get(FLOWER_URL, "")
         try:
-            async with answering(COUNTS_WITHIN):
+            async with time_limit(COUNTS_WITHIN):
                 pools = await self._pools()
         except Unreachable:
             return Response(draw(None, config, flower=flower), 503, headers=_HEADERS, media_type="text/html")
@@ -140,7 +140,7 @@ def draw(pools: Sequence[PoolRow] | None, config: Config, *, flower: str = "") -
 def _pool_row(pool: PoolRow) -> str:
     label = ' <span class="tag">simulated</span>' if pool.simulated else ""
     if pool.closed:
-        label += f' <span class="tag" title="{_CLOSED.get(pool.closed, "")}">{escape(pool.closed)}</span>'
+        label += f' <span class="tag" title="{_CLOSED_BECAUSE.get(pool.closed, "")}">{escape(pool.closed)}</span>'
     share = min(100, round(100 * pool.running / pool.capacity)) if pool.capacity else 0
     figures: Mapping[str, int] = {"running": pool.running, "queued": pool.queued, "waiting": pool.waiting}
     cells = "".join(
@@ -148,17 +148,19 @@ def _pool_row(pool: PoolRow) -> str:
         for name, count in figures.items()
     )
     capacity = (
-        f"{pool.capacity:,}" if pool.capacity else '<span class="tag off" title="no worker has told one">none</span>'
+        f"{pool.capacity:,}"
+        if pool.capacity
+        else '<span class="tag off" title="no worker has reported one">none</span>'
     )
     return (
         f'<tr><th scope="row">{escape(pool.model)}{label}</th>'
         f'<td class="load"><span class="bar"><i style="width:{share}%"></i></span><span>{share}%</span></td>'
-        f'{cells}<td class="figure" data-name="capacity">{capacity}</td>{_lately(pool)}</tr>'
+        f'{cells}<td class="figure" data-name="capacity">{capacity}</td>{_recent_cells(pool)}</tr>'
     )
 
 
-def _lately(pool: PoolRow) -> str:
-    """How its latest calls went: seconds that one takes, and the share that failed."""
+def _recent_cells(pool: PoolRow) -> str:
+    """Cells for its latest calls: the seconds that one takes, and the share that failed."""
     took, failed = pool.latency_s, round(100 * pool.errors)
     latency = "–" if took is None else f"{1000 * took:.0f}&nbsp;ms" if took < 1 else f"{took:.1f}&nbsp;s"
     return (

@@ -1,8 +1,8 @@
-"""What goes wrong, told in one body that two worlds read.
+"""Errors as one body that two kinds of clients read.
 
-RFC 9457 (``type``, ``title``, ``status``, ``detail``, and ``field`` and ``remedy`` where they are known), with
-OpenAI's ``error`` object as an extension member, so that an unmodified ``openai`` client raises its own error with our
-code in it. No problem holds a prompt, an output or a key.
+The body is RFC 9457's (``type``, ``title``, ``status``, ``detail``, and ``field`` and ``remedy`` where they are
+known), with OpenAI's ``error`` object as an extension member: an unmodified ``openai`` client raises its own error with
+our code. No problem holds a prompt, an output or a key.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tasks.contract.errors import BadInput, Unreachable
 
 __all__ = ["RETRY_AFTER", "ProblemDetails", "Refused", "problem_of"]
 
-#: Seconds after which a client may ask again: an embedded server is back by then. (OpenAI's clients give up above 120.)
+#: Seconds after which a client may retry: an embedded server is back by then. (OpenAI's clients give up above 120.)
 RETRY_AFTER = 2
 
-#: Every code there is, with its title.
+#: The title of every code.
 TITLES: Mapping[str, str] = {
     "malformed_json": "The body is not JSON",
     "bad_input": "The request can't be accepted",
@@ -43,7 +43,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProblemDetails:
-    """`code` is the stable word for programs, `detail` the sentence for people; `status` is HTTP's."""
+    """The answer to a request that failed: `code` for programs, `detail` for people, `status` for HTTP."""
 
     status: int
     code: str
@@ -52,25 +52,29 @@ class ProblemDetails:
     remedy: str | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of_bad_input(cls, error: BadInput, *, status: int = 422, code: str = "bad_input") -> ProblemDetails:
+        return cls(status, code, f"{error.field}: {error.problem}", error.field, error.remedy or None)
+
     @property
     def body(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        body: dict[str, Any] = {
             "type": f"urn:pointsman:problem:{self.code}",
             "title": TITLES[self.code],
             "status": self.status,
             "detail": self.detail,
         }
         if self.field:
-            told["field"] = self.field
+            body["field"] = self.field
         if self.remedy:
-            told["remedy"] = self.remedy
+            body["remedy"] = self.remedy
         message = f"{self.detail}; {self.remedy}" if self.remedy else self.detail
-        told["error"] = {"message": message, "type": self._type, "param": self.field, "code": self.code}
-        return told
+        body["error"] = {"message": message, "type": self._type, "param": self.field, "code": self.code}
+        return body
 
     @property
     def _type(self) -> str:
-        """OpenAI's word for the kind of error."""
+        """OpenAI's name for the kind of error."""
         if self.status == 401:
             return "authentication_error"
         return "invalid_request_error" if self.status < 500 else "server_error"
@@ -93,14 +97,12 @@ class Refused(Exception):
 
 
 def problem_of(error: Exception) -> ProblemDetails:
-    """What a client is told of an error; of one that nobody foresaw, nothing but that it happened."""
+    """The answer for an error; for an unexpected one it says only that there was an error."""
     match error:
         case Refused():
             return error.problem
         case BadInput():
-            return ProblemDetails(
-                422, "bad_input", f"{error.field}: {error.problem}", error.field, error.remedy or None
-            )
+            return ProblemDetails.of_bad_input(error)
         case JobNotFound():
             return ProblemDetails(404, "not_found", str(error))
         case Unreachable():

@@ -1,4 +1,4 @@
-"""The process that serves the API: its socket, its signals, its end."""
+"""The process that serves the API: its socket, its signals, its shutdown."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ DEFAULT_PORT = 8321
 BACKLOG = 2048
 #: Seconds that an idle connection is kept: longer than clients keep theirs, so none is closed under a request.
 KEEP_ALIVE = 120
-#: Seconds that requests have to end once the end was asked for.
-GRACE = 3
+#: Seconds that open requests have to end at a shutdown.
+SHUTDOWN_TIMEOUT = 3
 
 
 def serve(
@@ -40,11 +40,11 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then end within some seconds; to be called from the main thread.
 
-    Port 0 takes a free one. `ready` is told the base URL once requests are answered, whether Redis is there or not.
+    Port 0 takes a free one. `ready` is called with the base URL once requests are answered, even without Redis.
 
     Raises:
-        ConfigError: if the configuration is wrong, the address can't be had, or it can be reached from other machines
-            and no API keys are configured.
+        ConfigError: if the configuration is wrong, the address is not available, or other machines can reach the
+            address and no API keys are configured.
     """
     config = config_path if isinstance(config_path, Config) else load(config_path)
     family, address = _resolve(host, port)
@@ -54,7 +54,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers, and that it is about to end: event streams would else hold it up."""
+    """Calls `ready` once it answers, and sets `closing` before it shuts down, so that event streams end."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], closing: asyncio.Event) -> None:
         super().__init__(config)
@@ -82,19 +82,19 @@ async def _serve(
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="critical",  # uvicorn tells nothing that ours doesn't
+        log_level="critical",  # our own log has all that uvicorn's would
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
     server = _Server(settings, lambda: ready(url) if ready else None, closing)
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
 
-    # uvicorn raises the signal that ended it once more: it shall find these, and the process end as asked, with code 0.
+    # uvicorn raises the signal that ended it once more. With these handlers the process then ends with exit code 0.
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         await server.serve(sockets=[listener])
@@ -113,19 +113,19 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, str]:
 
 
 def _listen(family: socket.AddressFamily, address: str, host: str, port: int) -> socket.socket:
-    # The protocol is named, since asyncio switches Nagle's algorithm off only where it is: +40 ms a request otherwise.
+    # The protocol is named, since asyncio switches Nagle's algorithm off only then; it costs 40 ms a request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
-        listener.listen(BACKLOG)  # here, since a port that another has bound but not yet listened to fails only now
+        listener.listen(BACKLOG)  # here: a port that another process has bound but not listened on fails only now
     except (OSError, OverflowError) as error:
         listener.close()
-        raise ConfigError(f"--port {port}: {_why(error, host)}") from None
+        raise ConfigError(f"--port {port}: {_describe(error, host)}") from None
     return listener
 
 
-def _why(error: OSError | OverflowError, host: str) -> str:
+def _describe(error: OSError | OverflowError, host: str) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
             return "is in use by another program; choose another, or 0 to take a free one"
