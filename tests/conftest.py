@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import redis
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tests.harness import REPOSITORY
 
 SHARED = REPOSITORY.parent / "shared" / "data"

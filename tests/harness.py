@@ -23,7 +23,7 @@ import httpx
 import redis
 import yaml
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from producer import Producer
 from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import yaml
 
 from ops.bench.process import serving
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from ops.up.launcher import ROUTER_CALLS
 from ops.up.processes import Child
 from producer import AsyncProducer

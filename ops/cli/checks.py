@@ -99,11 +99,11 @@ def check_keys(config: Config) -> list[CheckResult]:
 
 def check_embedded() -> CheckResult:
     """Whether the server that `pointsman up` starts is installed."""
-    from ops.embedded.server import _find_binary
+    from ops.embedded.valkey import find_binary
     from tasks.contract.errors import ConfigError
 
     try:
-        return CheckResult("ok", "embedded server", str(_find_binary().name))
+        return CheckResult("ok", "embedded server", str(find_binary().name))
     except ConfigError as error:
         return CheckResult("warn", "embedded server", str(error), "set POINTSMAN_REDIS_URL to a server of your own")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Event
 from typing import Self
 
-from ops.embedded.server import ValkeyServer
 from ops.embedded.state_dir import make_private, try_lock
+from ops.embedded.valkey import ValkeyServer
 from ops.up.launcher import FLOWER_USER, Launcher, find_port
 from ops.up.pools import WorkerPool
 from ops.up.processes import Child, stop_all

@@ -8,7 +8,7 @@ import sys
 
 import redis
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tests import redis_keys
 from tests.harness import REPOSITORY, wait_for
 

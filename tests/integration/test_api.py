@@ -23,7 +23,7 @@ import openai
 import pytest
 import redis
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartRecord
 from tasks.parallel.part_spec import PartSpec

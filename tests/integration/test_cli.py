@@ -19,7 +19,7 @@ from typing import IO, Any
 import pytest
 
 from ops.cli.exits import Exit
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tasks.contract.ids import CallId
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartRecord

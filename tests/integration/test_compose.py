@@ -22,7 +22,7 @@ import jsonschema
 import pytest
 import yaml
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tasks.config.simulation import Simulation
 from tasks.loading.load import load
 from tests.harness import REPOSITORY, wait_for

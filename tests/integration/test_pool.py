@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery.result import AsyncResult, allow_join_result
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tests import forked, redis_keys
 from tests.harness import PATIENCE, REPOSITORY, close_app, wait_for
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ops.cli.exits import Exit
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tasks.config.profiles import read_profiles
 from tests import forked
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet

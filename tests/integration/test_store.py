@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.ledger.fleet import FLEET
 from tasks.ledger.store import BULK, Store, connect

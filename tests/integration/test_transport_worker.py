@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 from producer import Producer
 from tests import forked, redis_keys
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet, wait_for

