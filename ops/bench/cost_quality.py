@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cost_quality: {error}", file=sys.stderr)
         return 1
     if options.plot is not None:
-        from ops.bench.cost_quality_plot import draw_comparison
+        from ops.evaluate.cost_quality.curve_plot import draw_comparison
 
         draw_comparison({name: finding.curves for name, finding in found.items()}, options.plot)
     if options.json:

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 from ops.bench.fleet import BenchFleet
 from ops.bench.process import serving
-from ops.bench.scenarios import Models, Scenario
+from ops.evaluate.simulation.scenarios import Models, Scenario
 from tasks.contract.errors import ConfigError
 
 __all__ = ["ReplicaFleet", "ReplicaServer", "simulation_of"]

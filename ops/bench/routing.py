@@ -24,7 +24,7 @@ from ops.bench.process import Driven, driven
 from ops.bench.replicas import ReplicaFleet, ReplicaServer
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
-from ops.bench.scenarios import NAMED
+from ops.evaluate.simulation.scenarios import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -76,7 +76,7 @@ def cost_quality(
         both = sum(prompt in set(learned.prompts) for prompt in set(scored.prompts))
         note(f"{both} prompts stand in both files: for those the figures say what was remembered, not what was learned")
     if plot is not None:
-        from ops.bench.cost_quality_plot import draw
+        from ops.evaluate.cost_quality.curve_plot import draw
 
         try:
             draw(found, plot)

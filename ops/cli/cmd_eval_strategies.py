@@ -10,7 +10,7 @@ import typer
 from ops.cli.arguments import AsJson
 
 if TYPE_CHECKING:
-    from ops.bench.simulation.compare import StrategyComparison
+    from ops.evaluate.simulation.compare import StrategyComparison
 
 __all__ = ["strategies"]
 
@@ -43,9 +43,9 @@ def strategies(
     """
     from importlib.util import find_spec
 
-    from ops.bench.scenarios import read
-    from ops.bench.simulation.compare import compare, fitting
     from ops.cli.render import note, print_json
+    from ops.evaluate.simulation.compare import compare, fitting
+    from ops.evaluate.simulation.scenarios import read
     from tasks.contract.errors import BadInput
 
     if plot is not None:
@@ -65,7 +65,7 @@ def strategies(
         done=lambda what, seed: note(f"{what}, seed {seed}"),
     )
     if plot is not None:
-        from ops.bench.simulation.draw import draw
+        from ops.evaluate.simulation.draw import draw
 
         draw(found, plot)
     if as_json:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.bench.scenarios import NAMED, Keys, Models, Scenario, Slow
-from ops.bench.simulation.compare import compare, fitting
-from ops.bench.simulation.fleet import SimulatedFleet, simulate
+from ops.evaluate.simulation.compare import compare, fitting
+from ops.evaluate.simulation.scenarios import NAMED, Keys, Models, Scenario, Slow
+from ops.evaluate.simulation.simulated_fleet import SimulatedFleet, simulate
 from tasks.config.simulation import Constant, Exponential, Outages
 
 

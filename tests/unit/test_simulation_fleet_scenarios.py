@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from ops.bench.replicas import simulation_of
-from ops.bench.scenarios import NAMED, Models, Slow, read
-from ops.bench.simulation.fleet import simulate
 from ops.embedded.simulated import create_app
+from ops.evaluate.simulation.scenarios import NAMED, Models, Slow, read
+from ops.evaluate.simulation.simulated_fleet import simulate
 from tasks.config.simulation import Outages, Simulation
 from tasks.contract.errors import BadInput, ConfigError
 from tests.harness import REPOSITORY

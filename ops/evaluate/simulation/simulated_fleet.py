@@ -15,8 +15,8 @@ from itertools import accumulate, count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from ops.bench.simulation.model import Call, SimulatedModel
-from ops.bench.simulation.record import Record
+from ops.evaluate.simulation.record import Record
+from ops.evaluate.simulation.simulated_model import Call, SimulatedModel
 from tasks.calling.retry import Bounds, Fail, add_attempt, decide
 from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick_model
@@ -24,7 +24,7 @@ from tasks.routing.options import is_sticky, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, Traits
 
 if TYPE_CHECKING:
-    from ops.bench.scenarios import Scenario
+    from ops.evaluate.simulation.scenarios import Scenario
 
 __all__ = ["SimulatedFleet", "simulate"]
 

@@ -12,12 +12,12 @@ mpl.use("Agg")  # no display is needed
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from ops.bench.simulation.record import SHARES
+from ops.evaluate.simulation.record import SHARES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ops.bench.simulation.compare import StrategyComparison
+    from ops.evaluate.simulation.compare import StrategyComparison
 
 __all__ = ["draw"]
 

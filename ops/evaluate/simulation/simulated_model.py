@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from ops.bench.scenarios import Models
-from ops.bench.simulation.breaker import SimulatedBreaker
+from ops.evaluate.simulation.scenarios import Models
+from ops.evaluate.simulation.simulated_breaker import SimulatedBreaker
 from tasks.routing.model_statistics import AttemptSample, ModelStatistics, observe
 from tasks.routing.snapshot import INFINITE, ModelLoad
 

@@ -1,6 +1,6 @@
 """Draw and summarize every named scenario: what `docs/explanation/strategies-measured.md` shows.
 
-``python -m ops.bench.simulation --out docs/explanation/strategies-measured`` writes a picture a scenario and
+``python -m ops.evaluate.simulation --out docs/explanation/strategies-measured`` writes a picture a scenario and
 ``figures.json``, and prints the tables in Markdown. ``--quick`` is a smoke run; ``large`` runs when it is named.
 """
 
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-from ops.bench.scenarios import NAMED
-from ops.bench.simulation.compare import StrategyComparison, compare, fitting
+from ops.evaluate.simulation.compare import StrategyComparison, compare, fitting
+from ops.evaluate.simulation.scenarios import NAMED
 
 __all__ = ["main", "table"]
 
@@ -58,14 +58,14 @@ def table(found: StrategyComparison) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ops.bench.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ops.evaluate.simulation", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and figures.json")
     parser.add_argument("--scenario", action="append", choices=list(NAMED), help="may be repeated; by default most")
     parser.add_argument("--strategy", action="append", help="may be repeated; by default all that fit")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of each (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
     options = parser.parse_args(arguments)
-    from ops.bench.simulation.draw import draw
+    from ops.evaluate.simulation.draw import draw
 
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "figures.json"

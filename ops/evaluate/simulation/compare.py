@@ -10,11 +10,11 @@ from multiprocessing import get_context
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from ops.bench.simulation.fleet import simulate
+from ops.evaluate.simulation.simulated_fleet import simulate
 from tasks.routing.options import is_sticky, strategies, strategy_named
 
 if TYPE_CHECKING:
-    from ops.bench.scenarios import Scenario
+    from ops.evaluate.simulation.scenarios import Scenario
 
 __all__ = ["StrategyComparison", "compare", "fitting"]
 
