@@ -14,16 +14,17 @@ from pydantic import Field, PrivateAttr, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from tasks.config.library import Library, Workflow
-from tasks.config.models import KeyLimits, Model, Section
+from tasks.config.models import KeyLimits, Model
 from tasks.config.routes import Classification, Route, known_zone
 from tasks.config.workflow_file import Named
+from tasks.contract.validation import Value
 
 __all__ = ["Config", "Limits", "Schedule"]
 
 Derived = TypeVar("Derived")
 
 
-class Schedule(Section):
+class Schedule(Value):
     """A batch that runs on a cron."""
 
     cron: str = Field(description="five fields: minute hour day-of-month month day-of-week")
@@ -49,7 +50,7 @@ class Schedule(Section):
         return known_zone(value)
 
 
-class Limits(Section):
+class Limits(Value):
     """The largest jobs that are accepted, and how long their records are kept."""
 
     payload_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="a job's size as JSON")
@@ -60,7 +61,7 @@ class Limits(Section):
     keep_seconds: int = Field(default=7 * 86_400, ge=60, description="a job's record after its end")
 
 
-class Config(Section):
+class Config(Value):
     """The whole file."""
 
     models: Mapping[str, Model] = Field(min_length=1)

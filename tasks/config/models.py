@@ -6,22 +6,19 @@ import re
 from datetime import date
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.config.simulation import Simulation
 from tasks.contract.result import Usage
+from tasks.contract.validation import Value
 
-__all__ = ["Breaker", "Hedge", "KeyLimits", "Model", "Price", "Profile", "Section"]
+__all__ = ["Breaker", "Hedge", "KeyLimits", "Model", "Price", "Profile"]
 
 
 API_VERSION = r"^\d{4}-\d{2}-\d{2}$"
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Price(Section):
+class Price(Value):
     """USD per million tokens."""
 
     input: float = Field(default=0.0, ge=0, le=100_000, allow_inf_nan=False)
@@ -38,7 +35,7 @@ class Price(Section):
         return ((usage.input_tokens - cached) * self.input + cached * rate + usage.output_tokens * self.output) / 1e6
 
 
-class Breaker(Section):
+class Breaker(Value):
     """When a model counts as broken, for the whole fleet."""
 
     error_rate: float = Field(default=0.5, gt=0, le=1, description="share of failed attempts that opens it")
@@ -47,7 +44,7 @@ class Breaker(Section):
     open: float = Field(default=5.0, ge=0.1, le=900, description="seconds until one probe is let through, then twice")
 
 
-class Hedge(Section):
+class Hedge(Value):
     """A second call that races a slow first one."""
 
     after: float | Literal["p95"] = Field(default="p95", description="seconds, or the slowest twentieth so far")
@@ -61,7 +58,7 @@ class Hedge(Section):
         return value
 
 
-class KeyLimits(Section):
+class KeyLimits(Value):
     """What the account behind a key allows, shared by all models that name it in ``api_key_env``."""
 
     concurrency: int | None = Field(default=None, ge=1, le=100_000, description="calls in flight")
@@ -69,7 +66,7 @@ class KeyLimits(Section):
     tpm: int | None = Field(default=None, ge=1, le=100_000_000_000, description="tokens a minute")
 
 
-class Profile(Section):
+class Profile(Value):
     """Scores from 0 to 100, higher is better."""
 
     speed: float | None = Field(default=None, ge=0, le=100)
@@ -81,7 +78,7 @@ class Profile(Section):
     )
 
 
-class Model(Section):
+class Model(Value):
     """A named deployment with one queue (``model.<name>``) and one capacity."""
 
     provider: Literal["openai", "anthropic", "gemini", "simulated", "local"]

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tasks.contract.errors import ConfigError
-from tasks.contract.validation import Words, find_problems, format_path
+from tasks.contract.validation import Value, Words, find_problems, format_path
 
 if TYPE_CHECKING:
     from tasks.config.models import Profile
@@ -54,11 +54,7 @@ Usd: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Share(_Value):
+class Share(Value):
     """How many of `n` were right, in percent, with Wilson's interval of 95%."""
 
     score: Score
@@ -75,7 +71,7 @@ class Ethics(Share):
     answered_harmless: Share | None = None
 
 
-class Creativity(_Value):
+class Creativity(Value):
     """How varied answers to one prompt are, from 0 to 1; means over the prompts."""
 
     distinct_2: float = Field(ge=0, le=1)
@@ -84,7 +80,7 @@ class Creativity(_Value):
     answers: int = Field(ge=2)
 
 
-class Latency(_Value):
+class Latency(Value):
     """Seconds of the calls that were answered, without the wait in the queue."""
 
     n: int = Field(ge=1)
@@ -97,7 +93,7 @@ class Latency(_Value):
     tokens_per_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
-class Cost(_Value):
+class Cost(Value):
     """USD by the prices of the configuration."""
 
     mean_usd: Usd
@@ -105,7 +101,7 @@ class Cost(_Value):
     n: int = Field(ge=1)
 
 
-class Scores(_Value):
+class Scores(Value):
     """What routing reads."""
 
     speed: Score | None = None
@@ -115,7 +111,7 @@ class Scores(_Value):
     cost: Score | None = None
 
 
-class EvalSet(_Value):
+class EvalSet(Value):
     """The evaluation set: `name` for people, `sha256` to tell whether two models had the same."""
 
     name: str
@@ -123,7 +119,7 @@ class EvalSet(_Value):
     cases: int = Field(ge=1)
 
 
-class ModelProfile(_Value):
+class ModelProfile(Value):
     """One model: its scores, and what they were made of."""
 
     measured_at: str
@@ -144,7 +140,7 @@ class ModelProfile(_Value):
     ungraded: Mapping[str, Count] = Field(default_factory=dict)
 
 
-class ProfileFile(_Value):
+class ProfileFile(Value):
     """The whole file."""
 
     schema_version: Literal[1] = 1

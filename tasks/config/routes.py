@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from tasks.config.models import Section
+from tasks.contract.validation import Value
 
 __all__ = [
     "DEFAULT_STRATEGY",
@@ -57,7 +57,7 @@ When: TypeAlias = Annotated[
 ]
 
 
-class Route(Section):
+class Route(Value):
     """The class a job falls into, with its prompt and its candidate models."""
 
     description: str = ""
@@ -79,14 +79,14 @@ class Route(Section):
         return value
 
 
-class Thresholds(Section):
+class Thresholds(Value):
     """The least confidence at which a classifier decides, on top of its own threshold."""
 
     rules: float = Field(default=0.0, ge=0, le=1, description="2/3 for one hit, 3/4 for two; less if others match")
     examples: float = Field(default=0.0, ge=0, le=1, description="beside the threshold that is calibrated")
 
 
-class ModelChoice(Section):
+class ModelChoice(Value):
     """The model that chooses the route of a text where the other classifiers abstain."""
 
     model: str = Field(description="a model of this configuration; its queue, limits and price hold")
@@ -97,7 +97,7 @@ class ModelChoice(Section):
     max_tokens: int = Field(default=200, ge=16, le=100_000, description="of the answer; reasoning models need more")
 
 
-class Classification(Section):
+class Classification(Value):
     """How Pointsman finds the route of a job where the producer names none."""
 
     order: tuple[ClassifierName, ...] = Field(default=ORDER, description="the classifiers, in turn")

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.contract.specimen import specimen
+from tasks.contract.validation import Value
 
 __all__ = [
     "Constant",
@@ -41,11 +42,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Answers = Mapping[str, str] | tuple[str, ...]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Constant(_Value):
+class Constant(Value):
     """Always the same."""
 
     distribution: Literal["constant"] = "constant"
@@ -55,7 +52,7 @@ class Constant(_Value):
         return self.seconds
 
 
-class Uniform(_Value):
+class Uniform(Value):
     """Any time between `low` and `high`, each as likely."""
 
     distribution: Literal["uniform"]
@@ -72,7 +69,7 @@ class Uniform(_Value):
         return self.low + share * (self.high - self.low)
 
 
-class Exponential(_Value):
+class Exponential(Value):
     """`least` seconds, and an exponential wait on top; `mean` is the mean of the sum."""
 
     distribution: Literal["exponential"]
@@ -89,7 +86,7 @@ class Exponential(_Value):
         return self.least - (self.mean - self.least) * math.log1p(-share)
 
 
-class Lognormal(_Value):
+class Lognormal(Value):
     """Half of the times below `median`, with a long tail; `sigma` is the deviation of the logarithm.
 
     With `sigma` 0.5, the 95th percentile is 2.3 times the median; with 1.0, 5.2 times.
@@ -117,7 +114,7 @@ _Distribution = Annotated[Constant | Uniform | Exponential | Lognormal, Field(di
 Latency = Annotated[_Distribution, BeforeValidator(_constant, json_schema_input_type=_Distribution | Seconds)]
 
 
-class Outages(_Value):
+class Outages(Value):
     """Every `every` seconds the model fails for `lasting` seconds, the first time after `every − lasting` good ones.
 
     A request that comes then is answered with the model's `error_status` after `after_s`: soon, as a server does that
@@ -139,7 +136,7 @@ class Outages(_Value):
         return at_s % self.every >= self.every - self.lasting
 
 
-class Simulation(_Value):
+class Simulation(Value):
     """A model that costs nothing and behaves as declared."""
 
     latency: Latency = Constant(seconds=0.0)

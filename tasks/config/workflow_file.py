@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from tasks.config.models import Section
 from tasks.config.routes import Route
+from tasks.contract.validation import Value
 
 __all__ = ["FILE", "NAME", "PROMPTS", "Input", "Named", "RouteFile", "Source", "StepFile", "WorkflowFile"]
 
@@ -33,7 +33,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class StepFile(Section):
+class StepFile(Value):
     """One step: a job without its input."""
 
     name: str = Field(pattern=STEP_NAME)
@@ -49,7 +49,7 @@ class RouteFile(Route):
     models: tuple[str, ...] = Field(default=(), description="by default those that the configuration gives, or all")
 
 
-class WorkflowFile(Section):
+class WorkflowFile(Value):
     """The whole file."""
 
     description: str = Field(min_length=1)
@@ -70,7 +70,7 @@ class WorkflowFile(Section):
         return value
 
 
-class Source(Section):
+class Source(Value):
     """Where the configuration has a workflow from."""
 
     from_: str = Field(alias="from", description="ready, or a folder relative to the configuration")

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from tasks.contract.errors import BadInput
 from tasks.contract.ids import new_id
 from tasks.contract.job_fields import FieldRule
-from tasks.contract.value import Value
+from tasks.contract.validation import Value
 
 __all__ = [
     "GIVEN",

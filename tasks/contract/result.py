@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
-from tasks.contract.value import Value
+from tasks.contract.validation import Value
 
 __all__ = ["Candidate", "Decision", "FINAL", "JobState", "Move", "Part", "PartState", "Result", "Tried", "Usage"]
 

@@ -1,8 +1,8 @@
-"""JSON Schemas of answers (Draft 2020-12): refused at the border where they can't be checked, then checked cheaply.
+"""JSON Schemas of answers (Draft 2020-12): checked once when the job is accepted, then applied to answers cheaply.
 
-A schema is the producer's, an answer the model's: neither may make a worker compute without end or fetch anything. So
-no `$ref` leaves the schema, its size and depth are bounded, a pattern has no more work to do than `PATTERN_STEPS`, and
-an answer takes at most `STEPS` steps through references.
+The producer writes the schema and a model writes the answer; neither may make a worker compute without end or fetch
+anything. So no `$ref` may leave the schema, its size and depth are bounded, a match of a pattern takes at most
+`PATTERN_STEPS`, and the check of an answer follows at most `STEPS` references.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-__all__ = ["Problem", "check_schema", "is_closed", "problem_of"]
+from tasks.contract.validation import format_path
+
+__all__ = ["AnswerProblem", "check_schema", "find_problem", "is_closed"]
 
 #: Bytes of a schema as JSON; those that providers accept are smaller.
 MOST_BYTES = 64 * 1024
-#: Schemas that passed and are not checked again: a check takes milliseconds, and a thousand jobs that are the sections
-#: of one have the same.
+#: Checked schemas that are remembered: a check takes milliseconds, and the thousand child jobs of one job have the same.
 KEPT = 256
 #: Levels of a schema.
 MOST_DEPTH = 32
 #: Characters of a pattern.
 PATTERN_LENGTH = 256
-#: Steps that a match may take, by the estimate of `_pattern_reach`: a few hundredths of a second.
+#: Steps that a match may take, by the estimate of `_longest_match`: a few hundredths of a second.
 PATTERN_STEPS = 5_000_000
 #: References that the check of one answer may follow: references to references multiply.
 STEPS = 10_000
 #: Keywords of the closed schemas that OpenAI and Anthropic promise to keep.
-_STRICT = {
+_CLOSED = {
     "type", "properties", "required", "additionalProperties", "items", "enum", "const", "title", "description",
     "anyOf", "$ref", "$defs",
 }  # fmt: skip
-#: Keywords whose values are schemas by name, a list of schemas, or one schema.
+#: Keywords whose value is a mapping of schemas, a list of schemas, or one schema.
 _NAMED = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 _LISTED = {"allOf", "anyOf", "oneOf", "prefixItems"}
 _SINGLE = {
@@ -53,23 +54,27 @@ _SINGLE = {
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-_steps: ContextVar[list[int]] = ContextVar("steps")
+#: The references that the check of this answer may still follow.
+_steps_left: ContextVar[list[int]] = ContextVar("steps_left")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with an answer: `where` and `what` may quote it, `rule` is the schema's place and does not."""
+class AnswerProblem:
+    """A mistake in an answer. `where` and `what` may quote the answer; `rule`, the place in the schema, does not."""
 
     where: str
     what: str
     rule: str
 
 
+# -- the schema ------------------------------------------------------------------------------------------------
+
+
 def check_schema(schema: Mapping[str, Any]) -> None:
     """Refuse a schema that can't be checked, or not cheaply.
 
     Raises:
-        ValueError: saying what is wrong with it, and where.
+        ValueError: with the place in the schema and the problem.
     """
     try:
         text = json.dumps(schema)
@@ -99,57 +104,6 @@ def _check(text: str) -> None:
             raise ValueError(f"{path}/$ref points at nothing") from None
 
 
-def _check_part(path: str, part: Mapping[str, Any]) -> None:
-    """What the schema of schemas leaves open."""
-    for keyword in ("$ref", "$dynamicRef"):
-        target = part.get(keyword, "#")
-        if not isinstance(target, str) or not target.startswith("#"):
-            raise ValueError(f"{path}/{keyword} leaves the schema, and nothing is fetched")
-    if "$id" in part:
-        raise ValueError(f"{path}/$id gives it an address, and nothing is fetched; leave it out")
-    if str(part.get("$schema", _DRAFT)).rstrip("#") != _DRAFT:
-        raise ValueError(f"{path}/$schema is another draft than 2020-12")
-    patterns = [("pattern", part["pattern"])] if "pattern" in part else []
-    named = part.get("patternProperties")
-    patterns += [("patternProperties", pattern) for pattern in (named if isinstance(named, Mapping) else ())]
-    for keyword, pattern in patterns:
-        try:
-            _pattern_reach(pattern)
-        except ValueError as error:
-            raise ValueError(f"{path}/{keyword} {error}") from None
-
-
-def problem_of(schema: Mapping[str, Any], answer: Any) -> Problem | None:
-    """The first thing that is wrong with an answer, by a schema that `check_schema` has passed."""
-    token = _steps.set([STEPS])
-    try:
-        error = next(_validator(schema).iter_errors(answer), None)
-    except (_TooMuch, RecursionError):
-        return Problem("the answer", "takes too long to check", "$ref")
-    except Unresolvable:
-        return Problem("the answer", "can't be checked: a reference points at nothing", "$ref")
-    finally:
-        _steps.reset(token)
-    if error is None:
-        return None
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-    rule = "/".join(map(str, error.absolute_schema_path))
-    return Problem(where.lstrip(".") or "the answer", error.message, rule)
-
-
-def is_closed(schema: Any) -> bool:
-    """Whether a provider can promise to keep it: each object lists all its properties, and no rarer keyword stands."""
-    if not isinstance(schema, Mapping) or not _STRICT.issuperset(schema):
-        return False
-    properties = schema.get("properties", {})
-    is_object = schema.get("type") == "object" or bool(properties)
-    named = set(schema.get("required", ())) == set(properties)
-    if is_object and not (named and schema.get("additionalProperties") is False):
-        return False
-    inner = [*properties.values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
-    return all(map(is_closed, inner)) and ("items" not in schema or is_closed(schema["items"]))
-
-
 def _walk(schema: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each schema within a schema, with its place."""
     if not isinstance(schema, Mapping):
@@ -158,32 +112,88 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str
         raise ValueError(f"has more than {MOST_DEPTH} levels")
     yield path, schema
     for keyword, value in schema.items():
+        inner: Mapping[Any, Any] = {}
         if keyword in _NAMED and isinstance(value, Mapping):
-            for name, part in value.items():
-                yield from _walk(part, f"{path}/{keyword}/{name}", depth + 1)
-        elif keyword in _LISTED and isinstance(value, list | tuple):
-            for index, part in enumerate(value):
-                yield from _walk(part, f"{path}/{keyword}/{index}", depth + 1)
+            inner = value
+        elif keyword in _LISTED and isinstance(value, list):
+            inner = dict(enumerate(value))
         elif keyword in _SINGLE:
             yield from _walk(value, f"{path}/{keyword}", depth + 1)
+        for name, part in inner.items():
+            yield from _walk(part, f"{path}/{keyword}/{name}", depth + 1)
 
 
-class _TooMuch(Exception):
-    """The check of an answer took more steps than allowed."""
+def _check_part(path: str, part: Mapping[str, Any]) -> None:
+    """Check what the schema of JSON Schema itself allows, and we don't."""
+    for keyword in ("$ref", "$dynamicRef"):
+        target = part.get(keyword, "#")
+        if not isinstance(target, str) or not target.startswith("#"):
+            raise ValueError(f"{path}/{keyword} leaves the schema, and nothing is fetched")
+    if "$id" in part:
+        raise ValueError(f"{path}/$id gives it an address, and nothing is fetched; leave it out")
+    if str(part.get("$schema", _DRAFT)).rstrip("#") != _DRAFT:
+        raise ValueError(f"{path}/$schema is another draft than 2020-12")
+    named = part.get("patternProperties")
+    patterns = [("patternProperties", pattern) for pattern in (named if isinstance(named, Mapping) else ())]
+    if "pattern" in part:
+        patterns.insert(0, ("pattern", part["pattern"]))
+    for keyword, pattern in patterns:
+        try:
+            _longest_match(pattern)
+        except ValueError as error:
+            raise ValueError(f"{path}/{keyword} {error}") from None
+
+
+def is_closed(schema: Any) -> bool:
+    """Whether a provider can promise to keep a schema: objects require all their properties; no rarer keywords."""
+    if not isinstance(schema, Mapping) or not _CLOSED.issuperset(schema):
+        return False
+    properties = schema.get("properties", {})
+    is_object = schema.get("type") == "object" or bool(properties)
+    requires_all = set(schema.get("required", ())) == set(properties)
+    if is_object and not (requires_all and schema.get("additionalProperties") is False):
+        return False
+    inner = [*properties.values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
+    return all(map(is_closed, inner)) and ("items" not in schema or is_closed(schema["items"]))
+
+
+# -- the answer ------------------------------------------------------------------------------------------------
+
+
+def find_problem(schema: Mapping[str, Any], answer: Any) -> AnswerProblem | None:
+    """The first mistake in an answer, by a schema that `check_schema` has passed."""
+    token = _steps_left.set([STEPS])
+    try:
+        # An empty registry retrieves nothing, whatever a reference says.
+        error = next(_BoundedValidator(schema, registry=Registry()).iter_errors(answer), None)
+    except (_TooManySteps, RecursionError):
+        return AnswerProblem("the answer", "takes too long to check", "$ref")
+    except Unresolvable:
+        return AnswerProblem("the answer", "can't be checked: a reference points at nothing", "$ref")
+    finally:
+        _steps_left.reset(token)
+    if error is None:
+        return None
+    rule = "/".join(map(str, error.absolute_schema_path))
+    return AnswerProblem(format_path(error.absolute_path) or "the answer", error.message, rule)
+
+
+class _TooManySteps(Exception):
+    """The check of an answer followed more references than allowed."""
 
 
 def _follow(validator: Any, target: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    left = _steps.get()
+    left = _steps_left.get()
     left[0] -= 1
     if left[0] < 0:
-        raise _TooMuch
+        raise _TooManySteps
     yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, schema) or ()
 
 
 def _match(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
     if not validator.is_type(instance, "string"):
         return
-    if len(instance) > _pattern_reach(pattern):
+    if len(instance) > _longest_match(pattern):
         yield jsonschema.ValidationError("is too long to be matched with its pattern")
     elif not re.search(pattern, instance):
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
@@ -192,34 +202,32 @@ def _match(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterato
 def _match_names(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
     if validator.is_type(instance, "object"):
         longest = max(map(len, instance), default=0)
-        if any(longest > _pattern_reach(pattern) for pattern in patterns):
+        if any(longest > _longest_match(pattern) for pattern in patterns):
             yield jsonschema.ValidationError("has a name that is too long to be matched with a pattern")
             return
     yield from Draft202012Validator.VALIDATORS["patternProperties"](validator, patterns, instance, schema) or ()
 
 
-_Bounded = extend(  # type: ignore[no-untyped-call]
+_BoundedValidator: Any = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator, {"$ref": _follow, "pattern": _match, "patternProperties": _match_names}
 )
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
-    # An empty registry retrieves nothing, whatever a reference says.
-    return _Bounded(schema, registry=Registry())
+# -- the cost of patterns --------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1024)
-def _pattern_reach(pattern: Any) -> int:
-    """The length of the strings that a pattern may be tried on.
+def _longest_match(pattern: Any) -> int:
+    """The length of the longest string that may be matched with a pattern.
 
-    A backtracking engine takes up to length^r steps for r repeats that vary, one more factor where the match may begin
-    anywhere; within a repeat that varies it is exponential.
+    A backtracking engine takes up to length^r steps for r repeats of varying length, with one more factor where the
+    match may begin anywhere; a repeat within a repeat of varying length takes exponential time.
 
     Raises:
-        ValueError: for a pattern that is none, or too costly for any string.
+        ValueError: for a pattern that is invalid, or too expensive for any string.
     """
     if not isinstance(pattern, str):
-        raise ValueError("is no text")  # noqa: TRY004 - the caller tells it as a mistake in the schema
+        raise ValueError("is no text")  # noqa: TRY004 - a mistake in the schema, like the others here
     if len(pattern) > PATTERN_LENGTH:
         raise ValueError(f"has more than {PATTERN_LENGTH} characters")
     try:
@@ -228,12 +236,12 @@ def _pattern_reach(pattern: Any) -> int:
             tree = re._parser.parse(pattern)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public tree
     except (re.error, OverflowError, RecursionError):
         raise ValueError("is no regular expression that Python knows") from None
-    power = _varying(tree.data, within=False) + (0 if pattern.startswith("^") else 1)
+    power = _count_repeats(tree.data, within=False) + (0 if pattern.startswith("^") else 1)
     return int(PATTERN_STEPS ** (1 / max(power, 1)))
 
 
-def _varying(tree: Any, *, within: bool) -> int:
-    """How many repeats of varying length are in a part of a pattern."""
+def _count_repeats(tree: Any, *, within: bool) -> int:
+    """Count the repeats of varying length in a part of a pattern; `within`: the part is inside of such a repeat."""
     count = 0
     for operation, argument in tree:
         name = str(operation)
@@ -242,14 +250,14 @@ def _varying(tree: Any, *, within: bool) -> int:
             varies = int(most) > 1 and least != most
             if varies and within:
                 raise ValueError("repeats what already repeats; write it without the outer or the inner repeat")
-            count += int(varies) + _varying(body.data, within=within or varies)
+            count += int(varies) + _count_repeats(body.data, within=within or varies)
         elif name == "BRANCH":
             if within:
                 raise ValueError("repeats alternatives; write them as a class of characters, or bound the string")
-            count += max(_varying(branch.data, within=within) for branch in argument[1])
+            count += max(_count_repeats(branch.data, within=within) for branch in argument[1])
         elif name in {"GROUPREF", "GROUPREF_EXISTS"}:
             raise ValueError("refers back to a group; write it without")
         elif name in {"SUBPATTERN", "ATOMIC_GROUP", "ASSERT", "ASSERT_NOT"}:
             body = argument[-1] if isinstance(argument, tuple) else argument
-            count += _varying(body.data, within=within)
+            count += _count_repeats(body.data, within=within)
     return count

@@ -1,4 +1,7 @@
-"""Describe what pydantic finds wrong in a value: a place and a sentence for each problem, never the value itself."""
+"""The base of all values that are read from outside, and the description of what is wrong in one.
+
+A description is a place and a sentence for each problem; it never shows the value itself.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 if TYPE_CHECKING:
-    from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-__all__ = ["JSON_WORDS", "FieldProblem", "Loc", "Words", "find_problems", "format_path"]
+__all__ = ["JSON_WORDS", "FieldProblem", "Loc", "Value", "Words", "find_problems", "format_path"]
 
 #: A place inside a value: names of fields, and numbers of entries from 0.
 Loc: TypeAlias = tuple[str | int, ...]
@@ -24,6 +28,12 @@ JSON_WORDS: Words = {
     "model_type": "must be a JSON object",
     "tuple_type": "must be a JSON array",
 }
+
+
+class Value(BaseModel):
+    """Frozen, and without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,13 @@ from pydantic import ValidationError
 
 from tasks.config.config import Config
 from tasks.config.library import Library, PromptFile, Step, Workflow
-from tasks.config.models import Section
 from tasks.config.prompts import PREFIX
 from tasks.config.routes import Route
 from tasks.config.templates import Template, compile_expression, compile_template
 from tasks.config.workflow_file import FILE, NAME, PROMPTS, Input, RouteFile, Source, StepFile, WorkflowFile
 from tasks.contract.errors import ConfigError
 from tasks.contract.job import GIVEN
-from tasks.contract.validation import Loc
+from tasks.contract.validation import Loc, Value
 from tasks.loading.check_config import check_route, check_routing, not_one_of
 from tasks.loading.check_workflows import accepted_inputs, check_library
 from tasks.loading.load_prompts import read_prompts
@@ -163,7 +162,7 @@ def _read_file(path: Path) -> tuple[YamlFile, WorkflowFile]:
 
 def _fields_at(loc: Loc) -> str:
     """The fields of the section at `loc` of the file."""
-    table: Mapping[str, type[Section]] = {"steps": StepFile, "routes": RouteFile}
+    table: Mapping[str, type[Value]] = {"steps": StepFile, "routes": RouteFile}
     return ", ".join(table.get(str(loc[0]) if loc else "", WorkflowFile).model_fields)
 
 

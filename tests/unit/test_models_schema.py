@@ -10,7 +10,7 @@ from tasks.accept import check
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
-from tasks.contract.schema import PATTERN_LENGTH, check_schema, is_closed, problem_of
+from tasks.contract.schema import PATTERN_LENGTH, check_schema, find_problem, is_closed
 from tasks.loading.load import parse
 
 CONFIG = parse("models: {m: {provider: openai, base_url: 'http://x/v1'}}\nroutes: {r: {models: [m]}}\ndefault_route: r")
@@ -67,21 +67,21 @@ def test_a_schema_that_can_be_checked_is_accepted(schema):
 
 def test_a_problem_names_its_place_in_the_answer_and_in_the_schema():
     schema = {"properties": {"ages": {"items": {"type": "integer"}}}}
-    problem = problem_of(schema, {"ages": [1, "two"]})
+    problem = find_problem(schema, {"ages": [1, "two"]})
     assert (problem.where, problem.rule) == ("ages[1]", "properties/ages/items/type")
     assert problem.what == "'two' is not of type 'integer'"
-    assert problem_of(schema, {"ages": [1, 2]}) is None
+    assert find_problem(schema, {"ages": [1, 2]}) is None
 
 
 def test_a_pattern_is_matched_and_never_takes_long():
-    assert problem_of({"pattern": "^a+$"}, "aaa") is None
-    assert "does not match" in problem_of({"pattern": "^a+$"}, "b").what
+    assert find_problem({"pattern": "^a+$"}, "aaa") is None
+    assert "does not match" in find_problem({"pattern": "^a+$"}, "b").what
     started = time.process_time()
     for pattern in ("a*a*a*b", "^.*.*.*=x$", "x+y", "(?=.*a.*b)c"):
         check_schema({"pattern": pattern})
-        assert problem_of({"pattern": pattern}, "a" * 30_000) is not None
-    assert "too long" in problem_of({"patternProperties": {"a*b": {}}}, {"a" * 30_000: 1}).what
-    assert problem_of({"patternProperties": {"^a": {"type": "null"}}}, {"ab": 1}).where == "ab"
+        assert find_problem({"pattern": pattern}, "a" * 30_000) is not None
+    assert "too long" in find_problem({"patternProperties": {"a*b": {}}}, {"a" * 30_000: 1}).what
+    assert find_problem({"patternProperties": {"^a": {"type": "null"}}}, {"ab": 1}).where == "ab"
     assert time.process_time() - started < 5
 
 
@@ -90,14 +90,14 @@ def test_references_that_multiply_end_in_time():
     schema = {"$defs": {**defs, "d40": {}}, "$ref": "#/$defs/d0"}
     check_schema(schema)
     started = time.process_time()
-    assert problem_of(schema, 1).what == "takes too long to check"
+    assert find_problem(schema, 1).what == "takes too long to check"
     assert time.process_time() - started < 20
 
 
 def test_a_reference_that_goes_round_in_circles_ends():
     schema = {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
     check_schema(schema)
-    assert problem_of(schema, 1).what == "takes too long to check"
+    assert find_problem(schema, 1).what == "takes too long to check"
 
 
 @pytest.mark.parametrize(

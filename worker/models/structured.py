@@ -16,7 +16,7 @@ from tasks.contract.errors import ModelError, SchemaMismatch
 from tasks.contract.job import Message
 from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
 from tasks.contract.result import Usage
-from tasks.contract.schema import Problem, problem_of
+from tasks.contract.schema import AnswerProblem, find_problem
 
 __all__ = ["Structured"]
 
@@ -80,7 +80,7 @@ class Structured:
             if (close := getattr(pieces, "aclose", None)) is not None:
                 await close()
 
-    def _mismatch(self, problem: Problem, reply: ModelReply, usage: Usage) -> SchemaMismatch:
+    def _mismatch(self, problem: AnswerProblem, reply: ModelReply, usage: Usage) -> SchemaMismatch:
         if reply.finish_reason == "length":
             told = "its answer was cut off before its JSON was whole; raise max_tokens"
         else:
@@ -90,17 +90,17 @@ class Structured:
         return SchemaMismatch(self._name, told, usage=usage)
 
 
-def _read(schema: Mapping[str, Any], text: str) -> tuple[Problem | None, str]:
+def _read(schema: Mapping[str, Any], text: str) -> tuple[AnswerProblem | None, str]:
     """What is wrong with an answer, if anything, and its JSON without what stands around it."""
     try:
         answer = parse_answer(text)
     except NotJSON:
-        return Problem("the answer", _NO_JSON, ""), text
-    problem = problem_of(schema, answer)
+        return AnswerProblem("the answer", _NO_JSON, ""), text
+    problem = find_problem(schema, answer)
     return problem, text if problem is not None else json.dumps(answer, ensure_ascii=False)
 
 
-def _again(request: ModelRequest, text: str, problem: Problem, left: float) -> ModelRequest:
+def _again(request: ModelRequest, text: str, problem: AnswerProblem, left: float) -> ModelRequest:
     """The request for the repair: the conversation, the answer, and what is wrong with it."""
     told = f"{problem.where[:_TOLD]}: {problem.what[:_TOLD]}"
     asked = (

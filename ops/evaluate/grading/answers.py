@@ -136,10 +136,10 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def _satisfies(answer: str, schema: Mapping[str, Any]) -> bool:
-    from tasks.contract.schema import problem_of
+    from tasks.contract.schema import find_problem
 
     try:
-        return problem_of(schema, parse_answer(answer)) is None
+        return find_problem(schema, parse_answer(answer)) is None
     except ValueError:
         return False
 

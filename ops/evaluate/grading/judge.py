@@ -70,13 +70,13 @@ def refusal_question(request: str, answer: str) -> Judging:
 
 def read_verdict(reply: str, schema: Mapping[str, Any]) -> str | None:
     """The verdict of a reply that satisfies its schema; None of any other."""
-    from tasks.contract.schema import problem_of
+    from tasks.contract.schema import find_problem
 
     try:
         verdict = parse_answer(reply)
     except ValueError:
         return None
-    return None if problem_of(schema, verdict) is not None else str(verdict["verdict"])
+    return None if find_problem(schema, verdict) is not None else str(verdict["verdict"])
 
 
 def _material(*parts: tuple[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from tasks.contract.errors import JoinError
-from tasks.contract.schema import problem_of
+from tasks.contract.schema import find_problem
 from tasks.parallel.joins.outputs import as_text, parse_outputs
 from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.work import Joined, Missing, Work, coverage, missing_details
@@ -96,7 +96,7 @@ def _named(gap: Missing) -> dict[str, Any]:
 
 
 def _check(merged: Any, schema: Mapping[str, JsonValue] | None) -> None:
-    problem = problem_of(schema, merged) if schema is not None else None
+    problem = find_problem(schema, merged) if schema is not None else None
     if problem is not None:
         raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
 

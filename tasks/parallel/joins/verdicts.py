@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from tasks.contract.answer import NotJSON, parse_answer
-from tasks.contract.schema import problem_of
+from tasks.contract.schema import find_problem
 from tasks.parallel.joins.material import DATA, PER_BLOCK, cut, marked, room_of, size
 from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
@@ -129,4 +129,4 @@ def read_reply(answer: JoinAnswer, kind: Literal["pair", "score", "pick", "order
         reply = parse_answer(answer.output, embedded=True)
     except NotJSON:
         return JudgeReply(fault="refused" if is_refusal(answer.output) else "unreadable")
-    return JudgeReply(fault="unreadable") if problem_of(schema, reply) is not None else JudgeReply(reply[name])
+    return JudgeReply(fault="unreadable") if find_problem(schema, reply) is not None else JudgeReply(reply[name])
