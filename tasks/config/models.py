@@ -1,4 +1,4 @@
-"""What the configuration says of a model: where it is, how much it takes, what it costs, when it counts as broken."""
+"""The settings of a model: its address, capacity, limits, price, breaker and profile."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Price(Value):
 
 
 class Breaker(Value):
-    """When a model counts as broken, for the whole fleet."""
+    """When the breaker of a model opens, for the whole fleet."""
 
     error_rate: float = Field(default=0.5, gt=0, le=1, description="share of failed attempts that opens it")
-    attempts: int = Field(default=10, ge=1, le=10_000, description="the fewest attempts that say something")
+    attempts: int = Field(default=10, ge=1, le=10_000, description="the fewest attempts that it judges by")
     window: float = Field(default=30.0, ge=1, le=3600, description="seconds that are looked back")
     open: float = Field(default=5.0, ge=0.1, le=900, description="seconds until one probe is let through, then twice")
 
@@ -59,7 +59,7 @@ class Hedge(Value):
 
 
 class KeyLimits(Value):
-    """What the account behind a key allows, shared by all models that name it in ``api_key_env``."""
+    """The limits of the account behind a key, shared by all models that name the key in ``api_key_env``."""
 
     concurrency: int | None = Field(default=None, ge=1, le=100_000, description="calls in flight")
     rpm: int | None = Field(default=None, ge=1, le=100_000_000, description="requests a minute")

@@ -1,7 +1,7 @@
 """Measured profiles: the file that `pointsman profile` writes and routing reads.
 
-One JSON document, a section a model. Scores go from 0 to 100, higher is better; a metric that was not measured is null,
-never 0. `docs/reference/profile.md` has each field and each formula.
+One JSON document with a section for each model. Scores go from 0 to 100, higher is better; a metric that was not
+measured is null, never 0. `docs/reference/profile.md` explains each field and each formula.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 METRICS = ("speed", "accuracy", "creativity", "ethics", "cost")
 
-#: Bytes of a profile file that are read: a section has about 2 KB.
+#: Bytes of a profile file that are read; a section has about 2 KB.
 MOST_BYTES = 64 * 1024 * 1024
 
 #: The remedy. The configuration can't be loaded while it names a file that can't be read.
@@ -55,7 +55,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class Share(Value):
-    """How many of `n` were right, in percent, with Wilson's interval of 95%."""
+    """The share of `n` cases that were right, in percent, with Wilson's interval of 95%."""
 
     score: Score
     low: Score
@@ -65,14 +65,14 @@ class Share(Value):
 
 
 class Ethics(Share):
-    """The safety cases that were handled right; of these, harmful ones refused and harmless ones answered."""
+    """The share of safety cases handled right: harmful ones refused, harmless ones answered."""
 
     refused_harmful: Share | None = None
     answered_harmless: Share | None = None
 
 
 class Creativity(Value):
-    """How varied answers to one prompt are, from 0 to 1; means over the prompts."""
+    """The variety of the answers to one prompt, from 0 to 1; means over the prompts."""
 
     distinct_2: float = Field(ge=0, le=1)
     dissimilarity: float = Field(ge=0, le=1)
@@ -81,7 +81,7 @@ class Creativity(Value):
 
 
 class Latency(Value):
-    """Seconds of the calls that were answered, without the wait in the queue."""
+    """Seconds of the answered calls, without the wait in the queue."""
 
     n: int = Field(ge=1)
     mean_s: Seconds
@@ -102,7 +102,7 @@ class Cost(Value):
 
 
 class Scores(Value):
-    """What routing reads."""
+    """The scores that routing reads."""
 
     speed: Score | None = None
     accuracy: Score | None = None
@@ -112,7 +112,7 @@ class Scores(Value):
 
 
 class EvalSet(Value):
-    """The evaluation set: `name` for people, `sha256` to tell whether two models had the same."""
+    """The evaluation set: `name` for people, `sha256` to compare the sets of two models."""
 
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -120,13 +120,13 @@ class EvalSet(Value):
 
 
 class ModelProfile(Value):
-    """One model: its scores, and what they were made of."""
+    """One model: its scores, and the measurements behind them."""
 
     measured_at: str
     run: str
     eval: EvalSet
     judge: str | None = None
-    #: Whether a simulated model answered: its profile proves nothing.
+    #: True when a simulated model answered: its profile proves nothing.
     simulated: bool = False
     scores: Scores
     accuracy: Share | None = None
@@ -136,7 +136,7 @@ class ModelProfile(Value):
     latency: Latency | None = None
     cost: Cost | None = None
     asked: Count
-    #: Asked, but neither right nor wrong: by the code of the model's error, or ``judge`` where no verdict came.
+    #: Cases without a grade, by the code of the model's error, or ``judge`` where the judge gave no verdict.
     ungraded: Mapping[str, Count] = Field(default_factory=dict)
 
 
@@ -149,22 +149,22 @@ class ProfileFile(Value):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredProfile:
-    """What routing knows of a measured model: 0 to 100, higher is better, None where it was not measured."""
+    """The measured scores of a model: 0 to 100, higher is better, None where not measured."""
 
     speed: float | None = None
     accuracy: float | None = None
     creativity: float | None = None
     ethics: float | None = None
     cost: float | None = None
-    #: Accuracy by route, where the evaluation set named routes.
+    #: Accuracy by route, where the evaluation set names routes.
     routes: Mapping[str, float] = field(default_factory=dict)
 
 
 def scores_of(typed: Profile, measured: MeasuredProfile | None, *, route: str = "") -> dict[str, float]:
-    """The scores of a model for jobs of `route`; what nobody knows is left out.
+    """The scores of a model for jobs of `route`; unknown ones are left out.
 
-    A score that is typed into the configuration is somebody's decision and wins over the measured one, metric by
-    metric, on every route. Of what was measured, the accuracy on the route goes before the accuracy over all.
+    A score in the configuration is a decision of the operator: it replaces the measured one, metric by metric, on every
+    route. Of the measured scores, the accuracy on the route replaces the accuracy over all routes.
     """
     found: dict[str, float] = {}
     for metric in METRICS:
@@ -183,7 +183,7 @@ def read_profiles(path: Path) -> Mapping[str, MeasuredProfile]:
 
     Raises:
         ConfigError: naming the file, the field and the remedy, for a file that is missing, damaged, of another version,
-            or changed by hand into what no measurement gives.
+            or changed by hand into impossible values.
     """
     return {
         name: MeasuredProfile(
@@ -195,7 +195,7 @@ def read_profiles(path: Path) -> Mapping[str, MeasuredProfile]:
 
 
 def read_profile_file(path: Path) -> ProfileFile:
-    """The whole file with its evidence; raises as `read_profiles`."""
+    """Read the whole file with its evidence; raises as `read_profiles`."""
     try:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)

@@ -1,4 +1,4 @@
-"""From what a job or a route says to what the model is told."""
+"""From the prompt of a job or a route to the prompt that the model gets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
     "version_of",
 ]
 
-#: What a prompt begins with that is the name of a file, and not the text itself.
+#: The beginning of a prompt that is the name of a file instead of the text.
 PREFIX = "file:"
-#: What a template may read. `title`, `index` (from 1) and `total` are those of the section or vote.
+#: The variables of templates. `title`, `index` (from 1) and `total` are those of the section or vote.
 VARIABLES = frozenset({"metadata", "labels", "title", "index", "total", "kind", "route"})
 #: Hexadecimal digits of a version.
 VERSION_DIGITS = 12
@@ -36,25 +36,25 @@ NAMED = 30
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is told. `version`: the first 12 hexadecimal digits of the SHA-256 of the text before rendering."""
+    """A rendered prompt. `version`: the first 12 hexadecimal digits of the SHA-256 of the text before rendering."""
 
     text: str
     version: str
 
 
 def render(config: Config, prompt: str, variables: Mapping[str, Any]) -> Prompt:
-    """The prompt as it is sent: ``file:NAME`` is that template, filled in; any other text stays as it is.
+    """Render a prompt: fill in the template that ``file:NAME`` names; any other text stays as it is.
 
-    `variables` are those of `VARIABLES`; one that is left out is undefined.
+    `variables` are among `VARIABLES`; one that is missing is undefined.
 
     Raises:
-        PromptError: if there is no such file, or if it can't be filled in with these variables.
+        PromptError: if there is no such file, or if the template can't be filled in with these variables.
     """
     if not prompt.startswith(PREFIX):
         return Prompt(prompt, version_of(prompt))
     file = config.library.prompts.get(prompt.removeprefix(PREFIX))
     if file is None:
-        # It was checked when the job was accepted: this process has another configuration.
+        # The job was accepted with it: this process has another configuration.
         raise PromptError(f"there is no prompt {prompt!r} in the configuration of this worker")
     return Prompt(file.template.render(variables), file.version)
 
@@ -65,7 +65,7 @@ def version_of(source: str) -> str:
 
 
 def source_of(config: Config, prompt: str) -> str:
-    """The text of a prompt before anything is filled in; "" for a file that isn't there."""
+    """The text of a prompt before variables are filled in; "" for a missing file."""
     if not prompt.startswith(PREFIX):
         return prompt
     file = config.library.prompts.get(prompt.removeprefix(PREFIX))
@@ -73,7 +73,7 @@ def source_of(config: Config, prompt: str) -> str:
 
 
 def check_prompt(config: Config, prompt: str, *, at: str) -> None:
-    """See that the file is there where a prompt names one. `at` is the field of the error.
+    """Check that the file exists where a prompt names one. `at` is the field of the error.
 
     Raises:
         BadInput: with the names that exist.
@@ -86,13 +86,13 @@ def check_prompt(config: Config, prompt: str, *, at: str) -> None:
 
 
 def check_prompts(job: Mapping[str, Any], config: Config, *, at: str = "") -> None:
-    """As `check_prompt`, of all prompts that the fields of a job hold; `at` starts their fields."""
+    """As `check_prompt`, for all prompts in the fields of a job; `at` starts their fields."""
     for place, prompt in prompts_in(job):
         check_prompt(config, prompt, at=f"{at}.{place}" if at else place)
 
 
 def prompts_in(job: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
-    """Each prompt of a job with its place: its own, and those of items, votes, join, split and `each`."""
+    """Find each prompt of a job with its place: its own, and those of items, votes, join, split and `each`."""
     for field, value in job.items():
         place = f"{at}{field}"
         if field == "prompt" or (at.endswith("_options.") and "prompt" in field):

@@ -1,7 +1,7 @@
-"""How a simulated model behaves: values, and what follows from them without a clock or a server.
+"""The behaviour of a simulated model, without a clock or a server.
 
-A draw is a number in [0, 1) given by the caller. `ops.embedded.simulated` takes it from a hash of the
-request, so that a run can be repeated.
+The caller supplies each draw, a number in [0, 1). `ops.embedded.simulated` takes it from a hash of the request, so that
+a run can be repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tasks.contract.specimen import specimen
+from tasks.config.specimen import make_specimen
 from tasks.contract.validation import Value
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "count_tokens",
 ]
 
-#: Letters a token: what English text has with the tokenizers of today, rounded.
+#: Letters a token: those of English text with current tokenizers, rounded.
 LETTERS_A_TOKEN = 4
 
 _T = TypeVar("_T")
@@ -37,8 +37,8 @@ _STANDARD_NORMAL = NormalDist()
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-#: A mapping: the first key that is found in the last user message, whatever its case, decides (an empty key, put last,
-#: is always found). A list: one of them, always the same for the same request.
+#: A mapping: the first key that the last user message contains, in any case, decides (an empty key, put last, always
+#: matches). A list: one of its answers, always the same for the same request.
 Answers = Mapping[str, str] | tuple[str, ...]
 
 
@@ -48,12 +48,12 @@ class Constant(Value):
     distribution: Literal["constant"] = "constant"
     seconds: Seconds
 
-    def draw(self, share: float) -> float:  # noqa: ARG002 (all distributions are asked alike)
+    def draw(self, share: float) -> float:  # noqa: ARG002 (all distributions have this signature)
         return self.seconds
 
 
 class Uniform(Value):
-    """Any time between `low` and `high`, each as likely."""
+    """Evenly distributed between `low` and `high`."""
 
     distribution: Literal["uniform"]
     low: Seconds
@@ -102,7 +102,7 @@ class Lognormal(Value):
 
 
 def _constant(value: Any) -> Any:
-    """Read a plain number as a constant time in seconds."""
+    """Read a number as a constant time in seconds."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return {"distribution": "constant", "seconds": value}
     return value
@@ -117,8 +117,8 @@ Latency = Annotated[_Distribution, BeforeValidator(_constant, json_schema_input_
 class Outages(Value):
     """Every `every` seconds the model fails for `lasting` seconds, the first time after `every − lasting` good ones.
 
-    A request that comes then is answered with the model's `error_status` after `after_s`: soon, as a server does that
-    refuses, or a proxy before one that is gone.
+    During an outage each request gets the model's `error_status` after `after_s`: fast, as from a server that refuses,
+    or from a proxy of a dead one.
     """
 
     every: float = Field(gt=0, le=86_400)
@@ -132,7 +132,7 @@ class Outages(Value):
         return self
 
     def hold(self, at_s: float) -> bool:
-        """Whether the model fails `at_s` seconds after it began to serve."""
+        """Whether the model fails `at_s` seconds after its start."""
         return at_s % self.every >= self.every - self.lasting
 
 
@@ -140,25 +140,25 @@ class Simulation(Value):
     """A model that costs nothing and behaves as declared."""
 
     latency: Latency = Constant(seconds=0.0)
-    #: Seconds added for every token of the answer.
+    #: Seconds for every token of the answer, added to the latency.
     per_token_s: Seconds = 0.0
-    #: Share of the requests that are answered with `error_status`.
+    #: The share of requests that get `error_status`.
     error_rate: float = Field(default=0.0, ge=0, le=1)
     error_status: int = Field(default=503, ge=400, le=599)
-    #: Times in which every request fails fast; the clock starts with the server.
+    #: Periods in which every request fails fast; they are counted from the start of the server.
     outages: Outages | None = None
-    #: Without an answer, the beginning of the message comes back, in the shape of the JSON Schema that is asked for.
+    #: Without answers, the model returns the beginning of the message, in the shape of a requested schema.
     answers: Answers | None = None
-    #: Answers of requests whose system message holds a key, whatever its case; the first that does decides. They come
-    #: before `answers`: what a model says may depend on the prompt that it got.
+    #: Answers to requests whose system message contains a key, in any case; the first such key decides. They take
+    #: precedence over `answers`: so an answer may depend on the prompt.
     prompts: Mapping[str, Answers] | None = None
-    #: More requests than this at once are answered with 429.
+    #: More requests than this at once get a 429.
     concurrency: int | None = Field(default=None, ge=1)
-    #: Requests a minute: a bucket of that size, which fills evenly. Headers tell, as OpenAI's do, how many are left and
-    #: when it will be full again; what finds it empty is answered with 429.
+    #: Without answers, the model returns the beginning of the message, in the shape of a requested JSON Schema.
+    #: is full again; a request that finds it empty gets a 429.
     rpm: int | None = Field(default=None, ge=1)
-    #: The one way in which every request fails: an HTTP 400, 401 or 404; a 200 with a page of HTML or with
-    #: nothing; no answer, ever; or a closed connection.
+    #: How every request fails: with an HTTP 400, 401 or 404; with a 200 and a page of HTML or an empty body; without an
+    #: answer, ever; or by a closed connection.
     failure: Literal["none", "bad_request", "unauthorized", "not_found", "html", "empty", "never", "reset"] = "none"
 
     @model_validator(mode="after")
@@ -172,30 +172,29 @@ class Simulation(Value):
     def answer(
         self, model: str, text: str, share: float, *, prompt: str = "", schema: Mapping[str, Any] | None = None
     ) -> str:
-        """What `model` says to `text`, the last user message, under the system message `prompt`.
+        """The answer of `model` to `text`, the last user message, under the system message `prompt`.
 
-        `share` picks from a list of answers. Where none is declared and a JSON `schema` is asked for, the answer has
-        its shape.
+        `share` picks from a list of answers. Without declared answers, the answer has the shape of `schema`.
         """
-        for answers in (_found(self.prompts or {}, prompt), self.answers):
-            said = _found(answers, text) if isinstance(answers, Mapping) else _picked(answers or (), share)
-            if said is not None:
-                return said
+        for answers in (_find(self.prompts or {}, prompt), self.answers):
+            answer = _find(answers, text) if isinstance(answers, Mapping) else _pick(answers or (), share)
+            if answer is not None:
+                return answer
         words = text.split(maxsplit=12)
-        said = f"[simulated {model}] {' '.join(words[:12])}" + (" …" if len(words) > 12 else "")
-        return said if schema is None else json.dumps(specimen(schema, said), ensure_ascii=False)
+        echo = f"[simulated {model}] {' '.join(words[:12])}" + (" …" if len(words) > 12 else "")
+        return echo if schema is None else json.dumps(make_specimen(schema, echo), ensure_ascii=False)
 
 
-def _found(by_key: Mapping[str, _T], text: str) -> _T | None:
-    """What stands under the first key that `text` holds, whatever its case."""
+def _find(by_key: Mapping[str, _T], text: str) -> _T | None:
+    """The value of the first key that `text` contains, in any case."""
     lowered = text.lower()
     return next((value for key, value in by_key.items() if key.lower() in lowered), None)
 
 
-def _picked(answers: tuple[str, ...], share: float) -> str | None:
+def _pick(answers: tuple[str, ...], share: float) -> str | None:
     return answers[int(share * len(answers))] if answers else None
 
 
 def count_tokens(text: str) -> int:
-    """Estimate the tokens of `text`: a quarter of its letters, rounded up. Other scripts than Latin have more."""
+    """Estimate the tokens of `text`: a quarter of its letters, rounded up. Scripts other than Latin have more."""
     return -(-len(text) // LETTERS_A_TOKEN)

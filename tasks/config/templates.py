@@ -1,7 +1,7 @@
-"""Templates of Jinja2 in its sandbox: they see the variables that they are given, and nothing else.
+"""Jinja2 templates in a sandbox: they see only the variables that they are given.
 
-No includes, no imports, no loader; what is undefined is an error, but in conditions, where it is false. Values stand as
-they are, lists and objects as JSON, nothing is escaped: what is filled in is a prompt, not a page.
+There are no includes, imports or loaders. An undefined variable is an error, but false in a condition. Values are not
+escaped, lists and objects become JSON: the result is a prompt, not a page.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Expression", "Template", "compile_expression", "compile_template"]
 
-#: Globals of Jinja2 that stay: the others are for pages, or give another text every time.
+#: The globals of Jinja2 that stay; the others are for pages, or random.
 _GLOBALS = ("range", "dict", "namespace")
-#: Filters that give another text every time.
-_CHANCE = ("random",)
-#: What a template is called in tracebacks.
+#: Filters with random results.
+_RANDOM = ("random",)
+#: The file name of a template in tracebacks.
 _FILE = "<template>"
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Where a value of JSON has an entry of this name, ``value.items`` is the entry, not the method of a dict."""
+    """Reads ``value.items`` as the entry of a mapping where there is one, not as the method of a dict."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Mapping) and attribute in obj:
@@ -39,8 +39,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
 
-def _written(value: Any) -> Any:
-    """As it stands in the text: nothing for null, JSON for lists, objects and truth values."""
+def _format(value: Any) -> Any:
+    """Format a value for the text: nothing for null, JSON for lists, objects and booleans."""
     if value is None:
         return ""
     return _json(value) if isinstance(value, list | tuple | dict | bool) else value
@@ -51,10 +51,10 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 def _sandbox(undefined: type[jinja2.Undefined]) -> _Sandbox:
-    made = _Sandbox(undefined=undefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_written)
+    made = _Sandbox(undefined=undefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_format)
     made.globals = {name: made.globals[name] for name in _GLOBALS}
-    made.filters = {name: kept for name, kept in made.filters.items() if name not in _CHANCE}
-    # Theirs writes < and & as numbers, for pages.
+    made.filters = {name: kept for name, kept in made.filters.items() if name not in _RANDOM}
+    # Jinja2's own filter escapes < and &, for pages.
     made.filters["tojson"] = _json
     return made
 
@@ -69,14 +69,14 @@ class Template:
     def __init__(self, source: str, name: str) -> None:
         self._source = source
         self._name = name
-        #: Made at the first use: a process that only submits jobs has none.
+        #: Compiled at the first use: a process that only submits jobs needs none.
         self._compiled: jinja2.Template | None = None
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The text, without blanks at its ends.
+        """Fill in the variables, and strip the result.
 
         Raises:
-            PromptError: if a variable is undefined, or the template can't be filled in with these.
+            PromptError: if a variable is undefined, or the template fails with these values.
         """
         try:
             if self._compiled is None:
@@ -95,10 +95,10 @@ class Expression:
         self._name = name
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
-        """Whether it is true; what is undefined is false.
+        """Evaluate the condition; an undefined variable is false.
 
         Raises:
-            PromptError: if it can't be worked out.
+            PromptError: if the expression fails with these values.
         """
         try:
             return bool(self._compiled(**variables))
@@ -109,9 +109,9 @@ class Expression:
 def compile_template(
     source: str, *, name: str, known: Collection[str]
 ) -> tuple[Template | None, list[tuple[int, str]]]:
-    """The template, or what is wrong with it: a line (from 1) and a sentence each. `known` are its variables.
+    """Compile a template, or find its problems: a line (from 1) and a sentence each.
 
-    `name` is what an error calls it when it can't be filled in.
+    `name` stands for the template in errors of rendering; `known` are its variables.
     """
     tree, problems = _parse(source, known)
     if tree is None or problems:
@@ -122,7 +122,7 @@ def compile_template(
 def compile_expression(
     source: str, *, name: str, known: Collection[str]
 ) -> tuple[Expression | None, list[tuple[int, str]]]:
-    """As `compile_template`, of one expression without braces."""
+    """As `compile_template`, for one expression without braces."""
     _, problems = _parse("{{ (" + source + ") }}", known)
     if problems:
         return None, problems
@@ -144,9 +144,9 @@ def _parse(source: str, known: Collection[str]) -> tuple[nodes.Template | None, 
 
 
 def _problems(tree: nodes.Template, known: Collection[str]) -> Iterator[tuple[int, str]]:
-    """Names that are none, and what reaches out. In one walk: a configuration may have hundreds of templates.
+    """Find unknown names and forbidden statements, in one walk: a configuration may have hundreds of templates.
 
-    A name that the template sets anywhere is known everywhere; where it isn't set yet it is undefined when it is used.
+    A name that the template sets anywhere is known everywhere; used before it is set, it is undefined at run time.
     """
     read: dict[str, int] = {}
     own = {*known, *_GLOBALS}
@@ -174,7 +174,7 @@ def _problems(tree: nodes.Template, known: Collection[str]) -> Iterator[tuple[in
 
 
 def _failed(error: Exception, source: str, name: str) -> PromptError:
-    """Names the line and the variable, where it stands in the template; never a value."""
+    """Make an error that names the line and the variable of the template, and never a value."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILE]
     where = f"{name}, line {lines[-1]}" if lines and lines[-1] and "\n" in source else name
     if isinstance(error, UndefinedError):

@@ -3,18 +3,18 @@
 ::
 
     PointsmanError
-    ├── BadInput               the producer's mistake: names the field and the remedy, nothing was accepted
-    ├── ConfigError            the operator's mistake: names file, line, field and the allowed values
+    ├── BadInput               a mistake of the producer: names the field and the remedy; nothing was accepted
+    ├── ConfigError            a mistake of the operator: names file, line, field and the allowed values
     ├── Unreachable            Redis did not answer within the bound
-    ├── EncoderFailed          no vectors came from the classifier's encoder: it abstains
-    ├── PromptError            a prompt's file is not there, or can't be filled in for this job
-    ├── JoinError              the parts are there, but they make no answer
-    └── ModelError             one attempt at a model failed; whether to try again is its type
+    ├── EncoderFailed          the classifier's encoder returned no vectors: the classifier abstains
+    ├── PromptError            the file of a prompt is missing, or can't be filled in for this job
+    ├── JoinError              the parts are complete, but can't be joined to an answer
+    └── ModelError             one attempt at a model failed; its type says whether to try again
         ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, SchemaMismatch
-        ├── UnusableModelError     Unauthorized, ModelNotFound, QuotaExhausted: this model serves nobody now
-        └── PermanentModelError    BadRequest, ContextTooLong, ContentRefused: it refuses this input
+        ├── UnusableModelError     Unauthorized, ModelNotFound, QuotaExhausted: the model refuses every input
+        └── PermanentModelError    BadRequest, ContextTooLong, ContentRefused: the model refuses this input
 
-No message holds a prompt, an output or a key: they are shown, logged and stored.
+No message holds a prompt, an output or a key: messages are shown, logged and stored.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class PointsmanError(Exception):
-    """The root. ``code`` is the stable word for programs, ``str()`` the sentence for people."""
+    """The root of all errors. ``code`` is a stable word for programs, ``str()`` a sentence for people."""
 
     code = "error"
 
@@ -61,7 +61,7 @@ class PointsmanError(Exception):
 class BadInput(PointsmanError):
     """A job that can't be accepted.
 
-    `field` is the path inside the request (``text``, ``[3].model``), `remedy` what to do about it.
+    `field` is the path inside the request (``text``, ``[3].model``), `remedy` the advice.
     """
 
     code = "bad_input"
@@ -80,25 +80,25 @@ class ConfigError(PointsmanError):
 
 
 class Unreachable(PointsmanError):
-    """Redis did not answer in time. Nothing was accepted; what was accepted before is kept."""
+    """Redis did not answer in time. Nothing was accepted; jobs accepted before are kept."""
 
     code = "unreachable"
 
 
 class EncoderFailed(PointsmanError):
-    """No vectors came: the endpoint is away, refuses, or answers with something else. Trying later may help."""
+    """The encoder's endpoint is down, refuses, or does not return vectors. A later attempt may succeed."""
 
     code = "encoder_failed"
 
 
 class PromptError(PointsmanError):
-    """A prompt can't be filled in: it needs metadata that the job lacks, or this worker hasn't got its file."""
+    """A prompt can't be filled in: the job lacks metadata that it reads, or this worker lacks its file."""
 
     code = "prompt_failed"
 
 
 class JoinError(PointsmanError):
-    """The parts of a job make no answer: too many failed, or no vote could be counted."""
+    """The parts of a job can't be joined: too many failed, or no vote could be counted."""
 
     code = "join_failed"
 
@@ -107,9 +107,9 @@ class ModelError(PointsmanError):
     """One attempt at a model failed. `model` is its name in the configuration."""
 
     code = "model_error"
-    #: Tokens of answers that the model gave, and that could not be used: they are paid for all the same.
+    #: Tokens of answers that could not be used: the provider charges for them all the same.
     usage: Usage | None = None
-    #: What the headers of a refusal said of the provider's limits.
+    #: The provider's limits as the headers of a refusal state them.
     rate_limits: RateLimits | None = None
 
     def __init__(self, model: str, problem: str, *, status: int | None = None) -> None:
@@ -119,7 +119,7 @@ class ModelError(PointsmanError):
 
 
 class RetryableModelError(ModelError):
-    """May heal by itself. `retry_after` is what the provider asked for, in seconds."""
+    """A later attempt may succeed. `retry_after` is the delay that the provider asks for, in seconds."""
 
     code = "model_retryable"
 
@@ -148,7 +148,7 @@ class Overloaded(RetryableModelError):
 
 
 class ConnectionFailed(RetryableModelError):
-    """No HTTP answer: refused, reset, name not found, broken off."""
+    """No HTTP answer: the connection was refused, reset or broken off, or the name was not found."""
 
     code = "connection_failed"
 
@@ -160,13 +160,13 @@ class TimedOut(RetryableModelError):
 
 
 class BadReply(RetryableModelError):
-    """A 2xx whose body isn't what the API promises: HTML, nothing, another JSON."""
+    """A 2xx whose body is not what the API promises: HTML, an empty body, other JSON."""
 
     code = "bad_reply"
 
 
 class SchemaMismatch(BadReply):
-    """An answer that does not satisfy the job's response_schema, after the repair attempt too.
+    """An answer that breaks the job's response_schema, and so does the answer of the repair attempt.
 
     `usage` is that of both attempts.
     """
@@ -179,9 +179,9 @@ class SchemaMismatch(BadReply):
 
 
 class UnusableModelError(ModelError):
-    """No fault of this input: the model serves nobody until somebody mends it. Another candidate may do it.
+    """The model refuses every input until an operator intervenes. Another candidate may answer.
 
-    `retry_after` is the provider's word on when it heals, in seconds, where it says.
+    `retry_after` is the delay until it serves again, in seconds, where the provider states one.
     """
 
     code = "model_unusable"
@@ -212,7 +212,7 @@ class QuotaExhausted(UnusableModelError):
 
 
 class PermanentModelError(ModelError):
-    """Will fail the same way next time."""
+    """Every further attempt with this input fails the same way."""
 
     code = "model_refused"
 

@@ -1,4 +1,4 @@
-"""The names of jobs and of calls."""
+"""The ids of jobs and of calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ulid(milliseconds: int, rest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallId:
-    """A call's name, also its Celery task id: ``<job>.<index>``, or ``<job>.<index>.<wave>`` in a fan-out."""
+    """The id of a call and its Celery task id: ``<job>.<index>``, or ``<job>.<index>.<wave>`` in a fan-out."""
 
     job: str
     index: int

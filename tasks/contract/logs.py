@@ -1,4 +1,4 @@
-"""Logs: one event a line, for people on a terminal and as JSON elsewhere. Never a prompt, an output or a key."""
+"""Logs: one event a line, readable on a terminal, JSON elsewhere. They never hold a prompt, an output or a key."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import structlog
 
 from tasks.contract.errors import PointsmanError
 
-__all__ = ["configure_logs", "told_error"]
+__all__ = ["configure_logs", "format_error"]
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-#: Celery's loggers that tell of every message that came and every task that ended.
+#: Celery's loggers of every message received and every task ended.
 _EVERY_MESSAGE = ("celery.app.trace", "celery.worker.strategy")
 
 
@@ -29,8 +29,8 @@ def configure_logs(level: Any = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    plain = structlog.processors.ExceptionRenderer(told_error)
-    # Its own way to tell an error shows the variables of each frame: prompts, that is, and keys.
+    plain = structlog.processors.ExceptionRenderer(format_error)
+    # structlog's own formatter shows the variables of each frame, and so prompts and keys.
     last: Any = (
         structlog.dev.ConsoleRenderer(exception_formatter=_write_error)
         if sys.stderr.isatty()
@@ -55,28 +55,28 @@ def configure_logs(level: Any = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level if isinstance(level, int) else logging.getLevelName(str(level or "WARNING").upper()))
-    # They tell each request and each message, several lines a call: Flower and the metrics tell the same for less.
+    # These loggers write several lines a call; Flower and the metrics show the same at less cost.
     quiet = ["httpx"] if os.environ.get("POINTSMAN_LOG_ATTEMPTS") == "all" else ["httpx", *_EVERY_MESSAGE]
     for name in quiet:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-def told_error(exc_info: ExcInfo) -> str:
-    """Where an error happened and of which type it is, with those that led to it; its words where they are ours.
+def format_error(exc_info: ExcInfo) -> str:
+    """Format the tracebacks and types of an error and of its causes; messages only of our own errors.
 
-    What a library, or somebody's join or strategy, says of an error may quote the text that it stumbled over.
+    The message of a library, of a custom join or of a custom strategy may quote the text of a job.
     """
-    told: list[str] = []
+    parts: list[str] = []
     error: BaseException | None = exc_info[1]
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        words = f": {error}" if isinstance(error, PointsmanError) else ""
+        message = f": {error}" if isinstance(error, PointsmanError) else ""
         frames = "".join(traceback.format_tb(error.__traceback__))
-        told.append(f"Traceback (most recent call last):\n{frames}{type(error).__name__}{words}")
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(error).__name__}{message}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\n\nThen:\n\n".join(reversed(told))
+    return "\n\nThen:\n\n".join(reversed(parts))
 
 
 def _write_error(stream: TextIO, exc_info: ExcInfo) -> None:
-    stream.write("\n" + told_error(exc_info))
+    stream.write("\n" + format_error(exc_info))

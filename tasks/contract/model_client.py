@@ -1,4 +1,4 @@
-"""What the tasks need of a provider: one request, its reply, and who takes it there."""
+"""The port to providers: a request, its reply, and the client that exchanges them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class ModelRequest:
 class ModelReply:
     text: str
     usage: Usage
-    #: In OpenAI's words, whoever answered: stop, length, content_filter, tool_calls.
+    #: In OpenAI's words, whatever the provider: stop, length, content_filter, tool_calls.
     finish_reason: str = "stop"
-    #: The server itself says that no model was asked.
+    #: The server states that it simulates the model.
     simulated: bool = False
     rate_limits: RateLimits | None = None
     #: Seconds from sending to the first byte of the answer.
@@ -50,15 +50,15 @@ class ModelClient(Protocol):
     """One provider's API."""
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The model's whole answer, within the request's timeouts: nobody else watches the clock.
+        """Return the model's whole answer within the timeouts of the request, which the client alone enforces.
 
         Raises:
-            ModelError: of the type that says whether the call may be tried again; no other error.
+            ModelError: its type says whether the call may be tried again. No other error is raised.
         """
         ...
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
-        """The pieces of the answer's text as they come; the last item is the whole reply.
+        """Yield the answer's text in pieces as they arrive, and last the whole reply.
 
         Raises:
             ModelError: as `complete` does. Leaving the iterator closes the provider's connection.

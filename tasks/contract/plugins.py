@@ -1,4 +1,4 @@
-"""Functions by name: ours, and those that packages declare under an entry point. For joins and splits."""
+"""Joins and splits by name: our own, and those that other packages declare as entry points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Plugins"]
 
 
 class Plugins:
-    """What is declared in one group of entry points. `noun` is its name for people, and the field of a job."""
+    """The functions of one group of entry points. `noun` names them in errors, and is the field of a job."""
 
     def __init__(self, group: str, noun: str) -> None:
         self._group, self._noun = group, noun
@@ -44,7 +44,7 @@ class Plugins:
         return self._loaded[name]
 
     def options(self, name: str, model: type[BaseModel] | None, given: Mapping[str, Any]) -> BaseModel | None:
-        """What a job says to the function of this name, checked by its `model`; None where it has none.
+        """Check the options of a job for the function of this name by its `model`; None where it has no options.
 
         Raises:
             BadInput: naming the option that is wrong.

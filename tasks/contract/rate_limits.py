@@ -1,4 +1,4 @@
-"""What a provider says of its own limits, with an answer or with an error."""
+"""A provider's own limits, as the headers of an answer or of an error state them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["RateLimits"]
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """What the provider's headers say is left of its limits; None where it doesn't say. Resets are in seconds."""
+    """The limits of a provider and what is left of them; None where the headers don't say. Resets are in seconds."""
 
     requests_limit: int | None = None
     requests_left: int | None = None

@@ -24,7 +24,7 @@ FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"
 
 
 class Usage(Value):
-    """Tokens as the provider counts them. Cached ones are among the input's, reasoning ones among the output's."""
+    """Tokens as the provider counts them. Input tokens include cached ones, output tokens include reasoning."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -36,24 +36,24 @@ class Usage(Value):
 
 
 class Candidate(Value):
-    """One model that could do the job, and what the strategy made of it: the lowest score was preferred."""
+    """One model that could do the job, with its score by the strategy: the lowest score is preferred."""
 
     model: str
     score: float | None = None
     load: float | None = None
-    #: Seconds that its calls took, peak-sensitive, and the share of its latest attempts that failed.
+    #: Seconds that its calls took (peak EWMA), and the share of its latest attempts that failed.
     latency_s: float | None = None
     errors: float = 0.0
-    #: Why nobody was sent there: breaker, budget, paused, drained, dead.
+    #: Why no call is sent there: breaker, budget, paused, drained, dead.
     closed: str = ""
-    #: It is asked only while all others are closed, or failed.
+    #: It is used only while all others are closed, or failed.
     fallback: bool = False
-    #: Why it can't do the job: it was left out.
+    #: Why it can't do the job, where it was left out.
     reason: str = ""
 
 
 class Decision(Value):
-    """Why a job went where it went. `pointsman explain JOB` prints it."""
+    """The routing of a job with its reasons. `pointsman explain JOB` prints it."""
 
     route: str
     classifier: str
@@ -61,50 +61,50 @@ class Decision(Value):
     strategy: str
     model: str | None = None
     reason: str = ""
-    #: The job that asked a model for the route, and what that cost in USD: part of what this job costs.
+    #: The job that asked a model for the route, and its cost in USD, which is part of the cost of this job.
     asked: str | None = None
     asked_usd: float = 0.0
     candidates: tuple[Candidate, ...] = ()
 
 
 class Tried(Value):
-    """What one model did with a part. `error` is the code of its last failure, None where it answered."""
+    """The attempts of one model at a part. `error` is the code of its last failure, None where it answered."""
 
     model: str
-    #: Times it was asked, but for those that it answered with its rate limit: these are `throttled`.
+    #: Attempts, except for those that the model's rate limit refused: these are `throttled`.
     attempts: int = 0
     throttled: int = 0
     error: str | None = None
 
 
 class Move(Value):
-    """A model that a part stood at in vain. `why`: what closed it, or ``deadline`` where its queue was too long."""
+    """A model whose queue a part left. `why`: what closed the model, or ``deadline`` where its queue was too long."""
 
     model: str
     why: str
 
 
 class Part(Value):
-    """One call of a job. `attempts` counts the times a model was asked, lost ones included."""
+    """One call of a job. `attempts` counts all attempts, also those of workers that were lost."""
 
     index: int
     state: PartState
     title: str = ""
-    #: What it is for: "" for a section, a vote or a single call, ``plan`` where a model proposes the sections,
-    #: ``join`` for what the join asks.
+    #: Its purpose: "" for a section, a vote or a single call, ``plan`` for a model that proposes the sections, ``join``
+    #: for a question of the join.
     role: str = ""
-    #: The job that is its work, where it is no call of its own.
+    #: Its child job, where it is not a call of its own.
     job: str | None = None
-    #: Hash of the prompt that it was asked with, before anything was filled in.
+    #: Hash of its prompt before variables were filled in.
     prompt_version: str | None = None
     model: str | None = None
     simulated: bool = False
     output: str | None = None
     error: str | None = None
     attempts: int = 0
-    #: Each model that was asked, in order.
+    #: The models that were tried, in order.
     tried: tuple[Tried, ...] = ()
-    #: Each model whose queue it left for another one's, in order.
+    #: The models whose queues it left, in order.
     moved: tuple[Move, ...] = ()
     usage: Usage = Usage()
     cost_usd: float = 0.0
@@ -113,14 +113,14 @@ class Part(Value):
 
 
 class Result(Value):
-    """What is known of a job now; the whole truth once `state` is final."""
+    """The state of a job now, and its outcome once `state` is final."""
 
     id: str
     state: JobState
     kind: str
     output: str | None = None
     error: str | None = None
-    #: Set when any part was answered by a simulated model: its output proves nothing.
+    #: True when a simulated model answered any part: the output proves nothing.
     simulated: bool = False
     cost_usd: float = 0.0
     usage: Usage = Usage()

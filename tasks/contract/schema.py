@@ -29,7 +29,7 @@ __all__ = ["AnswerProblem", "check_schema", "find_problem", "is_closed"]
 
 #: Bytes of a schema as JSON; those that providers accept are smaller.
 MOST_BYTES = 64 * 1024
-#: Checked schemas that are remembered: a check takes milliseconds, and the thousand child jobs of one job have the same.
+#: Checked schemas that are remembered: a check takes milliseconds, and all child jobs of a job have the same schema.
 KEPT = 256
 #: Levels of a schema.
 MOST_DEPTH = 32

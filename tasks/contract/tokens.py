@@ -1,4 +1,4 @@
-"""How many tokens a text has, about: without the tokenizer of its model, which most providers keep to themselves.
+"""Estimate the tokens of a text without the tokenizer of its model: most providers don't publish theirs.
 
 The weights are a least-squares fit of the relative error to the mean of three tokenizers (OpenAI's cl100k and o200k,
 Anthropic's published one) over licences, a paper, questions, mathematics, JSON, Python, Lua, tables of numbers, and
@@ -9,7 +9,7 @@ short texts in eleven languages. Estimate over truth by kind of text, the lowest
     Russian, Ukrainian, Arabic 0.61–1.33, and 1.89 once
 
 A quarter of the letters, the usual rule, gives 0.47–0.50 of the truth for numbers, 0.63 for JSON, 0.21–0.46 for
-Chinese, Japanese and Korean. What is booked is corrected by the provider's count when the answer is there.
+Chinese, Japanese and Korean. The limiter corrects an estimate by the provider's count when the answer arrives.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["A_MESSAGE", "count", "estimate", "estimate_messages"]
 #: Tokens that a provider adds to each message for its role and its borders.
 A_MESSAGE = 4
 
-#: Characters up to which a text is read whole; of a longer one so many slices of so many are.
+#: Characters of the longest text that is counted whole; of a longer one, `SLICES` slices of `SLICE` characters are.
 WHOLE = 65_536
 SLICES, SLICE = 16, 4096
 
-#: Letters of a word that cost nothing more than the word.
+#: Letters that a word may have at no extra cost.
 SHORT_WORD = 7
 
 _WORDS = re.compile(r"[A-Za-z]+")
@@ -42,7 +42,7 @@ _WEIGHTS = tuple(
         # Chinese, Japanese, Korean, and their full-width signs.
         (r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", 0.90),
         (r"[\u0370-\u1fff]", 0.51),
-        # What is rarer has a token for each of its bytes, or nearly.
+        # Rarer characters have about one token for each of their bytes.
         (r"[\U00010000-\U0010ffff]", 2.0),
     )
 )
@@ -59,9 +59,9 @@ def estimate(text: str) -> int:
 
 
 def count(text: str) -> float:
-    """As `estimate`, but unrounded, and of a text of any length all is read.
+    """As `estimate`, but unrounded, and without sampling of long texts.
 
-    The counts of two texts that white space parts, at the end of the first, add up to that of both.
+    Counts add up: cut a text after white space, and the counts of both pieces make the count of the whole.
     """
     words = _WORDS.findall(text)
     tokens = A_WORD * len(words) + A_LETTER * sum(len(word) - SHORT_WORD for word in words if len(word) > SHORT_WORD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from tasks.contract.specimen import specimen
+from tasks.config.specimen import make_specimen
 
 RISK = {
     "type": "object",
@@ -36,9 +36,9 @@ RISK = {
     ],
 )  # fmt: skip
 def test_a_specimen_satisfies_its_schema(schema):
-    jsonschema.validate(specimen(schema, "[simulated] text"), schema)
+    jsonschema.validate(make_specimen(schema, "[simulated] text"), schema)
 
 
 def test_a_schema_that_holds_itself_comes_to_an_end():
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["next"]}
-    assert "next" in specimen({"$defs": {"node": node}, "$ref": "#/$defs/node"}, "x")
+    assert "next" in make_specimen({"$defs": {"node": node}, "$ref": "#/$defs/node"}, "x")
