@@ -8,7 +8,7 @@ import yaml
 from tasks.config.config import Config
 from tasks.contract.errors import ConfigError
 from tasks.loading.load import parse
-from worker.models import Clients, base_url_of
+from worker.models import Clients, find_base_url
 
 
 def config(**model: object) -> Config:
@@ -25,7 +25,7 @@ def config(**model: object) -> Config:
 )
 def test_addresses_of_the_providers_are_known(provider, url):
     made = config(provider=provider)
-    assert base_url_of("m", made.models["m"]) == url
+    assert find_base_url("m", made.models["m"]) == url
     assert type(Clients(made).of("m")._client).__name__.lower().startswith(provider)
 
 

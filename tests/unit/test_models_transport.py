@@ -15,7 +15,7 @@ import pytest
 
 from tasks.contract.errors import ConfigError, ConnectionFailed, RetryableModelError, TimedOut
 from worker.models import http
-from worker.models.http import Http, Timing, Transport, mapped
+from worker.models.http import Http, Timing, Transport, map_error
 
 ROOMS = ("tasks", "worker", "producer")
 
@@ -76,8 +76,8 @@ def test_errors_of_aiohttp_are_each_mapped_to_one_of_httpx(kind):
 
 
 def test_timeout_error_names_the_timeout_that_ended():
-    assert "no connection within 3 s" in str(mapped("m", httpx.ConnectTimeout("x"), 3.0))
-    assert "broke off" in str(mapped("m", httpx.ReadError("x"), 3.0))
+    assert "no connection within 3 s" in str(map_error("m", httpx.ConnectTimeout("x"), 3.0))
+    assert "broke off" in str(map_error("m", httpx.ReadError("x"), 3.0))
 
 
 def test_server_that_takes_no_connection_fails_within_connect_timeout():

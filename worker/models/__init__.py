@@ -1,4 +1,4 @@
-"""Model clients, one a provider's API; `Clients` makes and keeps them."""
+"""Model clients, one for each provider's API; `Clients` makes and keeps them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from worker.models.structured import Structured
 if TYPE_CHECKING:
     from tasks.contract.model_client import ModelClient
 
-__all__ = ["EMBEDDED_URL", "Clients", "base_url_of"]
+__all__ = ["EMBEDDED_URL", "Clients", "find_base_url"]
 
-#: Where `pointsman up` tells its workers that the embedded models of each provider are.
+#: The variables by which `pointsman up` gives its workers the addresses of the embedded models.
 EMBEDDED_URL = {"simulated": "POINTSMAN_SIMULATED_URL", "local": "POINTSMAN_LOCAL_URL"}
-#: Where the APIs of the others are.
+#: The addresses of the other providers.
 DEFAULT_URL = {
     "anthropic": "https://api.anthropic.com",
     "gemini": "https://generativelanguage.googleapis.com",
@@ -34,7 +34,7 @@ DEFAULT_URL = {
 
 
 class Clients:
-    """`tasks.queue.ports.ModelClients`. Belongs to one event loop, and all its clients share their connections."""
+    """The `ModelClients` of one event loop. All clients share their connections."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -49,7 +49,7 @@ class Clients:
         return client
 
     def embeddings(self, model: str) -> Embeddings:
-        """What makes vectors with a model that is served by OpenAI's API.
+        """The embeddings of a model that is served by OpenAI's API.
 
         Raises:
             ConfigError: for a model of another API.
@@ -57,8 +57,8 @@ class Clients:
         settings = self._config.models[model]
         if settings.provider in DEFAULT_URL:
             raise ConfigError(f"models.{model}: provider {settings.provider} has no embeddings here; use openai")
-        url = base_url_of(model, settings)
-        http = _http(model, settings, url, _bearer(_key_of(settings)), self._transport)
+        url = find_base_url(model, settings)
+        http = _http(model, settings, url, _bearer_headers(_read_key(settings)), self._transport)
         return Embeddings(model, settings.model or model, http)
 
     async def close(self) -> None:
@@ -66,18 +66,18 @@ class Clients:
 
 
 def _make(name: str, model: Model, transport: Transport) -> ModelClient:
-    url = base_url_of(name, model)
-    key = _key_of(model)
+    url = find_base_url(name, model)
+    key = _read_key(model)
     if model.provider == "anthropic":
         version = model.api_version or anthropic.DEFAULT_VERSION
-        headers = anthropic.headers_of(key, version)
-        root, _ = _versioned(url)
+        headers = anthropic.build_headers(key, version)
+        root, _ = _split_version(url)
         return AnthropicClient(name, _http(name, model, root, headers, transport), version=version)
     if model.provider == "gemini":
-        root, version = _versioned(url)
-        http = _http(name, model, root, gemini.headers_of(key), transport)
+        root, version = _split_version(url)
+        http = _http(name, model, root, gemini.build_headers(key), transport)
         return GeminiClient(name, http, version=version or gemini.DEFAULT_VERSION)
-    return OpenAIClient(name, _http(name, model, url, _bearer(key), transport), url)
+    return OpenAIClient(name, _http(name, model, url, _bearer_headers(key), transport), url)
 
 
 def _http(name: str, model: Model, url: str, headers: Mapping[str, str], transport: Transport) -> Http:
@@ -91,22 +91,22 @@ def _http(name: str, model: Model, url: str, headers: Mapping[str, str], transpo
     )
 
 
-def _key_of(model: Model) -> str | None:
+def _read_key(model: Model) -> str | None:
     return read_secret(model.api_key_env) if model.api_key_env else None
 
 
-def _bearer(key: str | None) -> dict[str, str]:
+def _bearer_headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _versioned(url: str) -> tuple[str, str]:
-    """The address, and the version at its end, such as ``v1beta``, if it has one: people write it with and without."""
+def _split_version(url: str) -> tuple[str, str]:
+    """The address without its version, and the version, such as ``v1beta``, "" where the address has none."""
     root, _, last = url.rstrip("/").rpartition("/")
     return (root, last) if re.fullmatch(r"v\d\w*", last) else (url, "")
 
 
-def base_url_of(name: str, model: Model) -> str:
-    """Where a model's API is.
+def find_base_url(name: str, model: Model) -> str:
+    """The address of a model's API.
 
     Raises:
         ConfigError: for an embedded model outside `pointsman up`, which starts them.

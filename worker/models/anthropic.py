@@ -10,20 +10,20 @@ from tasks.contract.errors import BadReply, ContentRefused
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
-from worker.models.faults import fault_in
-from worker.models.http import Http
-from worker.models.reading import MISSHAPEN, completed, follow, json_of, timing_of, turns_of
+from worker.models.faults import read_error_body
+from worker.models.http import Http, Timing
+from worker.models.provider import MISSHAPEN, add_headers, follow, parse_event, split_system
 from worker.models.sse import Event
 
-__all__ = ["BEARER_SINCE", "DEFAULT_VERSION", "AnthropicClient", "headers_of"]
+__all__ = ["BEARER_SINCE", "DEFAULT_VERSION", "AnthropicClient", "build_headers"]
 
 DEFAULT_VERSION = "2023-06-01"
 #: From this version on, the key goes as a Bearer token and the sampling parameters are refused.
 BEARER_SINCE = "2026-10-21"
-#: The API demands a bound; this one is high enough for an answer and low enough for every model.
+#: The API requires a bound: high enough for an answer, and low enough for every model.
 DEFAULT_MAX_TOKENS = 4096
 _PATH = "v1/messages"
-#: The tool that a model must "call" with its answer where the schema can't be asked for as an output format.
+#: The tool that a model must "call" with its answer, for schemas that the API refuses as an output format.
 _TOOL = "answer"
 _FINISH = {
     "end_turn": "stop",
@@ -36,7 +36,7 @@ _FINISH = {
 }
 
 
-def headers_of(api_key: str | None, version: str) -> dict[str, str]:
+def build_headers(api_key: str | None, version: str) -> dict[str, str]:
     headers = {"anthropic-version": version}
     if api_key:
         headers |= {"Authorization": f"Bearer {api_key}"} if version >= BEARER_SINCE else {"x-api-key": api_key}
@@ -44,7 +44,7 @@ def headers_of(api_key: str | None, version: str) -> dict[str, str]:
 
 
 class AnthropicClient:
-    """A `tasks.queue.ports.ModelClient`. `version` is that of the API, a date."""
+    """A `tasks.contract.model_client.ModelClient`. `version` is that of the API, a date."""
 
     def __init__(self, name: str, http: Http, *, version: str = DEFAULT_VERSION) -> None:
         self._name = name
@@ -52,27 +52,27 @@ class AnthropicClient:
         self._sampling = version < BEARER_SINCE
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        answer = await self._http.post(_PATH, self._body(request), timing_of(request))
+        answer = await self._http.post(_PATH, self._body(request), Timing.of(request))
         data = answer.data
         if data.get("type") == "error":
-            raise fault_in(self._name, data)
+            raise read_error_body(self._name, data)
         try:
-            text = "".join(map(_text_of, data["content"]))
-            usage = _usage_of(data.get("usage") or {})
+            text = "".join(map(_read_text, data["content"]))
+            usage = _read_usage(data.get("usage") or {})
             reason = data.get("stop_reason")
         except MISSHAPEN:
             raise BadReply(self._name, "answered with JSON that is no message; is base_url right?") from None
-        return completed(ModelReply(text, usage, _finish_of(self._name, reason, request)), answer)
+        return add_headers(ModelReply(text, usage, _translate_finish(self._name, reason, request)), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         body = self._body(request) | {"stream": True}
-        return follow(self._http, _PATH, body, request, _Stream(self._name, request))
+        return follow(self._http, _PATH, body, request, _MessageReader(self._name, request))
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
-        """The request's body. There is no seed; of temperature and top_p, newer models take one alone."""
-        system, turns = turns_of(request.messages)
+        """The request's body. The API has no seed; newer models take either temperature or top_p."""
+        system, turns = split_system(request.messages)
         if turns and turns[-1][0] == "assistant":
-            turns[-1] = ("assistant", turns[-1][1].rstrip())  # the API refuses white space where it shall go on
+            turns[-1] = ("assistant", turns[-1][1].rstrip())  # the API refuses white space at its end
         body: dict[str, Any] = {
             "model": request.model,
             "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
@@ -85,14 +85,14 @@ class AnthropicClient:
         if request.stop:
             body["stop_sequences"] = list(request.stop)
         if request.response_schema is not None:
-            system = _ask_for(request.response_schema, body, system)
+            system = _request_schema(request.response_schema, body, system)
         if system:
             body["system"] = system
         return body
 
 
-def _ask_for(schema: Mapping[str, Any], body: dict[str, Any], system: str) -> str:
-    """Ask for an answer of this schema in the strictest way that the API has for it; returns the system message."""
+def _request_schema(schema: Mapping[str, Any], body: dict[str, Any], system: str) -> str:
+    """Request this schema in the strictest way that the API has for it; returns the system message."""
     if schema.get("type") != "object":
         return f"{system}\n\nAnswer with JSON alone, which satisfies this JSON Schema: {json.dumps(schema)}".lstrip()
     if is_closed(schema):
@@ -103,8 +103,8 @@ def _ask_for(schema: Mapping[str, Any], body: dict[str, Any], system: str) -> st
     return system
 
 
-class _Stream:
-    """Events of one message, ended by ``message_stop``."""
+class _MessageReader:
+    """The events of one message, ended by ``message_stop``."""
 
     def __init__(self, name: str, request: ModelRequest) -> None:
         self.done = False
@@ -115,11 +115,11 @@ class _Stream:
         self._reason: Any = None
 
     def feed(self, event: Event) -> str:
-        data = json_of(event, self._name)
+        data = parse_event(event, self._name)
         try:
             match data.get("type"):
                 case "error":
-                    raise fault_in(self._name, data)
+                    raise read_error_body(self._name, data)
                 case "message_start":
                     self._count(data["message"].get("usage"))
                 case "content_block_delta":
@@ -152,13 +152,13 @@ class _Stream:
         if not self.done:
             raise BadReply(self._name, "ended its stream in the middle of the answer")
         try:
-            usage = _usage_of(self._usage)
+            usage = _read_usage(self._usage)
         except MISSHAPEN:
             raise BadReply(self._name, "counted tokens in no numbers") from None
-        return ModelReply("".join(self._pieces), usage, _finish_of(self._name, self._reason, self._request))
+        return ModelReply("".join(self._pieces), usage, _translate_finish(self._name, self._reason, self._request))
 
 
-def _text_of(block: Mapping[str, Any]) -> str:
+def _read_text(block: Mapping[str, Any]) -> str:
     if block["type"] == "text":
         text = block["text"]
     elif block["type"] == "tool_use" and block.get("name") == _TOOL:
@@ -170,8 +170,8 @@ def _text_of(block: Mapping[str, Any]) -> str:
     return text
 
 
-def _usage_of(usage: Mapping[str, Any]) -> Usage:
-    """What was read from and written to the cache stands beside ``input_tokens``, not within."""
+def _read_usage(usage: Mapping[str, Any]) -> Usage:
+    """The tokens read from and written to the cache are not part of ``input_tokens``."""
     fields = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     fresh, written, read = (int(usage.get(field) or 0) for field in fields)
     details = usage.get("output_tokens_details") or {}
@@ -183,14 +183,14 @@ def _usage_of(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-def _finish_of(name: str, reason: Any, request: ModelRequest) -> str:
-    """The reason in OpenAI's words.
+def _translate_finish(name: str, reason: Any, request: ModelRequest) -> str:
+    """The finish reason in OpenAI's words.
 
     Raises:
-        ContentRefused: if it is that the model declined.
+        ContentRefused: if the model declined to answer.
     """
     finish = _FINISH.get(str(reason), "stop")
     if finish == "content_filter":
         raise ContentRefused(name, "the provider blocks this answer (refusal); change the input")
-    # The one tool there can be is the form of the answer.
+    # The only tool that a request has is the form of the answer.
     return "stop" if finish == "tool_calls" and request.response_schema is not None else finish

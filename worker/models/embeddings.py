@@ -1,4 +1,4 @@
-"""OpenAI's embeddings, which vLLM, Ollama and others serve, too."""
+"""OpenAI's embeddings API, which vLLM, Ollama and others serve, too."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.contract.errors import BadReply
-from worker.models.faults import fault_in
+from worker.models.faults import read_error_body
 from worker.models.http import Http, Timing
-from worker.models.reading import MISSHAPEN
+from worker.models.provider import MISSHAPEN
 
 __all__ = ["Embeddings"]
 
-#: Texts of one request: OpenAI takes 2,048, others 256 and fewer; above some dozens there is nothing to gain.
+#: Texts of one request. OpenAI takes 2,048, others 256 and fewer; more than some dozens gain nothing.
 BATCH = 64
 
 
 class Embeddings:
-    """Vectors of texts. `model` is the provider's name for the model, `name` ours."""
+    """Makes vectors of texts. `model` is the provider's name for the model, `name` ours."""
 
     def __init__(self, name: str, model: str, http: Http) -> None:
         self._name = name
@@ -39,7 +39,7 @@ class Embeddings:
 
     def _read(self, data: Mapping[str, Any], count: int) -> list[list[float]]:
         if data.get("error"):
-            raise fault_in(self._name, data)
+            raise read_error_body(self._name, data)
         try:
             # The order of the list is not promised, that of the indices is.
             found = {int(item["index"]): [float(number) for number in item["embedding"]] for item in data["data"]}

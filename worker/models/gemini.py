@@ -8,29 +8,29 @@ from typing import Any
 from tasks.contract.errors import BadReply, ContentRefused
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
-from worker.models.faults import fault_in
-from worker.models.http import Http
-from worker.models.reading import MISSHAPEN, completed, follow, json_of, timing_of, turns_of
+from worker.models.faults import read_error_body
+from worker.models.http import Http, Timing
+from worker.models.provider import MISSHAPEN, add_headers, follow, parse_event, split_system
 from worker.models.sse import Event
 
-__all__ = ["DEFAULT_VERSION", "GeminiClient", "body_of", "headers_of"]
+__all__ = ["DEFAULT_VERSION", "GeminiClient", "build_body", "build_headers"]
 
-#: It has all models; ``v1`` lacks the aliases such as gemini-flash-latest.
+#: This version has all models; ``v1`` lacks aliases such as gemini-flash-latest.
 DEFAULT_VERSION = "v1beta"
 _FINISH = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
-#: The provider blocks the answer; asking again gives the same.
+#: Finish reasons of a blocked answer: another attempt would end alike.
 _BLOCKED = {
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
     "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
 }  # fmt: skip
 
 
-def headers_of(api_key: str | None) -> dict[str, str]:
+def build_headers(api_key: str | None) -> dict[str, str]:
     return {"x-goog-api-key": api_key} if api_key else {}
 
 
 class GeminiClient:
-    """A `tasks.queue.ports.ModelClient`. `version` is that of the API, the first part of its paths."""
+    """A `tasks.contract.model_client.ModelClient`. `version` is that of the API, the first part of its paths."""
 
     def __init__(self, name: str, http: Http, *, version: str = DEFAULT_VERSION) -> None:
         self._name = name
@@ -39,23 +39,23 @@ class GeminiClient:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         path = f"{self._version}/{_resource(request.model)}:generateContent"
-        answer = await self._http.post(path, body_of(request), timing_of(request))
-        whole = _Whole(self._name)
-        whole.take(answer.data)
-        return completed(whole.reply(), answer)
+        answer = await self._http.post(path, build_body(request), Timing.of(request))
+        reader = _ContentReader(self._name)
+        reader.take(answer.data)
+        return add_headers(reader.reply(), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         path = f"{self._version}/{_resource(request.model)}:streamGenerateContent?alt=sse"
-        return follow(self._http, path, body_of(request), request, _Whole(self._name))
+        return follow(self._http, path, build_body(request), request, _ContentReader(self._name))
 
 
 def _resource(model: str) -> str:
     return model if "/" in model else f"models/{model}"
 
 
-def body_of(request: ModelRequest) -> dict[str, Any]:
-    """The request's body; what the job left open is left to the provider."""
-    system, turns = turns_of(request.messages)
+def build_body(request: ModelRequest) -> dict[str, Any]:
+    """The request's body, without the parameters that the job does not set."""
+    system, turns = split_system(request.messages)
     body: dict[str, Any] = {
         "contents": [
             {"role": "model" if role == "assistant" else "user", "parts": [{"text": text}]} for role, text in turns
@@ -77,11 +77,11 @@ def body_of(request: ModelRequest) -> dict[str, Any]:
     return body
 
 
-class _Whole:
-    """One answer, out of one response or out of the many of a stream; a reason to finish ends it."""
+class _ContentReader:
+    """Reads one answer, from one response or from the responses of a stream."""
 
     def __init__(self, name: str) -> None:
-        #: A stream ends with its connection: usage may still follow the reason to finish.
+        #: Never set: a stream ends with its connection, since usage may follow the finish reason.
         self.done = False
         self._name = name
         self._pieces: list[str] = []
@@ -90,11 +90,11 @@ class _Whole:
         self._blocked: str | None = None
 
     def feed(self, event: Event) -> str:
-        return self.take(json_of(event, self._name))
+        return self.take(parse_event(event, self._name))
 
     def take(self, data: Mapping[str, Any]) -> str:
         if data.get("error"):
-            raise fault_in(self._name, data)
+            raise read_error_body(self._name, data)
         try:
             self._usage = data.get("usageMetadata") or self._usage
             self._blocked = (data.get("promptFeedback") or {}).get("blockReason") or self._blocked
@@ -103,7 +103,7 @@ class _Whole:
             candidate = candidates[0]
             self._reason = candidate.get("finishReason") or self._reason
             parts = (candidate.get("content") or {}).get("parts") or ()
-            # Its thoughts are parts, too; those without text are calls of tools and the like.
+            # Thoughts are parts, too; parts without text are calls of tools and the like.
             piece = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
         except MISSHAPEN:
             raise BadReply(self._name, "answered with JSON that is no generated content; is base_url right?") from None
@@ -121,7 +121,7 @@ class _Whole:
             word = _word(self._reason)
             raise BadReply(self._name, f"broke its answer off ({word})")
         try:
-            usage = _usage_of(self._usage)
+            usage = _read_usage(self._usage)
         except MISSHAPEN:
             raise BadReply(self._name, "counted tokens in no numbers") from None
         return ModelReply("".join(self._pieces), usage, _FINISH[self._reason])
@@ -134,8 +134,8 @@ def _word(reason: Any) -> str:
     return reason if isinstance(reason, str) and reason.replace("_", "").isalnum() and len(reason) <= 60 else "unknown"
 
 
-def _usage_of(usage: Mapping[str, Any]) -> Usage:
-    """Its thoughts stand beside the tokens of the answer, not within; what tools read beside those of the prompt."""
+def _read_usage(usage: Mapping[str, Any]) -> Usage:
+    """Thoughts are not part of the answer's tokens, nor is the input of tools part of the prompt's."""
     fields = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
     prompt, tools, answer, thoughts = (int(usage.get(field) or 0) for field in fields)
     return Usage(

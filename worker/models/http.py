@@ -1,8 +1,8 @@
-"""The one module that imports httpx: every model call leaves through here.
+"""HTTP for the clients of models; the one module that imports httpx.
 
-httpx is the interface, aiohttp carries it. The pool of httpx walks all its connections at each request, and its client
-adds cookies, redirects, authentication and hooks, none of which a model's API needs: so requests go straight to a
-transport of our own (measured: docs/reference/models.md).
+httpx is the interface, aiohttp the implementation. The pool of httpx walks all its connections at each request, and its
+client adds cookies, redirects, authentication and hooks, none of which a model's API needs: so requests go straight to
+a transport of our own (measured: docs/reference/models.md).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,30 +22,35 @@ import httpx
 from yarl import URL
 
 from tasks.contract.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
+from tasks.contract.model_client import ModelRequest
 from tasks.contract.rate_limits import RateLimits
-from worker.models.faults import fault
-from worker.models.limits import rate_limits
+from worker.models.faults import read_error
+from worker.models.headers import read_rate_limits
 from worker.models.sse import Event, Events, TooLong
 
-__all__ = ["CONNECT_TIMEOUT", "Http", "Reply", "Streamed", "Timing", "Transport", "mapped"]
+__all__ = ["CONNECT_TIMEOUT", "Http", "Reply", "Streamed", "Timing", "Transport", "map_error"]
 
-#: Seconds to get a connection; a host that needs longer is taken to be down.
+#: Seconds to get a connection; a host that needs longer counts as down.
 CONNECT_TIMEOUT = 10.0
 #: Seconds that an idle connection is kept; servers close theirs after 60 s and more.
 KEEPALIVE = 30.0
 #: Bytes: a model's answer above this is refused, so that no server can fill our memory.
 MOST_BYTES = 32 * 1024 * 1024
 _BROKEN = "no connection, or it broke off ({}); is its server up?"
-#: Compact and as it is: no escapes for what UTF-8 can say, no search for cycles in what pydantic made.
+#: Compact, without escapes of UTF-8, and without a search for cycles, which pydantic's data does not have.
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds: for all of it, and until the first byte of the answer must be there (None: `total` alone)."""
+    """Seconds for a whole request, and until the first byte of its answer (None: `total` alone)."""
 
     total: float
     first_byte: float | None = None
+
+    @classmethod
+    def of(cls, request: ModelRequest) -> Timing:
+        return cls(request.timeout, request.first_byte_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,8 @@ class Reply:
 class Transport(httpx.AsyncBaseTransport):
     """httpx's requests over aiohttp's connections, without a limit: a model's capacity is the limit.
 
-    Belongs to one event loop and is shared by all its clients. Raises what httpx raises; a call that is cancelled
-    closes its connection. Only its timeout of connecting is its own: the caller bounds the rest.
+    A transport belongs to one event loop, and all clients share it. It raises the errors of httpx; a cancelled call
+    closes its connection. It bounds the time of connecting alone, the caller bounds the rest.
     """
 
     def __init__(self) -> None:
@@ -77,10 +83,10 @@ class Transport(httpx.AsyncBaseTransport):
                 headers=request.headers.multi_items(),
                 data=content or None,
                 allow_redirects=False,
-                timeout=_patience(request.extensions.get("timeout", {}).get("connect", CONNECT_TIMEOUT)),
+                timeout=_connect_timeout(request.extensions.get("timeout", {}).get("connect", CONNECT_TIMEOUT)),
             )
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            raise _translated(error) from error
+            raise _translate(error) from error
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer), request=request)
 
     async def aclose(self) -> None:
@@ -91,7 +97,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ssl=_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Answers are small, and what is compressed costs both sides CPU.
+            # Answers are small, and compression costs both sides CPU.
             headers={"Accept-Encoding": "identity", "User-Agent": "pointsman"},
             timeout=aiohttp.ClientTimeout(total=None),
         )
@@ -99,7 +105,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, to be read whole, in chunks, or left."""
+    """The body of an answer, to be read whole or in chunks, and then left."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
@@ -109,14 +115,14 @@ class _Body(httpx.AsyncByteStream):
             yield chunk
 
     async def chunk(self) -> bytes:
-        """What has arrived, at least one byte; nothing at the end."""
+        """The bytes that have arrived, at least one; empty at the end."""
         try:
             return await self._answer.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error) from error
+            raise _translate(error) from error
 
     async def whole(self, most: int) -> bytes | None:
-        """All of it, or None where it has more bytes than `most`."""
+        """The whole body, or None where it has more bytes than `most`."""
         content, size = [], 0
         while chunk := await self.chunk():
             size += len(chunk)
@@ -126,7 +132,7 @@ class _Body(httpx.AsyncByteStream):
         return content[0] if len(content) == 1 else b"".join(content)
 
     def leave(self) -> None:
-        """Give the connection back where all was read, close it where not."""
+        """Release the connection where all was read, close it otherwise."""
         if self._answer.content.at_eof():
             self._answer.release()
         else:
@@ -138,7 +144,7 @@ class _Body(httpx.AsyncByteStream):
 
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
-    """One for the whole process: it holds the certificates of all authorities, or those that SSL_CERT_FILE names."""
+    """The context of the whole process, with the certificates of all authorities, or those that SSL_CERT_FILE names."""
     return httpx.create_ssl_context()
 
 
@@ -148,11 +154,11 @@ def _target(url: httpx.URL) -> URL:
 
 
 @lru_cache(maxsize=1024)
-def _patience(connect: float | None) -> aiohttp.ClientTimeout:
+def _connect_timeout(connect: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=connect)
 
 
-#: What httpx calls the errors of aiohttp; the first that fits counts.
+#: The errors of aiohttp and their names in httpx; the first that fits counts.
 _NAMES: Sequence[tuple[type[Exception], type[httpx.TransportError]]] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
@@ -165,17 +171,17 @@ _NAMES: Sequence[tuple[type[Exception], type[httpx.TransportError]]] = (
     (aiohttp.ClientPayloadError, httpx.ReadError),
     (aiohttp.ClientError, httpx.RemoteProtocolError),
     (OSError, httpx.ReadError),
-    # A header or an address that can't be sent; a session that was closed.
+    # A header or an address that can't be sent, or a closed session.
     (Exception, httpx.LocalProtocolError),
 )
 
 
-def _translated(error: Exception) -> httpx.TransportError:
+def _translate(error: Exception) -> httpx.TransportError:
     return next(theirs for ours, theirs in _NAMES if isinstance(error, ours))(str(error))
 
 
-def mapped(model: str, error: Exception, connect: float) -> ModelError:
-    """Our error for whatever a transport of httpx raises."""
+def map_error(model: str, error: Exception, connect: float) -> ModelError:
+    """Our error for an error of an httpx transport."""
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return ConnectionFailed(model, f"no connection within {connect:g} s; is its server up?")
     if isinstance(error, httpx.TimeoutException):
@@ -185,7 +191,7 @@ def mapped(model: str, error: Exception, connect: float) -> ModelError:
 
 
 class Http:
-    """One model's way to its API. `model` is our name for it, for the errors."""
+    """Sends requests to one model's API. `model` is our name for the model, for the errors."""
 
     def __init__(
         self,
@@ -197,11 +203,7 @@ class Http:
         connect_timeout: float = CONNECT_TIMEOUT,
         first_byte_timeout: float | None = None,
     ) -> None:
-        """Made once, used for every call.
-
-        Raises:
-            ConfigError: for a key that can't stand in a header, or an address that is none.
-        """
+        """Raises a `ConfigError` for a key that no header can hold, or an invalid address."""
         for name, value in headers.items():
             if not value.isascii() or not value.isprintable():
                 raise ConfigError(f"models.{model}: the key for {name} holds what no key can; check api_key_env")
@@ -217,13 +219,13 @@ class Http:
         self._addresses: dict[str, httpx.URL] = {}
 
     async def post(self, path: str, body: Mapping[str, Any], timing: Timing) -> Reply:
-        """Send JSON, get JSON.
+        """Send JSON, and return the JSON of the answer.
 
         Raises:
-            ModelError: for everything else that can happen; no other exception leaves this method.
+            ModelError: for every failure; no other exception leaves this method.
         """
-        clock = _Clock(timing, self._first_byte)
-        try:
+        clock = self._clock(timing)
+        with clock.map_errors():
             async with asyncio.timeout_at(clock.first) as bound:
                 response = await self._send(path, body, clock)
                 try:
@@ -233,31 +235,23 @@ class Http:
                     content = await _body(response).whole(MOST_BYTES)
                 finally:
                     _body(response).leave()
-        except TimeoutError as error:
-            raise clock.told(self._model) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise mapped(self._model, error, self._connect) from error
         if content is None:
             raise BadReply(self._model, f"answered with more than {MOST_BYTES:,} bytes")
         if not response.is_success:
-            raise fault(self._model, response.status_code, content, response.headers, response.headers.raw)
-        return Reply(self._parse(response, content), rate_limits(response.headers.raw), clock.first_byte_s)
+            raise read_error(self._model, response.status_code, content, response.headers.raw)
+        return Reply(self._parse(response, content), read_rate_limits(response.headers.raw), clock.first_byte_s)
 
     async def stream(self, path: str, body: Mapping[str, Any], timing: Timing) -> Streamed:
-        """Send JSON, get events; leave the stream when done with it.
+        """Send JSON, and return a stream of events, which the caller must `leave`.
 
         Raises:
             ModelError: as `post` does.
         """
-        clock = _Clock(timing, self._first_byte)
-        try:
+        clock = self._clock(timing)
+        with clock.map_errors():
             async with asyncio.timeout_at(clock.first):
                 response = await self._send(path, body, clock)
-        except TimeoutError as error:
-            raise clock.told(self._model) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise mapped(self._model, error, self._connect) from error
-        streamed = Streamed(self._model, response, clock, self._connect)
+        streamed = Streamed(self._model, response, clock)
         kind = response.headers.get("content-type", "no content type").split(";")[0]
         if response.is_success and kind == "text/event-stream":
             return streamed
@@ -266,9 +260,13 @@ class Http:
         finally:
             streamed.leave()
         if not response.is_success:
-            raise fault(self._model, response.status_code, content, response.headers, response.headers.raw)
+            raise read_error(self._model, response.status_code, content, response.headers.raw)
         self._parse(response, content)
         raise BadReply(self._model, f"answered with {kind} instead of a stream; does it stream?")
+
+    def _clock(self, timing: Timing) -> _Clock:
+        first_byte = timing.first_byte if timing.first_byte is not None else self._first_byte
+        return _Clock(self._model, Timing(timing.total, first_byte), self._connect)
 
     async def _send(self, path: str, body: Mapping[str, Any], clock: _Clock) -> httpx.Response:
         address = self._addresses.get(path)
@@ -280,7 +278,7 @@ class Http:
                 "POST",
                 address,
                 headers=self._headers,
-                # A stream that is there keeps httpx from reading it again to find out its length.
+                # With a stream, httpx does not read the content again to find its length.
                 stream=httpx.ByteStream(content),
                 extensions={"timeout": {"connect": self._connect}},
             )
@@ -302,16 +300,15 @@ class Http:
 
 
 class Streamed:
-    """An answer that comes as events. Whoever has it must `leave` it."""
+    """An answer that comes as events. The caller must `leave` it."""
 
-    def __init__(self, model: str, response: httpx.Response, clock: _Clock, connect: float) -> None:
+    def __init__(self, model: str, response: httpx.Response, clock: _Clock) -> None:
         self._model = model
         self._body = _body(response)
         self._clock = clock
-        self._connect = connect
         self._events = Events(most_bytes=MOST_BYTES)
         self._over = False
-        self.rate_limits = rate_limits(response.headers.raw)
+        self.rate_limits = read_rate_limits(response.headers.raw)
 
     @property
     def first_byte_s(self) -> float:
@@ -319,7 +316,7 @@ class Streamed:
         return self._clock.first_byte_s
 
     async def events(self) -> list[Event] | None:
-        """The events that have come since; None at the end.
+        """The events that have arrived since the last call; None at the end.
 
         Raises:
             ModelError: where the stream breaks off, stands still past its time, or is no stream of events.
@@ -348,13 +345,9 @@ class Streamed:
 
     async def _chunk(self) -> bytes:
         clock = self._clock
-        try:
+        with clock.map_errors():
             async with asyncio.timeout_at(clock.end if clock.answered else clock.first):
                 chunk = await self._body.chunk()
-        except TimeoutError as error:
-            raise clock.told(self._model) from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            raise mapped(self._model, error, self._connect) from error
         if not clock.answered:
             clock.answered = True
             clock.first_byte_s = time.monotonic() - clock.sent
@@ -362,24 +355,33 @@ class Streamed:
 
 
 class _Clock:
-    """When a call was sent, when its first byte and its end are due, and what to say when they are not there."""
+    """The times of one request: when it was sent, when its first byte and its end are due."""
 
-    __slots__ = ("_patience", "_timing", "answered", "end", "first", "first_byte_s", "sent")
+    __slots__ = ("_connect", "_model", "_timing", "answered", "end", "first", "first_byte_s", "sent")
 
-    def __init__(self, timing: Timing, first_byte: float | None) -> None:
+    def __init__(self, model: str, timing: Timing, connect: float) -> None:
         now = asyncio.get_running_loop().time()
+        self._model = model
         self._timing = timing
-        self._patience = timing.first_byte if timing.first_byte is not None else first_byte
+        self._connect = connect
         self.end = now + timing.total
-        self.first = self.end if self._patience is None else min(self.end, now + self._patience)
+        self.first = self.end if timing.first_byte is None else min(self.end, now + timing.first_byte)
         self.sent = time.monotonic()
         self.answered = False
         self.first_byte_s = 0.0
 
-    def told(self, model: str) -> TimedOut:
-        if not self.answered and self.first < self.end:
-            return TimedOut(model, f"sent no first byte within {self._patience:g} s")
-        return TimedOut(model, f"did not answer within {self._timing.total:g} s")
+    @contextmanager
+    def map_errors(self) -> Iterator[None]:
+        """Raise our errors for a timeout of this clock and for the errors of the transport."""
+        try:
+            yield
+        except TimeoutError as error:
+            problem = f"did not answer within {self._timing.total:g} s"
+            if not self.answered and self.first < self.end:
+                problem = f"sent no first byte within {self._timing.first_byte:g} s"
+            raise TimedOut(self._model, problem) from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise map_error(self._model, error, self._connect) from error
 
 
 def _body(response: httpx.Response) -> _Body:

@@ -10,18 +10,18 @@ from tasks.contract.errors import BadReply, ContentRefused
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
-from worker.models.faults import fault_in
-from worker.models.http import Http
-from worker.models.reading import MISSHAPEN, follow, json_of, timing_of
+from worker.models.faults import read_error_body
+from worker.models.http import Http, Timing
+from worker.models.provider import MISSHAPEN, follow, parse_event
 from worker.models.sse import Event
 
 __all__ = ["OpenAIClient"]
 
 _PATH = "chat/completions"
-#: Old and rare words for the reasons of an end; the others are OpenAI's own.
+#: Old and rare finish reasons in OpenAI's present words.
 _FINISH = {"function_call": "tool_calls", "max_tokens": "length", "model_length": "length", "eos": "stop", "": "stop"}
-#: Where a server's name for a field is not the one that most servers know. OpenAI's reasoning models refuse
-#: max_tokens, most other servers don't know its successor; Mistral refuses fields that it doesn't know.
+#: Fields whose name differs from the one that most servers know; "" for none. OpenAI's reasoning models refuse
+#: max_tokens, most other servers don't know its successor; Mistral refuses unknown fields.
 _DIALECTS: Mapping[str, Mapping[str, str]] = {
     "api.openai.com": {"max_tokens": "max_completion_tokens"},
     "api.mistral.ai": {"seed": "random_seed", "stream_options": ""},
@@ -29,7 +29,7 @@ _DIALECTS: Mapping[str, Mapping[str, str]] = {
 
 
 class OpenAIClient:
-    """A `tasks.queue.ports.ModelClient`."""
+    """A `tasks.contract.model_client.ModelClient`."""
 
     def __init__(self, name: str, http: Http, base_url: str) -> None:
         self._name = name
@@ -37,17 +37,17 @@ class OpenAIClient:
         self._dialect = _DIALECTS.get(urlsplit(base_url).hostname or "", {})
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        answer = await self._http.post(_PATH, self._body(request), timing_of(request))
+        answer = await self._http.post(_PATH, self._body(request), Timing.of(request))
         data = answer.data
         if data.get("error") and not data.get("choices"):
-            raise fault_in(self._name, data)
+            raise read_error_body(self._name, data)
         try:
             choice = data["choices"][0]
             message = choice["message"]
-            text = text_of(message.get("content"))
-            finish = finish_of(choice.get("finish_reason"))
+            text = read_text(message.get("content"))
+            finish = translate_finish(choice.get("finish_reason"))
             refusal = message.get("refusal")
-            usage = usage_of(data.get("usage"))
+            usage = read_usage(data.get("usage"))
         except MISSHAPEN:
             raise BadReply(self._name, "answered with JSON that is no chat completion; is base_url right?") from None
         if (refusal and not text) or finish == "content_filter":
@@ -59,18 +59,18 @@ class OpenAIClient:
         body = self._body(request) | {"stream": True}
         if "stream_options" not in self._dialect:
             body["stream_options"] = {"include_usage": True}
-        return follow(self._http, _PATH, body, request, _Stream(self._name))
+        return follow(self._http, _PATH, body, request, _CompletionReader(self._name))
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
-        body = body_of(request)
+        body = build_body(request)
         for plain, own in self._dialect.items():
             if plain in body:
                 body[own] = body.pop(plain)
         return body
 
 
-def body_of(request: ModelRequest) -> dict[str, Any]:
-    """The request's body; what the job left open is left to the provider."""
+def build_body(request: ModelRequest) -> dict[str, Any]:
+    """The request's body, without the parameters that the job does not set."""
     body: dict[str, Any] = {
         "model": request.model,
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
@@ -85,8 +85,8 @@ def body_of(request: ModelRequest) -> dict[str, Any]:
     return body
 
 
-class _Stream:
-    """Chunks of one completion, ended by ``[DONE]``; a reason to finish counts as the end where that is missing."""
+class _CompletionReader:
+    """The chunks of one completion, ended by ``[DONE]``, or by a finish reason where that is missing."""
 
     def __init__(self, name: str) -> None:
         self.done = False
@@ -101,21 +101,21 @@ class _Stream:
         if event.data.startswith("[DONE]"):
             self.done = True
             return ""
-        data = json_of(event, self._name)
+        data = parse_event(event, self._name)
         if data.get("error") or data.get("object") == "error" or event.name == "error":
-            raise fault_in(self._name, data)
+            raise read_error_body(self._name, data)
         try:
-            # Some servers send the usage with the last piece, some with each, OpenAI in a chunk of its own.
+            # Some servers send the usage with the last piece, some with every piece, OpenAI in a chunk of its own.
             if data.get("usage"):
-                self._usage = usage_of(data["usage"])
+                self._usage = read_usage(data["usage"])
             self._simulated = self._simulated or data.get("simulated") is True
             if not (choices := data.get("choices") or ()):
                 return ""
             choice = choices[0]
             if choice.get("finish_reason") is not None:
-                self._finish = finish_of(choice["finish_reason"])
+                self._finish = translate_finish(choice["finish_reason"])
             delta = choice.get("delta") or {}
-            piece = text_of(delta.get("content"))
+            piece = read_text(delta.get("content"))
             self._refused = self._refused or bool(delta.get("refusal"))
         except MISSHAPEN:
             raise BadReply(self._name, "streamed JSON that is no chat completion; is base_url right?") from None
@@ -131,8 +131,8 @@ class _Stream:
         return ModelReply(text, self._usage, self._finish or "stop", self._simulated)
 
 
-def text_of(content: Any) -> str:
-    """The text of a message: a string, nothing, or a list of parts (Mistral puts its reasoning into others).
+def read_text(content: Any) -> str:
+    """The text of a message's content: a string, null, or a list of parts, of which Mistral's reasoning is one.
 
     Raises:
         TypeError: for anything else.
@@ -146,8 +146,8 @@ def text_of(content: Any) -> str:
     return content
 
 
-def usage_of(usage: Any) -> Usage:
-    """Tokens; none where the server doesn't count."""
+def read_usage(usage: Any) -> Usage:
+    """Tokens; zeros where the server doesn't count."""
     if not usage:
         return Usage()
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
@@ -160,7 +160,7 @@ def usage_of(usage: Any) -> Usage:
     )
 
 
-def finish_of(reason: Any) -> str:
+def translate_finish(reason: Any) -> str:
     word = str(reason or "")
     return _FINISH.get(word, word)
 

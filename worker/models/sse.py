@@ -1,4 +1,4 @@
-"""Server-sent events, cut out of bytes as they arrive (WHATWG HTML, "Server-sent events", 2024)."""
+"""Server-sent events, parsed from bytes as they arrive (WHATWG HTML, "Server-sent events", 2024)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`name` is the field ``event``, empty where the server sends none; `data` its lines, joined."""
+    """`name` is the field ``event``, "" where the server sends none; `data` are its lines, joined."""
 
     name: str
     data: str
@@ -22,10 +22,10 @@ class TooLong(ValueError):
 
 
 class Events:
-    """Feed it chunks, cut anywhere, even inside a character; it returns the events that are whole by then.
+    """Parses chunks, cut anywhere, even inside a character, into whole events.
 
-    Comments, ids and ``retry`` are dropped. Lines may end with LF, CRLF or CR. Beyond the standard, an event that
-    lacks its blank line at the end of the stream counts: some servers leave it out behind their last event.
+    Comments, ids and ``retry`` are dropped. Lines may end with LF, CRLF or CR. Beyond the standard, an event without
+    its blank line counts at the end of the stream: some servers leave the line out after their last event.
     """
 
     def __init__(self, *, most_bytes: int) -> None:
@@ -40,7 +40,7 @@ class Events:
         """The events that `chunk` completes.
 
         Raises:
-            TooLong: for an event above `most_bytes`; nothing of the stream is to be trusted then.
+            TooLong: for an event above `most_bytes`; the rest of the stream is unreadable then.
         """
         self._size += len(chunk)
         if self._size > self._most:
@@ -51,7 +51,7 @@ class Events:
         return self._cut(b"".join(self._rest), end=False)
 
     def finish(self) -> list[Event]:
-        """What the end of the stream completes."""
+        """The events that the end of the stream completes."""
         return self._cut(b"".join(self._rest) + b"\n\n", end=True)
 
     def _ends_with_cr(self) -> bool:

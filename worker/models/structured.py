@@ -1,6 +1,6 @@
-"""Answers that satisfy a job's JSON Schema: asked for in the provider's own way, checked here, repaired once.
+"""Answers that satisfy a job's JSON Schema: requested in the provider's own way, checked here, repaired once.
 
-The provider's promise is not relied on: some servers ignore the field, some keep a part of it.
+The provider's check does not suffice: some servers ignore the schema, some support a part of it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tasks.contract.schema import AnswerProblem, find_problem
 
 __all__ = ["Structured"]
 
-#: Characters of an answer, and of what is wrong with it, that the model is shown again.
-_SHOWN = 20_000
-_TOLD = 500
-#: What is wrong with an answer that no schema can be asked about.
+#: Characters of an answer, and of its problem, that a repair repeats to the model.
+_MOST_ANSWER = 20_000
+_MOST_PROBLEM = 500
+#: The problem of an answer that no schema can check.
 _NO_JSON = "is not JSON"
 
 
 class Structured:
-    """A `tasks.queue.ports.ModelClient` around another one. Requests without a schema pass through it untouched."""
+    """A `ModelClient` around another one. Requests without a schema pass through unchanged."""
 
     def __init__(self, name: str, client: ModelClient) -> None:
         self._name = name
@@ -50,11 +50,11 @@ class Structured:
         if problem is None:
             return replace(first, text=text)
         left = end - asyncio.get_running_loop().time()
-        # What was cut off once would be cut off again.
+        # An answer that was cut off would be cut off again.
         if first.finish_reason == "length" or left <= 0:
             raise self._mismatch(problem, first, first.usage)
         try:
-            second = await self._client.complete(_again(request, first.text, problem, left))
+            second = await self._client.complete(_repair_request(request, first.text, problem, left))
         except ModelError as failed:
             failed.usage = first.usage
             raise
@@ -65,7 +65,7 @@ class Structured:
         return replace(second, text=text, usage=usage, first_byte_s=first.first_byte_s)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
-        """The pieces as they come; with a schema in one piece, since it is checked before anybody sees it."""
+        """The pieces as they come; an answer with a schema in one piece, since it is checked first."""
         if request.response_schema is not None:
             reply = await self.complete(request)
             yield reply.text
@@ -76,22 +76,22 @@ class Structured:
             async for piece in pieces:
                 yield piece
         finally:
-            # Whoever leaves this iterator leaves that one, too, and at once.
+            # To close this iterator closes that one at once.
             if (close := getattr(pieces, "aclose", None)) is not None:
                 await close()
 
     def _mismatch(self, problem: AnswerProblem, reply: ModelReply, usage: Usage) -> SchemaMismatch:
         if reply.finish_reason == "length":
-            told = "its answer was cut off before its JSON was whole; raise max_tokens"
+            text = "its answer was cut off before its JSON was whole; raise max_tokens"
         else:
             at = f"does not satisfy response_schema at {problem.rule[:120]}"
-            said = f"its answer {_NO_JSON if problem.what == _NO_JSON else at}"
-            told = f"{said}; describe the form in the prompt, or make the schema simpler"
-        return SchemaMismatch(self._name, told, usage=usage)
+            found = f"its answer {_NO_JSON if problem.what == _NO_JSON else at}"
+            text = f"{found}; describe the form in the prompt, or make the schema simpler"
+        return SchemaMismatch(self._name, text, usage=usage)
 
 
 def _read(schema: Mapping[str, Any], text: str) -> tuple[AnswerProblem | None, str]:
-    """What is wrong with an answer, if anything, and its JSON without what stands around it."""
+    """The problem of an answer, or None, and its JSON without the text around it."""
     try:
         answer = parse_answer(text)
     except NotJSON:
@@ -100,11 +100,11 @@ def _read(schema: Mapping[str, Any], text: str) -> tuple[AnswerProblem | None, s
     return problem, text if problem is not None else json.dumps(answer, ensure_ascii=False)
 
 
-def _again(request: ModelRequest, text: str, problem: AnswerProblem, left: float) -> ModelRequest:
-    """The request for the repair: the conversation, the answer, and what is wrong with it."""
-    told = f"{problem.where[:_TOLD]}: {problem.what[:_TOLD]}"
+def _repair_request(request: ModelRequest, text: str, problem: AnswerProblem, left: float) -> ModelRequest:
+    """The request for the repair: the conversation, the answer, and its problem."""
+    found = f"{problem.where[:_MOST_PROBLEM]}: {problem.what[:_MOST_PROBLEM]}"
     asked = (
-        f"This answer does not satisfy the required JSON Schema. {told}\nAnswer again, with the corrected JSON alone."
+        f"This answer does not satisfy the required JSON Schema. {found}\nAnswer again, with the corrected JSON alone."
     )
-    turns = (Message(role="assistant", content=text[:_SHOWN] or "(nothing)"), Message(role="user", content=asked))
+    turns = (Message(role="assistant", content=text[:_MOST_ANSWER] or "(nothing)"), Message(role="user", content=asked))
     return replace(request, messages=(*request.messages, *turns), timeout=left)

@@ -1,4 +1,4 @@
-"""What the clients of all providers do alike: follow a stream to its end, and be strict about its JSON."""
+"""What the clients of all providers share: streams that are followed to their end, and strict reading of JSON."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from worker.models.http import Http, Reply, Streamed, Timing
 from worker.models.sse import Event
 
-__all__ = ["MISSHAPEN", "Reading", "completed", "follow", "json_of", "timing_of", "turns_of"]
+__all__ = ["MISSHAPEN", "AnswerReader", "add_headers", "follow", "parse_event", "split_system"]
 
-#: What reading JSON of another shape than the promised one raises.
+#: The errors of reading JSON that has another shape than the API promises.
 MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError)
-#: Seconds that a stream may take to end after its end marker: then its connection can be used again.
+#: Seconds that a stream may take to end after its end marker, so that its connection can be used again.
 _GRACE = 0.05
 
 
-class Reading(Protocol):
-    """One stream, read event by event."""
+class AnswerReader(Protocol):
+    """Reads one streamed answer, event by event."""
 
-    #: Its end marker was there.
+    #: Whether the end marker of the stream was read.
     done: bool
 
     def feed(self, event: Event) -> str:
-        """The text that an event brings; empty for none.
+        """The text of an event; empty for none.
 
         Raises:
             ModelError: for an error inside the stream, or an event of another API.
@@ -47,34 +47,37 @@ class Reading(Protocol):
 
 
 async def follow(
-    http: Http, path: str, body: Mapping[str, Any], request: ModelRequest, reading: Reading
+    http: Http, path: str, body: Mapping[str, Any], request: ModelRequest, reader: AnswerReader
 ) -> AsyncGenerator[str | ModelReply]:
-    """The pieces of the text as they come, then the whole reply. Leaving it closes the provider's connection."""
-    stream = await http.stream(path, body, timing_of(request))
+    """Yield the pieces of the text as they come, then the whole reply.
+
+    Closing this generator closes the provider's connection.
+    """
+    stream = await http.stream(path, body, Timing.of(request))
     try:
-        while not reading.done and (events := await stream.events()) is not None:
+        while not reader.done and (events := await stream.events()) is not None:
             for event in events:
-                if event.data and (piece := reading.feed(event)):
+                if event.data and (piece := reader.feed(event)):
                     yield piece
-        await _end(stream)
+        await _drain(stream)
     finally:
         stream.leave()
-    yield completed(reading.reply(), stream)
+    yield add_headers(reader.reply(), stream)
 
 
-async def _end(stream: Streamed) -> None:
+async def _drain(stream: Streamed) -> None:
     with contextlib.suppress(TimeoutError, ModelError):
         async with asyncio.timeout(_GRACE):
             while await stream.events() is not None:
                 pass
 
 
-def completed(reply: ModelReply, answer: Reply | Streamed) -> ModelReply:
-    """`reply` with what the HTTP answer says beside its body."""
+def add_headers(reply: ModelReply, answer: Reply | Streamed) -> ModelReply:
+    """`reply` with the rate limits and the time of the first byte, which are not in the body of the answer."""
     return replace(reply, rate_limits=answer.rate_limits, first_byte_s=answer.first_byte_s)
 
 
-def json_of(event: Event, model: str) -> dict[str, Any]:
+def parse_event(event: Event, model: str) -> dict[str, Any]:
     """The JSON object of an event.
 
     Raises:
@@ -89,15 +92,11 @@ def json_of(event: Event, model: str) -> dict[str, Any]:
     return data
 
 
-def timing_of(request: ModelRequest) -> Timing:
-    return Timing(request.timeout, request.first_byte_timeout)
+def split_system(messages: Iterable[Message]) -> tuple[str, list[tuple[str, str]]]:
+    """The system messages as one, and the turns of the conversation as (role, text), in which the roles alternate.
 
-
-def turns_of(messages: Iterable[Message]) -> tuple[str, list[tuple[str, str]]]:
-    """The system messages as one, and the turns of the conversation, each role at most once in a row.
-
-    For APIs that take the system message beside the conversation, and refuse empty turns. A conversation of system
-    messages alone becomes the user's, since there must be something to answer.
+    For APIs that take the system message beside the conversation, and refuse empty turns. System messages alone become
+    the user's turn, since there must be one.
     """
     system: list[str] = []
     turns: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""What a provider's headers say about its limits: how much is left, and how long to wait."""
+"""The headers of a provider's answer that are about its rate limits: what is left, and how long to wait."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from tasks.contract.rate_limits import RateLimits
 
-__all__ = ["rate_limits", "retry_after", "seconds_of"]
+__all__ = ["Headers", "parse_seconds", "read_rate_limits", "read_retry_after"]
 
-#: Headers of limits, as OpenAI (and Mistral, Groq, vLLM's gateways) and Anthropic name them, and what they tell.
+#: Names and values as they came.
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+
+#: The headers of OpenAI (also of Mistral, Groq, vLLM's gateways) and of Anthropic, and the fields that they fill.
 _FIELDS: Mapping[bytes, str] = {
     b"x-ratelimit-limit-requests": "requests_limit",
     b"x-ratelimit-remaining-requests": "requests_left",
@@ -28,7 +31,8 @@ _FIELDS: Mapping[bytes, str] = {
     b"anthropic-ratelimit-tokens-remaining": "tokens_left",
     b"anthropic-ratelimit-tokens-reset": "tokens_reset_s",
 }
-#: Counts where nothing else tells of tokens: Anthropic's ``tokens`` is the closest of its limits, where it sends it.
+#: Headers that count where no other one is about tokens: Anthropic's ``tokens`` is the closest of its limits, where it
+#: is sent.
 _FALLBACKS: Mapping[bytes, str] = {
     b"anthropic-ratelimit-input-tokens-limit": "tokens_limit",
     b"anthropic-ratelimit-input-tokens-remaining": "tokens_left",
@@ -39,29 +43,30 @@ _SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _STEP = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
-def rate_limits(headers: Iterable[tuple[bytes, bytes]]) -> RateLimits | None:
-    """The limits that the raw headers of an answer tell; None where they tell none."""
+def read_rate_limits(headers: Headers) -> RateLimits | None:
+    """The rate limits in the raw headers of an answer; None where there are none."""
     found: dict[str, Any] = {}
-    # One pass over what is there: this runs for every answer.
+    # One pass over all headers: this runs for every answer.
     for name, value in headers:
-        if len(name) < 24:  # shorter than the shortest of them, as most headers are
+        if len(name) < 24:  # the shortest of the names above has 24 bytes, most other headers have fewer
             continue
         lower = name.lower()
         field = _FIELDS.get(lower)
         if field is None and ((field := _FALLBACKS.get(lower)) is None or field in found):
             continue
-        told = seconds_of(value.decode("latin-1")) if field.endswith("_s") else _count(value.decode("latin-1"))
-        if told is not None:
-            found[field] = told
+        read = parse_seconds(value.decode("latin-1")) if field.endswith("_s") else _count(value.decode("latin-1"))
+        if read is not None:
+            found[field] = read
     return RateLimits(**found) if found else None
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from ``retry-after-ms`` or ``retry-after``, which may also be a date of HTTP."""
-    exact = _number(headers.get("retry-after-ms", ""))
+def read_retry_after(headers: Headers) -> float | None:
+    """Seconds to wait, from ``retry-after-ms`` or ``retry-after``, which may also be an HTTP date."""
+    texts = {name.lower(): value.decode("latin-1") for name, value in headers}
+    exact = _number(texts.get(b"retry-after-ms", ""))
     if exact is not None:
         return exact / 1000
-    text = headers.get("retry-after", "").strip()
+    text = texts.get(b"retry-after", "").strip()
     plain = _number(text)
     if plain is not None or not text:
         return plain
@@ -72,7 +77,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return _until(moment)
 
 
-def seconds_of(text: str) -> float | None:
+def parse_seconds(text: str) -> float | None:
     """Seconds until a reset, from ``12ms``, ``6m0s``, a bare number of seconds or a time of RFC 3339."""
     text = text.strip()
     if (plain := _number(text)) is not None:
@@ -86,7 +91,7 @@ def seconds_of(text: str) -> float | None:
 
 
 def _until(moment: datetime) -> float:
-    """Seconds from now, at least 0; a time without a zone is taken for UTC, as HTTP's dates are."""
+    """Seconds from now, at least 0; a time without a zone is UTC, as HTTP dates are."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, moment.timestamp() - time.time())
@@ -98,7 +103,7 @@ def _count(text: str) -> int | None:
 
 
 def _number(text: str) -> float | None:
-    """A number that is neither negative, nor endless, nor NaN."""
+    """A number that is neither negative, nor infinite, nor NaN."""
     try:
         number = float(text)
     except ValueError:

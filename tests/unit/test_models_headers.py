@@ -1,4 +1,4 @@
-"""What headers say about limits becomes numbers; what is none of them is left."""
+"""The headers about rate limits become numbers; all others are ignored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from tasks.contract.rate_limits import RateLimits
-from worker.models.limits import rate_limits, retry_after, seconds_of
+from worker.models.headers import parse_seconds, read_rate_limits, read_retry_after
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,14 @@ from worker.models.limits import rate_limits, retry_after, seconds_of
     ],
 )  # fmt: skip
 def test_reset_is_read_in_each_of_its_forms(text, seconds):
-    assert seconds_of(text) == pytest.approx(seconds)
+    assert parse_seconds(text) == pytest.approx(seconds)
 
 
 def test_reset_time_is_counted_from_now():
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 100))
-    assert 98 < seconds_of(moment) <= 100
-    assert 98 < retry_after({"retry-after": formatdate(time.time() + 100, usegmt=True)}) <= 100
+    assert 98 < parse_seconds(moment) <= 100
+    date = formatdate(time.time() + 100, usegmt=True).encode()
+    assert 98 < read_retry_after([(b"Retry-After", date)]) <= 100
 
 
 @pytest.mark.parametrize(
@@ -43,18 +44,19 @@ def test_reset_time_is_counted_from_now():
     ],
 )
 def test_retry_after_is_read_in_each_of_its_forms(headers, seconds):
-    assert retry_after(headers) == seconds
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert read_retry_after(raw) == seconds
 
 
 def test_limits_are_found_whatever_the_case_of_their_names():
-    told = rate_limits([(b"X-RateLimit-Remaining-Requests", b"5"), (b"content-type", b"x"), (b"date", b"y")])
-    assert told == RateLimits(requests_left=5)
+    limits = read_rate_limits([(b"X-RateLimit-Remaining-Requests", b"5"), (b"content-type", b"x"), (b"date", b"y")])
+    assert limits == RateLimits(requests_left=5)
 
 
 def test_headers_without_limits_or_with_nonsense_give_none():
-    assert rate_limits([(b"content-type", b"application/json")]) is None
-    assert rate_limits([(b"x-ratelimit-remaining-requests", b"many")]) is None
-    assert rate_limits([(b"x-ratelimit-remaining-something-else", b"3")]) is None
+    assert read_rate_limits([(b"content-type", b"application/json")]) is None
+    assert read_rate_limits([(b"x-ratelimit-remaining-requests", b"many")]) is None
+    assert read_rate_limits([(b"x-ratelimit-remaining-something-else", b"3")]) is None
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -63,4 +65,4 @@ def test_anthropic_s_closest_token_limit_precedes_the_limit_of_input(order):
         (b"anthropic-ratelimit-input-tokens-remaining", b"79000"),
         (b"anthropic-ratelimit-tokens-remaining", b"500"),
     ]
-    assert rate_limits(headers[::order]) == RateLimits(tokens_left=500)
+    assert read_rate_limits(headers[::order]) == RateLimits(tokens_left=500)
