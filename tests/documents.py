@@ -1,4 +1,4 @@
-"""Documents for tests, made here: the least that a reader takes for a PDF or a DOCX."""
+"""Builds documents for tests: the least that a reader accepts as a PDF or a DOCX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays a join to its end, as the engine does: its questions are answered by a function, round after round."""
+"""Plays a join to its end, as the engine does; a function answers its questions, round after round."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.parallel.joins import Join, JoinAnswer, Joined, JoinQuestion, JoinQue
 
 __all__ = ["Played", "pieces", "play", "work"]
 
-#: More rounds than any number of parts that fits into a job takes.
+#: More rounds than a join of any permitted number of parts needs.
 MOST_ROUNDS = 40
 
 
@@ -46,19 +46,19 @@ def work(
 def play(join: Join, given: Work, answers: Callable[[JoinQuestion], str | JoinAnswer]) -> Played:
     """Ask `answers` until the join has its answer.
 
-    Of up to 1,000 parts it is called twice each time, and must say the same.
+    With up to 1,000 parts, each call is repeated and must have the same result.
     """
     rounds: list[tuple[JoinQuestion, ...]] = []
     replies: list[tuple[JoinAnswer, ...]] = []
     for _ in range(MOST_ROUNDS):
         now = replace(given, rounds=tuple(replies))
-        said = join(now)
-        assert len(given.pieces) > 1_000 or said == join(now)
-        if isinstance(said, Joined):
-            return Played(said, rounds)
-        assert isinstance(said, JoinQuestions)
-        assert said.questions
-        rounds.append(said.questions)
-        told = [answers(question) for question in said.questions]
-        replies.append(tuple(answer if isinstance(answer, JoinAnswer) else JoinAnswer(answer) for answer in told))
+        result = join(now)
+        assert len(given.pieces) > 1_000 or result == join(now)
+        if isinstance(result, Joined):
+            return Played(result, rounds)
+        assert isinstance(result, JoinQuestions)
+        assert result.questions
+        rounds.append(result.questions)
+        outputs = [answers(question) for question in result.questions]
+        replies.append(tuple(answer if isinstance(answer, JoinAnswer) else JoinAnswer(answer) for answer in outputs))
     raise AssertionError(f"it still asks after {MOST_ROUNDS} rounds")

@@ -1,8 +1,8 @@
-"""What early stop saves, what it loses, and what weights are worth: votes over answers that are known beforehand.
+"""Savings and losses of early stop, and the value of weights, measured on votes over known answers.
 
 No model is asked. Exact stop is compared with the computed optimum over every vote of five; confidence with whole votes
-of 40 simulated voters; weights with the best of four solvers of GSM8K, on questions that the weights were not learned
-on. --calls are the simulated questions, --rounds the random halves, --level the votes at most.
+of 40 simulated voters; weights with the best of four solvers of GSM8K, on other questions than those they were learned
+from. --calls are the simulated questions, --rounds the random halves, --level the most votes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from ops.bench.votes_exact import WRONG, expected, least_calls
-from ops.bench.votes_rule import AskedVotes, asked, published, winner_of
+from ops.bench.votes_rule import AskedVotes, published, run_vote, winner_of
 from ops.bench.votes_solvers import read_solvers, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.parallel.early_stop import StopRule
@@ -26,9 +26,9 @@ __all__ = ["DATA", "FULL", "QUICK", "measure"]
 
 FULL = Size(calls=20_000, rounds=200, levels=(40,))
 QUICK = Size(calls=300, rounds=2, levels=(40,))
-#: Where the answers of the solvers lie in a checkout with its data beside it; without them that part is left out.
+#: The answers of the solvers, beside the checkout; without them the measurement of weights is skipped.
 DATA = Path("../shared/data/votes/gsm8k_solvers.jsonl")
-#: How often the voters of the exact stop are right.
+#: Accuracies of the voters for the exact stop.
 RATES = (0.56, 0.79, 0.95)
 #: Votes of the exact stop.
 EXACT_VOTES = 5
@@ -36,17 +36,17 @@ SEED = 40
 
 
 async def measure(size: Size, *, data: Path = DATA) -> Report:
-    """`calls`: simulated questions; `rounds`: random halves; `levels`: how many votes there are at most.
+    """Measure with `calls` simulated questions, `rounds` random halves, and `levels` votes at most.
 
     Raises:
-        ConfigError: if `data` is another file than the default, and can't be read.
+        ConfigError: if `data` is not the default file and can't be read.
     """
     (n,) = size.levels
     figures, exact = _exact()
     populations = {name: draw(kind, size.calls, n, SEED) for name, kind in POPULATIONS.items()}
     rules = _rules(n)
     votes = {name: {rule: _played(rules[rule], questions) for rule in rules} for name, questions in populations.items()}
-    simulated = {name: _told(votes[name], questions) for name, questions in populations.items()}
+    simulated = {name: _summary(votes[name], questions) for name, questions in populations.items()}
     figures += _confidence(simulated["gpt-3.5"], n)
     details: dict[str, Any] = {
         "exact": exact,
@@ -80,7 +80,7 @@ def _rules(n: int) -> dict[str, StopRule | None]:
 
 
 def _exact() -> tuple[list[Figure], list[dict[str, Any]]]:
-    """Ours over the optimum, for each rate and each way to err."""
+    """Compare our rule with the optimum, for each accuracy and each kind of error."""
     table: list[dict[str, Any]] = []
     for rate in RATES:
         for wrong in WRONG:
@@ -89,7 +89,7 @@ def _exact() -> tuple[list[Figure], list[dict[str, Any]]]:
                 "right": rate, "wrong": wrong, "calls": ours.calls, "optimum": least, "waves": ours.waves,
                 "differing": ours.differing,
             })  # fmt: skip
-    # Sums of the same chances in another order differ in their last digits.
+    # The last digits of a sum depend on its order.
     over = [round(100 * (row["calls"] / row["optimum"] - 1), 9) for row in table]
     return [
         Figure("exact stop: calls over the computed optimum", max(over), unit="%", must=2, goal=0, higher=False),
@@ -122,9 +122,9 @@ def _weights(accuracy: Mapping[str, float]) -> list[Figure]:
 
 
 def _played(stopping: StopRule | None, questions: Sequence[Sequence[str]]) -> tuple[list[AskedVotes], float, float]:
-    """Each question's vote, with the time and the CPU that it took, in seconds."""
+    """Run the vote of each question; return the votes, the wall time and the CPU time in seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
-    votes = [asked(stopping, ballots) for ballots in questions]
+    votes = [run_vote(stopping, ballots) for ballots in questions]
     return votes, time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -133,10 +133,10 @@ def _round(votes: Sequence[AskedVotes], wall: float, cpu: float) -> Round:
     return Round(ballots, ballots, wall, {"rule and count": 1000 * cpu / ballots})
 
 
-def _told(
+def _summary(
     votes: Mapping[str, tuple[list[AskedVotes], float, float]], questions: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, float]]:
-    """Mean calls and waves, accuracy, and the share of answers that are those of the whole vote, by rule."""
+    """Return mean calls and waves, accuracy, and the share of answers equal to those of the whole vote, by rule."""
     whole = [vote.winner for vote in votes["whole vote"][0]]
     count = len(questions)
     return {
@@ -151,7 +151,7 @@ def _told(
 
 
 def _calibration(name: str, questions: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
-    """The accuracies of the simulated voters beside those they were fitted to."""
+    """Return the accuracies of the simulated voters beside the published ones that they were fitted to."""
     count = len(questions)
     found = {
         "one": sum(ballots[0] == RIGHT for ballots in questions) / count,
@@ -160,4 +160,4 @@ def _calibration(name: str, questions: Sequence[Sequence[str]]) -> dict[str, dic
         "any of 40": sum(RIGHT in ballots[:40] for ballots in questions) / count,
     }
     wanted = POPULATIONS[name].published
-    return {who: {"simulated": found[who], "published": wanted[who]} for who in wanted}
+    return {name: {"simulated": found[name], "published": wanted[name]} for name in wanted}

@@ -1,6 +1,6 @@
-"""The least that a lossless vote can ask for, computed; and what ours asks for, counted over every vote there is.
+"""The computed minimum of calls of a lossless vote, and the calls of our rule, over every possible vote.
 
-Small votes alone: everything here goes through all of them.
+For small votes only, since it enumerates all of them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from ops.bench.votes_rule import asked, winner_of
+from ops.bench.votes_rule import run_vote, winner_of
 from tasks.parallel.early_stop import StopRule
 
 __all__ = ["WRONG", "Expected", "expected", "least_calls"]
 
-#: What a voter that errs says, with the chance of each: something that nobody else says, the one thing that all say who
-#: err, or one of two. Which voter is asked makes no difference.
+#: The wrong answers of a voter with their chances: a different one for each voter, the same for all, or one of two.
 WRONG: Mapping[str, Callable[[int], Sequence[tuple[str, float]]]] = {
     "scattered": lambda index: ((f"wrong {index}", 1.0),),
     "on one": lambda _index: (("wrong", 1.0),),
@@ -25,13 +24,13 @@ WRONG: Mapping[str, Callable[[int], Sequence[tuple[str, float]]]] = {
 }
 RIGHT = "right"
 
-#: What is known of a vote: the ballot of each part, "" of one that was not asked.
+#: The known ballots of a vote: one for each part, "" for a part that was not asked.
 State = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A vote under the exact rule: mean calls, mean waves, and the votes whose winner is not that of the whole."""
+    """A vote under the exact rule: mean calls, mean waves, and the number of votes with another winner than the whole."""
 
     calls: float
     waves: float
@@ -39,11 +38,11 @@ class Expected:
 
 
 def expected(n: int, right: float, wrong: str) -> Expected:
-    """Ours, in waves: the mean over every way in which `n` voters, right with chance `right`, can answer."""
+    """Return the mean of our rule in waves over all possible answers of `n` voters, right with chance `right`."""
     calls = waves = 0.0
     differing = 0
     for chance, ballots in _votes(n, right, wrong):
-        took = asked(StopRule(exact=True), ballots)
+        took = run_vote(StopRule(exact=True), ballots)
         calls += chance * took.calls
         waves += chance * took.waves
         differing += took.winner != winner_of(ballots)
@@ -51,10 +50,10 @@ def expected(n: int, right: float, wrong: str) -> Expected:
 
 
 def least_calls(n: int, right: float, wrong: str) -> float:
-    """The least mean number of calls of any policy that always has the winner of the whole vote.
+    """Return the least mean number of calls of any policy that always has the winner of the whole vote.
 
-    Dynamic programming over all that may be known, whichever part is asked next. A policy may stop where nothing that
-    the others can say, answers that nobody gave yet included, changes the winner. It doesn't know which way voters err.
+    Dynamic programming over all possible states, whichever part is asked next. A policy may stop if no answer of the
+    other voters, new answers included, changes the winner. The policy does not know how voters err.
     """
 
     @cache
@@ -62,7 +61,7 @@ def least_calls(n: int, right: float, wrong: str) -> float:
         if _settled(state):
             return 0.0
         return 1 + min(
-            sum(chance * least(_with(state, index, said)) for said, chance in _says(index, right, wrong))
+            sum(chance * least(_with(state, index, said)) for said, chance in _answers(index, right, wrong))
             for index, ballot in enumerate(state)
             if not ballot
         )
@@ -72,9 +71,9 @@ def least_calls(n: int, right: float, wrong: str) -> float:
 
 @cache
 def _settled(state: State) -> bool:
-    """Whether every continuation has the same winner."""
+    """Whether all continuations have the same winner."""
     gaps = [index for index, ballot in enumerate(state) if not ballot]
-    # New answers that agree change more than such that don't: two of them stand for all.
+    # Equal new answers change more than different ones: two new answers stand for all.
     known = [*dict.fromkeys(ballot for ballot in state if ballot), "new", "newer"]
     winners = set()
     for filling in product(known, repeat=len(gaps)):
@@ -92,11 +91,11 @@ def _with(state: State, index: int, ballot: str) -> State:
 
 
 def _votes(n: int, right: float, wrong: str) -> Iterator[tuple[float, Sequence[str]]]:
-    """Every vote of `n`, with its chance."""
-    for vote in product(*(_says(index, right, wrong) for index in range(n))):
+    """Yield every vote of `n` with its chance."""
+    for vote in product(*(_answers(index, right, wrong) for index in range(n))):
         yield math.prod(chance for _, chance in vote), [said for said, _ in vote]
 
 
-def _says(index: int, right: float, wrong: str) -> list[tuple[str, float]]:
-    """What the voter may say, with its chance."""
+def _answers(index: int, right: float, wrong: str) -> list[tuple[str, float]]:
+    """Return the possible answers of a voter with their chances."""
     return [(RIGHT, right), *((said, (1 - right) * share) for said, share in WRONG[wrong](index))]

@@ -1,4 +1,4 @@
-"""A vote over answers that are known beforehand: how much of it a rule asks for, and what comes out."""
+"""A vote over known answers: the calls of a rule, and the winner."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tasks.parallel.early_stop import StopRule, is_decided, next_wave
 from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import posterior
 
-__all__ = ["AskedVotes", "asked", "published", "winner_of"]
+__all__ = ["AskedVotes", "run_vote", "published", "winner_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class AskedVotes:
-    """What one vote took, and its winner."""
+    """The calls and waves of one vote, and its winner."""
 
     calls: int
     waves: int
     winner: str
 
 
-def asked(stopping: StopRule | None, ballots: Sequence[str]) -> AskedVotes:
-    """Ask for `ballots` as the engine does to save calls, wave by wave and in order; without a rule for all at once."""
+def run_vote(stopping: StopRule | None, ballots: Sequence[str]) -> AskedVotes:
+    """Ask for `ballots` as the engine does to save calls: in waves and in order; without a rule, all at once."""
     if stopping is None:
         return AskedVotes(len(ballots), 1, winner_of(ballots))
     tally: dict[str, float] = {}
@@ -36,13 +36,13 @@ def asked(stopping: StopRule | None, ballots: Sequence[str]) -> AskedVotes:
 
 
 def winner_of(ballots: Sequence[str]) -> str:
-    """The winning ballot, "" where there is none."""
+    """Return the winning ballot, "" if there is none."""
     winner = count([Vote(index, ballot, "") for index, ballot in enumerate(ballots)]).winner
     return winner.ballot if winner is not None else ""
 
 
 def published(n: int, confidence: float) -> tuple[int, ...]:
-    """The table of Adaptive-Consistency, as its authors give it: P(θ > ½) for voters without end. The peer of ours."""
+    """Return the table of Adaptive-Consistency as published, P(θ > ½) for infinite voters: the peer of our table."""
     return tuple(
         next((a for a in range(b + 1, n - b + 1) if posterior(a, b) >= confidence), n + 1) for b in range(n + 1)
     )

@@ -1,4 +1,4 @@
-"""Four unequal solvers of GSM8K: what weights that are learned on one half make of the other.
+"""Four unequal solvers of GSM8K: weights are learned on one half of the questions and scored on the other.
 
 The data (questions, right answers and the four answers to each) are published with the GSM8K paper (Cobbe et al. 2021).
 """
@@ -23,7 +23,7 @@ __all__ = ["Halves", "Solved", "read_solvers", "score", "score_halves"]
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The ballots of each question by solver, and the right ones."""
+    """The ballots of each question by solver, and the right ballots."""
 
     votes: Sequence[Mapping[str, str]]
     truths: Sequence[str]
@@ -34,7 +34,7 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """Accuracies by way of voting, the mean over halves; how often a way is not below, and above, the best solver."""
+    """Mean accuracies over halves by method, and how often a method is not below, and above, the best solver."""
 
     accuracy: Mapping[str, float]
     not_below: Mapping[str, float]
@@ -46,7 +46,7 @@ def read_solvers(path: Path) -> Solved:
     """Read lines of ``{"answer": …, "answers": {solver: …}}``.
 
     Raises:
-        ConfigError: if the file can't be read so.
+        ConfigError: if the file can't be read or has another form.
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -59,18 +59,19 @@ def read_solvers(path: Path) -> Solved:
 
 
 def score(solved: Solved, weights: Mapping[str, float]) -> float:
-    """The share of questions whose weighted vote is right; solvers in the order of the file, where weights tie."""
+    """Return the share of questions whose weighted vote is right; ties go by the order of the solvers in the file."""
     scale = Scale(weights)
     right = 0
     for votes, truth in zip(solved.votes, solved.truths, strict=True):
-        takes = [Vote(at, ballot, "", scale.of(solver)) for at, (solver, ballot) in enumerate(votes.items())]
-        winner = count(takes).winner
+        winner = count(
+            [Vote(at, ballot, "", scale.of(solver)) for at, (solver, ballot) in enumerate(votes.items())]
+        ).winner
         right += winner is not None and winner.ballot == truth
     return right / len(solved.truths)
 
 
 def score_halves(solved: Solved, *, splits: int, seed: int) -> Halves:
-    """Learn on a random half, score on the other, and the other way round; `splits` times."""
+    """Learn on a random half and score on the other, and the reverse; `splits` times."""
     random = Random(f"{seed} halves")  # noqa: S311 - the same halves in every run
     places = list(range(len(solved.truths)))
     found: dict[str, list[float]] = {}
@@ -78,20 +79,20 @@ def score_halves(solved: Solved, *, splits: int, seed: int) -> Halves:
         random.shuffle(places)
         middle = len(places) // 2
         for known, others in ((places[:middle], places[middle:]), (places[middle:], places[:middle])):
-            for name, accuracy in _ways(solved.part(known), solved.part(others)).items():
+            for name, accuracy in _methods(solved.part(known), solved.part(others)).items():
                 found.setdefault(name, []).append(accuracy)
     best = found["best solver"]
     pairs = {name: list(zip(found[name], best, strict=True)) for name in found}
     return Halves(
         {name: fmean(accuracies) for name, accuracies in found.items()},
-        {name: fmean(way >= one for way, one in pairs[name]) for name in found},
-        {name: fmean(way > one for way, one in pairs[name]) for name in found},
+        {name: fmean(method >= one for method, one in pairs[name]) for name in found},
+        {name: fmean(method > one for method, one in pairs[name]) for name in found},
         2 * splits,
     )
 
 
-def _ways(known: Solved, others: Solved) -> dict[str, float]:
-    """The accuracy of each way of voting on `others`, with what `known` teaches."""
+def _methods(known: Solved, others: Solved) -> dict[str, float]:
+    """Return the accuracy of each method of voting on `others`, learned from `known`."""
     rates = accuracies_of(known.votes, known.truths)
     best = max(rates, key=lambda solver: rates[solver])
     return {

@@ -1,8 +1,8 @@
-"""Simulated voters: how often they are right, and how alike they err, calibrated to published accuracies.
+"""Simulated voters, whose accuracies and correlated errors are calibrated to published accuracies.
 
-A question's voters are right with a chance of its own: never with probability `never` (nobody finds it, or its key is
-wrong), else drawn from a Beta distribution. Wrong answers are one of 20, by a Dirichlet distribution of the question's
-own: the smaller its parameter, the more they agree. Four parameters, fitted to four accuracies and to nothing else.
+Each question has its own chance of a right answer: 0 with probability `never` (a hopeless question, or a wrong key),
+else drawn from a Beta distribution. Wrong answers are one of 20, by a Dirichlet distribution for each question: the
+smaller its parameter, the more they agree. Four parameters are fitted to four accuracies and to nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WRONG = 20
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Voters of one kind. `published` are the accuracies that the parameters were fitted to, by who votes."""
+    """Voters of one kind. `published` are the accuracies that the parameters were fitted to, by the voters."""
 
     about: str
     never: float
@@ -37,7 +37,7 @@ POPULATIONS: Mapping[str, Population] = {
         never=0.0612, alpha=0.559, beta=0.107, likeness=0.0272,
         published={"one": 0.787, "majority of 5": 0.810, "majority of 40": 0.816, "any of 40": 0.920},
     ),
-    # Two figures for four parameters: nobody was taken for hopeless, and α + β for 2.
+    # Two figures for four parameters, so `never` is set to 0 and α + β to 2.
     "palm-540b": Population(
         "PaLM-540B on GSM8K (Wang et al. 2023), its greedy accuracy taken for that of one answer: hard questions",
         never=0.0, alpha=1.13, beta=0.87, likeness=0.1,
@@ -47,7 +47,7 @@ POPULATIONS: Mapping[str, Population] = {
 
 
 def draw(population: Population, questions: int, n: int, seed: int) -> list[Sequence[str]]:
-    """The ballots of `n` voters on each question; the same seed has the same voters."""
+    """Return the ballots of `n` voters on each question; the same seed gives the same voters."""
     random = np.random.default_rng(seed)
     chance = random.beta(population.alpha, population.beta, questions)
     chance = np.where(random.random(questions) < population.never, 0.0, chance)

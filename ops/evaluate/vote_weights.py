@@ -1,6 +1,6 @@
-"""Learn from votes that were cast what each model's vote weighs: with the right answers at hand, or without.
+"""Learn the weight of each model's vote from past votes, with the right answers or without.
 
-A question's votes go from model to ballot (`tasks.parallel.votes.ballot`); "" abstains.
+The votes of a question map each model to its ballot (`tasks.parallel.votes.ballot`); "" abstains.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from tasks.parallel.votes.weights import ANSWERS, SUREST, scaled
 
 __all__ = ["accuracies_of", "agreement", "learned"]
 
-#: How strongly `learned` holds to "every vote weighs 1": as a normal prior whose variance is 1 over it. So strong that
-#: some hundred questions move it, and ten hardly do.
+#: Inverse variance of the normal prior of `learned` for "every vote weighs 1": some hundred questions move it, ten
+#: hardly do.
 RIDGE = 10.0
-#: Newton's steps, and those of the expectation, at most; both settle in far fewer.
+#: Most steps of Newton's method, and of expectation maximization; both settle in far fewer.
 MOST_STEPS = 200
-#: A change of a weight or a rate below this is none.
+#: Smaller changes of a weight or a rate count as none.
 SETTLED = 1e-7
 
 Votes = Mapping[str, str]
 
 
 def accuracies_of(votes: Sequence[Votes], truths: Sequence[str]) -> Mapping[str, float]:
-    """How often each model was right, with one right and one wrong answer added: no one is sure after three questions.
+    """Return the accuracy of each model, with one right and one wrong answer added: three questions prove little.
 
-    `truths` are the right ballots. A question on which a model abstained doesn't count for it.
+    `truths` are the right ballots. Questions on which a model abstained do not count for it.
     """
     right: dict[str, int] = {}
     asked: dict[str, int] = {}
@@ -41,15 +41,15 @@ def accuracies_of(votes: Sequence[Votes], truths: Sequence[str]) -> Mapping[str,
 
 
 def learned(votes: Sequence[Votes], truths: Sequence[str]) -> Mapping[str, float]:
-    """The weights under which the right ballots of these questions win most clearly; their mean is 1.
+    """Return the weights under which the right ballots of these questions win most clearly; their mean is 1.
 
-    A conditional logit (McFadden 1974): a ballot is right with a chance in proportion to exp(the weights of who cast
-    it). Other than weights from accuracies alone it sees who repeats whose errors, and counts their agreement for less.
-    Fitted by Newton's method, as the likelihood is concave, with a prior for equal weights (`RIDGE`). Questions that
-    nobody got right, or that all agree on, say nothing.
+    A conditional logit (McFadden 1974): the chance that a ballot is right is proportional to exp(the weights of its
+    voters). Unlike weights from accuracies alone, it detects models that repeat each other's errors, and their
+    agreement counts less. Fitted by Newton's method, since the likelihood is concave, with a prior for equal weights
+    (`RIDGE`). Questions without a right ballot, or with one ballot only, have no effect.
     """
     models = _models(votes)
-    # Only who agrees with whom matters, not on what: the same patterns come again and again.
+    # Only the pattern of agreement matters, not the answers: few patterns recur again and again.
     patterns: Counter[tuple[tuple[int, ...], int]] = Counter()
     for cast, truth in zip(votes, truths, strict=True):
         pattern, ballots = _pattern(cast, models)
@@ -62,15 +62,15 @@ def learned(votes: Sequence[Votes], truths: Sequence[str]) -> Mapping[str, float
     prior = np.ones(len(models))
     weights = prior.copy()
     for _ in range(MOST_STEPS):
-        slope, bend = -RIDGE * (weights - prior), RIDGE * np.eye(len(models))
-        for who, right, times in questions:
-            scores = who @ weights
+        gradient, hessian = -RIDGE * (weights - prior), RIDGE * np.eye(len(models))
+        for cast_by, right, times in questions:
+            scores = cast_by @ weights
             chances = np.exp(scores - scores.max())
             chances /= chances.sum()
-            mean = chances @ who
-            slope += times * (who[right] - mean)
-            bend += times * ((who.T * chances) @ who - np.outer(mean, mean))
-        step = np.linalg.solve(bend, slope)
+            mean = chances @ cast_by
+            gradient += times * (cast_by[right] - mean)
+            hessian += times * ((cast_by.T * chances) @ cast_by - np.outer(mean, mean))
+        step = np.linalg.solve(hessian, gradient)
         weights += step
         if np.abs(step).max(initial=0.0) < SETTLED:
             break
@@ -78,11 +78,11 @@ def learned(votes: Sequence[Votes], truths: Sequence[str]) -> Mapping[str, float
 
 
 def agreement(votes: Sequence[Votes], *, answers: int = ANSWERS) -> Mapping[str, float]:
-    """How often each model is right as far as their agreement tells, without a single right answer.
+    """Estimate the accuracy of each model from their agreement alone, without right answers.
 
     Dawid and Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm", 1979, with one rate
-    a model, and errors even among the other `answers`; that none of the ballots is right is among what is weighed. It
-    is as good as its assumption: models that repeat each other's errors look better than they are.
+    a model, and errors spread evenly over the other `answers`; possibly no ballot is right. The estimate assumes
+    independent errors: models that repeat each other's errors look better than they are.
     """
     models = _models(votes)
     patterns = Counter(_pattern(cast, models)[0] for cast in votes)
@@ -106,20 +106,20 @@ def agreement(votes: Sequence[Votes], *, answers: int = ANSWERS) -> Mapping[str,
 
 
 def _chances(pattern: Sequence[int], rates: Sequence[float], answers: int) -> list[float]:
-    """The chance of each side to be right, by the rates of who took it and who did not."""
+    """Return the chance of each ballot to be right, by the rates of the models that cast it and of the others."""
     sides = max(pattern, default=-1) + 1
     wrong = max(answers, sides, 2) - 1
     likely = [1.0] * sides
     for side, rate in zip(pattern, rates, strict=True):
         if side >= 0:
             likely[side] *= rate * wrong / (1 - rate)
-    # Each answer that nobody gave has the chance that all are wrong.
+    # Each answer without a vote has the chance that all votes are wrong.
     total = sum(likely) + wrong + 1 - sides
     return [chance / total for chance in likely]
 
 
 def _pattern(cast: Votes, models: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:
-    """Which side each model took, counted from 0 in order of appearance (-1: it abstained), and the ballots of them."""
+    """Return the ballot number of each model, from 0 in order of appearance (-1: abstained), and the ballots."""
     ballots: list[str] = []
     sides = []
     for model in models:

@@ -1,4 +1,4 @@
-"""Documents as text: what is read of each kind, and how what can't or mustn't be read is refused."""
+"""Documents as text: the result for each kind, and the refusal of unreadable and hostile files."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from tasks.documents.pdf import PAGES
 from tasks.documents.reader_process import READERS, serve
 from tests.documents import docx, pdf
 
-#: What no error may say.
+#: A word of the documents that no error may quote.
 SECRET = "Zanzibar"
 
 
@@ -38,7 +38,7 @@ def test_read_document_returns_text_unchanged_in_each_declared_encoding(name, en
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("a.txt", b"caf\xe9 Zanzibar", "not UTF-8"),
         ("a.txt", b"Zanzibar\x00", "zero bytes"),
@@ -52,8 +52,8 @@ def test_read_document_returns_text_unchanged_in_each_declared_encoding(name, en
         ("a.png", b"\x89PNGrest", "a picture"),
     ],
 )
-def test_read_document_refuses_files_that_are_no_text(name, data, said):
-    assert said in refused(name, data)
+def test_read_document_refuses_files_that_are_no_text(name, data, message):
+    assert message in refused(name, data)
 
 
 @given(data=st.binary(max_size=200))
@@ -102,7 +102,7 @@ def test_read_document_of_a_pdf_ends_each_page_with_a_form_feed():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (pdf([[], []]), "pictures"),
         (pdf([[SECRET]], encrypted=True), "encrypted"),
@@ -113,8 +113,8 @@ def test_read_document_of_a_pdf_ends_each_page_with_a_form_feed():
     ],
     ids=["scan", "encrypted", "cut off", "garbage", "text", "long"],
 )
-def test_read_document_of_a_pdf_without_text_is_refused(data, said):
-    assert said in refused("a.pdf", data)
+def test_read_document_of_a_pdf_without_text_is_refused(data, message):
+    assert message in refused("a.pdf", data)
 
 
 # -- DOCX ----------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ ENTITIES = '<!DOCTYPE x [<!ENTITY a "Zanzibar"><!ENTITY b "&a;&a;&a;">]><x>&b;</
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (docx([]), "has no text"),
         (b"PK\x03\x04Zanzibar", "none, or damaged"),
@@ -160,8 +160,8 @@ ENTITIES = '<!DOCTYPE x [<!ENTITY a "Zanzibar"><!ENTITY b "&a;&a;&a;">]><x>&b;</
         "bomb", "crowd", "depth",
     ],
 )  # fmt: skip
-def test_read_document_of_a_docx_refuses_damaged_and_hostile_files(data, said):
-    assert said in refused("a.docx", data)
+def test_read_document_of_a_docx_refuses_damaged_and_hostile_files(data, message):
+    assert message in refused("a.docx", data)
 
 
 def test_read_document_of_a_docx_refuses_an_archive_without_a_document():
@@ -177,8 +177,8 @@ def test_read_document_of_a_docx_refuses_an_entry_larger_than_declared():
     lying = bytearray(honest)
     for entry in entries:
         place = entry.start() + 24
-        told = int.from_bytes(lying[place : place + 4], "little")
-        if told > size:
+        declared = int.from_bytes(lying[place : place + 4], "little")
+        if declared > size:
             lying[place : place + 4] = (10).to_bytes(4, "little")
 
     assert "damaged" in refused("a.docx", bytes(lying))

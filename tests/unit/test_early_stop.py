@@ -1,4 +1,4 @@
-"""When a vote ends: never with another answer than the whole of it, and never later than it could."""
+"""Early stop of votes: with the answer of the whole vote, and as early as possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes, posterior, staying
 
 EXACT = StopRule(exact=True)
-#: Three ballots and an abstention: with more there is nothing that differs.
+#: Three ballots and an abstention: more ballots add no new case.
 BALLOTS = ("a", "b", "c", "")
 PLAIN: Mapping[str, Any] = {"options": None, "confidence": None, "weights": {}, "early_stop": "exact"}
 
@@ -29,13 +29,13 @@ def tally_of(ballots: Sequence[str]) -> dict[str, float]:
 
 def winner_of(ballots: Sequence[str], weights: Sequence[float] | None = None) -> str:
     weights = weights or [1.0] * len(ballots)
-    takes = [Vote(at, ballot, ballot, weight) for at, (ballot, weight) in enumerate(zip(ballots, weights, strict=True))]
-    winner = count(takes).winner
+    votes = [Vote(at, ballot, ballot, weight) for at, (ballot, weight) in enumerate(zip(ballots, weights, strict=True))]
+    winner = count(votes).winner
     return winner.ballot if winner is not None else ""
 
 
 def prefixes(stopping: StopRule, ballots: Sequence[str]) -> Iterator[tuple[int, bool]]:
-    """So many seen in order, and whether that decides."""
+    """Yield each number of ballots seen in order, and whether they decide the vote."""
     for seen in range(len(ballots) + 1):
         yield seen, is_decided(stopping, tally_of(ballots[:seen]), len(ballots) - seen, in_order=True)
 
@@ -90,9 +90,9 @@ def test_is_decided_with_different_weights_keeps_the_winner(n):
     ways = list(product("ab", weights))
     for cast in product([*ways, ("", 1.0)], repeat=n):
         ballots, weighing = [ballot for ballot, _ in cast], [weight for _, weight in cast]
-        takes = [Vote(index, ballot, "", weight) for index, (ballot, weight) in enumerate(cast)]
+        votes = [Vote(index, ballot, "", weight) for index, (ballot, weight) in enumerate(cast)]
         for seen in range(n):
-            if is_decided(stopping, count(takes[:seen]).ballots, n - seen, in_order=True):
+            if is_decided(stopping, count(votes[:seen]).ballots, n - seen, in_order=True):
                 assert winner_of(ballots[:seen], weighing[:seen]) == winner_of(ballots, weighing), cast
                 break
 
@@ -109,13 +109,13 @@ def test_is_decided_with_any_weights_and_any_arrival_keeps_the_winner(data, weig
     options = join_options("weighted", {"weights": weights, "other": other})
     stopping = stop_rule_of(join="weighted", n=len(cast), **PLAIN | {"options": options, "weights": {"x": 3.3}})
     scale = scale_of("weighted", options, {"x": 3.3})
-    takes = [Vote(index, ballot, "", scale.of(model)) for index, (ballot, model) in enumerate(cast)]
+    votes = [Vote(index, ballot, "", scale.of(model)) for index, (ballot, model) in enumerate(cast)]
     arrival = data.draw(st.permutations(range(len(cast))))
-    whole = count(takes)
+    whole = count(votes)
     assert stopping is not None
 
     for seen in range(1, len(cast)):
-        part = count([takes[index] for index in sorted(arrival[:seen])])
+        part = count([votes[index] for index in sorted(arrival[:seen])])
         if is_decided(stopping, part.ballots, len(cast) - seen) and stopping.heaviest:
             # then the first moment it is decided names the winner of the whole vote
             assert part.winner is not None
@@ -273,7 +273,7 @@ def test_confidence_alone_may_stop_where_exact_is_off():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         {"join": "majority", "n": 5, "early_stop": "off"},
         {"join": "majority", "n": 1},
@@ -283,8 +283,8 @@ def test_confidence_alone_may_stop_where_exact_is_off():
         {"join": "weighted", "n": 5, "early_stop": "off", "confidence": 0.9, "weights": {"a": 2.0}},
     ],
 )
-def test_stop_rule_of_a_join_that_needs_every_part_is_none(said):
-    assert stop_rule_of(**PLAIN | said) is None
+def test_stop_rule_of_a_join_that_needs_every_part_is_none(changes):
+    assert stop_rule_of(**PLAIN | changes) is None
 
 
 def test_stop_rule_of_different_weights_ignores_confidence():

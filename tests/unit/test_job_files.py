@@ -111,7 +111,7 @@ def test_replace_files_reads_base64_in_lines(config):
 
 
 @pytest.mark.parametrize(
-    ("fields", "field", "said"),
+    ("fields", "field", "message"),
     [
         ({"files": [A, {"name": "b.txt", "data": "no base64!"}]}, "files[1].data", "base64"),
         ({"files": [A, {"name": "b.txt", "data": "ü"}]}, "files[1].data", "base64"),
@@ -128,12 +128,12 @@ def test_replace_files_reads_base64_in_lines(config):
         ({"files": [A], "kind": "sections", "policy": "quorum", "quorum": 2}, "quorum", "has 1 parts"),
     ],
 )
-def test_replace_files_error_names_the_place_in_the_request(config, fields, field, said):
+def test_replace_files_error_names_the_place_in_the_request(config, fields, field, message):
     with pytest.raises(BadInput) as caught:
         replace_files(parse_job(fields), config, at="[3]")
 
     assert caught.value.field == f"[3].{field}"
-    assert said in caught.value.problem
+    assert message in caught.value.problem
 
 
 def test_read_batch_accepts_jobs_with_files(config, tmp_path):

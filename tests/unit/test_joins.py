@@ -122,7 +122,7 @@ def test_concatenate_loses_no_output(texts):
     st.text(max_size=20),
     st.integers(1, 3000),
 )
-def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(variant, texts, said, question, window):
+def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(variant, texts, replies, question, window):
     name, given_options = variant
     given_work = work(
         *texts,
@@ -134,7 +134,7 @@ def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(varia
     turn = iter(range(10**6))
 
     def answered(_question):
-        return said[next(turn) % len(said)]
+        return replies[next(turn) % len(replies)]
 
     joined = None
     with suppress(JoinError):
@@ -199,9 +199,9 @@ def test_join_options_error_names_the_wrong_option(name, given_options, field):
     ],
 )
 def test_check_policy_decides_whether_a_job_is_joined(policy, quorum, succeeded, failed, reason):
-    said = check_policy(policy, quorum, succeeded, failed)
+    answer = check_policy(policy, quorum, succeeded, failed)
 
-    assert said is None if reason is None else reason in str(said)
+    assert answer is None if reason is None else reason in str(answer)
 
 
 @pytest.mark.parametrize("quorum", [None, 0])

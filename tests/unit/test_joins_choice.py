@@ -1,4 +1,4 @@
-"""The joins that choose among takes: the best by a judge, the most consistent, all distinct ones."""
+"""The joins that choose among outputs: the best by a judge, the most consistent, all distinct ones."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.joining import play, work
 
 SHOWN = re.compile(r"<answer-?(\w*)-\w{8}>\n(.*?)\n</answer", re.DOTALL)
 
-#: Ways in which a judge says nothing that could be used.
+#: Replies of a judge without a usable verdict, and their faults.
 SILENT = [
     (JoinAnswer(None, "timed out"), "failed"),
     (JoinAnswer("I'm sorry, I can't judge this."), "refused"),
@@ -37,7 +37,7 @@ def work_with(given_work, options):
 
 
 def by_quality(*best_first):
-    """A judge that knows how good each take is, wherever it stands."""
+    """A judge that knows the quality of each output, in any position."""
 
     def judge(question):
         texts = dict(SHOWN.findall(question.text))
@@ -109,7 +109,7 @@ def test_best_of_compares_equal_outputs_once_and_a_single_one_never():
 def test_best_of_ignores_a_judge_that_prefers_a_position(method):
     joined = played("best_of", work("x", "y", "y", "z"), first_place, method=method).joined
 
-    # What more votes said goes on.
+    # The output with more votes advances.
     assert joined.output == "y"
     assert joined.details["inconsistent"] == len({"tournament": "ab", "pairs": "abc"}[method])
     assert joined.details["confidence"] == 0.5
@@ -127,7 +127,7 @@ def test_best_of_counts_a_verdict_in_one_order_alone_as_a_tie():
     assert joined.details["tie"] == [1, 0]
     assert joined.details["confidence"] == 0.5
     assert joined.details["inconsistent"] == 0
-    # Somebody has to go on: of a tie who won the one order.
+    # Of a tie, the output that won one order advances.
     assert joined.output == "y"
 
 
@@ -352,11 +352,11 @@ def test_options_threshold_sets_the_similarity_of_one_option():
 def test_options_are_the_same_for_outputs_in_another_order(texts, random):
     others = random.sample(texts, len(texts))
 
-    def told(given_texts):
+    def ranked(given_texts):
         found = json.loads(played("options", work(*given_texts), None, format="json", threshold=0.6).joined.output)
         return sorted((each["votes"], each["text"]) for each in found)
 
-    assert told(texts) == told(others)
+    assert ranked(texts) == ranked(others)
 
 
 def test_options_are_ranked_by_a_judge_and_the_unranked_follow():

@@ -1,4 +1,4 @@
-"""The page of joins says what the classes say, and the join that people are shown works."""
+"""The reference of joins agrees with the code, and its example of a custom join works."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def rows(kind):
 
 
 def words(schema):
-    """A type of JSON Schema, as people are told it."""
+    """A type of JSON Schema, in the words of the docs."""
     if "anyOf" in schema:
         first, null = schema["anyOf"]
         assert null == {"type": "null"}
@@ -48,16 +48,16 @@ def words(schema):
 
 @pytest.mark.parametrize("name", OURS)
 def test_join_docs_have_a_section_with_options_types_and_defaults(name):
-    told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, name), re.MULTILINE)
+    documented = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, name), re.MULTILINE)
 
-    assert told == rows(join_traits(join_named(name)).options)
+    assert documented == rows(join_traits(join_named(name)).options)
 
 
 def test_join_docs_table_says_the_purpose_and_whether_the_join_asks():
-    told = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", section(PAGE, "All of them"), re.MULTILINE)
+    documented = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", section(PAGE, "All of them"), re.MULTILINE)
 
-    assert [name for name, _, _ in told] == list(joins())
-    for name, kinds, asks in told:
+    assert [name for name, _, _ in documented] == list(joins())
+    for name, kinds, asks in documented:
         traits = join_traits(join_named(name))
         assert kinds == ", ".join({"sections": "sections", "vote": "votes"}[kind] for kind in traits.kinds)
         assert (asks != "no") == traits.asks
@@ -74,8 +74,8 @@ def test_join_docs_list_the_details_of_each_join(name):
 
     details = play(join_named(name), work(*outputs), lambda _: replies[name]).joined.details
 
-    told = section(PAGE, name).partition("`details`:")[2]
-    assert set(details) <= set(re.findall(r"`(\w+)`", told))
+    documented = section(PAGE, name).partition("`details`:")[2]
+    assert set(details) <= set(re.findall(r"`(\w+)`", documented))
 
 
 def test_join_docs_limits_are_those_of_the_code():

@@ -1,4 +1,4 @@
-"""What the parts of a job may repeat: a prompt of some megabytes is not kept a thousand times."""
+"""The bytes that the parts of a job may repeat: a prompt of some megabytes is not kept a thousand times."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_check_copies_counts_the_text_once_for_each_proposed_child_job():
     ],
 )
 def test_check_copies_refuses_repeated_values_beyond_the_limit(field, fields):
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(BadInput) as caught:
         checked(**fields)
-    assert told.value.field == field
-    assert LONG not in str(told.value)
+    assert caught.value.field == field
+    assert LONG not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How many parts a job may have, with all the jobs within it."""
+"""The number of parts that a job may have, with all its child jobs."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def within(job, *, parts):
         ({"kind": "sections", "items": ["a", "b", "c"], "each": {}}, 6),
         ({"kind": "sections", "items": ["a", "b"], "each": {"kind": "vote", "n": 5}}, 12),
         ({"kind": "sections", "items": ["a", {"text": "b", "route": "r"}, {"text": "c", "model": "fast"}]}, 5),
-        # Of a text one section is sure.
+        # A text has at least one section.
         ({"kind": "sections", "text": "x", "split": "lines", "each": {"kind": "vote", "n": 5}}, 6),
-        # Two steps, of which one has sections, of which one is sure.
+        # Two steps, one of them with at least one section.
         ({"kind": "legal_review", "text": "x"}, 4),
     ],
 )
 def test_least_parts_counts_the_certain_parts_of_the_whole_tree(fields, parts):
-    said = parse_job(fields)
-    assert least_parts({"kind": said.kind, "n": said.n, "items": said.items, "each": said.each}, CONFIG) == parts
+    job = parse_job(fields)
+    assert least_parts({"kind": job.kind, "n": job.n, "items": job.items, "each": job.each}, CONFIG) == parts
 
 
 def test_check_part_count_refuses_a_bomb_of_sections_with_votes():
@@ -60,7 +60,7 @@ def test_check_part_count_refuses_a_bomb_of_sections_with_votes():
 
 
 def test_check_planned_parts_refuses_too_many_sections_before_any_is_sent():
-    # given a job that the border must let in
+    # given a job that the first check must accept
     bomb = job(text="a\n" * 100, split="lines", each={"kind": "vote", "n": 100})
     check(bomb, CONFIG)
     # when it is cut, then it is refused as a whole
@@ -90,7 +90,7 @@ def test_allowed_parts_are_never_more_than_the_configuration_allows():
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4))
 def test_part_share_keeps_any_tree_of_child_jobs_within_the_limit(branches):
-    # given jobs within jobs that all take what they may
+    # given nested child jobs that each use their whole share
     at, total, wide = job(items=["x"], each={}), 0, 1
     for branch in branches:
         parts = min(branch, allowed_parts(at, CONFIG))

@@ -1,4 +1,4 @@
-"""What a job's parts are, before anything is sent: cut, proposed by a model, or jobs of their own."""
+"""The specs of a job's parts before they are sent: cut, proposed by a model, or child jobs."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def test_cut_job_gives_votes_prompts_models_and_seeds_in_turn():
     job = parse_job({
         "kind": "vote", "text": "x", "n": 5, "variety": {"prompts": ["a", "b"], "models": ["fast"], "seeds": [1, 2, 3]},
     })  # fmt: skip
-    takes = cut_job(job, most=5)
-    assert [take.prompt for take in takes] == ["a", "b", "a", "b", "a"]
-    assert [take.seed for take in takes] == [1, 2, 3, 1, 2]
-    assert {take.candidates for take in takes} == {("fast",)}
+    votes = cut_job(job, most=5)
+    assert [vote.prompt for vote in votes] == ["a", "b", "a", "b", "a"]
+    assert [vote.seed for vote in votes] == [1, 2, 3, 1, 2]
+    assert {vote.candidates for vote in votes} == {("fast",)}
     # The text is the job's: it isn't written once a vote.
     assert {piece.text for piece in cut_job(job, most=5)} == {None}
 
 
 def test_cut_job_gives_votes_without_variety_equal_specs():
-    takes = cut_job(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
-    assert {take.extras_to_json() for take in takes} == {""}
+    votes = cut_job(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
+    assert {vote.extras_to_json() for vote in votes} == {""}
 
 
 def test_cut_job_refuses_more_sections_than_the_limit_with_both_figures():
@@ -160,13 +160,13 @@ def test_check_names_the_place_of_an_error_within_each_or_an_item():
 
     assert refused(sections("a", each={"kind": "vote", "n": 3, "join": "nothing"})) == "each.join"
     assert refused(sections("a", each={"kind": "sections", "split": "nothing"})) == "each.split"
-    assert refused(sections("a", {"text": "b", "model": "nobody"})) == "items[1].model"
+    assert refused(sections("a", {"text": "b", "model": "missing"})) == "items[1].model"
     assert refused(sections({"text": "b", "prompt": "file:nothing"})) == "items[0].prompt"
     assert refused(sections({"text": "b", "response_schema": {"type": "nothing"}})) == "items[0].response_schema"
     vote = {"kind": "vote", "text": "x", "n": 2}
-    assert refused(parse_job(vote | {"variety": {"models": ["fast", "nobody"]}})) == "variety.models[1]"
+    assert refused(parse_job(vote | {"variety": {"models": ["fast", "missing"]}})) == "variety.models[1]"
     assert refused(parse_job(vote | {"variety": {"prompts": ["a", "file:b"]}})) == "variety.prompts[1]"
-    assert refused(parse_job(vote | {"join": "synthesis", "join_model": "nobody"})) == "join_model"
+    assert refused(parse_job(vote | {"join": "synthesis", "join_model": "missing"})) == "join_model"
     assert refused(parse_job(vote | {"join": "concatenate"})) == "join"
     assert refused(parse_job(vote | {"join_options": {"take": "whole"}})) == "join_options"
     assert refused(parse_job({"text": "x", "parent": {"part": "a.0.0", "depth": 1}})) == "parent"

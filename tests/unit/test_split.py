@@ -8,7 +8,7 @@ from tasks.contract import plugins
 from tasks.contract.errors import BadInput
 from tasks.parallel.split import Section, registry, split, split_named, split_options, split_traits, splits
 
-#: The splits that cut a text here; of the others one takes files, and one asks a model.
+#: The splits that cut a text; of the others, one takes files and one asks a model.
 CUTTING = [name for name in splits() if split_traits(split_named(name)).by == "text"]
 #: Those among them that promise to lose no character, whatever the text.
 LOSSLESS = [name for name in CUTTING if name not in {"json", "rows"}]
@@ -249,7 +249,7 @@ def test_split_into_fifty_thousand_sections_takes_linear_time(how, unit):
 
 
 @pytest.mark.parametrize(
-    ("how", "given", "field", "said"),
+    ("how", "given", "field", "message"),
     [
         ("headings", {"level": 0}, "split_options.level", "greater than or equal to 1"),
         ("headings", {"depth": 2}, "split_options.depth", "level"),
@@ -261,12 +261,12 @@ def test_split_into_fifty_thousand_sections_takes_linear_time(how, unit):
         ("rows", {"header": "yes"}, "split_options.header", "boolean"),
     ],
 )
-def test_split_options_error_names_the_wrong_option(how, given, field, said):
+def test_split_options_error_names_the_wrong_option(how, given, field, message):
     with pytest.raises(BadInput) as caught:
         split_options(how, given)
 
     assert caught.value.field == field
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_plan_options_have_defaults():

@@ -1,4 +1,4 @@
-"""The page of splits says what the classes say, and the split that people are shown works."""
+"""The reference of splits agrees with the code, and its example of a custom split works."""
 
 import base64
 import json
@@ -26,16 +26,16 @@ def test_split_docs_have_a_section_with_options_types_and_defaults(name):
     text = section(PAGE, name)
     kind = split_traits(split_named(name)).options
 
-    told = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", text, re.MULTILINE)
+    documented = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", text, re.MULTILINE)
 
-    assert told == (rows(kind) if kind is not None else [])
+    assert documented == (rows(kind) if kind is not None else [])
     assert ("No options." in text) == (kind is None)
 
 
 def test_split_docs_table_marks_the_lossless_splits():
-    told = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
+    documented = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
 
-    assert told == [(name, "yes" if name in {*LOSSLESS, "files"} else "no") for name in splits()]
+    assert documented == [(name, "yes" if name in {*LOSSLESS, "files"} else "no") for name in splits()]
 
 
 def test_split_docs_advice_names_every_split():
@@ -50,11 +50,11 @@ def test_split_docs_examples_are_valid_jobs(text):
 
 
 def test_split_docs_endings_and_limits_are_those_of_the_code():
-    told = re.findall(r"`(\.\w+)`", "".join(first_column(section(PAGE, "Documents"), "ending")))
+    documented = re.findall(r"`(\.\w+)`", "".join(first_column(section(PAGE, "Documents"), "ending")))
     limits = section(PAGE, "Limits of documents")
 
     assert set(re.findall(r"`(\.\w+)`", section(PAGE, "Documents"))) >= set(ENDINGS)
-    assert set(told) <= set(ENDINGS)
+    assert set(documented) <= set(ENDINGS)
     assert f"{reader.SECONDS} s, and {reader.MEMORY / 2**30:g} GiB" in limits
     assert f"| {pdf.PAGES:,} |" in limits
     assert f"{docx.UNPACKED_BYTES // 2**20} MiB, of it {docx.XML_BYTES // 2**20} MiB" in limits

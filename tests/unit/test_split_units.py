@@ -1,4 +1,4 @@
-"""Each split that cuts at a unit of text or of data: where it cuts, and what it calls what comes of it."""
+"""Each split by units of text or of data: where it cuts, and how it titles the sections."""
 
 import json
 from itertools import pairwise
@@ -170,7 +170,7 @@ def test_elements_reads_json_lines_as_an_array():
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "field", "said"),
+    ("text", "options", "field", "message"),
     [
         ('{"secret": [1]}', {}, "split_options.path", "an object, not an array"),
         ('{"secret": [1]}', {"path": "b"}, "split_options.path", "'b' is not in"),
@@ -185,12 +185,12 @@ def test_elements_reads_json_lines_as_an_array():
         ("[1e999]", {}, "text", ""),
     ],
 )
-def test_elements_refuses_unsuitable_json_without_quoting_it(text, options, field, said):
+def test_elements_refuses_unsuitable_json_without_quoting_it(text, options, field, message):
     with pytest.raises(BadInput) as caught:
         split(text, "json", options)
 
     assert caught.value.field == field
-    assert said in caught.value.problem
+    assert message in caught.value.problem
     assert caught.value.remedy
     assert "secret" not in caught.value.problem.replace("'secret'", "")
 
@@ -229,7 +229,7 @@ def test_rows_cuts_markdown_tables_and_leaves_out_the_text_around_them():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,b\n", "no table"),
         ("| a |\n|---|\n", "no rows"),
@@ -238,6 +238,6 @@ def test_rows_cuts_markdown_tables_and_leaves_out_the_text_around_them():
         ('a,b\n"open,' + "x" * 200_000, "line 2 begins a row"),
     ],
 )
-def test_rows_refuses_a_text_without_rows(text, said):
-    with pytest.raises(BadInput, match=said):
+def test_rows_refuses_a_text_without_rows(text, message):
+    with pytest.raises(BadInput, match=message):
         split(text, "rows")

@@ -219,7 +219,7 @@ def test_accuracies_of_are_smoothed_and_ignore_abstentions():
 
 
 def some_votes(rates, questions, seed, *, options=5, copies=()):
-    """Votes of models that are right so often, and err evenly; `copies` are (who, whose answers it repeats)."""
+    """Votes of models with these accuracies and even errors; `copies` are (model, the model that it repeats)."""
     chance = Random(seed)
     votes = []
     for _ in range(questions):
@@ -238,7 +238,7 @@ def test_agreement_finds_accurate_voters_without_right_answers():
 
 
 def test_learned_weights_count_a_voter_and_its_echo_once():
-    # given a model whose answers another one repeats, and one as good that thinks for itself
+    # given a model whose answers another one repeats, and an equally good independent one
     votes, truths = some_votes({"one": 0.6, "other": 0.6}, 2000, 2, copies=[("echo", "one")])
 
     weights = learned(votes, truths)

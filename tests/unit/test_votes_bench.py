@@ -1,11 +1,11 @@
-"""The figures of early stop and of weights, small: what they must reach they reach on any seed."""
+"""The benchmark of early stop and of weights on few votes: the required figures hold for any seed."""
 
 import json
 
 import pytest
 
 from ops.bench.votes_exact import WRONG, expected, least_calls
-from ops.bench.votes_rule import asked, published
+from ops.bench.votes_rule import published, run_vote
 from ops.bench.votes_solvers import Solved, read_solvers, score, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.contract.errors import ConfigError
@@ -25,7 +25,7 @@ def test_exact_stop_matches_the_optimum_and_keeps_the_answer(n, right, wrong):
 
 
 def test_optimum_is_below_a_rule_that_waits_for_a_strict_lead():
-    # given a vote of four: two that agree have won, as a tie would be theirs
+    # given a vote of four: two that agree have won, since they also win a tie
     assert least_calls(4, 1.0, "on one") == 2
     assert least_calls(5, 1.0, "on one") == 3
     assert least_calls(3, 0.5, "on one") == 2.5
@@ -35,7 +35,7 @@ def test_confidence_saves_five_calls_of_six_and_loses_next_to_nothing():
     questions = draw(POPULATIONS["gpt-3.5"], 1500, 40, seed=7)
     rule = StopRule(exact=True, enough=enough_votes(40, 0.95))
 
-    votes, whole = [asked(rule, one) for one in questions], [asked(None, one) for one in questions]
+    votes, whole = [run_vote(rule, one) for one in questions], [run_vote(None, one) for one in questions]
 
     calls = sum(vote.calls for vote in votes) / len(votes)
     lost = sum(vote.winner == RIGHT for vote in whole) - sum(vote.winner == RIGHT for vote in votes)
@@ -56,7 +56,7 @@ def test_simulated_voters_have_the_published_accuracies(name):
     questions = draw(population, 6000, 40, seed=3)
 
     one = sum(ballots[0] == RIGHT for ballots in questions) / len(questions)
-    whole = sum(asked(None, ballots).winner == RIGHT for ballots in questions) / len(questions)
+    whole = sum(run_vote(None, ballots).winner == RIGHT for ballots in questions) / len(questions)
 
     assert one == pytest.approx(population.published["one"], abs=0.015)
     assert whole == pytest.approx(population.published["majority of 40"], abs=0.015)

@@ -1,4 +1,4 @@
-"""The joins that count: what comes out of them, and what they say of how it came about."""
+"""The joins that count votes: their outputs and their details."""
 
 import json
 
@@ -102,10 +102,10 @@ def test_weighted_options_refuse_negative_and_infinite_weights(weight):
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "flag"),
     [
         ("yes", "flagged"),
-        ("**Unsafe**: it threatens somebody", "flagged"),
+        ("**Unsafe**: it threatens people", "flagged"),
         ("Verdict: unsafe.", "flagged"),
         ("no", "clear"),
         ("Safe.", "clear"),
@@ -113,8 +113,8 @@ def test_weighted_options_refuse_negative_and_infinite_weights(weight):
         ("  ", ""),
     ],
 )
-def test_threshold_reads_a_flag_from_words_and_beginnings(output, said):
-    assert ballot("threshold", output) == said
+def test_threshold_reads_a_flag_from_words_and_beginnings(output, flag):
+    assert ballot("threshold", output) == flag
 
 
 def test_threshold_options_set_the_words_that_flag():
