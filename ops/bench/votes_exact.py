@@ -30,7 +30,7 @@ State = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A vote under the exact rule: mean calls, mean waves, and the number of votes with another winner than the whole."""
+    """A vote under the exact rule: mean calls and waves, and the number of votes with another winner than the whole."""
 
     calls: float
     waves: float

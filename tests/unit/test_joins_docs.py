@@ -81,7 +81,7 @@ def test_join_docs_list_the_details_of_each_join(name):
 def test_join_docs_limits_are_those_of_the_code():
     assert f"at most {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells" in section(PAGE, "table")
     assert f"most {MOST_PLACES};" in section(PAGE, "merge")
-    assert f"more than {MOST_PAIRED} different takes" in section(PAGE, "best_of")
+    assert f"more than {MOST_PAIRED} distinct outputs" in section(PAGE, "best_of")
     questions = play(join_named("synthesis"), work(*["short"] * 10_000), lambda _: "So [1].")
     assert f"10,000 short ones {questions.questions}, in three rounds" in section(PAGE, "synthesis")
 

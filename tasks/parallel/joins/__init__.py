@@ -10,6 +10,7 @@ from tasks.parallel.joins.majority import majority
 from tasks.parallel.joins.registry import (
     DEFAULT_JOINS,
     GROUP,
+    JoinOptions,
     JoinTraits,
     join_named,
     join_options,
@@ -34,6 +35,7 @@ __all__ = [
     "GROUP",
     "Join",
     "JoinAnswer",
+    "JoinOptions",
     "JoinQuestion",
     "JoinQuestions",
     "JoinTraits",
