@@ -37,7 +37,7 @@ with Connection(broker_url(sys.argv[1]), transport_options={"visibility_timeout"
 """
 
 
-def test_no_message_is_lost_when_its_consumer_is_killed(tmp_path):
+def test_killed_consumer_loses_no_message(tmp_path):
     with ValkeyServer(tmp_path / "state") as server, redis.Redis.from_url(server.url, decode_responses=True) as store:
         store.lpush("work", *(_message(number) for number in range(MESSAGES)))
         for kill in range(1, KILLS + 1):

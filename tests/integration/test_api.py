@@ -1,4 +1,4 @@
-"""The HTTP API as a process over a real Valkey, asked as strangers ask."""
+"""The HTTP API as a process over a real Valkey, through HTTP clients."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def eventually(condition, what, timeout=20) -> Any:
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(0.01)  # between two looks, not a guess at how long it takes
+        time.sleep(0.01)  # between two checks, not a guess at how long it takes
     return value
 
 
@@ -79,7 +79,7 @@ def serving(folder, redis_url, *arguments, **environ) -> Iterator[tuple[subproce
 
 
 def refused(folder, *arguments, **environ) -> tuple[int, str]:
-    """The exit code and words of an API that does not start."""
+    """The exit code and message of an API that does not start."""
     with start(folder, "unix:///nowhere", *arguments, **environ) as process:
         _, said = process.communicate(timeout=60)
     return process.returncode, said
@@ -116,7 +116,7 @@ def submit(client, **job) -> str:
 
 
 def move(valkey, step) -> Any:
-    """Do something to the ledger by hand, as a worker would."""
+    """Change the ledger as a worker would."""
 
     async def run() -> Any:
         ledger = Ledger(valkey.url, ("fast", "rehearsal"))
@@ -147,7 +147,7 @@ def subscribers(store, job_id) -> int:
 # -- submitting ----------------------------------------------------------------------------------
 
 
-def test_one_job_is_accepted_and_can_be_read(client):
+def test_post_of_one_job_accepts_it(client):
     response = client.post("/jobs", json={"text": "Why was I charged twice?", "labels": {"team": "a"}})
 
     assert response.status_code == 202
@@ -157,7 +157,7 @@ def test_one_job_is_accepted_and_can_be_read(client):
     assert {"output", "error", "cost_usd", "routing", "parts"} <= job.keys()
 
 
-def test_an_array_is_accepted_in_its_order(client):
+def test_post_of_an_array_accepts_its_jobs_in_order(client):
     response = client.post("/jobs", json=[{"text": f"job {n}", "labels": {"n": str(n)}} for n in range(5)])
 
     assert response.status_code == 202
@@ -165,7 +165,7 @@ def test_an_array_is_accepted_in_its_order(client):
     assert [job["labels"]["n"] for job in read] == list("01234")
 
 
-def test_one_bad_job_refuses_the_whole_array(client, store):
+def test_post_of_an_array_with_one_bad_job_accepts_none(client, store):
     before = store.zcard(redis_keys.ACTIVE_JOBS)
 
     response = client.post("/jobs", json=[{"text": "good"}, {"text": " "}])
@@ -191,7 +191,7 @@ def test_one_bad_job_refuses_the_whole_array(client, store):
         ([7], "[0]", "JSON object"),
     ],
 )
-def test_a_job_that_cannot_be_accepted_names_field_and_remedy(client, job, field, said):
+def test_post_of_a_bad_job_names_field_and_remedy(client, job, field, said):
     response = client.post("/jobs", json=job)
 
     body = response.json()
@@ -202,7 +202,7 @@ def test_a_job_that_cannot_be_accepted_names_field_and_remedy(client, job, field
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"text": "\\ud800"}', b"\xff\xfe", b"[" * 100_000, b"{}x"])
-def test_what_is_not_json_is_told_without_quoting_it(client, body):
+def test_post_of_malformed_json_does_not_quote_it(client, body):
     response = client.post("/jobs", content=body, headers={"content-type": "application/json"})
 
     assert response.status_code == 400
@@ -210,19 +210,19 @@ def test_what_is_not_json_is_told_without_quoting_it(client, body):
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; x=y"])
-def test_what_a_form_of_another_site_can_send_is_refused(client, kind):
+def test_post_refuses_the_content_types_of_html_forms(client, kind):
     response = client.post("/jobs", content=b'{"text": "hello"}', headers={"content-type": kind} if kind else {})
 
     assert response.status_code == 415
     assert response.json()["remedy"] == "send Content-Type: application/json"
 
 
-def test_json_may_declare_its_charset(client):
+def test_post_of_json_may_declare_its_charset(client):
     kind = {"content-type": "application/json; charset=utf-8"}
     assert client.post("/jobs", content=b'{"text": "hello"}', headers=kind).status_code == 202
 
 
-def test_a_job_above_the_limit_is_too_large(client):
+def test_post_of_a_job_above_the_limit_is_too_large(client):
     response = client.post("/jobs", json={"text": "a" * 5000})
 
     assert response.status_code == 413
@@ -230,14 +230,14 @@ def test_a_job_above_the_limit_is_too_large(client):
     assert "4,096" in response.json()["detail"]
 
 
-def test_a_job_just_below_the_limit_is_accepted_however_it_is_escaped(client):
+def test_post_of_a_job_just_below_the_limit_is_accepted_if_escaped(client):
     body = json.dumps({"text": "é" * 1700})  # six bytes a letter on the wire, two in the ledger
 
     assert len(body) > 10_000
     assert client.post("/jobs", content=body, headers={"content-type": "application/json"}).status_code == 202
 
 
-def test_a_body_is_refused_while_it_is_read(client):
+def test_post_of_a_long_body_is_refused_while_it_is_read(client):
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -253,7 +253,7 @@ def test_a_body_is_refused_while_it_is_read(client):
     assert response.json()["error"]["code"] == "too_large"
 
 
-def test_a_declared_length_is_refused_before_anything_is_read(url):
+def test_post_of_a_long_declared_body_is_refused_before_it_is_read(url):
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as wire:
         wire.sendall(
@@ -263,7 +263,7 @@ def test_a_declared_length_is_refused_before_anything_is_read(url):
         assert wire.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
-def test_many_jobs_may_have_more_bytes_than_one(client):
+def test_post_of_an_array_may_be_longer_than_one_job(client):
     response = client.post("/jobs", json=[{"text": "a" * 3000}] * 100)
 
     assert response.status_code == 202
@@ -274,7 +274,7 @@ def test_many_jobs_may_have_more_bytes_than_one(client):
 
 
 @pytest.mark.parametrize("header", ["key-{}", '"key-{}"'])
-def test_a_repeated_submission_is_answered_with_the_same_job_in_its_present_state(client, header):
+def test_repeated_post_returns_the_same_job_in_its_present_state(client, header):
     key = {"idempotency-key": header.format(time.monotonic_ns())}
     first = client.post("/jobs", json={"text": "hello"}, headers=key)
     client.delete(f"/jobs/{first.json()['id']}")
@@ -285,7 +285,7 @@ def test_a_repeated_submission_is_answered_with_the_same_job_in_its_present_stat
     assert again.json() == {"id": first.json()["id"], "state": "cancelled"}
 
 
-def test_header_and_body_say_the_same_key(client):
+def test_idempotency_key_of_header_and_body_may_agree(client):
     key = f"key-{time.monotonic_ns()}"
     first = client.post("/jobs", json={"text": "hello", "idempotency_key": key})
 
@@ -294,7 +294,7 @@ def test_header_and_body_say_the_same_key(client):
     assert (both.status_code, both.json()) == (200, first.json())
 
 
-def test_a_key_for_another_request_is_refused(client):
+def test_idempotency_key_of_another_request_is_refused(client):
     key = {"idempotency-key": f"key-{time.monotonic_ns()}"}
     client.post("/jobs", json={"text": "hello"}, headers=key)
 
@@ -313,14 +313,14 @@ def test_a_key_for_another_request_is_refused(client):
         ([{"text": "hello"}], "one"),
     ],
 )
-def test_a_key_that_contradicts_or_makes_no_sense_is_refused(client, body, key):
+def test_idempotency_key_that_is_invalid_or_contradicts_is_refused(client, body, key):
     response = client.post("/jobs", json=body, headers={"idempotency-key": key})
 
     assert response.status_code == 422
     assert response.json()["field"] == "Idempotency-Key"
 
 
-def test_an_array_of_known_jobs_is_answered_as_known(client):
+def test_repeated_post_of_an_array_is_answered_with_200(client):
     stamp = time.monotonic_ns()
     jobs = [{"text": "hello", "idempotency_key": f"{stamp}-{n}"} for n in range(3)]
 
@@ -335,7 +335,7 @@ def test_an_array_of_known_jobs_is_answered_as_known(client):
 
 @pytest.mark.parametrize("job_id", [UNKNOWN, "nope", "%7Bfleet%7D", "x" * 5000])
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/events")])
-def test_an_unknown_id_is_not_found(client, job_id, method, tail):
+def test_unknown_job_id_is_not_found(client, job_id, method, tail):
     response = client.request(method, f"/jobs/{job_id}{tail}")
 
     assert response.status_code == 404
@@ -343,7 +343,7 @@ def test_an_unknown_id_is_not_found(client, job_id, method, tail):
     assert len(response.content) < 1000
 
 
-def test_a_job_can_be_cancelled_twice(client):
+def test_delete_of_a_job_can_be_repeated(client):
     job_id = submit(client)
 
     for _ in range(2):
@@ -352,7 +352,7 @@ def test_a_job_can_be_cancelled_twice(client):
     assert client.get(f"/jobs/{job_id}").json()["error"] == "cancelled by the producer"
 
 
-def test_a_job_that_ended_otherwise_is_not_cancelled(client, valkey):
+def test_delete_of_a_job_that_ended_keeps_its_state(client, valkey):
     job_id = submit(client)
     move(valkey, lambda ledger: ledger.jobs.stop(job_id, "expired", "too late"))
 
@@ -360,7 +360,7 @@ def test_a_job_that_ended_otherwise_is_not_cancelled(client, valkey):
 
 
 @pytest.mark.parametrize(("path", "allowed"), [("/jobs", {"POST"}), (f"/jobs/{UNKNOWN}", {"GET", "HEAD", "DELETE"})])
-def test_another_method_is_told_which_are_allowed(client, path, allowed):
+def test_wrong_method_is_answered_with_the_allowed_ones(client, path, allowed):
     response = client.put(path)
 
     assert response.status_code == 405
@@ -368,14 +368,14 @@ def test_another_method_is_told_which_are_allowed(client, path, allowed):
     assert response.json()["error"]["code"] == "method_not_allowed"
 
 
-def test_another_path_is_not_found(client):
+def test_unknown_path_is_not_found(client):
     assert client.get("/job").json()["error"]["code"] == "not_found"
 
 
 # -- events --------------------------------------------------------------------------------------
 
 
-def test_events_tell_each_change_and_end_with_the_job(client, store, valkey):
+def test_events_show_each_change_and_end_with_the_job(client, store, valkey):
     job_id = submit(client)
     seen = []
     with client.stream("GET", f"/jobs/{job_id}/events") as response:
@@ -390,7 +390,7 @@ def test_events_tell_each_change_and_end_with_the_job(client, store, valkey):
     eventually(lambda: subscribers(store, job_id) == 0, "the end of the subscription")
 
 
-def test_parts_are_told_without_outputs_until_the_end(client, valkey):
+def test_events_of_parts_have_no_outputs_until_the_end(client, valkey):
     decision = Decision(route="billing", classifier="default", confidence=1, strategy="round_robin")
     job_id = submit(client, text=None, kind="sections", items=["one", "two"])
 
@@ -429,7 +429,7 @@ def test_parts_are_told_without_outputs_until_the_end(client, valkey):
     assert [part["output"] for part in last[2]["parts"]] == ["eins", "zwei"]
 
 
-def test_the_events_of_a_job_that_has_ended_are_its_result(client):
+def test_events_of_an_ended_job_are_its_result(client):
     job_id = submit(client)
     client.delete(f"/jobs/{job_id}")
 
@@ -442,7 +442,7 @@ def test_the_events_of_a_job_that_has_ended_are_its_result(client):
 
 
 @pytest.mark.parametrize(("last", "next_id"), [("41", 42), ("nonsense", 1), ("9" * 400, 1)])
-def test_a_client_that_connects_anew_is_told_the_present_under_a_larger_number(client, last, next_id):
+def test_events_after_a_reconnect_have_the_present_state_and_a_larger_id(client, last, next_id):
     job_id = submit(client)
 
     with client.stream("GET", f"/jobs/{job_id}/events", headers={"last-event-id": last}) as response:
@@ -451,7 +451,7 @@ def test_a_client_that_connects_anew_is_told_the_present_under_a_larger_number(c
     assert (number, job["state"]) == (next_id, "accepted")
 
 
-def test_a_client_that_leaves_frees_its_subscription(client, store):
+def test_events_free_the_subscription_of_a_client_that_leaves(client, store):
     job_id = submit(client)
 
     with client.stream("GET", f"/jobs/{job_id}/events") as response:
@@ -462,24 +462,26 @@ def test_a_client_that_leaves_frees_its_subscription(client, store):
     eventually(lambda: subscribers(store, job_id) == 0, "the end of the subscription")
 
 
-def test_a_missed_announcement_only_delays_an_event(client, store, valkey):
+def test_events_come_later_after_a_missed_announcement(client, store, valkey):
     job_id = submit(client)
     with client.stream("GET", f"/jobs/{job_id}/events") as response:
         events = events_of(response.iter_lines())
         next(events)
-        store.hset(redis_keys.job(job_id), mapping={"state": "failed", "error": "x", "ended_at": "1"})  # told to nobody
+        store.hset(
+            redis_keys.job(job_id), mapping={"state": "failed", "error": "x", "ended_at": "1"}
+        )
         assert [name for _, name, _ in events] == ["final"]
 
 
-# -- health, the page, strangers -------------------------------------------------------------------
+# -- health, the console, other clients -------------------------------------------------------------------
 
 
-def test_health_and_readiness_are_told(client):
+def test_probes_answer_health_and_readiness(client):
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_the_page_names_pools_and_routes_and_allows_nothing_to_load(client):
+def test_console_names_pools_and_routes_and_may_load_nothing(client):
     response = client.get("/")
 
     assert response.status_code == 200
@@ -489,7 +491,7 @@ def test_the_page_names_pools_and_routes_and_allows_nothing_to_load(client):
     assert "billing" in response.text
 
 
-def test_the_openai_client_raises_its_own_error_with_our_code(url):
+def test_openai_client_raises_its_own_error_with_our_code(url):
     with (
         openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client,
         pytest.raises(openai.UnprocessableEntityError) as caught,
@@ -499,7 +501,7 @@ def test_the_openai_client_raises_its_own_error_with_our_code(url):
     assert (caught.value.code, caught.value.param, caught.value.type) == ("bad_input", "model", "invalid_request_error")
 
 
-def test_another_host_name_is_not_answered_but_to_probes(client):
+def test_wrong_host_is_refused_except_for_probes(client):
     response = client.get("/", headers={"host": "evil.example"})
 
     assert response.status_code == 421
@@ -507,7 +509,7 @@ def test_another_host_name_is_not_answered_but_to_probes(client):
     assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 200
 
 
-def test_many_clients_at_once_are_all_answered(url):
+def test_server_answers_many_clients_at_once(url):
     async def ask() -> Any:
         async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             return await asyncio.gather(*(client.post("/jobs", json={"text": f"job {n}"}) for n in range(200)))
@@ -518,7 +520,7 @@ def test_many_clients_at_once_are_all_answered(url):
 # -- keys ------------------------------------------------------------------------------------------
 
 
-def test_with_keys_only_who_has_one_is_answered(folder, valkey):
+def test_server_with_keys_answers_only_clients_that_have_one(folder, valkey):
     keys = folder / "keys"
     keys.write_text(f"sha256:{hashlib.sha256(b'right').hexdigest()}\n")
 
@@ -535,7 +537,7 @@ def test_with_keys_only_who_has_one_is_answered(folder, valkey):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_without_keys_no_address_is_taken_that_others_reach(folder, host):
+def test_server_without_keys_refuses_addresses_that_others_reach(folder, host):
     code, said = refused(folder, "--host", host, "--port", "0")
 
     assert code == 2
@@ -545,7 +547,7 @@ def test_without_keys_no_address_is_taken_that_others_reach(folder, host):
 # -- starting and ending ---------------------------------------------------------------------------
 
 
-def test_a_port_in_use_is_named_with_its_remedy(folder):
+def test_server_reports_a_port_in_use_with_its_remedy(folder):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         code, said = refused(folder, "--port", str(port))
@@ -555,7 +557,7 @@ def test_a_port_in_use_is_named_with_its_remedy(folder):
     assert "Traceback" not in said
 
 
-def test_a_name_that_is_no_address_here_is_refused(folder):
+def test_server_refuses_a_host_that_is_no_address_here(folder):
     code, said = refused(folder, "--host", "192.0.2.1.invalid", "--port", "0")
 
     assert code == 2
@@ -563,14 +565,14 @@ def test_a_name_that_is_no_address_here_is_refused(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_and_every_open_stream_with_it(folder, valkey, number):
+def test_server_ends_at_a_signal_with_all_open_streams(folder, valkey, number):
     with serving(folder, valkey.url) as (process, url), httpx.Client(base_url=url, timeout=30) as client:
         job_id = submit(client)
         with client.stream("GET", f"/jobs/{job_id}/events") as response:
             events = events_of(response.iter_lines())
             next(events)
             process.send_signal(number)
-            assert list(events) == []  # ended as a whole answer, not broken off
+            assert list(events) == []  # a complete answer, not a broken one
 
         assert process.wait(timeout=10) == 0
         assert process.communicate() == ("", "")
@@ -592,7 +594,7 @@ def own(folder, tmp_path):
 
 
 def ask_all(client, job_id) -> list[tuple[str, httpx.Response, float]]:
-    """(path, answer, seconds) of every kind of request, all at once."""
+    """(path, answer, seconds) of every kind of request, all sent at once."""
     requests = [
         ("POST", "/jobs", {"json": {"text": "a secret prompt"}}),
         ("GET", f"/jobs/{job_id}", {}),
@@ -610,7 +612,7 @@ def ask_all(client, job_id) -> list[tuple[str, httpx.Response, float]]:
         return list(threads.map(lambda request: ask(*request), requests))
 
 
-def test_without_redis_every_answer_is_503_and_work_goes_on_after_its_return(own):
+def test_server_without_redis_answers_503_and_recovers(own):
     server, client, process = own
     job_id = submit(client)
     server.stop()
@@ -634,7 +636,7 @@ def test_without_redis_every_answer_is_503_and_work_goes_on_after_its_return(own
     assert "secret" not in log
 
 
-def test_a_redis_that_hangs_is_told_within_the_bound(own):
+def test_server_answers_within_its_time_limit_if_redis_hangs(own):
     server, client, _ = own
     job_id = submit(client)
     os.kill(server.pid, signal.SIGSTOP)
@@ -649,7 +651,7 @@ def test_a_redis_that_hangs_is_told_within_the_bound(own):
     assert client.get(f"/jobs/{job_id}").status_code == 200
 
 
-def test_an_event_stream_ends_with_redis(own):
+def test_events_end_when_redis_does(own):
     server, client, _ = own
     job_id = submit(client)
     with client.stream("GET", f"/jobs/{job_id}/events") as response:

@@ -1,4 +1,4 @@
-"""The asyncio pool against Celery's own pools: the same tasks end alike, and what the others lack works."""
+"""The asyncio pool and Celery's own pools: the same tasks end alike, and ours can do what the others lack."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def valkey(tmp_path_factory):
 def app(valkey):
     before = os.environ.get("POINTSMAN_REDIS_URL")
     os.environ["POINTSMAN_REDIS_URL"] = valkey.url
-    from tests.pools import app as module  # noqa: PLC0415 - reads its address when it is imported
+    from tests.pools import app as module  # noqa: PLC0415 - importing reads the address
 
     yield module
     close_app(module.app)
@@ -98,13 +98,13 @@ def outcome(result):
     with allow_join_result():
         try:
             value = result.get(timeout=PATIENCE)
-        except Exception as error:  # noqa: BLE001 - which one it is, is the outcome
+        except Exception as error:  # noqa: BLE001 - the error is the outcome
             return result.state, type(error).__name__, str(error)
         return result.state, value
 
 
 def run_all(app, queue, client):
-    """The whole task set on one queue: a name for each case, and how it ended."""
+    """Run the whole task set on one queue; returns the outcome of each case by its name."""
     tasks = app
     sent = {
         "plain": tasks.add.s(1, 2),
@@ -124,20 +124,20 @@ def run_all(app, queue, client):
     ended = {name: outcome(result) for name, result in results.items()}
     ended["rejected"] = outcome(tasks.rejected.apply_async(queue=queue))[:2]
     family = tasks.family.apply_async(queue=queue)
-    _, told = outcome(family)
-    child = outcome(AsyncResult(told["child"], app=tasks.app))
-    ended["family"] = (told["me"] == family.id, child[1] == {"parent": family.id, "root": family.id})
+    _, seen = outcome(family)
+    child = outcome(AsyncResult(seen["child"], app=tasks.app))
+    ended["family"] = (seen["me"] == family.id, child[1] == {"parent": family.id, "root": family.id})
     linked = tasks.add_async.apply_async((1, 2), queue=queue, link=tasks.add.s(10).set(task_id=f"linked-{queue}"))
     ended["linked"] = (outcome(linked), outcome(AsyncResult(f"linked-{queue}", app=tasks.app)))
     tasks.ignored.apply_async(queue=queue)
-    # Whatever became of them, all were acknowledged.
+    # However they ended, all were acknowledged.
     wait_for(
         lambda: client.llen(queue) == 0 and client.zcard(redis_keys.RESERVED_INDEX) == 0, f"{queue} to be acknowledged"
     )
     return ended
 
 
-def test_the_same_tasks_end_alike_on_solo_threads_and_our_pool(valkey, app, ours, client, tmp_path):
+def test_pool_ends_tasks_as_celery_s_solo_and_threads_pools_do(valkey, app, ours, client, tmp_path):
     # given: a worker on each of Celery's pools, whose children go to its own queue, too
     with (
         worker(valkey.url, "solo", tmp_path, "solo") as _,
@@ -157,13 +157,13 @@ def test_the_same_tasks_end_alike_on_solo_threads_and_our_pool(valkey, app, ours
     assert on_ours["family"] == (True, True)
 
 
-def test_300_interleaved_tasks_find_their_own_request_after_every_await(valkey, app, tmp_path):
+def test_pool_keeps_the_request_of_300_interleaved_tasks(valkey, app, tmp_path):
     with worker(valkey.url, "many", tmp_path, "", "-c", "300"):
         results = [app.own.apply_async((20,), queue="many") for _ in range(300)]
         assert [outcome(result) for result in results] == [("SUCCESS", True)] * 300
 
 
-def test_tasks_run_at_once_as_many_as_the_limit_says_and_no_more(valkey, app, client, tmp_path):
+def test_pool_runs_as_many_tasks_at_once_as_its_limit(valkey, app, client, tmp_path):
     with worker(valkey.url, "limited", tmp_path, "", "-c", "5", "--prefetch-multiplier", "4"):
         client.delete("started")
         results = [app.long.apply_async((0.2,), queue="limited") for _ in range(10)]
@@ -175,14 +175,14 @@ def test_tasks_run_at_once_as_many_as_the_limit_says_and_no_more(valkey, app, cl
         assert [outcome(result)[0] for result in results] == ["SUCCESS"] * 10
 
 
-def test_a_soft_limit_interrupts_a_task_which_may_go_on_or_fail(app, ours):
+def test_soft_limit_interrupts_a_task_which_may_go_on_or_fail(app, ours):
     assert outcome(app.soft_limited.apply_async(queue="ours")) == ("SUCCESS", "interrupted")
     state, kind, _ = outcome(app.soft_limited_unhandled.apply_async(queue="ours"))
     assert (state, kind) == ("FAILURE", "SoftTimeLimitExceeded")
 
 
 @pytest.mark.parametrize("name", ["hard_limited", "stubborn"])
-def test_a_hard_limit_ends_a_task_whatever_it_catches(app, ours, client, name):
+def test_hard_limit_ends_a_task_whatever_it_catches(app, ours, client, name):
     state, kind, _ = outcome(getattr(app, name).apply_async(queue="ours"))
     assert (state, kind) == ("FAILURE", "TimeLimitExceeded")
     wait_for(lambda: running(app, "ours") == 0, "the task to leave the pool")
@@ -194,7 +194,7 @@ def running(app, queue):
     return stats[f"{queue}@test"]["pool"]["running"]
 
 
-def test_revoke_with_terminate_cancels_a_call_in_flight_and_is_a_clean_revoke(app, ours, client):
+def test_revoke_with_terminate_cancels_a_call_in_flight(app, ours, client):
     client.delete("started", "cancelled")
     result = app.long.apply_async(queue="ours")
     wait_for(lambda: client.lrange("started", 0, -1) == [result.id], "the task to start")
@@ -207,7 +207,7 @@ def test_revoke_with_terminate_cancels_a_call_in_flight_and_is_a_clean_revoke(ap
     assert "WorkerLostError" not in ours.log
 
 
-def test_one_revoke_does_not_touch_the_neighbours(app, ours, client):
+def test_revoke_of_one_task_leaves_the_others_running(app, ours, client):
     client.delete("started")
     results = [app.long.apply_async((1.5,), queue="ours") for _ in range(5)]
     wait_for(lambda: client.llen("started") == 5, "all to start")
@@ -216,7 +216,7 @@ def test_one_revoke_does_not_touch_the_neighbours(app, ours, client):
     assert states == ["SUCCESS", "SUCCESS", "REVOKED", "SUCCESS", "SUCCESS"]
 
 
-def test_the_pool_grows_and_shrinks_while_it_runs(valkey, app, client, tmp_path):
+def test_pool_grows_and_shrinks_while_it_runs(valkey, app, client, tmp_path):
     with worker(valkey.url, "elastic", tmp_path, "", "-c", "1"):
         client.delete("started")
         results = [app.long.apply_async((2.0,), queue="elastic") for _ in range(4)]
@@ -229,7 +229,7 @@ def test_the_pool_grows_and_shrinks_while_it_runs(valkey, app, client, tmp_path)
         assert [outcome(result)[0] for result in results] == ["SUCCESS"] * 4
 
 
-def test_autoscale_widens_the_pool_under_load(valkey, app, client, tmp_path):
+def test_autoscale_grows_the_pool_under_load(valkey, app, client, tmp_path):
     with worker(valkey.url, "auto", tmp_path, "", "--autoscale", "6,1"):
         client.delete("started")
         results = [app.long.apply_async((3.0,), queue="auto") for _ in range(6)]
@@ -237,7 +237,7 @@ def test_autoscale_widens_the_pool_under_load(valkey, app, client, tmp_path):
         assert [outcome(result)[0] for result in results] == ["SUCCESS"] * 6
 
 
-def test_a_soft_shutdown_lets_calls_finish_and_hands_the_rest_back(valkey, app, client, tmp_path):
+def test_soft_shutdown_lets_calls_finish_and_returns_the_rest(valkey, app, client, tmp_path):
     first = PoolWorker(valkey.url, "ending", tmp_path, "", "-c", "4", POOLS_GRACE="3")
     first.wait_until_ready()
     client.delete("started", "finished", "cancelled")
@@ -251,13 +251,13 @@ def test_a_soft_shutdown_lets_calls_finish_and_hands_the_rest_back(valkey, app, 
     assert client.lrange("finished", 0, -1) == [short.id]
     assert client.lrange("cancelled", 0, -1) == [long.id]
     assert outcome(short) == ("SUCCESS", "slept")
-    # The message of the long one stands in the queue again, and only that.
+    # Only the message of the long task is in the queue again.
     (message,) = client.lrange("ending", 0, -1)
     assert json.loads(message)["headers"]["id"] == long.id
     client.delete("ending")
 
 
-def test_a_warm_shutdown_waits_for_all_and_leaves_nothing_unacknowledged(valkey, app, client, tmp_path):
+def test_warm_shutdown_waits_for_all_and_acknowledges_them(valkey, app, client, tmp_path):
     client.delete("started")
     running_worker = PoolWorker(valkey.url, "warm", tmp_path, "", "-c", "50").wait_until_ready()
     results = [app.long.apply_async((1.0,), queue="warm") for _ in range(50)]
@@ -267,7 +267,7 @@ def test_a_warm_shutdown_waits_for_all_and_leaves_nothing_unacknowledged(valkey,
     assert client.zcard(redis_keys.RESERVED_INDEX) == 0
 
 
-def test_where_the_loop_dies_the_process_does_too_and_the_work_is_delivered_again(valkey, app, client, tmp_path):
+def test_dead_loop_ends_the_process_and_its_work_is_delivered_again(valkey, app, client, tmp_path):
     first = PoolWorker(valkey.url, "dying", tmp_path, "", "-c", "4").wait_until_ready()
     result = app.kill_loop.apply_async(queue="dying")
     assert first.process.wait(PATIENCE) == 70
@@ -276,14 +276,14 @@ def test_where_the_loop_dies_the_process_does_too_and_the_work_is_delivered_agai
         assert outcome(result) == ("SUCCESS", None)
 
 
-def test_a_task_on_the_loop_sends_a_chord_of_its_own(app, ours, client):
+def test_task_on_the_loop_sends_a_chord_of_its_own(app, ours, client):
     client.delete("totals")
     app.fan.apply_async((25,), queue="ours")
     wait_for(lambda: client.lrange("totals", 0, -1) == ["25"], "the chord's callback")
 
 
-def test_with_redis_stopped_under_load_the_loop_goes_on(tmp_path, app):
-    # A server of its own: it is stopped for as long as a network outage lasts.
+def test_loop_goes_on_while_redis_is_stopped_under_load(tmp_path, app):
+    # A server of its own, since it is stopped for the length of a network outage.
     lag = tmp_path / "lag.json"
     with ValkeyServer(tmp_path / "state") as server:
         env = {"POOLS_LAG_FILE": str(lag)}
@@ -306,12 +306,12 @@ def test_with_redis_stopped_under_load_the_loop_goes_on(tmp_path, app):
                 wait_for(
                     lambda: there.hlen(redis_keys.RESERVED) == 0 and there.llen("paused") == 0, "the end of the load"
                 )
-    # The probe looked every 5 ms; the loop was never away for longer than two busy cores made it.
+    # The probe ran every 5 ms. The loop was never late by more than two busy cores explain.
     assert len(during) > 300
     assert sorted(during)[int(len(during) * 0.99)] < 0.05
 
 
-def test_the_worker_refuses_to_start_where_celery_would_mix_up_requests(valkey, tmp_path):
+def test_worker_refuses_to_start_with_fast_locals(valkey, tmp_path):
     refused = PoolWorker(valkey.url, "fast", tmp_path, "", USE_FAST_LOCALS="1")
     assert refused.process.wait(PATIENCE) != 0
     assert "USE_FAST_LOCALS is set" in refused.log

@@ -1,4 +1,4 @@
-"""Our messages say what Celery's own say, and its receivers read our events."""
+"""Our messages equal Celery's own, and its receivers read our events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def app(server):
 
 
 def taken(store):
-    """All messages by list, decoded, without what differs between any two; then the lists are emptied."""
+    """Take all messages by list, decoded, without the fields that differ between any two."""
     found = {}
     for key in sorted(store.keys("*")):
         if store.type(key) == "list":
@@ -50,7 +50,7 @@ def send(app, name, task_id, queue, kwargs, **options):
     app.send_task(name, kwargs=kwargs, task_id=task_id, queue=queue, ignore_result=True, root_id=ROOT, **options)
 
 
-def test_a_route_message_is_celery_s_at_each_priority(store, app, server):
+def test_route_message_equals_celery_s_at_each_priority(store, app, server):
     for priority, number in (("high", 0), ("normal", 3), ("low", 6)):
         publish(server.url, lambda to, priority=priority: to.send_routes([(JOB, priority)]))
         ours = taken(store)
@@ -58,7 +58,7 @@ def test_a_route_message_is_celery_s_at_each_priority(store, app, server):
         assert ours == taken(store)
 
 
-def test_a_fanout_message_a_join_message_and_a_single_call_are_celery_s(store, app, server):
+def test_fanout_join_and_single_call_messages_equal_celery_s(store, app, server):
     publish(server.url, lambda to: to.send_fanout(JOB))
     publish(server.url, lambda to: to.send_join(JOB, wave=1))
     publish(server.url, lambda to: to.send_calls([Admitted(CallId(JOB, 0), "fast")]))
@@ -91,7 +91,7 @@ def _chord(app, wave, models):
     chord(group(header, app=app), body, app=app).apply_async()
 
 
-def test_the_messages_and_the_size_of_a_chord_are_celery_s_but_for_its_id(store, app, server):
+def test_chord_messages_and_size_equal_celery_s_except_the_id(store, app, server):
     models = ["fast", "slow", "fast"]
     publish(server.url, lambda to: to.send_chord(JOB, 1, list(enumerate(models, start=WAVE))))
     (ours_key,) = store.keys("celery-taskset-meta-*")
@@ -109,14 +109,14 @@ def test_the_messages_and_the_size_of_a_chord_are_celery_s_but_for_its_id(store,
     assert json.dumps(ours) == json.dumps(theirs).replace(their_id, f"{JOB}.wave.1")
 
 
-def test_a_call_of_a_chord_that_is_sent_again_is_the_one_that_the_chord_sent(store, server):
+def test_repeated_call_of_a_chord_equals_the_first(store, server):
     publish(server.url, lambda to: to.send_chord(JOB, 1, [(WAVE, "fast")]))
     first = taken(store)
     publish(server.url, lambda to: to.send_calls([Admitted(part_call(JOB, WAVE), "fast")]))
     assert taken(store) == first
 
 
-def test_a_thousand_parts_stand_in_their_lists_in_order(store, server):
+def test_chord_of_a_thousand_parts_keeps_their_order(store, server):
     publish(server.url, lambda to: to.send_chord(JOB, 0, list(enumerate(["fast", "slow"] * 500))))
     lists = taken(store)
     for model, first in (("fast", 0), ("slow", 1)):
@@ -124,7 +124,7 @@ def test_a_thousand_parts_stand_in_their_lists_in_order(store, server):
         assert indices[::-1] == list(range(first, 1000, 2))
 
 
-def test_celery_s_receiver_of_events_is_told_of_every_message(store, app, server):
+def test_task_sent_events_reach_celery_s_receiver_for_every_message(store, app, server):
     seen = []
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"task-sent": seen.append})

@@ -1,4 +1,4 @@
-"""A worker tells Prometheus, and its log, how its calls went."""
+"""A worker's metrics and its log after real calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODELS = {
 }
 
 
-def test_after_five_jobs_of_which_one_failed_the_numbers_say_so(tmp_path):
+def test_metrics_and_log_after_four_jobs_succeeded_and_one_failed(tmp_path):
     simulations = {"fast": {"latency": 0.02}, "broken": {"error_rate": 1.0, "error_status": 400}}
     url_file = tmp_path / "metrics.url"
     env = {"POINTSMAN_METRICS_PORT": "0", "POINTSMAN_METRICS_FILE": str(url_file), "POINTSMAN_LOG_ATTEMPTS": "all"}

@@ -1,4 +1,4 @@
-"""The same behaviour of kombu's Redis transport and of ours, and what ours does better."""
+"""The common behaviour of kombu's Redis transport and ours, and what ours adds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOTH = ("kombu", "pointsman")
 
 
 class Broker:
-    """A real server, and connections to it by one transport or the other."""
+    """A real server, and connections to it by either transport."""
 
     def __init__(self, server, monkeypatch):
         self.url = server.url
@@ -68,7 +68,7 @@ class Consumer:
         return [body for body, _ in self.seen]
 
     def drain(self, until, what="the messages"):
-        """Take events until the condition holds."""
+        """Handle events until the condition holds."""
         end = time.monotonic() + PATIENCE
         while not until():
             assert time.monotonic() < end, f"{what}: only {len(self.seen)} came"
@@ -78,7 +78,7 @@ class Consumer:
                 continue
 
     def drain_all(self):
-        """Take events until none has come for a while."""
+        """Handle events until none has come for a while."""
         while True:
             try:
                 self.connection.drain_events(timeout=0.3)
@@ -113,7 +113,7 @@ def wait_for_reserved(broker, count):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_messages_come_in_the_order_in_which_they_were_sent(broker, transport):
+def test_messages_of_a_queue_arrive_in_order(broker, transport):
     broker.publish(queue("a"), range(200))
     consumer = Consumer(broker.connect(transport), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 200)
@@ -121,7 +121,7 @@ def test_messages_come_in_the_order_in_which_they_were_sent(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_a_higher_priority_goes_first(broker, transport):
+def test_messages_of_higher_priority_go_first(broker, transport):
     for priority in (9, 6, 3, 0, 4):
         broker.publish(queue("a"), [[priority, number] for number in range(5)], priority=priority)
     consumer = Consumer(broker.connect(transport), [queue("a")])
@@ -130,7 +130,7 @@ def test_a_higher_priority_goes_first(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_a_long_queue_does_not_starve_a_short_one(broker, transport):
+def test_queues_take_turns_so_that_a_long_one_starves_none(broker, transport):
     broker.publish(queue("a"), ["a"] * 1000)
     broker.publish(queue("b"), ["b"] * 20)
     consumer = Consumer(broker.connect(transport), [queue("a"), queue("b")])
@@ -140,7 +140,7 @@ def test_a_long_queue_does_not_starve_a_short_one(broker, transport):
 
 @pytest.mark.parametrize("transport", BOTH)
 @pytest.mark.parametrize("strategy", ["priority", "sorted"])
-def test_an_order_of_queues_that_was_asked_for_is_kept(broker, transport, strategy):
+def test_queues_keep_a_configured_order(broker, transport, strategy):
     broker.publish(queue("b"), ["b"] * 70)
     broker.publish(queue("a"), ["a"] * 70)
     consumer = Consumer(broker.connect(transport, queue_order_strategy=strategy), [queue("b"), queue("a")])
@@ -150,7 +150,7 @@ def test_an_order_of_queues_that_was_asked_for_is_kept(broker, transport, strate
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_no_more_is_reserved_than_the_prefetch_count_allows(broker, transport):
+def test_prefetch_count_bounds_reserved_messages(broker, transport):
     broker.publish(queue("a"), range(100))
     consumer = Consumer(broker.connect(transport), [queue("a")], prefetch=10)
     consumer.drain_all()
@@ -162,8 +162,8 @@ def test_no_more_is_reserved_than_the_prefetch_count_allows(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_a_condition_put_on_consuming_is_asked_for_every_message(broker, transport):
-    """So Celery disables prefetching: it replaces `can_consume` of one object."""
+def test_replaced_can_consume_is_called_for_every_message(broker, transport):
+    """Celery disables prefetching like this: it replaces `can_consume` of one object."""
     broker.publish(queue("a"), range(100))
     consumer = Consumer(broker.connect(transport), [queue("a")])
     consumer.channel.qos.can_consume = lambda: len(consumer.seen) < 10
@@ -172,7 +172,7 @@ def test_a_condition_put_on_consuming_is_asked_for_every_message(broker, transpo
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_what_is_acknowledged_is_gone_and_what_is_rejected_too(broker, transport):
+def test_acknowledged_and_rejected_messages_are_gone(broker, transport):
     broker.publish(queue("a"), range(100))
     consumer = Consumer(broker.connect(transport), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 100)
@@ -183,7 +183,7 @@ def test_what_is_acknowledged_is_gone_and_what_is_rejected_too(broker, transport
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_what_is_requeued_comes_again_and_says_so(broker, transport):
+def test_requeued_messages_are_delivered_again_and_marked(broker, transport):
     broker.publish(queue("a"), range(3))
     consumer = Consumer(broker.connect(transport), [queue("a")], prefetch=3)
     consumer.drain(lambda: len(consumer.seen) == 3)
@@ -196,7 +196,7 @@ def test_what_is_requeued_comes_again_and_says_so(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_what_a_dead_consumer_held_is_delivered_past_the_visibility_timeout(broker, transport):
+def test_messages_of_a_dead_consumer_return_past_the_visibility_timeout(broker, transport):
     broker.publish(queue("a"), range(5))
     dead = Consumer(broker.connect(transport), [queue("a")])
     dead.drain(lambda: len(dead.seen) == 5)
@@ -212,7 +212,7 @@ def test_what_a_dead_consumer_held_is_delivered_past_the_visibility_timeout(brok
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_what_is_held_goes_back_when_the_channel_closes(broker, transport):
+def test_closing_a_channel_returns_its_reserved_messages(broker, transport):
     broker.publish(queue("a"), range(50))
     consumer = Consumer(broker.connect(transport), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 50)
@@ -223,7 +223,7 @@ def test_what_is_held_goes_back_when_the_channel_closes(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_a_queue_is_counted_and_purged(broker, transport):
+def test_queue_is_counted_and_purged(broker, transport):
     broker.publish(queue("a"), range(7))
     broker.publish(queue("a"), range(5), priority=6)
     channel = broker.connect(transport).channel()
@@ -233,7 +233,7 @@ def test_a_queue_is_counted_and_purged(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_a_single_message_can_be_got(broker, transport):
+def test_basic_get_returns_a_single_message(broker, transport):
     broker.publish(queue("a"), ["one"])
     channel = broker.connect(transport).channel()
     message = queue("a")(channel).get()
@@ -244,7 +244,7 @@ def test_a_single_message_can_be_got(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_who_needs_no_acknowledgements_leaves_nothing_behind(broker, transport):
+def test_consumer_without_acknowledgements_leaves_nothing_reserved(broker, transport):
     broker.publish(queue("a"), range(100))
     consumer = Consumer(broker.connect(transport), [queue("a")], no_ack=True)
     consumer.drain(lambda: len(consumer.seen) == 100)
@@ -268,7 +268,7 @@ def test_broadcasts_reach_every_consumer(broker, transport):
 
 
 @pytest.mark.parametrize("transport", BOTH)
-def test_keys_have_the_prefix_that_was_asked_for(broker, transport):
+def test_keys_have_the_configured_prefix(broker, transport):
     broker.publish(queue("a"), range(10), prefix="p:")
     consumer = Consumer(broker.connect(transport, global_keyprefix="p:"), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 10)
@@ -279,7 +279,7 @@ def test_keys_have_the_prefix_that_was_asked_for(broker, transport):
     assert reserved(broker, "p:") == 0
 
 
-def test_consumers_of_both_kinds_share_a_queue_and_each_message_comes_once(broker):
+def test_consumers_of_both_transports_share_a_queue(broker):
     broker.publish(queue("a"), range(500))
     consumers = [Consumer(broker.connect(transport), [queue("a")], prefetch=4) for transport in BOTH]
     taken, stop = [], threading.Event()
@@ -304,7 +304,7 @@ def test_consumers_of_both_kinds_share_a_queue_and_each_message_comes_once(broke
     assert Counter(taken) == Counter(range(500))
 
 
-def test_acknowledgements_of_other_threads_arrive_and_make_room(broker):
+def test_acknowledgements_of_other_threads_are_sent_and_free_slots(broker):
     broker.publish(queue("a"), range(300))
     consumer = Consumer(broker.connect("pointsman"), [queue("a")], prefetch=20)
     consumer.drain(lambda: len(consumer.seen) == 20)
@@ -329,7 +329,7 @@ def test_acknowledgements_of_other_threads_arrive_and_make_room(broker):
     assert (consumer.bodies, reserved(broker)) == (list(range(300)), 0)
 
 
-def test_a_sleeping_consumer_is_woken_by_the_first_message_and_asks_nothing_before(broker):
+def test_idle_consumer_sends_nothing_until_a_message_wakes_it(broker):
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
     with pytest.raises(TimeoutError):
         consumer.connection.drain_events(timeout=0.5)
@@ -344,7 +344,7 @@ def test_a_sleeping_consumer_is_woken_by_the_first_message_and_asks_nothing_befo
     timer.start()
     consumer.connection.drain_events(timeout=PATIENCE)
     assert consumer.bodies == ["wake up"]
-    # One look for the message, and perhaps one that the clock has ordered.
+    # One step for the message, and perhaps one that the clock has caused.
     assert broker.redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before <= 2
     timer.join()
 
@@ -365,7 +365,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_an_entry_that_can_not_be_read_is_put_aside_and_the_others_go_on(broker, bad, caplog):
+def test_quarantine_takes_an_unreadable_entry_and_others_go_on(broker, bad, caplog):
     broker.publish(queue("a"), range(5))
     broker.redis.lpush("a", bad)
     broker.publish(queue("a"), range(5, 10))
@@ -377,7 +377,7 @@ def test_an_entry_that_can_not_be_read_is_put_aside_and_the_others_go_on(broker,
     assert not bad or bad not in caplog.text
 
 
-def test_many_bad_entries_do_not_hold_up_the_good_one_behind_them(broker):
+def test_quarantine_of_many_entries_delivers_the_message_behind_them(broker):
     broker.redis.lpush("a", *["nonsense"] * 1500)
     broker.publish(queue("a"), ["good"])
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
@@ -388,7 +388,7 @@ def test_many_bad_entries_do_not_hold_up_the_good_one_behind_them(broker):
 @pytest.mark.parametrize(
     "change", ["no tag", "the same tag", "half a surrogate pair", "empty arrays and large numbers"]
 )
-def test_an_odd_message_is_delivered_and_restored_as_it_was(broker, change):
+def test_unusual_message_is_delivered_and_restored_unchanged(broker, change):
     broker.publish(queue("a"), [1, 2])
     first, second = (json.loads(raw) for raw in broker.redis.lrange("a", 0, -1))
     if change == "no tag":
@@ -410,7 +410,7 @@ def test_an_odd_message_is_delivered_and_restored_as_it_was(broker, change):
     assert [entry[1:] for entry in entries] == [["", "a"]] * 2
 
 
-def test_a_message_that_was_moved_is_delivered_and_restored_by_the_list_it_is_in(broker):
+def test_moved_message_is_restored_to_the_list_that_held_it(broker):
     broker.publish(queue("a"), ["work"])
     broker.redis.lmove("a", "b", "RIGHT", "LEFT")
     consumer = Consumer(broker.connect("pointsman"), [queue("b")])
@@ -419,7 +419,7 @@ def test_a_message_that_was_moved_is_delivered_and_restored_by_the_list_it_is_in
     assert (broker.redis.llen("a"), broker.redis.llen("b")) == (0, 1)
 
 
-def test_a_cancelled_consumer_gets_nothing_more_and_the_queue_keeps_it(broker):
+def test_cancelled_consumer_leaves_its_messages_in_the_queue(broker):
     consumer = Consumer(broker.connect("pointsman"), [queue("a"), queue("b")])
     with pytest.raises(TimeoutError):
         consumer.connection.drain_events(timeout=0.2)
@@ -431,14 +431,14 @@ def test_a_cancelled_consumer_gets_nothing_more_and_the_queue_keeps_it(broker):
     assert (consumer.bodies, broker.redis.llen("a")) == (["b"], 1)
 
 
-def test_a_list_of_another_type_does_not_hold_up_the_other_queues(broker):
+def test_queue_whose_key_is_no_list_does_not_stop_the_others(broker):
     consumer = Consumer(broker.connect("pointsman"), [queue("a"), queue("b")])
     broker.redis.set("a", "no list")
     broker.publish(queue("b"), ["b"])
     consumer.drain(lambda: consumer.bodies == ["b"])
 
 
-def test_nothing_is_taken_where_it_can_not_be_written_down(broker):
+def test_message_stays_in_its_list_if_it_can_not_be_reserved(broker):
     broker.publish(queue("a"), range(5))
     broker.redis.set(redis_keys.RESERVED, "no hash")
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
@@ -449,7 +449,7 @@ def test_nothing_is_taken_where_it_can_not_be_written_down(broker):
     consumer.drain(lambda: len(consumer.seen) == 5)
 
 
-def test_a_connection_that_was_cut_is_told_and_its_acknowledgements_go_with_the_next(broker):
+def test_cut_connection_raises_and_the_next_sends_its_acknowledgements(broker):
     broker.publish(queue("a"), range(10))
     consumer = Consumer(broker.connect("pointsman"), [queue("a")])
     consumer.drain(lambda: len(consumer.seen) == 10)
@@ -457,9 +457,9 @@ def test_a_connection_that_was_cut_is_told_and_its_acknowledgements_go_with_the_
         broker.redis.client_kill_filter(_type=kind, skipme=True)
     for _, message in consumer.seen:
         message.ack()
-    with pytest.raises((*consumer.connection.connection_errors, Empty)) as told:
+    with pytest.raises((*consumer.connection.connection_errors, Empty)) as raised:
         consumer.connection.drain_events(timeout=1)
-    assert not isinstance(told.value, (socket.timeout, Empty))
+    assert not isinstance(raised.value, (socket.timeout, Empty))
     # As Celery does: a new connection, a new channel.
     again = Consumer(broker.connect("pointsman"), [queue("a")])
     broker.publish(queue("a"), ["after"])
@@ -472,7 +472,7 @@ def _waiting_clients(broker):
     return sum(client["flags"].startswith("P") or "t" in client["flags"] for client in broker.redis.client_list())
 
 
-def test_connections_that_wait_are_closed_with_the_consumer(broker):
+def test_connections_are_closed_with_the_consumer(broker):
     for _ in range(3):
         consumer = Consumer(broker.connect("pointsman"), [queue("a")])
         with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""The transport under real Celery workers, and under the stock commands that look at them."""
+"""The transport under real Celery workers, and under Celery's own commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from producer import Producer
 from tests import forked, redis_keys
 from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet, wait_for
 
-#: What the user of the reference may do, as an operator copies it.
+#: The rights of the Redis user in the reference, as an operator copies them.
 RULES = re.search(
     r"^ACL SETUSER pointsman on >PASSWORD (.*)$", (REPOSITORY / "docs/reference/queues.md").read_text(), re.MULTILINE
 )
@@ -27,7 +27,7 @@ CAPACITY, SLOTS, JOBS = 20, 10, 30
 
 
 class Guarded(Fleet):
-    """A fleet whose processes log in at a port of a Valkey as the user of the reference."""
+    """A fleet whose processes log in to a Valkey as the user of the reference."""
 
     def __init__(self, folder: Path) -> None:
         models = {"fast": {"capacity": 4}, "slow": {"capacity": CAPACITY}}
@@ -60,7 +60,7 @@ def guarded(tmp_path_factory):
         for worker in running.workers:
             worker.wait_until_ready()
         yield running
-        # What was refused in all these tests: nothing but what the doctor can do without.
+        # In all these tests the server refused only commands that the doctor can do without.
         refused = running.redis.execute_command("ACL", "LOG", 100)
         assert {entry["object"] for entry in map(_as_dict, refused)} <= {"config|get"}
         assert not any("NOPERM" in worker.log for worker in running.workers)
@@ -68,7 +68,7 @@ def guarded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def waiting(guarded):
-    """A worker without prefetching whose slots are full, and the jobs that it has and has not."""
+    """A worker without prefetching whose slots are full, and the jobs that it runs or does not run yet."""
     command = ["-A", "worker", "worker", "-Q", "model.slow", "-c", str(SLOTS)]
     command += ["--disable-prefetch", "-n", "slow@test", "-l", "INFO", "--without-gossip", "--without-mingle"]
     log = guarded.folder / "slow.log"
@@ -88,7 +88,7 @@ def waiting(guarded):
         worker.wait(PATIENCE)
 
 
-def test_a_user_of_its_own_may_do_all_that_workers_and_producers_do(guarded):
+def test_redis_user_of_the_docs_suffices_for_workers_and_producers(guarded):
     with Producer(guarded.config_path, redis=guarded.url) as producer:
         requests = [
             {"text": "one", "budget_usd": 1},
@@ -112,14 +112,14 @@ def _as_dict(entry):
     return entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True))
 
 
-def test_a_worker_without_prefetching_reserves_as_many_messages_as_it_has_slots(guarded, waiting):
+def test_worker_without_prefetching_reserves_one_message_a_slot(guarded, waiting):
     assert guarded.redis.hlen(redis_keys.RESERVED) == SLOTS
     assert guarded.redis.llen("model.slow") == JOBS - SLOTS
 
 
-def test_stock_commands_tell_the_queues_of_each_worker(guarded, waiting):
-    told = json.loads(guarded.celery("inspect", "active_queues", "--json").stdout)
-    queues = {name: {queue["name"] for queue in of} for name, of in told.items()}
+def test_celery_inspect_shows_the_queues_of_each_worker(guarded, waiting):
+    reply = json.loads(guarded.celery("inspect", "active_queues", "--json").stdout)
+    queues = {name: {queue["name"] for queue in of} for name, of in reply.items()}
     assert queues == {
         "worker0@test": {"route", "join"},
         "worker1@test": {"model.fast"},
@@ -127,7 +127,7 @@ def test_stock_commands_tell_the_queues_of_each_worker(guarded, waiting):
     }
 
 
-def test_flower_shows_how_long_the_queues_are(guarded, waiting):
+def test_flower_shows_the_lengths_of_queues(guarded, waiting):
     port = free_port()
     command = [sys.executable, "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
     environment = {**os.environ, **guarded.env, "FLOWER_UNAUTHENTICATED_API": "true"}
@@ -152,8 +152,8 @@ def test_flower_shows_how_long_the_queues_are(guarded, waiting):
         flower.wait(PATIENCE)
 
 
-def test_purging_a_queue_takes_what_waits_and_leaves_what_runs(guarded, waiting):
-    # The sweeper, which would publish again what it misses, has to pause.
+def test_celery_purge_takes_waiting_messages_and_leaves_running_calls(guarded, waiting):
+    # The sweeper must pause: it would publish the missing messages again.
     guarded.redis.set(redis_keys.SWEEPER_LEADER, "the test", ex=60)
     wait_for(lambda: guarded.redis.llen("model.slow") > 0, "messages in the queue")
     waits = guarded.redis.llen("model.slow")
@@ -164,7 +164,7 @@ def test_purging_a_queue_takes_what_waits_and_leaves_what_runs(guarded, waiting)
     guarded.redis.delete(redis_keys.SWEEPER_LEADER)
 
 
-def test_workers_consume_again_after_their_broker_was_killed_while_they_had_nothing_to_do(tmp_path):
+def test_idle_workers_consume_again_after_their_broker_was_killed(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
         workers = running.start_all([("route,join", 2), ("model.fast", 4)])
         first = running.producer.submit({"text": "before"})
@@ -188,7 +188,7 @@ def test_workers_consume_again_after_their_broker_was_killed_while_they_had_noth
         )
 
 
-def test_a_warm_shutdown_leaves_nothing_reserved_and_stock_commands_reach_the_worker(tmp_path):
+def test_celery_control_shuts_a_worker_down_with_nothing_reserved(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 0.5}}) as running:
         worker = running.start("route,join,model.fast", 8)
         jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(4)])

@@ -1,4 +1,4 @@
-"""A worker that can't do its work says why and does not start."""
+"""A worker with a bad environment or configuration reports the reason and does not start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness import PATIENCE, REPOSITORY
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "message"),
     [
         ({"POINTSMAN_GRACE_SECONDS": "soon"}, "POINTSMAN_GRACE_SECONDS: 'soon' is no number of seconds"),
         ({"POINTSMAN_METRICS_PORT": "http"}, "POINTSMAN_METRICS_PORT: must be a port"),
@@ -20,7 +20,7 @@ from tests.harness import PATIENCE, REPOSITORY
         ({"POINTSMAN_CONFIG": "/nowhere.yaml"}, "/nowhere.yaml: no such file"),
     ],
 )
-def test_a_mistake_in_the_environment_is_told_with_its_variable_and_its_remedy(env, told):
+def test_worker_reports_a_bad_environment_variable_with_its_remedy(env, message):
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", "model.fast"],
         env={**os.environ, "POINTSMAN_CONFIG": "pointsman.yaml", **env},
@@ -31,5 +31,5 @@ def test_a_mistake_in_the_environment_is_told_with_its_variable_and_its_remedy(e
         check=False,
     )
     assert done.returncode == 2
-    assert f"pointsman worker: {told}" in done.stderr
+    assert f"pointsman worker: {message}" in done.stderr
     assert "Traceback" not in done.stderr

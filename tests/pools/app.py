@@ -40,11 +40,11 @@ app.conf.update(
     task_publish_retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2},
 )
 
-who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="unset")
 
 
 async def note(key: str, text: str) -> None:
-    """Leave a word where the test finds it."""
+    """Push a text to a list that the test reads."""
     client = redis.asyncio.Redis.from_url(URL)
     await client.rpush(key, text)
     await client.aclose()
@@ -118,7 +118,7 @@ async def own(self: Any, rounds: int = 5) -> bool:
 
 @app.task(bind=True)
 async def family(self: Any) -> dict[str, Any]:
-    """Publishes a child, which shall know its parent and root."""
+    """Publishes a child, which must know its parent and root."""
     await asyncio.sleep(0)
     child = parents.delay()
     return {"child": child.id, "me": self.request.id}
@@ -144,7 +144,7 @@ async def soft_limited() -> str:
     try:
         await asyncio.sleep(30)
     except SoftTimeLimitExceeded:
-        # What comes after works as ever: the task was interrupted, not cancelled.
+        # The task can still await: it was interrupted, not cancelled.
         async with asyncio.timeout(5):
             await asyncio.sleep(0.01)
         return "interrupted"
@@ -215,7 +215,7 @@ async def note_total(numbers: list[int]) -> None:
 
 
 def _stood() -> float:
-    """Seconds that this thread was ready to run and had no core, as Linux counts them; 0 where nobody does."""
+    """Seconds that this thread was ready to run and had no core, as Linux counts them; 0 elsewhere."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:
@@ -224,7 +224,7 @@ def _stood() -> float:
 
 @signals.worker_ready.connect
 def measure_loop_lag(sender: Any = None, **_: Any) -> None:
-    """Write down how late the loop wakes, where a test asks for it."""
+    """Record how late the loop wakes, if a test asks for it."""
     file = os.environ.get("POOLS_LAG_FILE")
     if file and sender is not None:
         event_loop().call(lambda: asyncio.ensure_future(_measure_lag(Path(file))))
@@ -235,7 +235,7 @@ async def _measure_lag(file: Path) -> None:
     while True:
         before, stood = time.perf_counter(), _stood()
         await asyncio.sleep(0.005)
-        # What other processes have kept this thread from a core is not the loop's doing.
+        # Without the time that other processes kept this thread from a core.
         lags.append(time.perf_counter() - before - 0.005 - (_stood() - stood))
         if len(lags) % 100 == 0:
             file.with_suffix(".new").write_text(json.dumps(lags))

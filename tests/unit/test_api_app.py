@@ -1,4 +1,4 @@
-"""What the border does with errors that nobody foresaw."""
+"""The application's answer and log for unexpected errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def submit_to(error: Exception) -> tuple[httpx.Response, list[Any]]:
         return asyncio.run(ask()), cast(list[Any], logs)
 
 
-def test_an_unforeseen_error_is_a_500_without_internals_and_logged_with_its_place():
+def test_unexpected_error_is_a_500_without_internals_and_logged():
     response, (entry,) = submit_to(RuntimeError("a secret prompt"))
 
     assert response.status_code == 500
@@ -56,14 +56,14 @@ def test_an_unforeseen_error_is_a_500_without_internals_and_logged_with_its_plac
     assert any(frame.endswith("submit_many") for frame in entry["traceback"])
 
 
-def test_neither_answer_nor_log_quotes_a_prompt():
+def test_unexpected_error_quotes_no_prompt_in_answer_or_log():
     response, logs = submit_to(ValueError("a secret prompt"))
 
     assert "secret" not in response.text
     assert "secret" not in repr(logs)
 
 
-def test_an_error_of_ours_is_logged_in_its_own_words():
+def test_own_error_is_logged_with_its_message():
     response, (entry,) = submit_to(PointsmanError("Redis refused a command: OOM"))
 
     assert response.status_code == 500

@@ -17,7 +17,7 @@ default_route: billing
 
 
 class Page(html.parser.HTMLParser):
-    """Every tag of a page, and what each names to be loaded."""
+    """The tags of a page, and the addresses that they load or link."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Page(html.parser.HTMLParser):
         self.loads += [value for name, value in attrs if name in {"src", "href", "action"}]
 
 
-def test_each_pool_shows_its_counts_and_simulated_ones_say_so():
+def test_page_shows_each_pool_s_counts_and_marks_simulated_ones():
     page = draw([PoolRow("fast", 4, 7, 2, 1234, simulated=True), PoolRow("new", 0, 0, 0, 0, simulated=False)], CONFIG)
 
     assert 'data-name="running">2<' in page
@@ -40,25 +40,25 @@ def test_each_pool_shows_its_counts_and_simulated_ones_say_so():
     assert page.count(">simulated<") == 1
 
 
-def test_the_page_runs_no_script_and_loads_nothing():
+def test_page_runs_no_script_and_loads_nothing():
     page = Page(draw([], CONFIG, flower="https://flower.example/"))
 
     assert "script" not in page.tags
     assert [address for address in page.loads if not address.startswith("data:")] == ["https://flower.example/"]
 
 
-def test_names_are_escaped_and_prompts_are_left_out():
+def test_page_escapes_names_and_leaves_out_prompts():
     page = draw([], CONFIG)
 
     assert "&lt;b&gt;invoices&lt;/b&gt; &amp; refunds" in page
     assert "secret" not in page
 
 
-def test_only_a_web_address_becomes_a_link():
+def test_page_links_only_a_web_address():
     assert "javascript" not in draw([], CONFIG, flower="javascript:alert(1)")
 
 
-def test_without_redis_the_page_says_so():
+def test_page_without_redis_says_so():
     page = draw(None, CONFIG)
 
     assert "Redis does not answer" in page

@@ -1,4 +1,4 @@
-"""What clients are told of errors."""
+"""The answer that clients get for each error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.contract import errors
 from tasks.contract.errors import BadInput, ConfigError, PointsmanError, Unreachable
 
 
-def test_bad_input_names_field_and_remedy_in_both_worlds():
+def test_problem_of_bad_input_has_field_and_remedy_in_both_forms():
     body = problem_of(BadInput("[3].model", "'gpt' is not known", "allowed: fast")).body
 
     assert (body["status"], body["field"], body["remedy"]) == (422, "[3].model", "allowed: fast")
@@ -41,7 +41,7 @@ def test_bad_input_names_field_and_remedy_in_both_worlds():
         (ValueError("a prompt"), 500, "internal_error"),
     ],
 )
-def test_each_error_has_its_status_and_code(error, status, code):
+def test_problem_of_each_error_has_its_status_and_code(error, status, code):
     problem = problem_of(error)
 
     assert (problem.status, problem.code) == (status, code)
@@ -49,18 +49,18 @@ def test_each_error_has_its_status_and_code(error, status, code):
     assert problem.body["error"]["code"] == code
 
 
-def test_an_error_nobody_foresaw_tells_nothing_of_itself():
+def test_problem_of_an_unexpected_error_hides_its_message():
     assert "secret" not in json.dumps(problem_of(RuntimeError("secret prompt")).body)
 
 
-def test_every_error_of_the_tree_is_told_as_a_problem():
+def test_problem_of_every_class_of_error_has_a_status():
     for name in errors.__all__:
         error_class = getattr(errors, name)
         words = ["word"] * (len(inspect.signature(error_class).parameters) if error_class is BadInput else 2)
         assert problem_of(error_class(*words)).status in {422, 500, 503}, name
 
 
-def test_the_response_is_problem_json_that_nobody_stores():
+def test_response_is_problem_json_that_is_not_stored():
     response = ProblemDetails(413, "too_large", "the body has more than 5 bytes").response()
 
     assert response.headers["content-type"] == "application/problem+json"
@@ -68,5 +68,5 @@ def test_the_response_is_problem_json_that_nobody_stores():
     assert json.loads(bytes(response.body))["title"] == TITLES["too_large"]
 
 
-def test_unreachable_says_when_to_ask_again():
+def test_problem_of_unreachable_says_when_to_retry():
     assert int(problem_of(Unreachable("Redis does not answer")).headers["retry-after"]) < 120

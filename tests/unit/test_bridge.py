@@ -1,4 +1,4 @@
-"""From a function that calls to a loop that awaits: the border that Celery's tracer crosses."""
+"""The bridge between a function that calls, as Celery's tracer does, and a loop that awaits."""
 
 import asyncio
 import contextvars
@@ -21,11 +21,11 @@ async def fail():
     raise ValueError("why")
 
 
-def test_a_function_gets_the_value_of_what_it_waits_for_and_the_task_that_of_the_function():
+def test_wait_here_returns_the_coroutine_s_value_and_drive_the_function_s():
     assert asyncio.run(drive(lambda: wait_here(answer(1)) + wait_here(answer(2)))) == 3
 
 
-def test_an_error_of_the_coroutine_comes_out_where_the_function_waits():
+def test_wait_here_raises_the_coroutine_s_error():
     def function():
         with pytest.raises(ValueError, match="why"):
             wait_here(fail())
@@ -34,12 +34,12 @@ def test_an_error_of_the_coroutine_comes_out_where_the_function_waits():
     assert asyncio.run(drive(function)) == "caught"
 
 
-def test_an_error_of_the_function_comes_out_of_the_task():
+def test_drive_raises_the_function_s_error():
     with pytest.raises(ValueError, match="why"):
         asyncio.run(drive(lambda: wait_here(fail())))
 
 
-def test_every_step_of_the_coroutine_runs_in_the_greenlet_of_its_task():
+def test_wait_here_runs_every_step_in_the_greenlet_of_its_task():
     seen = []
 
     async def look():
@@ -56,7 +56,7 @@ def test_every_step_of_the_coroutine_runs_in_the_greenlet_of_its_task():
     assert seen == [mine] * 3
 
 
-def test_300_interleaved_tasks_keep_their_context_variables():
+def test_drive_keeps_the_context_variables_of_300_interleaved_tasks():
     async def keep(number):
         who.set(number)
         for turn in range(10):
@@ -75,21 +75,21 @@ def test_300_interleaved_tasks_keep_their_context_variables():
     assert asyncio.run(main()) == list(range(300))
 
 
-def test_a_cancellation_reaches_the_coroutine_and_then_the_task():
-    told = []
+def test_cancellation_reaches_the_coroutine_and_then_the_function():
+    order = []
 
     async def long():
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            told.append("coroutine")
+            order.append("coroutine")
             raise
 
     def function():
         try:
             wait_here(long())
         finally:
-            told.append("function")
+            order.append("function")
 
     async def main():
         task = asyncio.ensure_future(drive(function))
@@ -99,10 +99,10 @@ def test_a_cancellation_reaches_the_coroutine_and_then_the_task():
             await task
 
     asyncio.run(main())
-    assert told == ["coroutine", "function"]
+    assert order == ["coroutine", "function"]
 
 
-def test_an_interruption_may_mean_another_error_than_a_cancellation():
+def test_drive_translates_a_cancellation_into_another_error():
     class TooLate(Exception):
         pass
 
@@ -121,7 +121,7 @@ def test_an_interruption_may_mean_another_error_than_a_cancellation():
     assert asyncio.run(main()) == "went on"
 
 
-def test_timeouts_of_asyncio_work_inside():
+def test_wait_here_supports_timeouts_of_asyncio():
     async def bounded():
         try:
             async with asyncio.timeout(0.01):
@@ -132,6 +132,6 @@ def test_timeouts_of_asyncio_work_inside():
     assert asyncio.run(drive(lambda: wait_here(bounded()))) == "timed out"
 
 
-def test_only_code_in_a_task_is_told_to_await():
+def test_in_task_is_true_only_inside_a_task():
     assert not in_task()
     assert asyncio.run(drive(in_task))

@@ -1,4 +1,4 @@
-"""What the logs tell of an error: where it happened, never what it was about."""
+"""The logs of an error have its type and place, and never quote a text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(params=[io.StringIO, Terminal], ids=["file", "terminal"])
 def written(request, monkeypatch):
-    """Where the logs go, as configured for it; what was there before comes back."""
+    """The file that the logs go to; the former configuration returns after the test."""
     root, before = logging.getLogger(), (logging.getLogger().handlers[:], logging.getLogger().level)
     quiet = {name: logging.getLogger(name).level for name in ("httpx", "celery.app.trace", "celery.worker.strategy")}
     stream = request.param()
@@ -50,7 +50,7 @@ def go_away():
 
 
 @pytest.mark.parametrize("log", [logging.getLogger("tasks.join"), structlog.stdlib.get_logger("worker.sweeper")])
-def test_an_error_is_told_by_its_type_and_place_and_never_quotes_a_text(written, log):
+def test_logs_of_an_error_have_its_type_and_place_and_quote_no_text(written, log):
     secret = "the text of a part"
     try:
         fail(secret)
@@ -63,7 +63,7 @@ def test_an_error_is_told_by_its_type_and_place_and_never_quotes_a_text(written,
     assert secret not in said
 
 
-def test_our_own_errors_are_told_in_their_words(written):
+def test_logs_of_own_errors_have_their_messages(written):
     try:
         go_away()
     except Unreachable:

@@ -1,4 +1,4 @@
-"""Where Redis is found."""
+"""The address of Redis, and its forms for Celery."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
-def test_without_a_word_it_is_on_loopback():
+def test_redis_url_defaults_to_loopback():
     assert redis_url() == DEFAULT_REDIS
 
 
-def test_the_environment_names_it(monkeypatch):
+def test_redis_url_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("POINTSMAN_REDIS_URL", "rediss://host:6380/1")
     assert redis_url() == "rediss://host:6380/1"
 
 
-def test_a_file_may_hold_it_and_its_password(monkeypatch, tmp_path):
+def test_redis_url_may_come_from_a_file(monkeypatch, tmp_path):
     (tmp_path / "secret").write_text("redis://:password@host:6379/0\n")
     monkeypatch.setenv("POINTSMAN_REDIS_URL_FILE", str(tmp_path / "secret"))
     assert redis_url() == "redis://:password@host:6379/0"
 
 
-def test_the_embedded_server_s_address_stands_in_the_state_directory(tmp_path):
+def test_redis_url_of_the_embedded_server_is_in_the_state_directory(tmp_path):
     folder = tmp_path / "pointsman"
     folder.mkdir()
     (folder / ADDRESS_FILE).write_text("unix:///run/x.sock\n")
     assert redis_url() == "unix:///run/x.sock"
 
 
-def test_the_environment_goes_before_the_embedded_server(monkeypatch, tmp_path):
+def test_redis_url_of_the_environment_beats_the_embedded_server(monkeypatch, tmp_path):
     (tmp_path / ADDRESS_FILE).write_text("unix:///run/x.sock")
     monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path))
     assert redis_url() == "unix:///run/x.sock"
@@ -45,14 +45,14 @@ def test_the_environment_goes_before_the_embedded_server(monkeypatch, tmp_path):
     assert redis_url() == "redis://elsewhere:1/0"
 
 
-def test_another_scheme_is_refused_without_showing_the_address(monkeypatch):
+def test_redis_url_of_another_scheme_is_refused_and_not_shown(monkeypatch):
     monkeypatch.setenv("POINTSMAN_REDIS_URL", "amqp://user:password@host")
     with pytest.raises(ConfigError, match=r"^POINTSMAN_REDIS_URL: must start with redis://") as caught:
         redis_url()
     assert "password" not in str(caught.value)
 
 
-def test_the_state_directory_is_the_one_that_is_named(monkeypatch, tmp_path):
+def test_state_dir_comes_from_the_environment(monkeypatch, tmp_path):
     assert state_dir() == tmp_path / "pointsman"
     monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path / "mine"))
     assert state_dir() == tmp_path / "mine"
@@ -71,13 +71,13 @@ def test_the_state_directory_is_the_one_that_is_named(monkeypatch, tmp_path):
         ),
     ],
 )
-def test_celery_has_words_of_its_own_for_an_address(monkeypatch, url, ours, celery):
+def test_broker_and_result_urls_have_the_forms_of_celery(monkeypatch, url, ours, celery):
     assert (broker_url(url), result_url(url)) == (ours, celery)
     monkeypatch.setenv("POINTSMAN_TRANSPORT", "kombu")
     assert broker_url(url) == celery
 
 
-def test_a_transport_that_is_not_known_is_refused(monkeypatch):
+def test_broker_url_refuses_an_unknown_transport(monkeypatch):
     monkeypatch.setenv("POINTSMAN_TRANSPORT", "amqp")
     with pytest.raises(ConfigError, match=r"^POINTSMAN_TRANSPORT: 'amqp' is not known; allowed: pointsman, kombu"):
         broker_url("redis://host:1/0")

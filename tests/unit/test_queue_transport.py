@@ -1,4 +1,4 @@
-"""What the transport makes of an address, and with which kombu it works."""
+"""The transports' use of an address, and the versions of kombu that they accept."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tasks.queue.transport import RedisTransport, SentinelChannel, SentinelTrans
 
 
 def connected_by(connection, kind=Channel):
-    """How a channel of this connection would reach the server, without reaching for it."""
+    """The parameters with which a channel of this connection would connect."""
     channel = object.__new__(kind)
     channel.connection = connection.transport
     return channel._connparams()
 
 
-def test_an_address_with_user_and_password_reaches_the_server_and_is_told_in_kombu_s_words():
+def test_transport_connects_with_user_and_password_and_shows_kombu_s_uri():
     connection = Connection(broker_url("redis://user:pass%40word@host:7000/3"))
     assert type(connection.transport) is RedisTransport
     how = connected_by(connection)
@@ -36,7 +36,7 @@ def test_an_address_with_user_and_password_reaches_the_server_and_is_told_in_kom
     assert type(connection.clone().transport) is RedisTransport
 
 
-def test_an_encrypted_address_checks_the_certificate_unless_told_otherwise():
+def test_tls_transport_checks_the_certificate_unless_configured_otherwise():
     connection = Connection(broker_url("rediss://host:7000/3"))
     assert type(connection.transport) is TLSTransport
     how = connected_by(connection)
@@ -47,7 +47,7 @@ def test_an_encrypted_address_checks_the_certificate_unless_told_otherwise():
     assert (how["ssl_cert_reqs"], how["ssl_ca_certs"]) == (ssl.CERT_OPTIONAL, "/ca.pem")
 
 
-def test_a_unix_socket_is_reached_and_told_as_what_flower_knows():
+def test_transport_of_a_unix_socket_shows_the_uri_that_flower_reads():
     connection = Connection(broker_url("unix://user:word@/run/x.sock?db=3"))
     how = connected_by(connection)
     assert (how["path"], how["connection_class"], how["username"], how["password"]) == (
@@ -57,17 +57,17 @@ def test_a_unix_socket_is_reached_and_told_as_what_flower_knows():
     assert "word@" not in connection.as_uri()
 
 
-def test_sentinels_have_a_channel_too():
+def test_sentinel_transport_has_a_channel_of_its_own():
     connection = Connection("pointsman-sentinel://one:26379;pointsman-sentinel://two:26379")
     assert type(connection.transport) is SentinelTransport
     assert SentinelTransport.Channel is SentinelChannel
-    # kombu's channel reads the addresses of the sentinels here, by their own scheme.
+    # kombu's channel reads the addresses of the sentinels here and expects its own scheme.
     assert connection.alt == ["sentinel://one:26379", "sentinel://two:26379"]
 
 
-def test_another_kombu_is_refused_with_what_to_do(monkeypatch):
+def test_transport_refuses_another_version_of_kombu_with_a_remedy(monkeypatch):
     monkeypatch.setattr(kombu, "VERSION", kombu.VERSION._replace(minor=8))
     with pytest.raises(
         VersionMismatch, match=r"needs kombu>=5\.7,<5\.8; install that, or set POINTSMAN_TRANSPORT=kombu"
     ):
-        Connection(broker_url("redis://host:1/0")).transport  # noqa: B018 - made at the first look
+        Connection(broker_url("redis://host:1/0")).transport  # noqa: B018 - made at the first access

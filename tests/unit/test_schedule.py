@@ -1,4 +1,4 @@
-"""What beat makes of the schedules of a configuration."""
+"""The schedules of a configuration as Celery beat runs them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def due(cron: str, zone: str, last_run: str, now: str) -> bool:
         ("America/New_York", "2026-01-11T07:30:01", True),
     ],
 )
-def test_a_schedule_is_due_by_the_clock_of_its_zone(zone, now, expected):
+def test_schedule_is_due_by_the_clock_of_its_zone(zone, now, expected):
     last = {"UTC": "2026-01-10T02:30:00", "Europe/Berlin": "2026-01-10T01:30:00"}.get(zone, "2026-01-10T07:30:00")
     assert due("30 2 * * *", zone, last, now) is expected
 
 
-def test_a_schedule_keeps_its_zone_when_beat_reads_it_back_from_its_file():
+def test_schedule_keeps_its_zone_in_the_file_of_beat():
     schedule = zoned("30 2 * * *", "Europe/Berlin")
     again = pickle.loads(pickle.dumps(schedule))
     assert again == schedule
@@ -50,7 +50,7 @@ def test_a_schedule_keeps_its_zone_when_beat_reads_it_back_from_its_file():
     assert again.hour == {2}
 
 
-def test_each_schedule_sends_its_name_and_its_tick_and_nothing_else():
+def test_schedule_sends_its_name_and_its_tick_alone():
     entry = beat_schedule(parse(CONFIG))["nightly"]
     assert entry["task"] == "tasks.batch"
     assert entry["kwargs"]["schedule"] == "nightly"

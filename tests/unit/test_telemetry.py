@@ -1,4 +1,4 @@
-"""Attempts become log lines and metrics; nothing a stranger says becomes a label."""
+"""Attempts become log lines and metrics; no text from outside becomes a label."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def metrics():
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What is logged: (level, event, fields)."""
+    """The logged lines: (level, event, fields)."""
     logging.getLogger("pointsman.attempts").setLevel(logging.INFO)
     with structlog.testing.capture_logs() as captured:
         yield captured
@@ -56,7 +56,7 @@ def value(metrics, name, **labels):
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_an_attempt_that_succeeded_is_counted_with_its_tokens_and_cost(metrics):
+def test_metrics_count_a_succeeded_attempt_with_its_tokens_and_cost(metrics):
     metrics.attempt(an_attempt())
     metrics.attempt(an_attempt())
     labels = {"model": "fast", "provider": "openai", "outcome": "succeeded", "error": ""}
@@ -69,7 +69,7 @@ def test_an_attempt_that_succeeded_is_counted_with_its_tokens_and_cost(metrics):
     assert value(metrics, "pointsman_cost_usd_total", model="fast") == 0.5
 
 
-def test_durations_are_seconds_in_the_buckets_of_opentelemetry(metrics):
+def test_metrics_have_durations_in_the_buckets_of_opentelemetry(metrics):
     metrics.attempt(an_attempt(latency_s=0.3, queue_wait_s=0.05, first_byte_s=None))
     name = "pointsman_attempt_duration_seconds"
     assert value(metrics, f"{name}_sum", model="fast") == pytest.approx(0.3)
@@ -80,7 +80,7 @@ def test_durations_are_seconds_in_the_buckets_of_opentelemetry(metrics):
     assert value(metrics, "pointsman_first_byte_seconds_count", model="fast") == 0
 
 
-def test_a_retry_and_a_hedge_are_counted(metrics):
+def test_metrics_count_retries_and_hedges(metrics):
     metrics.attempt(an_attempt(outcome="failed", error="overloaded", status=503, retry_in_s=2.0))
     metrics.attempt(an_attempt(hedge=True))
     assert value(metrics, "pointsman_retries_total", model="fast") == 1
@@ -89,7 +89,7 @@ def test_a_retry_and_a_hedge_are_counted(metrics):
     assert value(metrics, "pointsman_attempts_total", **labels) == 1
 
 
-def test_what_is_not_known_beforehand_is_other(metrics):
+def test_metrics_label_unknown_models_providers_and_errors_as_other(metrics):
     for number in range(50):
         metrics.attempt(
             an_attempt(model=f"m{number}", provider=f"p{number}", outcome="failed", error=f"no such word {number}")
@@ -100,45 +100,45 @@ def test_what_is_not_known_beforehand_is_other(metrics):
     assert {sample.labels["model"] for sample in series if "model" in sample.labels} == {"other"}
 
 
-def test_no_metric_names_a_job_and_all_names_begin_with_the_same_word(metrics):
+def test_metrics_have_one_prefix_and_name_no_job(metrics):
     metrics.attempt(an_attempt())
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     assert all(sample.name.startswith("pointsman_") for sample in samples)
     assert not any("job-1" in sample.labels.values() for sample in samples)
 
 
-def test_calls_in_flight_are_asked_for_when_they_are_read(metrics):
+def test_metrics_read_calls_in_flight_when_they_are_collected(metrics):
     assert value(metrics, "pointsman_calls_in_flight") == 7
 
 
-def test_a_success_is_told_as_info_and_a_failure_as_warning(lines):
+def test_attempt_log_writes_successes_as_info_and_failures_as_warning(lines):
     AttemptLog(all_attempts=True).attempt(an_attempt())
     AttemptLog(all_attempts=True).attempt(
         an_attempt(outcome="failed", error="rate_limited", status=429, retry_in_s=1.23456)
     )
     AttemptLog(all_attempts=True).attempt(an_attempt(outcome="cancelled"))
-    told = [(line["log_level"], line["event"]) for line in lines]
-    assert told == [("info", "attempt.succeeded"), ("warning", "attempt.failed"), ("info", "attempt.cancelled")]
+    logged = [(line["log_level"], line["event"]) for line in lines]
+    assert logged == [("info", "attempt.succeeded"), ("warning", "attempt.failed"), ("info", "attempt.cancelled")]
     assert lines[0]["job"] == "job-1"
     assert (lines[0]["input_tokens"], lines[0]["output_tokens"]) == (12, 5)
     assert (lines[1]["error"], lines[1]["status"], lines[1]["retry_in_s"]) == ("rate_limited", 429, 1.235)
     assert "error" not in lines[0]
 
 
-def test_where_info_is_not_logged_a_success_makes_no_line(lines):
+def test_attempt_log_skips_successes_where_info_is_not_logged(lines):
     logging.getLogger("pointsman.attempts").setLevel(logging.WARNING)
     AttemptLog(all_attempts=True).attempt(an_attempt())
     AttemptLog(all_attempts=True).attempt(an_attempt(outcome="failed", error="overloaded"))
     assert [line["event"] for line in lines] == ["attempt.failed"]
 
 
-def test_unless_everything_is_asked_for_only_failures_make_a_line(lines):
+def test_attempt_log_writes_only_failures_by_default(lines):
     AttemptLog().attempt(an_attempt())
     AttemptLog().attempt(an_attempt(outcome="failed", error="overloaded"))
     assert [line["event"] for line in lines] == ["attempt.failed"]
 
 
-def test_what_is_logged_is_said_by_the_environment(monkeypatch):
+def test_logs_all_attempts_reads_the_environment(monkeypatch):
     monkeypatch.delenv("POINTSMAN_LOG_ATTEMPTS", raising=False)
     assert not logs_all_attempts()
     monkeypatch.setenv("POINTSMAN_LOG_ATTEMPTS", "all")
@@ -148,7 +148,7 @@ def test_what_is_logged_is_said_by_the_environment(monkeypatch):
         logs_all_attempts()
 
 
-def test_a_consumer_that_fails_is_logged_and_the_others_are_told(lines, metrics):
+def test_hooks_log_a_failing_hook_and_call_the_others(lines, metrics):
     class Broken:
         def attempt(self, _event):
             raise RuntimeError("out of order")
@@ -159,19 +159,19 @@ def test_a_consumer_that_fails_is_logged_and_the_others_are_told(lines, metrics)
 
 
 @pytest.mark.parametrize("port", ["http", "-1", "65536", "9 0", "٣"])
-def test_a_port_that_is_none_is_refused(monkeypatch, port):
+def test_metrics_address_refuses_an_invalid_port(monkeypatch, port):
     monkeypatch.setenv("POINTSMAN_METRICS_PORT", port)
     with pytest.raises(ConfigError, match="POINTSMAN_METRICS_PORT: must be a port"):
         metrics_address()
 
 
-def test_without_a_port_nothing_is_served(monkeypatch, metrics):
+def test_serve_metrics_without_a_port_serves_nothing(monkeypatch, metrics):
     monkeypatch.delenv("POINTSMAN_METRICS_PORT", raising=False)
     assert metrics_address() is None
     serve_metrics(metrics)()
 
 
-def test_metrics_are_served_on_loopback_and_the_file_says_where(monkeypatch, metrics, tmp_path):
+def test_serve_metrics_listens_on_loopback_and_writes_its_url(monkeypatch, metrics, tmp_path):
     monkeypatch.setenv("POINTSMAN_METRICS_PORT", "0")
     monkeypatch.setenv("POINTSMAN_METRICS_FILE", str(tmp_path / "url"))
     end = serve_metrics(metrics)
@@ -184,7 +184,7 @@ def test_metrics_are_served_on_loopback_and_the_file_says_where(monkeypatch, met
         end()
 
 
-def test_a_port_in_use_is_told_and_harms_no_work(monkeypatch, metrics, lines):
+def test_serve_metrics_logs_a_port_in_use_and_goes_on(monkeypatch, metrics, lines):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("POINTSMAN_METRICS_PORT", str(taken.getsockname()[1]))
         serve_metrics(metrics)()
@@ -193,7 +193,7 @@ def test_a_port_in_use_is_told_and_harms_no_work(monkeypatch, metrics, lines):
     assert "POINTSMAN_METRICS_PORT" in line["remedy"]
 
 
-def test_a_quantile_is_the_bound_that_so_many_measurements_stay_below():
+def test_quantile_of_loop_lag_is_a_bound_of_the_histogram():
     counts = [0] * (len(BOUNDS_MS) + 1)
     counts[0], counts[10], counts[20] = 50, 49, 1
     assert quantile(counts, 0.5) == BOUNDS_MS[0]
@@ -203,7 +203,7 @@ def test_a_quantile_is_the_bound_that_so_many_measurements_stay_below():
     assert quantile([*[0] * len(BOUNDS_MS), 1], 0.5) == float("inf")
 
 
-def test_a_loop_that_is_held_up_shows_in_the_file(tmp_path):
+def test_loop_lag_of_a_blocked_loop_is_written_to_the_file(tmp_path):
     file = tmp_path / "lag.json"
 
     async def hold_up() -> None:
@@ -211,7 +211,7 @@ def test_a_loop_that_is_held_up_shows_in_the_file(tmp_path):
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         end = loop.time() + 0.2
-        while loop.time() < end:  # the loop gets no turn
+        while loop.time() < end:  # blocks the loop
             pass
         await asyncio.sleep(0.05)
         probe.cancel()
