@@ -467,9 +467,7 @@ def test_events_come_later_after_a_missed_announcement(client, store, valkey):
     with client.stream("GET", f"/jobs/{job_id}/events") as response:
         events = events_of(response.iter_lines())
         next(events)
-        store.hset(
-            redis_keys.job(job_id), mapping={"state": "failed", "error": "x", "ended_at": "1"}
-        )
+        store.hset(redis_keys.job(job_id), mapping={"state": "failed", "error": "x", "ended_at": "1"})
         assert [name for _, name, _ in events] == ["final"]
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+from importlib import import_module
 from random import Random
 
 import pytest
@@ -12,6 +13,10 @@ from tasks.parallel.votes import count, normalize
 from tasks.parallel.votes.ballot import BallotOptions, read_ballot
 from tasks.parallel.votes.count import Vote, shown
 from tasks.parallel.votes.weights import weights_of
+from tests.growth import assert_linear
+
+#: The module, whose name in the package is that of its function.
+normalizing = import_module("tasks.parallel.votes.normalize")
 
 
 @pytest.mark.parametrize(
@@ -74,9 +79,19 @@ def test_normalize_ignores_the_order_of_keys_and_the_layout_of_json(value):
     assert normalize(json.dumps(value, indent=2)) == normalize(json.dumps(shuffled))
 
 
-def test_normalize_reads_a_million_characters_or_brackets_in_no_time():
-    for answer in ("[" * 1_000_000, "```" + " " * 1_000_000 + "x", "answer: " * 100_000, "9" * 1_000_000):
-        normalize(answer)
+@pytest.mark.parametrize("unit", ["[", "```", "answer: ", "9", "- ", "**", "(", "answer is "])
+def test_normalize_takes_linear_time(unit):
+    assert_linear(normalize, unit)
+    assert_linear(lambda text: normalize("```" + text + " " * len(text) + "x"), unit)
+
+
+@pytest.mark.parametrize("unit", ["answer: ", "- ", "**"])
+def test_normalize_unwraps_a_bounded_number_of_times(unit, monkeypatch):
+    calls = []
+    unwrap = normalizing._unwrap
+    monkeypatch.setattr(normalizing, "_unwrap", lambda text: calls.append(1) or unwrap(text))
+    normalize(unit * 100_000 + "x")
+    assert 1 <= len(calls) <= normalizing.MAX_WRAPPINGS
 
 
 def take(index, ballot, weight=1.0):
@@ -185,11 +200,17 @@ def test_read_ballot_never_raises(output, take, named):
     read_ballot(output, BallotOptions(path="a.0", extract="(.)b?"))
 
 
-def test_read_ballot_reads_a_million_characters_in_no_time():
-    for output in ("1," * 500_000, "answer is " * 100_000, "\n" * 1_000_000, "(" * 1_000_000, "-" * 1_000_000):
-        for how in ("whole", "last_line", "last_number"):
-            read_ballot(output, BallotOptions(take=how, answers=("A", "B")))
-        read_ballot(output, BallotOptions(extract="(a|b)*c"))
+@pytest.mark.parametrize("unit", ["1,", "answer is ", "\n", "(", "-", "yes "])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(BallotOptions(take=take, answers=("A", "B")) for take in ("whole", "last_line", "last_number")),
+        BallotOptions(extract="(a|b)*c"),
+    ],
+    ids=["whole", "last_line", "last_number", "extract"],
+)
+def test_read_ballot_takes_linear_time(unit, options):
+    assert_linear(lambda output: read_ballot(output, options), unit)
 
 
 def test_weights_of_rise_with_accuracy_and_have_a_mean_of_one():
