@@ -30,6 +30,7 @@ from tasks.contract.result import FINAL
 from tasks.ledger import WAVE, Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
+from tasks.routing.snapshot import Preference, Ranking
 from tests import forked, redis_keys
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -72,6 +73,13 @@ def publish(redis_url: str, step: Callable[[Publisher], Coroutine[Any, Any, None
 def part_call(job: str, index: int) -> CallId:
     """The call of a part of a fan-out that was sent in full waves."""
     return CallId(job, index, index // WAVE)
+
+
+def ranked(
+    preferences: Sequence[Preference], *, bound: bool = False, balance: float | None = None, fallbacks: int = 0
+) -> Ranking:
+    """A ranking as a strategy returns it."""
+    return Ranking(tuple(preferences), bound=bound, reason="", balance=balance, fallbacks=fallbacks)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ DELAYED_CALLS = fleet("delayed")
 DRAINED = fleet("drained")
 #: What calls that wait for several models prefer.
 PREFERENCES = fleet("preferences")
-#: When a worker last reported that it serves a model (ms).
+#: Until when a model counts as served, by the last report of a worker (ms).
 SERVED = fleet("served")
 #: ``<process>|<model>``, by the time until which that process counts as serving the model (ms).
 SERVING = fleet("serving")

@@ -17,7 +17,7 @@ from tasks.contract.errors import PointsmanError
 from tasks.contract.ids import CallId
 from tasks.ledger import LEASE, Admitted, Ledger
 from tasks.ledger.limiter import Grant
-from tasks.ledger.store import Words
+from tasks.ledger.store import Command
 
 __all__ = ["Heartbeat"]
 
@@ -89,11 +89,11 @@ class Heartbeat:
                 self._health_file.touch()
             await asyncio.sleep(BEAT)
 
-    def _presence(self) -> list[Words]:
+    def _presence(self) -> list[Command[None]]:
         """The command that reports which models this process serves, and which it no longer does."""
         models = frozenset(self._serving())
         left, self._reported = self._reported - models, models
-        return [self._ledger.fleet.serve_command(self._process, sorted(models), sorted(left))] if models or left else []
+        return [self._ledger.fleet.serve(self._process, sorted(models), sorted(left))] if models or left else []
 
     async def leave(self) -> None:
         """Report that this process serves no models any more: it ends."""
@@ -107,8 +107,7 @@ class Heartbeat:
     async def beat(self) -> None:
         presence = self._presence()
         if not self._running:
-            if presence:
-                await self._ledger.store.run(*presence)
+            await self._ledger.store.run(*presence)
             return
         by_model: dict[str, list[CallId]] = {}
         running = list(self._running)
@@ -116,15 +115,13 @@ class Heartbeat:
             by_model.setdefault(call.model, []).append(call.name)
         fleet, limiter = self._ledger.fleet, self._ledger.limiter
         grants = [grant for call in running for grant in call.grants]
-        await self._ledger.store.run(
-            *presence, *fleet.lease_commands(by_model, seconds=LEASE), *limiter.renew_commands(grants)
-        )
+        await self._ledger.store.run(*presence, *fleet.lease(by_model, seconds=LEASE), *limiter.renew(grants))
         # A call that ended during this round trip has released its leases; a late renewal may have brought them back.
         ended = [call for call in running if call not in self._running]
-        forgets = limiter.forget_commands(grant for call in ended for grant in call.grants)
-        if forgets:
-            await self._ledger.store.run(*forgets)
-        await fleet.forget([Admitted(call.name, call.model) for call in ended])
+        await self._ledger.store.run(
+            *limiter.forget(grant for call in ended for grant in call.grants),
+            *fleet.forget([Admitted(call.name, call.model) for call in ended]),
+        )
 
     async def cancel_forever(self) -> None:
         """Cancel the running calls of cancelled jobs, a fraction of a second later."""

@@ -25,7 +25,7 @@ from tasks.calling.retry import Bounds, unspent
 from tasks.contract.errors import PointsmanError
 from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
-from tasks.ledger.fleet import Admitted, admitted_of
+from tasks.ledger.fleet import Admitted
 from tasks.queue.app import model_queue
 from tasks.queue.lists import Entry, ahead
 from tasks.routing.choose import rank_again
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
     from tasks.ledger.records import MovablePart
-    from tasks.ledger.store import Words
+    from tasks.ledger.store import Command, Words
     from tasks.routing.snapshot import Ranking, Snapshot
 
 __all__ = ["Stranded"]
@@ -258,7 +258,7 @@ class Stranded:
     ) -> tuple[set[CallId], list[Admitted]]:
         jobs, run = self._ledger.jobs, self._ledger.store.run
         inputs = await jobs.inputs([(item.call.job, item.call.index) for item, _, _ in ready])
-        going: list[tuple[Stuck, Words]] = []
+        going: list[tuple[Stuck, Command[list[Admitted]]]] = []
         for (item, part, candidates), known in zip(ready, inputs, strict=True):
             if known is None:
                 continue
@@ -285,18 +285,10 @@ class Stranded:
         back = [("RPUSH", item.entry.list, item.entry.message) for item in kept if item.entry is not None]
         going = [each for each, word in zip(going, words, strict=True) if word[0] == "ok"]
         replies = (await run(*(leaving for _, leaving in going), *back))[: len(going)] if going or back else []
-        return {item.call for item, _ in going}, [place for reply in replies for place in admitted_of(reply)]
+        return {item.call for item, _ in going}, [each for reply in replies for each in reply]
 
-    def _leaving(self, item: Stuck, part: MovablePart, ranking: Ranking, *, priority: str) -> Words:
-        return self._ledger.fleet.move_command(
-            item.call,
-            item.model,
-            ranking.preferences,
-            bound=ranking.bound,
-            priority=priority,
-            waited_s=part.waited_s,
-            fallbacks=ranking.fallbacks,
-        )
+    def _leaving(self, item: Stuck, part: MovablePart, ranking: Ranking, *, priority: str) -> Command[list[Admitted]]:
+        return self._ledger.fleet.move(item.call, item.model, ranking, priority=priority, waited_s=part.waited_s)
 
 
 def _taking(entry: Entry | None) -> Words:

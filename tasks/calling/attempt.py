@@ -29,7 +29,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
 from tasks.contract.telemetry import AttemptEvent
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.limiter import Demand, Denied, Grant, Outcome, find_pause, read_grant
+from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Outcome, find_pause
 
 if TYPE_CHECKING:
     from tasks.config.models import Model
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tasks.contract.rate_limits import RateLimits
     from tasks.ledger import Claim
     from tasks.ledger.limiter import Limiter
-    from tasks.ledger.store import Words
+    from tasks.ledger.store import Command, Words
     from tasks.queue.ports import Ports
 
 __all__ = ["Attempt", "acquire", "settle"]
@@ -128,13 +128,12 @@ class Attempt:
         finally:
             self.latency_s = round(time.monotonic() - started, 4)
 
-    def settlement(self, limiter: Limiter, *, waited_s: float | None = None) -> Words:
+    def settlement(self, limiter: Limiter, *, waited_s: float | None = None) -> Command[str]:
         """The command that releases what this attempt acquired, and reports how it went.
 
         `waited_s` are the seconds that its call stood in the model's queue.
         """
-        return limiter.release_command(
-            self.grant,
+        end = AttemptEnd(
             self.outcome,
             usage=self.usage,
             cost_usd=self.cost_usd,
@@ -145,6 +144,7 @@ class Attempt:
             waited_s=waited_s,
             rate_limits=self.rate_limits,
         )
+        return limiter.release(self.grant, end)
 
     def event(self, name: CallId, claim: Claim, *, retry_in_s: float | None = None) -> AttemptEvent:
         """This attempt for telemetry. `retry_in_s`: seconds until the part is tried again, None where it is not."""
@@ -188,9 +188,9 @@ async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: 
 async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
     ledger, latencies, budget = ports.ledger, ports.latencies, claim.job.budget_usd
     cost_usd = 0.0
-    commands = [
-        ledger.limiter.acquire_command(demand),
-        *ledger.fleet.lease_commands({claim.model: [name]}, seconds=LEASE),
+    commands: list[Command[Any] | Words] = [
+        ledger.limiter.acquire(demand),
+        *ledger.fleet.lease({claim.model: [name]}, seconds=LEASE),
     ]
     if budget is not None:
         output = demand.output_tokens if demand.output_tokens is not None else latencies.mean_output(demand.model)
@@ -198,26 +198,25 @@ async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, de
         commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=cost_usd, budget=budget))
 
     # If this call is cancelled while the commands are on their way, the limiter may have granted it all the same.
-    replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, demand, late[0]))
-    granted = read_grant(demand, replies[0])
+    replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, late[0]))
+    granted: Grant | Denied = replies[0]
     latencies.record_mean_output(demand.model, granted.mean_output)
     if budget is not None and replies[-1][0] == "broke":
-        _release_unsent(ports, demand, replies[0])
+        _release_unsent(ports, granted)
         left_usd = float(replies[-1][1])
         return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=left_usd)
     return granted
 
 
-def _release_unsent(ports: Ports, demand: Demand, reply: Any) -> None:
-    """Release in the background what a reply has granted and no attempt will use."""
-    granted = None if isinstance(reply, Exception) else read_grant(demand, reply)
+def _release_unsent(ports: Ports, granted: Any) -> None:
+    """Release a grant in the background that no attempt will use."""
     if isinstance(granted, Grant):
-        task = asyncio.ensure_future(settle(ports, [ports.ledger.limiter.release_command(granted, "unasked")]))
+        task = asyncio.ensure_future(settle(ports, [ports.ledger.limiter.release(granted, AttemptEnd("unasked"))]))
         _IN_BACKGROUND.add(task)
         task.add_done_callback(_IN_BACKGROUND.discard)
 
 
-async def settle(ports: Ports, settlements: Sequence[Words]) -> None:
+async def settle(ports: Ports, settlements: Sequence[Command[Any] | Words]) -> None:
     """Send settlements alone, where no step of the ledger follows. If this fails the leases lapse."""
     if settlements:
         with contextlib.suppress(PointsmanError, TimeoutError):

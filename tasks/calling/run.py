@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.calling.retry import Bounds
     from tasks.config.prompts import Prompt
     from tasks.contract.model_client import ModelRequest
-    from tasks.ledger.store import Words
+    from tasks.ledger.store import Command
     from tasks.queue.ports import Ports
 
 __all__ = ["Ignored", "JobEnded", "JoinDue", "PartEnded", "Run", "RunOutcome"]
@@ -317,7 +317,7 @@ class Run:
         """This process ends and its message returns to the broker: let the next worker claim the part at once."""
         ledger = self.ports.ledger
         handed = ledger.jobs.handing_back(self.name.job, self.name.index, self.owner)
-        leases = ledger.fleet.lease_commands({self.claim.model: [self.name]}, seconds=QUEUED_LEASE)
+        leases = ledger.fleet.lease({self.claim.model: [self.name]}, seconds=QUEUED_LEASE)
         await settle(self.ports, [handed, *leases, *self._settlements()])
 
     # -- what is kept ----------------------------------------------------------------------------
@@ -345,7 +345,7 @@ class Run:
     def _bounds(self) -> Bounds:
         return find_bounds(self.claim, self.ports.config.models)
 
-    def _settlements(self) -> list[Words]:
+    def _settlements(self) -> list[Command[str]]:
         """The commands that settle all attempts with the limiter."""
         waited_s = self.claim.queue_wait_s
         return [

@@ -1,6 +1,7 @@
-"""The fleet's live state: who waits, what is in flight, and the feeder that admits (`fleet.lua`).
+"""The fleet's live state: calls that wait or are in flight, their admission to models, and the workers of these.
 
-Everything that runs is a lease that lapses when its worker dies; nothing is a counter that could drift.
+Its scripts are `admission.lua`, `fleet.lua` and `snapshot.lua`. What runs is a lease that lapses when its worker dies;
+nothing is a counter that could drift.
 """
 
 from __future__ import annotations
@@ -11,34 +12,32 @@ from typing import Any, NamedTuple
 
 from tasks.contract.ids import CallId
 from tasks.contract.job import PRIORITIES
-from tasks.ledger.store import Script, Store, Words
-from tasks.routing.snapshot import INFINITE, ModelLoad, Preference, Ranking, Snapshot
+from tasks.ledger.store import Command, Commands, Script, Store
+from tasks.routing.snapshot import INFINITE, ModelLoad, Ranking, Snapshot
 
-__all__ = ["FLEET", "LEASE", "QUEUED_LEASE", "WAVE", "Admitted", "Fleet", "admitted_of"]
+__all__ = ["ADMISSION", "FLEET", "LEASE", "QUEUED_LEASE", "SNAPSHOT", "WAVE", "Admitted", "Fleet"]
 
+ADMISSION = Script("admission.lua", "model_state.lua")
 FLEET = Script("fleet.lua")
+SNAPSHOT = Script("snapshot.lua", "model_state.lua")
 
 #: Seconds that a running call is its worker's without a heartbeat. A dead worker's calls run again after this.
 LEASE = 6.0
 #: Seconds after which the sweeper looks whether a queued call's message is still there.
 QUEUED_LEASE = 10.0
-#: Calls that one step of the feeder admits at most: bounds the time the server spends in it.
-MOST_ADMITTED = 200
-#: Values that `fleet.lua` tells of a model in a snapshot.
-FIGURES = 15
-#: Calls that one script is told at most, for the same reason.
+#: Calls that one script gets at most: it bounds how long the server works on it.
 MOST_NAMED = 1000
 #: Parts of a fan-out that are sent at once.
 WAVE = 1000
 
-#: Seconds that a cancellation is told to workers: many beats, and few ids to read at each.
+#: Seconds that a cancelled job is shown to workers: many heartbeats, and few ids to read at each.
 CANCEL_KEPT = 30.0
 
 _PREFIX = "pm:{fleet}:"
 
 
 class Admitted(NamedTuple):
-    """A call that now has its place in a model's queue: its message shall be published."""
+    """A call that now has its slot in a model's queue: its message must be published."""
 
     call: CallId
     model: str
@@ -54,242 +53,234 @@ class Fleet:
     # -- capacity --------------------------------------------------------------------------------
 
     async def configure(self, capacities: Mapping[str, int]) -> None:
-        """Tell the fleet the capacities of the configuration."""
-        flat = [item for pair in capacities.items() for item in pair]
+        """Set the capacities of the configuration."""
         key = f"{_PREFIX}configured"
-        _, known = await self._store.run(("HSET", key, *flat), ("HKEYS", key))
+        _, known = await self._store.run(("HSET", key, *_flat(capacities.items())), ("HKEYS", key))
         gone = [model for model in known if model not in capacities]
         if gone:
-            # Nobody serves their queues any more: what was admitted there would wait for ever.
+            # No worker serves their queues any more: what was admitted there would wait for ever.
             await self._store.run(("HDEL", key, *gone))
 
-    async def scale(self, model: str, capacity: int | None) -> None:
+    def scale(self, model: str, capacity: int | None) -> Command[None]:
         """Set a model's capacity, whatever the configuration says; None goes back to the configuration."""
-        if capacity is None:
-            await self._store.run(("HDEL", f"{_PREFIX}scaled", model))
-        else:
-            await self._store.run(("HSET", f"{_PREFIX}scaled", model, capacity))
+        key = f"{_PREFIX}scaled"
+        words = ("HDEL", key, model) if capacity is None else ("HSET", key, model, capacity)
+        return Command(self._store, words, _read_nothing)
 
-    async def snapshot(self, models: Sequence[str] | None = None, *, turn: str = "") -> Snapshot:
-        """The load of each model (by default all), and a number that counts up for each key `turn` (0 without)."""
-        names = self._models if models is None else tuple(models)
-        (reply,) = await self._store.run(_step("snapshot", turn, *names))
-        loads = {name: _load(reply[1 + FIGURES * place :]) for place, name in enumerate(names)}
-        return Snapshot(int(reply[0]), loads)
-
-    async def drain(self, model: str, *, on: bool, move: bool = False) -> None:
+    def drain(self, model: str, *, on: bool, move: bool = False) -> Command[None]:
         """Have `model` take no new calls, or take that back.
 
         What stands in its queue is worked off there; with `move` it goes to other candidates where there are some.
         """
-        await self._store.run(_step("drain", model, "move" if on and move else int(on)))
+        key = f"{_PREFIX}drained"
+        words = ("HSET", key, model, "move" if move else 1) if on else ("HDEL", key, model)
+        return Command(self._store, words, _read_nothing)
 
-    async def drained(self) -> dict[str, bool]:
+    def drained(self) -> Command[dict[str, bool]]:
         """The models that are drained, and whether what is queued there shall move."""
-        (marks,) = await self._store.run(("HGETALL", f"{_PREFIX}drained"))
-        return {model: mark == "move" for model, mark in marks.items()}
+        return Command(
+            self._store,
+            ("HGETALL", f"{_PREFIX}drained"),
+            lambda marks: {model: mark == "move" for model, mark in marks.items()},
+        )
+
+    def snapshot(self, models: Sequence[str] | None = None, *, turn: str = "") -> Command[Snapshot]:
+        """The load of each model (by default all), and a number that counts up for each key `turn` (0 without)."""
+        names = self._models if models is None else tuple(models)
+
+        def read(reply: Sequence[Any]) -> Snapshot:
+            number, *rows = reply
+            return Snapshot(int(number), dict(zip(names, map(_read_load, rows), strict=True)))
+
+        return self._store.step(SNAPSHOT, (), "snapshot", read, turn=turn, rest=names)
 
     # -- presence --------------------------------------------------------------------------------
 
-    def serve_command(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Words:
-        """The command by which a worker process says that it serves these models, and no longer those it `left`.
+    def serve(self, process: str, models: Collection[str], left: Collection[str] = ()) -> Command[None]:
+        """Report that a worker process serves these models, and no longer those it `left`.
 
-        A model that was served, and of which nobody has said so for ten seconds, is dead: nobody is sent there.
+        A model that was served, and that no worker has reported for ten seconds, is dead: no call is sent there.
         """
-        return _step("serve", process, len(models), *models, *left)
+        return self._store.step(
+            FLEET, (), "serve", _read_nothing, process=process, count=len(models), rest=[*models, *left]
+        )
 
-    async def serving(self) -> dict[str, int]:
-        """How many worker processes serve each model; one that nobody serves is not among them."""
-        (marks,) = await self._store.run(_step("serving"))
-        return dict(Counter(mark.partition("|")[2] for mark in marks))
+    def serving(self) -> Command[dict[str, int]]:
+        """How many worker processes serve each model; a model without any is left out."""
+        return self._store.step(
+            FLEET, (), "serving", lambda marks: dict(Counter(mark.partition("|")[2] for mark in marks))
+        )
 
     # -- admission -------------------------------------------------------------------------------
 
-    async def admit(
-        self,
-        call: CallId,
-        preferences: Sequence[Preference],
-        *,
-        bound: bool,
-        priority: str,
-        balance: float | None = None,
-        fallbacks: int = 0,
-    ) -> list[Admitted]:
-        """Put a call into the backlog and admit whom there is room for: perhaps this one, perhaps others."""
-        command = self.admit_command(
-            call, preferences, bound=bound, priority=priority, balance=balance, fallbacks=fallbacks
+    def admit(self, call: CallId, ranking: Ranking, *, priority: str) -> Command[list[Admitted]]:
+        """Put a call into the backlog and admit the calls for which there is room: perhaps this one, perhaps others."""
+        return self._store.step(
+            ADMISSION,
+            (),
+            "admit",
+            _read_admitted,
+            call=str(call),
+            candidates=ranking.candidate_count,
+            balance=ranking.balance,
+            leveled=len(ranking.preferences) - ranking.fallbacks,
+            priority=PRIORITIES[priority],
+            lease_ms=_ms(QUEUED_LEASE),
+            models=len(self._models),
+            rest=[*self._models, *_flat(ranking.preferences)],
         )
-        (reply,) = await self._store.run(command)
-        return admitted_of(reply)
 
-    def admit_command(
-        self,
-        call: CallId,
-        preferences: Sequence[Preference],
-        *,
-        bound: bool,
-        priority: str,
-        balance: float | None = None,
-        fallbacks: int = 0,
-    ) -> Words:
-        """The command of `admit`. `bound`, `balance` and `fallbacks` as in a `Ranking`."""
-        candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
-        bounds = "" if balance is None else f"{balance}:{len(preferences) - fallbacks}"
-        return _step(
-            "admit", str(call), candidates, bounds, PRIORITIES[priority],
-            _ms(QUEUED_LEASE), MOST_ADMITTED, len(self._models), *self._models, *_flat(preferences),
-        )  # fmt: skip
+    def release(self, call: CallId, model: str) -> Command[list[Admitted]]:
+        """Release the slot of a call that has ended, and admit the next."""
+        return self._store.step(
+            ADMISSION, (), "release", _read_admitted, call=str(call), model=model, lease_ms=_ms(QUEUED_LEASE)
+        )
 
-    async def release(self, call: CallId, model: str) -> list[Admitted]:
-        """A call has ended: admit the next."""
-        (reply,) = await self._store.run(self.release_command(call, model))
-        return admitted_of(reply)
+    def delay(
+        self, call: CallId, model: str, ranking: Ranking, *, priority: str, seconds: float
+    ) -> Command[list[Admitted]]:
+        """Release a call's slot at `model`, have it wait again after `seconds`, and admit the next."""
+        return self._store.step(
+            ADMISSION,
+            (),
+            "delay",
+            _read_admitted,
+            call=str(call),
+            model=model,
+            candidates=ranking.candidate_count,
+            priority=PRIORITIES[priority],
+            delay_ms=_ms(seconds),
+            lease_ms=_ms(QUEUED_LEASE),
+            rest=_flat(ranking.preferences),
+        )
 
-    def release_command(self, call: CallId, model: str, *, most: int = MOST_ADMITTED) -> Words:
-        return _step("release", str(call), model, _ms(QUEUED_LEASE), most)
+    def move(
+        self, call: CallId, model: str, ranking: Ranking, *, priority: str, waited_s: float
+    ) -> Command[list[Admitted]]:
+        """Have a call leave `model`, or its waiting list, and wait as if it had come `waited_s` ago; admit the next."""
+        return self._store.step(
+            ADMISSION,
+            (),
+            "move",
+            _read_admitted,
+            call=str(call),
+            model=model,
+            candidates=ranking.candidate_count,
+            priority=PRIORITIES[priority],
+            age_ms=_ms(waited_s),
+            lease_ms=_ms(QUEUED_LEASE),
+            rest=_flat(ranking.preferences),
+        )
 
-    async def delay(
-        self,
-        call: CallId,
-        model: str,
-        preferences: Sequence[Preference],
-        *,
-        bound: bool,
-        priority: str,
-        seconds: float,
-        fallbacks: int = 0,
-    ) -> list[Admitted]:
-        """A call leaves its slot at `model` and waits anew after `seconds`, as `admit` has calls wait."""
-        candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
-        command = _step(
-            "delay", str(call), model, candidates, PRIORITIES[priority],
-            _ms(seconds), _ms(QUEUED_LEASE), MOST_ADMITTED, *_flat(preferences),
-        )  # fmt: skip
-        (reply,) = await self._store.run(command)
-        return admitted_of(reply)
+    def tick(self) -> Command[list[Admitted]]:
+        """Bring back the delayed calls that are due, and admit."""
+        return self._store.step(ADMISSION, (), "tick", _read_admitted, lease_ms=_ms(QUEUED_LEASE))
 
-    def move_command(
-        self,
-        call: CallId,
-        model: str,
-        preferences: Sequence[Preference],
-        *,
-        bound: bool,
-        priority: str,
-        waited_s: float,
-        fallbacks: int = 0,
-    ) -> Words:
-        """The command that has a call leave `model`, or its waiting list, and wait as if it had come `waited_s` ago.
+    def withdraw(self, calls: Iterable[CallId]) -> Commands[None]:
+        """Remove these calls, wherever they wait or are in flight."""
+        return Commands(
+            self._store.step(
+                ADMISSION, (), "withdraw", _read_nothing, models=len(self._models), rest=[*self._models, *names]
+            )
+            for names in _batches(calls)
+        )
 
-        Its reply, read by `admitted_of`, are the calls that were admitted: perhaps this one, perhaps others.
-        """
-        candidates = _candidate_count(preferences, bound=bound, fallbacks=fallbacks)
-        return _step(
-            "move", str(call), model, candidates, PRIORITIES[priority],
-            _ms(waited_s), _ms(QUEUED_LEASE), MOST_ADMITTED, *_flat(preferences),
-        )  # fmt: skip
+    async def find(self, calls: Sequence[CallId]) -> list[str]:
+        """Where each call is: ``waiting``, ``delayed``, ``single``, ``part`` or ``nowhere``."""
+        places = await self._store.run(
+            *(
+                self._store.step(
+                    ADMISSION, (), "find", list[str], models=len(self._models), rest=[*self._models, *names]
+                )
+                for names in _batches(calls)
+            )
+        )
+        return [place for batch in places for place in batch]
 
-    async def waiting_for_closed(self, most: int = 200) -> list[tuple[str, CallId]]:
+    def waiting_for_closed(self, most: int = 200) -> Command[list[tuple[str, CallId]]]:
         """Calls that wait for closed models only, each with its waiting list: at most so many of a list."""
-        (flat,) = await self._store.run(_step("waiting_for_closed", most))
-        return [(name, CallId.parse(call)) for name, call in zip(flat[::2], flat[1::2], strict=True)]
+        return self._store.step(
+            ADMISSION,
+            (),
+            "waiting_for_closed",
+            lambda rows: [(name, CallId.parse(call)) for name, call in rows],
+            most=most,
+        )
 
-    async def waiting_positions(self, calls: Sequence[CallId]) -> list[tuple[str, int]]:
-        """The waiting list of each call ("" for none, see `fleet.lua`), and how many calls are before it there."""
-        if not calls:
-            return []
-        (flat,) = await self._store.run(_step("waiting_positions", *map(str, calls)))
-        return [(name, int(before)) for name, before in zip(flat[::2], flat[1::2], strict=True)]
-
-    async def tick(self) -> list[Admitted]:
-        """Bring back what was delayed until now, and admit."""
-        (reply,) = await self._store.run(_step("tick", _ms(QUEUED_LEASE), MOST_ADMITTED))
-        return admitted_of(reply)
-
-    async def withdraw(self, calls: Iterable[CallId]) -> None:
-        """These calls are not wanted any more, wherever they wait."""
-        names = [str(call) for call in calls]
-        commands = [
-            _step("withdraw", len(self._models), *self._models, *names[first : first + MOST_NAMED])
-            for first in range(0, len(names), MOST_NAMED)
-        ]
-        if commands:
-            await self._store.run(*commands)
+    def waiting_positions(self, calls: Sequence[CallId]) -> Command[list[tuple[str, int]]]:
+        """The waiting list of each call ("" for none, see `admission.lua`), and how many calls are before it there."""
+        return self._store.step(
+            ADMISSION,
+            (),
+            "waiting_positions",
+            lambda rows: [(name, before) for name, before in rows],
+            rest=[str(call) for call in calls],
+        )
 
     # -- leases ----------------------------------------------------------------------------------
 
-    async def lease(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float = LEASE) -> None:
-        """Take or keep the leases of these calls, by model, for `seconds` from now."""
-        commands = self.lease_commands(calls, seconds=seconds)
-        if commands:
-            await self._store.run(*commands)
-
-    def lease_commands(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float) -> list[Words]:
-        commands: list[Words] = []
-        for model, held in calls.items():
-            singles = [str(call) for call in held if call.wave is None]
-            parts = [str(call) for call in held if call.wave is not None]
-            commands += [
-                _step("lease", kind, model, _ms(seconds), *names)
-                for kind, names in (("single", singles), ("part", parts))
-                if names
-            ]
+    def lease(self, calls: Mapping[str, Sequence[CallId]], *, seconds: float = LEASE) -> Commands[None]:
+        """Take or renew the leases of these calls, by model, for `seconds` from now."""
+        commands = Commands[None]()
+        for model, leased in calls.items():
+            for kind in ("single", "part"):
+                names = [str(call) for call in leased if (call.wave is None) == (kind == "single")]
+                if names:
+                    commands.append(
+                        self._store.step(
+                            FLEET, (), "lease", _read_nothing, kind=kind, model=model, lease_ms=_ms(seconds), rest=names
+                        )
+                    )
         return commands
 
-    async def forget(self, calls: Sequence[Admitted]) -> None:
-        """Forget the leases of these calls without admitting anybody: the next step of the feeder does."""
-        if calls:
-            await self._store.run(*(self.release_command(call, model, most=0) for call, model in calls))
+    def forget(self, calls: Sequence[Admitted]) -> Commands[None]:
+        """End the leases of these calls; the next admission fills their slots."""
+        return Commands(
+            self._store.step(FLEET, (), "forget", _read_nothing, model=model, rest=[str(call)]) for call, model in calls
+        )
 
-    async def lease_left(self, call: CallId, model: str) -> float:
-        """Seconds until a call's lease lapses; not above zero when nobody holds it."""
-        (left,) = await self._store.run(_step("lease_left", str(call), model))
-        return float(left) / 1000
+    def lease_left(self, call: CallId, model: str) -> Command[float]:
+        """Seconds until a call's lease lapses; not above zero without a lease."""
+        return self._store.step(FLEET, (), "lease_left", lambda left: float(left) / 1000, call=str(call), model=model)
 
-    async def lapsed(self, most: int = 500) -> list[Admitted]:
-        """Calls whose lease has lapsed, with the model they were held at."""
-        (reply,) = await self._store.run(_step("lapsed", most, *self._models))
-        return [
-            Admitted(CallId.parse(call), model)
-            for _, model, call in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
-        ]
+    def lapsed(self, most: int = 500) -> Command[list[Admitted]]:
+        """Calls whose lease has lapsed, with their models."""
+        return self._store.step(FLEET, (), "lapsed", _read_admitted, most=most, rest=self._models)
 
-    async def find(self, calls: Sequence[CallId]) -> list[str]:
-        """Where each call stands: ``waiting``, ``delayed``, ``single``, ``part`` or ``nowhere``."""
-        names = [str(call) for call in calls]
-        commands = [
-            _step("find", len(self._models), *self._models, *names[first : first + MOST_NAMED])
-            for first in range(0, len(names), MOST_NAMED)
-        ]
-        return [str(place) for reply in await self._store.run(*commands) for place in reply] if commands else []
+    # -- jobs for the sweeper to look at -----------------------------------------------------------
 
-    # -- jobs that shall be looked at again --------------------------------------------------------
+    def watch(self, jobs: Mapping[str, float]) -> Command[None]:
+        """Have the sweeper look at each job so many seconds from now."""
+        return self._store.step(FLEET, (), "watch", _read_nothing, rest=_flat((at, job) for job, at in jobs.items()))
 
-    def watch_command(self, jobs: Mapping[str, float]) -> Words:
-        """The command that has the sweeper look at each job so many seconds from now."""
-        return _step("watch", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
+    def unwatch(self, job_ids: Sequence[str]) -> Commands[None]:
+        """Take jobs that have ended off the sweeper's lists."""
+        return Commands(
+            Command(self._store, ("ZREM", f"{_PREFIX}{key}", *job_ids), _read_nothing)
+            for key in ("active", "deadlines")
+            if job_ids
+        )
 
-    async def watch(self, jobs: Mapping[str, float]) -> None:
-        if jobs:
-            await self._store.run(self.watch_command(jobs))
+    def due(self, most: int = 500) -> Command[list[str]]:
+        """Jobs that are due for a look, the longest due first."""
+        return self._store.step(FLEET, (), "due", list[str], most=most)
 
-    async def unwatch(self, job_ids: Sequence[str]) -> None:
-        if job_ids:
-            await self._store.run(*(("ZREM", f"{_PREFIX}{key}", *job_ids) for key in ("active", "deadlines")))
+    def set_deadlines(self, jobs: Mapping[str, float]) -> Command[None]:
+        """Note the deadline of each job, in seconds from now."""
+        return self._store.step(
+            FLEET, (), "set_deadlines", _read_nothing, rest=_flat((at, job) for job, at in jobs.items())
+        )
 
-    def set_deadlines_command(self, jobs: Mapping[str, float]) -> Words:
-        """The command that notes when each job must have ended, in seconds from now."""
-        return _step("set_deadlines", *(item for job_id, seconds in jobs.items() for item in (seconds, job_id)))
-
-    async def near_deadlines(self, *, within: float, most: int = 200) -> dict[str, float]:
-        """Jobs whose deadline comes `within` so many seconds, and the seconds until then: the first ones first."""
-        (flat,) = await self._store.run(_step("near_deadlines", within, most))
-        return {job_id: float(left) for job_id, left in zip(flat[::2], flat[1::2], strict=True)}
-
-    async def due(self, most: int = 500) -> list[str]:
-        """Jobs whose time for a look has come, the longest due first."""
-        (reply,) = await self._store.run(_step("due", most))
-        return list(reply)
+    def near_deadlines(self, *, within: float, most: int = 200) -> Command[dict[str, float]]:
+        """Jobs whose deadline comes `within` so many seconds, and the seconds until then: the earliest first."""
+        return self._store.step(
+            FLEET,
+            (),
+            "near_deadlines",
+            lambda flat: {job: float(left) for job, left in zip(flat[::2], flat[1::2], strict=True)},
+            seconds=within,
+            most=most,
+        )
 
     # -- cancelled jobs, for the workers that run them ---------------------------------------------
 
@@ -298,65 +289,82 @@ class Fleet:
         key, now = f"{_PREFIX}cancelled", await self.now()
         await self._store.run(("ZADD", key, now, job_id), ("ZREMRANGEBYSCORE", key, "-inf", now - CANCEL_KEPT))
 
-    async def cancelled(self) -> frozenset[str]:
-        (reply,) = await self._store.run(("ZRANGE", f"{_PREFIX}cancelled", 0, -1))
-        return frozenset(reply)
+    def cancelled(self) -> Command[frozenset[str]]:
+        return Command(self._store, ("ZRANGE", f"{_PREFIX}cancelled", 0, -1), frozenset)
 
     # -- leadership and the server's clock ---------------------------------------------------------
 
-    async def lead(self, role: str, name: str, *, seconds: float) -> bool:
+    def lead(self, role: str, name: str, *, seconds: float) -> Command[bool]:
         """Whether `name` has `role` for the next `seconds`: one holder in the fleet at a time."""
-        (has,) = await self._store.run(_step("lead", role, name, _ms(seconds)))
-        return bool(has)
+        return self._store.step(FLEET, (), "lead", bool, role=role, name=name, ms=_ms(seconds))
 
-    async def now(self) -> float:
+    def now(self) -> Command[float]:
         """The server's time, in Unix seconds."""
-        (clock,) = await self._store.run(("TIME",))
-        return int(clock[0]) + int(clock[1]) / 1e6
+        return Command(self._store, ("TIME",), lambda clock: int(clock[0]) + int(clock[1]) / 1e6)
 
 
-def _step(step: str, *args: Any) -> Words:
-    keys = [f"{_PREFIX}waiting-lists", f"{_PREFIX}configured", f"{_PREFIX}scaled"]
-    return FLEET.command(keys, _PREFIX, step, *args)
+class _LoadRow(NamedTuple):
+    """What `snapshot.lua` returns of a model; an absent value is ""."""
+
+    capacity: int
+    singles: int
+    parts: int
+    waiting: int
+    bound: int
+    closed: str
+    latency_ms: str
+    latency_age_ms: str | int
+    faults: str | int
+    fault_age_ms: str | int
+    errors: str | int
+    queue_wait_ms: str | int
+    token_ms: str
+    requests: int
+    tokens: int
 
 
-def _candidate_count(preferences: Sequence[Preference], *, bound: bool, fallbacks: int) -> int:
-    return Ranking(tuple(preferences), bound=bound, reason="", fallbacks=fallbacks).candidate_count
-
-
-def _flat(preferences: Sequence[Preference]) -> list[str | float]:
-    return [item for preference in preferences for item in preference]
-
-
-def _load(figures: Sequence[Any]) -> ModelLoad:
-    """One model of a snapshot, from what stands first in `figures`."""
-    capacity, singles, parts, waiting, bound, closed, *did, calls, tokens = figures[:FIGURES]
-    latency, latency_age, faults, fault_age, errors, queue_wait, token = (
-        float(figure) if figure != "" else None for figure in did
-    )
-    ages = [age / 1000 for age in (latency_age, fault_age) if age is not None]
+def _read_load(reply: Sequence[Any]) -> ModelLoad:
+    row = _LoadRow(*reply)
+    latency_age, fault_age = _seconds(row.latency_age_ms), _seconds(row.fault_age_ms)
     return ModelLoad(
-        capacity=int(capacity),
-        singles=int(singles),
-        parts=int(parts),
-        waiting=int(waiting),
-        bound=int(bound),
-        closed=closed,
-        latency_s=None if latency is None else latency / 1000,
-        seen_s=min(ages, default=INFINITE),
-        faults=int(faults or 0),
-        fault_s=INFINITE if fault_age is None else fault_age / 1000,
-        errors=errors or 0.0,
-        queue_wait_s=(queue_wait or 0.0) / 1000,
-        token_s=None if token is None else token / 1000,
-        calls_per_s=int(calls) / 60,
-        tokens_per_s=int(tokens) / 60,
+        capacity=row.capacity,
+        singles=row.singles,
+        parts=row.parts,
+        waiting=row.waiting,
+        bound=row.bound,
+        closed=row.closed,
+        latency_s=_seconds(row.latency_ms),
+        seen_s=min((age for age in (latency_age, fault_age) if age is not None), default=INFINITE),
+        faults=int(row.faults),
+        fault_s=INFINITE if fault_age is None else fault_age,
+        errors=float(row.errors),
+        queue_wait_s=_seconds(row.queue_wait_ms) or 0.0,
+        token_s=_seconds(row.token_ms),
+        calls_per_s=row.requests / 60,
+        tokens_per_s=row.tokens / 60,
     )
+
+
+def _seconds(ms: str | float) -> float | None:
+    return None if ms == "" else float(ms) / 1000
 
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def admitted_of(reply: Sequence[str]) -> list[Admitted]:
+def _flat(rows: Iterable[Iterable[Any]]) -> list[Any]:
+    return [item for row in rows for item in row]
+
+
+def _batches(calls: Iterable[CallId]) -> Iterable[list[str]]:
+    names = [str(call) for call in calls]
+    return (names[first : first + MOST_NAMED] for first in range(0, len(names), MOST_NAMED))
+
+
+def _read_nothing(_: Any) -> None:
+    return None
+
+
+def _read_admitted(reply: Sequence[str]) -> list[Admitted]:
     return [Admitted(CallId.parse(call), model) for call, model in zip(reply[::2], reply[1::2], strict=True)]

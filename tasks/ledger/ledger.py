@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
-from tasks.ledger.fleet import FLEET, QUEUED_LEASE, WAVE, Admitted, Fleet, admitted_of
+from tasks.ledger.fleet import ADMISSION, FLEET, QUEUED_LEASE, SNAPSHOT, WAVE, Admitted, Fleet
 from tasks.ledger.jobs import MOVE, FinishReply, Jobs, PartRecord
 from tasks.ledger.limiter import LIMITER, Limiter
 from tasks.ledger.reading import wave_of
 from tasks.ledger.records import JobSummary, PartStatus, Wave
-from tasks.ledger.store import Store, Words, connect
+from tasks.ledger.store import Command, Store, connect
 from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Ranking
 
@@ -41,7 +41,7 @@ class Ledger:
         self._redis = connect(url, connections=connections)
         # Whoever waits for a job keeps a connection all the time: these must not take those of the commands.
         self._listening = connect(url, connections=MOST_LISTENING)
-        self.store = Store(self._redis, (MOVE, FLEET, LIMITER))
+        self.store = Store(self._redis, (MOVE, ADMISSION, FLEET, LIMITER, SNAPSHOT))
         self.jobs = Jobs(self.store, self._listening)
         self.fleet = Fleet(self.store, models)
         self.limiter = Limiter(self.store)
@@ -58,7 +58,7 @@ class Ledger:
         looks = {job.id: min(FIRST_LOOK, job.deadline or FIRST_LOOK) for job in jobs}
         accepting = [self.jobs.accepting(job, keep_seconds=keep_seconds) for job in jobs]
         dates = {job.id: job.deadline for job in jobs if job.deadline is not None}
-        notes = [self.fleet.watch_command(looks), *([self.fleet.set_deadlines_command(dates)] if dates else [])]
+        notes = [self.fleet.watch(looks), *([self.fleet.set_deadlines(dates)] if dates else [])]
         replies = await self.store.run(*notes, *accepting)
         return [str(reply[0]) for reply in replies[len(notes) :]]
 
@@ -66,19 +66,12 @@ class Ledger:
         """Route a single job: write the decision down, put its call into the backlog, admit whom there is room for."""
         call = CallId(job.id, 0)
         waits_for = ranking.preferences[0].model if ranking.bound and ranking.balance is None else ""
-        routed, reply = await self.store.run(
+        admitted: list[Admitted]
+        routed, admitted = await self.store.run(
             # First: whoever admits the call finds the job ready for it.
             self.jobs.routing(job.id, decision, placed="waiting", model=waits_for),
-            self.fleet.admit_command(
-                call,
-                ranking.preferences,
-                bound=ranking.bound,
-                priority=job.priority,
-                balance=ranking.balance,
-                fallbacks=ranking.fallbacks,
-            ),
+            self.fleet.admit(call, ranking, priority=job.priority),
         )
-        admitted = admitted_of(reply)
         if routed[0] != "routed":  # it was cancelled meanwhile
             await self.fleet.withdraw([call])
             admitted = [place for place in admitted if place.call != call]
@@ -161,20 +154,19 @@ class Ledger:
         record: PartRecord,
         ballot: str = "",
         weight: float = 1.0,
-        reports: Sequence[Words] = (),
+        reports: Sequence[Command[str]] = (),
     ) -> tuple[FinishReply, list[Admitted]]:
         """Write a part's end, free its place, and admit the next: whose messages shall be published.
 
-        `reports` are those of its attempts (`Limiter.reporting`): they free what the attempts took.
+        `reports` are those of its attempts (`Limiter.release`): they release what the attempts acquired.
         """
-        finished, *_, freed = await self.store.run(
+        finished, *_, admitted = await self.store.run(
             self.jobs.finishing(
                 call.job, call.index, owner, output=output, record=record, ballot=ballot, weight=weight
             ),
             *reports,
-            self.fleet.release_command(call, model),
+            self.fleet.release(call, model),
         )
-        admitted = admitted_of(freed)
         await self.mark_queued(admitted)
         return FinishReply(finished[0], finished[1] if len(finished) > 1 else ""), admitted
 
@@ -186,8 +178,8 @@ class Ledger:
         """The same for several calls."""
         if not ended:
             return []
-        replies = await self.store.run(*(self.fleet.release_command(call, model) for call, model in ended))
-        admitted = [place for reply in replies for place in admitted_of(reply)]
+        replies = await self.store.run(*(self.fleet.release(call, model) for call, model in ended))
+        admitted = [each for reply in replies for each in reply]
         await self.mark_queued(admitted)
         return admitted
 
@@ -195,15 +187,7 @@ class Ledger:
         self, call: CallId, model: str, ranking: Ranking, *, priority: str, seconds: float
     ) -> list[Admitted]:
         """A call gives up its place and waits anew after `seconds`, see `Fleet.delay`; the next is admitted."""
-        admitted = await self.fleet.delay(
-            call,
-            model,
-            ranking.preferences,
-            bound=ranking.bound,
-            priority=priority,
-            seconds=seconds,
-            fallbacks=ranking.fallbacks,
-        )
+        admitted = await self.fleet.delay(call, model, ranking, priority=priority, seconds=seconds)
         await self.mark_queued(admitted)
         return admitted
 

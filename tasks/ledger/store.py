@@ -22,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tasks.contract.errors import PointsmanError, Unreachable
 
-__all__ = ["Command", "Script", "Store", "Words", "connect"]
+__all__ = ["Command", "Commands", "Script", "Store", "Words", "connect"]
 
 #: Seconds: a Redis that doesn't answer within these is told as `Unreachable`, never waited for without end.
 CONNECT_TIMEOUT = 5.0
@@ -56,6 +56,16 @@ class Command(Generic[T]):
     async def _send(self) -> T:
         (value,) = await self.store.run(self)
         return value
+
+
+class Commands(list[Command[T]]):
+    """Several commands of one operation. Await it to send them alone, in one round trip."""
+
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        return self._send().__await__()
+
+    async def _send(self) -> list[T]:
+        return list(await self[0].store.run(*self)) if self else []
 
 
 class Script:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from tasks.contract.ids import CallId
 from tasks.ledger import Admitted
-from tasks.ledger.fleet import MOST_ADMITTED
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import ledger_runs, part_call
+from tests.harness import ledger_runs, part_call, ranked
 
 FAST, SLOW = "fast", "slow"
 MODELS = (FAST, SLOW)
@@ -40,7 +39,7 @@ def call_of(number):
 
 async def admit(fleet, call, *wanted, priority="normal", bound=False):
     wanted = wanted or (Preference(FAST, 0.0),)
-    return await fleet.admit(call, wanted, bound=bound, priority=priority)
+    return await fleet.admit(call, ranked(wanted, bound=bound), priority=priority)
 
 
 async def fill(fleet, model, calls):
@@ -110,7 +109,7 @@ def test_no_model_is_ever_given_more_than_twice_its_capacity_and_nobody_stands_t
             elif word == "release" and call in where:
                 admitted = await fleet.release(call, where.pop(call))
             elif word == "delay" and call in where:
-                admitted = await fleet.delay(call, where.pop(call), EITHER, bound=False, priority="normal", seconds=0)
+                admitted = await fleet.delay(call, where.pop(call), ranked(EITHER), priority="normal", seconds=0)
             elif word == "tick":
                 admitted = await fleet.tick()
             else:
@@ -244,7 +243,7 @@ def test_a_call_that_is_admitted_twice_stays_in_its_one_place(run, store):
         assert await admit(fleet, two, *EITHER) == []
         assert await fleet.find([one, two, call_of(3)]) == ["single", "waiting", "nowhere"]
         # Delayed: not before its time.
-        await fleet.delay(one, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=60)
+        await fleet.delay(one, FAST, ranked([Preference(FAST, 0.0)]), priority="normal", seconds=60)
         assert await admit(fleet, one) == []
         assert await fleet.find([one]) == ["delayed"]
 
@@ -261,12 +260,12 @@ def test_a_delayed_call_gives_up_its_place_and_comes_back_when_it_is_due(run):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
         assert await admit(fleet, call_of(1)) == []
-        assert await fleet.delay(held[0], FAST, EITHER, bound=False, priority="normal", seconds=60) == [
+        assert await fleet.delay(held[0], FAST, ranked(EITHER), priority="normal", seconds=60) == [
             Admitted(call_of(1), FAST)
         ]
         assert await fleet.tick() == []
         # What is due now comes back at once: to the end of the backlog, where nobody else waits.
-        assert await fleet.delay(held[1], FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=0) == [
+        assert await fleet.delay(held[1], FAST, ranked([Preference(FAST, 0.0)]), priority="normal", seconds=0) == [
             Admitted(held[1], FAST)
         ]
 
@@ -280,7 +279,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
         parts = [part_call("many", index) for index in range(2500)]
         await fleet.lease({SLOW: parts})
         await admit(fleet, call_of(1), *EITHER[:1])
-        await fleet.delay(delayed, FAST, [Preference(FAST, 0.0)], bound=False, priority="normal", seconds=0)
+        await fleet.delay(delayed, FAST, ranked([Preference(FAST, 0.0)]), priority="normal", seconds=0)
         await fleet.withdraw([in_flight, delayed, call_of(1), *parts])
         assert await fleet.tick() == []
         assert set(await fleet.find([in_flight, delayed, call_of(1), *parts])) == {"nowhere"}
@@ -420,6 +419,6 @@ def test_one_step_admits_a_bounded_number_and_the_next_goes_on(run, store):
         await fleet.configure({FAST: 1000, SLOW: 1})
         store.zadd(redis_keys.waiting_list("fast"), {str(call_of(number)): number for number in range(500)})
         store.sadd(redis_keys.WAITING_LISTS, FAST)
-        assert [len(await fleet.tick()) for _ in range(4)] == [MOST_ADMITTED, MOST_ADMITTED, 100, 0]
+        assert [len(await fleet.tick()) for _ in range(4)] == [200, 200, 100, 0]
 
     run(steps)

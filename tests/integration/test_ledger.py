@@ -29,7 +29,7 @@ from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import ledger_runs, part_call
+from tests.harness import ledger_runs, part_call, ranked
 from tests.publishing import RecordingPublisher
 
 MODELS = ("fast", "slow")
@@ -1063,10 +1063,10 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
         fleet, call, part = ledger.fleet, CallId(job.id, 0), part_call(vote.id, 0)
         await fleet.configure({"fast": 1})
         await fleet.scale("fast", 2)
-        await fleet.admit(call, [Preference("fast", 0.0)], bound=False, priority="normal")
+        await fleet.admit(call, ranked([Preference("fast", 0.0)]), priority="normal")
         await fleet.lease({"fast": [call, part]})
         await fleet.lease_left(call, "fast")
-        await fleet.delay(call, "fast", [Preference("fast", 0.0)], bound=False, priority="low", seconds=0)
+        await fleet.delay(call, "fast", ranked([Preference("fast", 0.0)]), priority="low", seconds=0)
         await fleet.tick()
         await fleet.find([call, part])
         await fleet.lapsed()

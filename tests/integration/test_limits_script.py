@@ -18,11 +18,11 @@ from tasks.contract.job_parsing import parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger import Admitted, PartRecord
-from tasks.ledger.limiter import Demand, Denied, Grant, find_minute_limit, find_pause, read_grant
+from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, find_minute_limit, find_pause
 from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import ledger_runs
+from tests.harness import ledger_runs, ranked
 
 MODELS = ("fast", "slow")
 ids = (f"p:{number}" for number in itertools.count())
@@ -78,8 +78,7 @@ async def refused(ledger, model="fast", **more):
 
 
 async def report(ledger, grant, outcome="ok", **more):
-    (reply,) = await ledger.store.run(ledger.limiter.release_command(grant, outcome, **more))
-    return reply[0]
+    return await ledger.limiter.release(grant, AttemptEnd(outcome, **more))
 
 
 async def fail(ledger, times, outcome="fault", model="fast", **more):
@@ -110,8 +109,8 @@ async def schedule(ledger, sizes, gaps=(), **more):
     for size, gap in itertools.zip_longest(sizes, gaps[: len(sizes)], fillvalue=0.0):
         wanted = ask(tokens=size, **more)
         # The server's own clock, in the same breath: how busy this machine is doesn't show in it.
-        clock, reply = await ledger.store.run(("TIME",), ledger.limiter.acquire_command(wanted, horizon=FOREVER))
-        starts.append((int(clock[0]) + int(clock[1]) / 1e6 + read_grant(wanted, reply).wait_s, size))
+        now, granted = await ledger.store.run(ledger.fleet.now(), ledger.limiter.acquire(wanted, horizon=FOREVER))
+        starts.append((now + granted.wait_s, size))
         if gap:
             await asyncio.sleep(gap)
     return starts
@@ -253,7 +252,7 @@ def test_the_place_of_a_dead_worker_is_free_when_its_lease_has_lapsed_and_one_th
         await configure(ledger, fast={"capacity": 1})
         grant = await taken(ledger)
         store.zadd(redis_keys.leases("fast"), {grant.id: time.time() * 1000 - 1})
-        await ledger.store.run(*ledger.limiter.renew_commands([grant]))
+        await ledger.store.run(*ledger.limiter.renew([grant]))
         assert (await refused(ledger)).reason == "capacity"
         store.zadd(redis_keys.leases("fast"), {grant.id: time.time() * 1000 - 1})
         await taken(ledger)
@@ -439,7 +438,7 @@ def test_an_answer_from_before_the_server_lost_its_memory_does_not_silence_those
             old = await taken(ledger)
         await ledger.store.run(("FLUSHALL",))
         await configure(ledger, fast={"capacity": 1000})
-        await ledger.store.run(*ledger.limiter.renew_commands([old]))
+        await ledger.store.run(*ledger.limiter.renew([old]))
         new = await taken(ledger)
         assert await report(ledger, old, rate_limits=RateLimits(requests_left=0, requests_reset_s=30)) == "ok"
         await taken(ledger)
@@ -567,7 +566,7 @@ def test_a_dead_prober_does_not_block_and_one_that_lives_keeps_its_probe(run, st
         store.hset(LIMITER, "open_until", 1)
         probe = await taken(ledger)
         store.hset(LIMITER, "probe_until", 1)
-        await ledger.store.run(*ledger.limiter.renew_commands([probe]))
+        await ledger.store.run(*ledger.limiter.renew([probe]))
         assert (await refused(ledger)).reason == "breaker"
         store.hset(LIMITER, "probe_until", 1)
         assert (await taken(ledger)).probe
@@ -659,7 +658,7 @@ async def backlog(ledger, count, *, models=MODELS, bound=False):
     preferences = [Preference(model, float(place)) for place, model in enumerate(models)]
     for _ in range(count):
         call = CallId(f"{next(ids)}".replace(":", ""), 0)
-        admitted += await ledger.fleet.admit(call, preferences, bound=bound, priority="normal")
+        admitted += await ledger.fleet.admit(call, ranked(preferences, bound=bound), priority="normal")
     return admitted
 
 
@@ -730,12 +729,7 @@ def test_a_call_that_waits_anew_at_once_does_so_in_its_lane(run):
         (place,) = await backlog(ledger, 1, models=["fast"])
         await report(ledger, await taken(ledger), "unusable")
         assert await ledger.fleet.delay(
-            place.call,
-            "fast",
-            [Preference(model, 0.0, 1.0) for model in MODELS],
-            bound=False,
-            priority="normal",
-            seconds=0,
+            place.call, "fast", ranked([Preference(model, 0.0, 1.0) for model in MODELS]), priority="normal", seconds=0
         ) == [Admitted(place.call, "slow")]
 
     run(steps)

@@ -13,12 +13,12 @@ from tasks.config.models import Price
 from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
 from tasks.ledger import Admitted
-from tasks.ledger.limiter import Demand, Grant
+from tasks.ledger.limiter import AttemptEnd, Demand, Grant
 from tasks.routing.choose import pick_model
 from tasks.routing.model_statistics import AttemptSample, ModelStatistics, observe
 from tasks.routing.snapshot import Preference, Ranking
 from tests import redis_keys
-from tests.harness import ledger_runs
+from tests.harness import ledger_runs, ranked
 
 MODELS = ("fast", "mid", "slow")
 #: A breaker that stays closed, whatever is reported here.
@@ -47,9 +47,8 @@ async def attempt(ledger, outcome="ok", *, model="fast", took_s=1.0, waited_s=No
     grant = await ledger.limiter.acquire(Demand(str(next(calls)), model, 10, None, Price()))
     assert isinstance(grant, Grant), grant
     usage = Usage(input_tokens=10, output_tokens=tokens) if tokens is not None else None
-    command = ledger.limiter.release_command(grant, outcome, usage=usage, took_s=took_s, waited_s=waited_s)
-    (reply,) = await ledger.store.run(command)
-    assert reply[0] == "ok"
+    end = AttemptEnd(outcome, usage=usage, took_s=took_s, waited_s=waited_s)
+    assert await ledger.limiter.release(grant, end) == "ok"
 
 
 async def seen(ledger, model="fast"):
@@ -58,7 +57,9 @@ async def seen(ledger, model="fast"):
 
 async def admit(ledger, *preferences, bound=False, balance=None, call=None):
     wanted = [Preference(*preference) for preference in preferences]
-    return await ledger.fleet.admit(call or next(calls), wanted, bound=bound, balance=balance, priority="normal")
+    return await ledger.fleet.admit(
+        call or next(calls), ranked(wanted, bound=bound, balance=balance), priority="normal"
+    )
 
 
 # -- what attempts tell ------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ def test_a_fallback_is_asked_while_all_others_are_closed_and_not_while_they_are_
         preferences = [Preference("fast", 0.0, 1.0), Preference("mid", 0.0, 1.0), Preference("slow", 9.0)]
 
         async def go(call):
-            return await ledger.fleet.admit(call, preferences, bound=False, fallbacks=1, priority="normal")
+            return await ledger.fleet.admit(call, ranked(preferences, fallbacks=1), priority="normal")
 
         taken = [place.model for _ in range(16) for place in await go(next(calls))]
         assert sorted(taken) == ["fast"] * 8 + ["mid"] * 8

@@ -237,7 +237,7 @@ def run(server, config):
             ledger = Ledger(server.url, MODELS)
             try:
                 await ledger.fleet.configure(dict.fromkeys(MODELS, 100))
-                await ledger.store.run(ledger.fleet.serve_command("process", MODELS))
+                await ledger.store.run(ledger.fleet.serve("process", MODELS))
                 return await function(Place(ledger, store, config, dies_at=dies_at))
             finally:
                 await ledger.close()

@@ -223,7 +223,7 @@ def test_question_whose_model_is_drained_goes_to_another_named_model(run, asker,
         await fan_out(at.ports, job.id, 0)
         for index in range(2):
             await at.answer(job.id, index)
-        await at.ledger.store.run(at.fleet.serve_command("process", tuple(CONFIG.models)))
+        await at.ledger.store.run(at.fleet.serve("process", tuple(CONFIG.models)))
         for model in {"slow", "judge"} - {left}:
             await at.fleet.drain(model, on=True)
         assert await join_job(at.ports, job.id) == "asked"

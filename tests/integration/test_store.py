@@ -80,7 +80,7 @@ def test_a_caller_that_is_cancelled_takes_nobody_with_it(valkey):
 
 def test_a_script_is_brought_to_a_server_that_forgot_it(valkey):
     async def use(store, redis):
-        lead = FLEET.command(["a{f}", "b{f}", "c{f}"], "pm:{f}:", "lead", "sweeper", "me", 1000)
+        lead = FLEET.words((), "lead", role="sweeper", name="me", ms=1000)
         before = await asyncio.gather(*(store.run(lead, ("INCR", "n")) for _ in range(5)))
         await redis.script_flush()
         return before, await store.run(lead)
@@ -89,6 +89,32 @@ def test_a_script_is_brought_to_a_server_that_forgot_it(valkey):
     assert [reply[0] for reply in before] == [1] * 5
     assert sorted(reply[1] for reply in before) == [1, 2, 3, 4, 5]
     assert after == (1,)
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments", "problem"),
+    [
+        ("leads", {"role": "r", "name": "n", "ms": 1}, "no step 'leads'"),
+        ("lead", {"role": "r", "name": "n"}, "takes role, name, ms; it was given role, name"),
+        ("lead", {"role": "r", "name": "n", "ms": 1, "rest": []}, "takes role, name, ms; it was given"),
+        ("lead", {"role": "r", "name": "n", "time_ms": 1}, "takes role, name, ms; it was given"),
+    ],
+)
+def test_script_refuses_unknown_steps_and_arguments(step, arguments, problem):
+    with pytest.raises(TypeError, match=problem):
+        FLEET.words((), step, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"), [(("leads",), "no step leads"), (("lead", "r", "n"), "takes 3 arguments")]
+)
+def test_server_refuses_unknown_steps_and_a_wrong_number_of_words(valkey, words, problem):
+    async def use(store, _):
+        evalsha, digest, count, *_ = FLEET.words((), "lead", role="r", name="n", ms=1)
+        with pytest.raises(PointsmanError, match=problem):
+            await store.run((evalsha, digest, count, *words))
+
+    on_store(valkey.url, use, FLEET)
 
 
 def test_large_commands_travel_apart(valkey):

@@ -23,7 +23,7 @@ from tasks.queue.publisher import Publisher
 from tasks.routing.choose import rank_again
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import Finals, close_app, fleet, ledger_runs, part_call, wait_for
+from tests.harness import Finals, close_app, fleet, ledger_runs, part_call, ranked, wait_for
 from tests.recorder import Say, recorder
 from worker.leases import Heartbeat
 from worker.stranded import WINDOW, Stranded
@@ -62,9 +62,7 @@ class Place:
         job = Job(**({"text": "hello"} | more))
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision, placed="queued", model=model)
-        admitted = await self.fleet.admit(
-            CallId(job.id, 0), [Preference(model, 0.0)], bound=False, priority=job.priority
-        )
+        admitted = await self.fleet.admit(CallId(job.id, 0), ranked([Preference(model, 0.0)]), priority=job.priority)
         await self.publisher.send_calls(admitted)
         return CallId(job.id, 0)
 
@@ -74,7 +72,7 @@ class Place:
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision, placed="waiting", model=models[0])
         preferences = [Preference(model, float(place)) for place, model in enumerate(models)]
-        await self.fleet.admit(CallId(job.id, 0), preferences, bound=True, priority="normal")
+        await self.fleet.admit(CallId(job.id, 0), ranked(preferences, bound=True), priority="normal")
         return CallId(job.id, 0)
 
     async def sections(self, n, *, model="fast", decision=EITHER):
@@ -166,9 +164,11 @@ def test_nobody_is_admitted_to_a_dead_model_and_who_waits_for_it_alone_is_when_i
     async def steps(at):
         await at.dies("fast")
         alone, either = CallId("alone", 0), CallId("either", 0)
-        assert await at.fleet.admit(alone, [FAST], bound=False, priority="normal") == []
+        assert await at.fleet.admit(alone, ranked([FAST]), priority="normal") == []
         preferences = [FAST, Preference("slow", 1.0)]
-        assert await at.fleet.admit(either, preferences, bound=True, priority="normal") == [Admitted(either, "slow")]
+        assert await at.fleet.admit(either, ranked(preferences, bound=True), priority="normal") == [
+            Admitted(either, "slow")
+        ]
         await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
         assert await at.fleet.tick() == [Admitted(alone, "fast")]
 
@@ -181,7 +181,7 @@ def test_a_closed_model_takes_nobody_while_parts_still_run_there(run):
         for number in range(3):
             at.store.zadd(redis_keys.leases("fast"), {f"attempt{number}": 9e15})
         await at.fleet.drain("fast", on=True)
-        assert await at.fleet.admit(CallId("late", 0), [FAST], bound=False, priority="normal") == []
+        assert await at.fleet.admit(CallId("late", 0), ranked([FAST]), priority="normal") == []
 
     run(steps)
 

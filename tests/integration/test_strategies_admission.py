@@ -44,9 +44,7 @@ async def admitted(fleet, number, name, *, seed=0, key="k", options=None):
     asked = request(seed, key=key, options=options)
     ranking = strategy_named(name)(asked, MODELS, snapshot)
     call = CallId(f"job{number:06}", 0)
-    reply = await fleet.admit(
-        call, ranking.preferences, bound=ranking.bound, priority="normal", balance=ranking.balance
-    )
+    reply = await fleet.admit(call, ranking, priority="normal")
     return call, dict(reply).get(call), pick_model(ranking, snapshot)
 
 

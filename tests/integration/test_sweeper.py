@@ -18,7 +18,7 @@ from tasks.parallel.part_spec import PartSpec
 from tasks.queue import lists
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import ledger_runs, part_call
+from tests.harness import ledger_runs, part_call, ranked
 from tests.publishing import RecordingPublisher
 from worker.leases import Heartbeat
 from worker.stranded import Stranded
@@ -50,7 +50,7 @@ class Place:
         job = Job(text=text, **more)
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, DECISION, placed="queued", model="fast")
-        (admitted,) = await self.fleet.admit(CallId(job.id, 0), EITHER[:1], bound=False, priority=job.priority)
+        (admitted,) = await self.fleet.admit(CallId(job.id, 0), ranked(EITHER[:1]), priority=job.priority)
         return admitted
 
     async def fanout(self, n, *, policy="partial"):
@@ -155,7 +155,7 @@ def test_a_call_whose_admission_nobody_lived_to_write_down_runs_on_the_model_tha
         await at.ledger.accept([job], keep_seconds=3600)
         await at.jobs.route(job.id, DECISION, placed="waiting")
         # Whoever admitted it died before it could tell the job, and before it published.
-        (admitted,) = await at.fleet.admit(CallId(job.id, 0), EITHER, bound=False, priority="normal")
+        (admitted,) = await at.fleet.admit(CallId(job.id, 0), ranked(EITHER), priority="normal")
         await at.lapse(admitted.call, admitted.model)
 
         assert (await at.sweep()).called == [admitted]
@@ -172,7 +172,7 @@ def test_a_lease_left_behind_does_not_call_back_what_waits_or_runs_elsewhere(run
         delayed, _ = await at.single()
         await at.jobs.claim(delayed.job, 0, "one")
         await at.jobs.retry(delayed.job, 0, "one", "429")
-        await at.fleet.delay(delayed, "fast", [Preference("fast", 0.0)], bound=False, priority="normal", seconds=60)
+        await at.fleet.delay(delayed, "fast", ranked([Preference("fast", 0.0)]), priority="normal", seconds=60)
         running, _ = await at.single()
         await at.jobs.claim(running.job, 0, "two")
         await at.lapse(delayed)
