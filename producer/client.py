@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from tasks.accept import Accepted, accept, check
+from tasks.accept import Accepted, accept, check_job
 from tasks.config.config import Config
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.ids import CallId
@@ -101,7 +101,7 @@ class AsyncProducer:
 
     def _check(self, jobs: Sequence[Job]) -> None:
         for place, job in enumerate(jobs):
-            check(job, self.config, at="" if len(jobs) == 1 else f"[{place}]")
+            check_job(job, self.config, at="" if len(jobs) == 1 else f"[{place}]")
 
     async def read_files(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs with their files replaced by the files' texts, in order; `submit` and `submit_many` do it too.

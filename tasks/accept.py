@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from tasks.contract.errors import BadInput, Unreachable
 from tasks.contract.job import Job
-from tasks.workflows.check_job import KINDS, check
+from tasks.workflows.check_job import KINDS, check_job
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
     from tasks.queue.publisher import Publisher
 
-__all__ = ["KINDS", "Accepted", "accept", "check"]
+__all__ = ["KINDS", "Accepted", "accept", "check_job"]
 
 #: Seconds that the broker has to take route messages, beside 10 ms for each; then the sweeper sends them.
 PUBLISH_TIMEOUT = 5.0

@@ -12,7 +12,7 @@ from typing import Any
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
-from tasks.accept import accept, check
+from tasks.accept import accept, check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 from tasks.contract.ids import ulid
@@ -99,7 +99,7 @@ def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
                     from tasks.parallel.job_files import replace_files  # noqa: PLC0415 - few jobs bring documents
 
                     job = replace_files(job, config, at=f"line {number}")
-                check(job, config, at=f"line {number}")
+                check_job(job, config, at=f"line {number}")
                 found = True
                 yield number, job
     except FileNotFoundError:

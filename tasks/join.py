@@ -28,7 +28,7 @@ from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.proposal import read_proposal
 from tasks.queue.ports import Ports, ports_of
 from tasks.queue.publisher import notify_parent
-from tasks.workflows import workflow
+from tasks.workflows import steps
 from tasks.workflows.child_jobs import read_steps
 from tasks.workflows.planning import find_window, plan_parts, plan_questions, publish_wave
 from tasks.workflows.voting import find_weights, is_decided_early, name_of_join
@@ -121,7 +121,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         failed = next((outcome for outcome in outcomes if outcome.state == "failed"), None)
         if failed is not None:
             raise PointsmanError(f"step {failed.title}: {failed.error}")
-        return workflow.conclude(flow, job, await read_steps(ports, job, len(outcomes)))
+        return steps.conclude_workflow(flow, job, await read_steps(ports, job, len(outcomes)))
     _check_failures(job, outcomes, progress.base)
     name = name_of_join(job)
     pieces, missing = _split_outcomes(outcomes, progress.base)

@@ -46,7 +46,7 @@ async def route(
     from ops.cli.environment import load_config
     from ops.cli.inputs import read_text, values
     from ops.cli.render import print_json
-    from tasks.accept import check
+    from tasks.accept import check_job
     from tasks.contract.job_parsing import parse_job
     from tasks.queue.address import state_dir
     from tasks.routing.classify.build import CACHE, build_cascade
@@ -60,7 +60,7 @@ async def route(
         "metadata": values("metadata", metadata or ()),
     }
     job = parse_job({name: value for name, value in fields.items() if value is not None})
-    check(job, config)
+    check_job(job, config)
     cascade, facts = build_cascade(config, cache=state_dir() / CACHE), Facts(job.metadata)
     first = cascade.consider(job.question, facts)
     asks = None if isinstance(first, Verdict) else first.asker.model

@@ -147,15 +147,15 @@ class Simulation(Value):
     error_status: int = Field(default=503, ge=400, le=599)
     #: Periods in which every request fails fast; they are counted from the start of the server.
     outages: Outages | None = None
-    #: Without answers, the model returns the beginning of the message, in the shape of a requested schema.
+    #: Without answers, the model returns the beginning of the message, as JSON where a JSON Schema is requested.
     answers: Answers | None = None
     #: Answers to requests whose system message contains a key, in any case; the first such key decides. They take
     #: precedence over `answers`: so an answer may depend on the prompt.
     prompts: Mapping[str, Answers] | None = None
     #: More requests than this at once get a 429.
     concurrency: int | None = Field(default=None, ge=1)
-    #: Without answers, the model returns the beginning of the message, in the shape of a requested JSON Schema.
-    #: is full again; a request that finds it empty gets a 429.
+    #: Requests a minute: a token bucket of that size. As with OpenAI, headers state how many requests are left and when
+    #: the bucket is full again; a request that finds it empty gets a 429.
     rpm: int | None = Field(default=None, ge=1)
     #: How every request fails: with an HTTP 400, 401 or 404; with a 200 and a page of HTML or an empty body; without an
     #: answer, ever; or by a closed connection.

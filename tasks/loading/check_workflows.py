@@ -15,9 +15,9 @@ from tasks.contract.job_parsing import parse_job
 from tasks.contract.validation import Loc
 from tasks.loading.located import Problem, YamlFile
 from tasks.routing.traits import check_metrics, unmeasured
-from tasks.workflows.workflow import accepted
+from tasks.workflows.steps import accepted_inputs
 
-__all__ = ["accepted_inputs", "check_library"]
+__all__ = ["check_library", "find_inputs"]
 
 #: A step of a field's path: a name, or a number in brackets.
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -48,11 +48,11 @@ def check_library(config: Config, documents: Mapping[str, YamlFile]) -> list[Pro
     return own
 
 
-def accepted_inputs(job: Mapping[str, Any], inputs: Mapping[str, tuple[Input, ...]]) -> tuple[Input, ...]:
+def find_inputs(job: Mapping[str, Any], inputs: Mapping[str, tuple[Input, ...]]) -> tuple[Input, ...]:
     """The kinds of input that a job with these fields accepts. `inputs`: those of each workflow."""
     kind = job.get("kind", "single")
     if isinstance(kind, str) and kind in inputs:
-        return accepted(inputs[kind])
+        return accepted_inputs(inputs[kind])
     if kind == "sections":
         return ("items",) if job.get("split") in {None, "list"} else ("text",)
     return ("text", "messages")
@@ -76,11 +76,11 @@ def _check_steps(config: Config, workflow: Workflow, inputs: Mapping[str, tuple[
 
 def _check_step(config: Config, job: Mapping[str, Any], at: Loc, inputs: Mapping[str, Any]) -> Iterator[Problem]:
     """Check a step as a job with a made-up input; the real input is checked when the step runs."""
-    from tasks.workflows.check_job import check  # noqa: PLC0415 - with all joins and splits, which few configurations need
+    from tasks.workflows.check_job import check_job  # noqa: PLC0415 - with all joins and splits, which few configurations need
 
     try:
-        read = parse_job({**job, **_some_input(job, accepted_inputs(job, inputs))})
-        check(read, config)
+        read = parse_job({**job, **_some_input(job, find_inputs(job, inputs))})
+        check_job(read, config)
         check_prompts(job, config)
     except BadInput as error:
         yield (*at, *_loc(error.field)), _sentence(error)

@@ -22,10 +22,10 @@ from tasks.contract.errors import ConfigError
 from tasks.contract.job import GIVEN
 from tasks.contract.validation import Loc, Value
 from tasks.loading.check_config import check_route, check_routing, not_one_of
-from tasks.loading.check_workflows import accepted_inputs, check_library
+from tasks.loading.check_workflows import check_library, find_inputs
 from tasks.loading.load_prompts import read_prompts
 from tasks.loading.located import Problem, YamlFile, read_problems, read_yaml
-from tasks.workflows.workflow import VARIABLES
+from tasks.workflows.steps import VARIABLES
 
 __all__ = ["GROUP", "collections", "load_library", "names_in"]
 
@@ -241,7 +241,7 @@ class _Builder:
             ((*at, "job", name), "is the workflow job's own; leave it out") for name in step.job if name in _OWN
         ]
         fields = self._resolve(step.job)
-        takes = accepted_inputs(fields, self._inputs)
+        takes = find_inputs(fields, self._inputs)
         if step.input is None and index == 0:
             self.problems += [
                 ((*at, "input"), f"is needed: the step takes {takes[0]}, and the workflow's input is {given}")

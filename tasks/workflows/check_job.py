@@ -1,8 +1,8 @@
-"""See that a job can be done at all, at the border: what is wrong is told before anything is written down. Pure."""
+"""Check when a job is submitted that it can be done, before anything is written. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput
 from tasks.contract.job import OWN_LABEL, Job
-from tasks.parallel.check_parts import check_parts
+from tasks.parallel.check_parts import check_parts, known
 from tasks.routing.classify.context import context_rules
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
@@ -19,54 +19,54 @@ from tasks.routing.traits import check_metrics
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["KINDS", "check"]
+__all__ = ["KINDS", "check_job"]
 
-#: Beside these, the names of workflows.
+#: The kinds of jobs, besides the names of workflows.
 KINDS = ("single", "sections", "vote")
 
 
-def check(job: Job, config: Config, *, at: str = "") -> None:
-    """Everything that the job's own shape can't tell.
+def check_job(job: Job, config: Config, *, at: str = "") -> None:
+    """Check a job against the configuration; `Job` itself has checked its shape.
 
     Raises:
-        BadInput: naming the field (below `at`) and what is allowed there.
+        BadInput: naming the field (below `at`) and the allowed values.
     """
     dot = f"{at}." if at else ""
-    _known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
+    known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
     if job.kind in config.flows:
-        from tasks.workflows.workflow import check_workflow_job  # noqa: PLC0415 - with templates, which few configurations need
+        from tasks.workflows.steps import check_workflow_job  # noqa: PLC0415 - loads templates, which few configurations need
 
         check_workflow_job(job, config, at=at)
     if job.fixed_route is not None:
-        _known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes)
+        known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes)
     if job.fixed_model is not None:
         routes = (f"route:{name}" for name in config.all_routes)
-        _known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
+        known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
     _check_routes(job, config, dot)
     check_prompt(config, job.prompt or "", at=f"{dot}prompt")
-    check_parts(job, config, dot=dot, check=lambda child: check(child, config))
-    _routable(job, config, dot)
-    _classifiable(job, config, dot)
+    check_parts(job, config, dot=dot, check=lambda child: check_job(child, config))
+    _check_strategy(job, config, dot)
+    _check_metadata(job, config, dot)
     if job.webhook is not None:
         raise BadInput(f"{dot}webhook", "is not supported by this version", "leave it out")
     if job.parent is not None:
         raise BadInput(f"{dot}parent", "is set by Pointsman itself", "leave it out")
-    _fits(job, config, dot)
-    _checkable(job.response_schema, dot)
+    _check_size(job, config, dot)
+    _check_schema(job.response_schema, dot)
 
 
 def _check_routes(job: Job, config: Config, dot: str) -> None:
-    """Those that the job may be classified into."""
+    """Check the routes that classification may choose from."""
     for place, route in enumerate(job.routes or ()):
-        _known(f"{dot}routes[{place}]", route, config.all_routes)
+        known(f"{dot}routes[{place}]", route, config.all_routes)
     if job.routes is not None and (job.fixed_route is not None or job.fixed_model is not None):
         raise BadInput(
             f"{dot}routes", "are for a job that is classified", "leave them out, or leave out route and model"
         )
 
 
-def _routable(job: Job, config: Config, dot: str) -> None:
-    """What the job says of its routing can be done on its route, or on each that it may be classified into."""
+def _check_strategy(job: Job, config: Config, dot: str) -> None:
+    """Check strategy and metric on the route of the job, or on each route that it may be classified into."""
     try:
         if job.strategy is not None:
             strategy_named(job.strategy)
@@ -77,14 +77,14 @@ def _routable(job: Job, config: Config, dot: str) -> None:
         raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 
 
-def _classifiable(job: Job, config: Config, dot: str) -> None:
+def _check_metadata(job: Job, config: Config, dot: str) -> None:
     if OWN_LABEL in job.labels:
         raise BadInput(f"{dot}labels.{OWN_LABEL}", "marks jobs of Pointsman itself", "use another name")
     if job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
         context_rules(config, job.routes).check(job.metadata, at=dot)
 
 
-def _checkable(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
+def _check_schema(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
     if schema is None:
         return
     from tasks.contract.schema import check_schema  # noqa: PLC0415 - slow, and seldom needed
@@ -96,15 +96,15 @@ def _checkable(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
         raise BadInput(f"{dot}response_schema", str(error), remedy) from None
 
 
-def _fits(job: Job, config: Config, dot: str) -> None:
+def _check_size(job: Job, config: Config, dot: str) -> None:
     try:
         size = len(job.model_dump_json(exclude_none=True).encode())
     except PydanticSerializationError:
-        raise BadInput(f"{dot}{_unwritable(job)}", "is not Unicode", "it holds half a surrogate pair") from None
+        raise BadInput(f"{dot}{_find_unwritable(job)}", "is not Unicode", "it holds half a surrogate pair") from None
     limit = config.limits.payload_bytes
     if size > limit:
         raise BadInput(
-            f"{dot}{_largest(job)}",
+            f"{dot}{_find_largest(job)}",
             f"the job has {size:,} bytes, the limit is {limit:,}",
             "split the document into several jobs, or raise limits.payload_bytes in the configuration",
         )
@@ -116,7 +116,8 @@ def _fits(job: Job, config: Config, dot: str) -> None:
         )
 
 
-def _unwritable(job: Job) -> str:
+def _find_unwritable(job: Job) -> str:
+    """The field that can't be written as JSON."""
     for field in Job.model_fields:
         try:
             job.model_dump_json(include={field})
@@ -125,14 +126,8 @@ def _unwritable(job: Job) -> str:
     return "job"
 
 
-def _largest(job: Job) -> str:
+def _find_largest(job: Job) -> str:
     sizes = {"text": len(job.text or ""), "prompt": len(job.prompt or "")}
     sizes["items"] = sum(len(item if isinstance(item, str) else item.text) for item in job.items or ())
     sizes["messages"] = sum(len(message.content) for message in job.messages or ())
     return max(sizes, key=lambda name: sizes[name])
-
-
-def _known(field: str, name: str, known: Iterable[str]) -> None:
-    names = sorted(known)
-    if name not in names:
-        raise BadInput(field, f"{name!r} is not known", f"allowed: {', '.join(names)}")

@@ -17,8 +17,8 @@ from tasks.contract.result import FINAL
 from tasks.ledger import PartRecord, PartStatus
 from tasks.parallel.nesting import DEEPEST
 from tasks.parallel.part_limits import check_part_count, part_share
-from tasks.workflows.check_job import check
-from tasks.workflows.workflow import StepDone, step_job
+from tasks.workflows.check_job import check_job
+from tasks.workflows.steps import StepOutcome, make_step_job
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -103,7 +103,7 @@ async def finish_part(
     return "skipped" if passed_over else "failed" if output is None else "succeeded"
 
 
-async def read_steps(ports: Ports, job: Job, count: int) -> list[StepDone]:
+async def read_steps(ports: Ports, job: Job, count: int) -> list[StepOutcome]:
     """How the first `count` steps of a workflow's job ended."""
     jobs = ports.ledger.jobs
     outcomes = await jobs.outcomes(job.id, 0, count)
@@ -112,12 +112,12 @@ async def read_steps(ports: Ports, job: Job, count: int) -> list[StepDone]:
     for step, outcome, route in zip(ports.config.flows[job.kind].steps, outcomes, routes, strict=False):
         if outcome.output is not None:
             done.append(
-                StepDone(step.name, "succeeded", output=outcome.output, route="" if route == job.kind else route)
+                StepOutcome(step.name, "succeeded", output=outcome.output, route="" if route == job.kind else route)
             )
         elif outcome.error:
-            done.append(StepDone(step.name, "failed", error=outcome.error))
+            done.append(StepOutcome(step.name, "failed", error=outcome.error))
         else:
-            done.append(StepDone(step.name, "skipped"))
+            done.append(StepOutcome(step.name, "skipped"))
     return done
 
 
@@ -151,7 +151,7 @@ def _child_job(
     if parent.depth > DEEPEST:
         raise BadInput("each", f"makes jobs within jobs more than {DEEPEST} deep", "nest them less")
     child = parse_job({**fields, **inherited})
-    check(child, config)
+    check_job(child, config)
     child = child.model_copy(update={"parent": parent})
     check_part_count(child, config)
     return child
@@ -202,6 +202,6 @@ async def _read_fields(
 
 async def _step_fields(ports: Ports, job: Job, index: int) -> Mapping[str, Any] | PointsmanError | None:
     try:
-        return step_job(ports.config.flows[job.kind], index, job, await read_steps(ports, job, index))
+        return make_step_job(ports.config.flows[job.kind], index, job, await read_steps(ports, job, index))
     except PointsmanError as error:
         return error

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.accept import KINDS, check
+from tasks.accept import KINDS, check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job_parsing import parse_job
@@ -68,7 +68,7 @@ CONFIG = Config.model_validate(
 )  # fmt: skip
 def test_what_can_t_be_done_names_field_and_remedy(request_, problem):
     with pytest.raises(BadInput) as caught:
-        check(parse_job(request_), CONFIG)
+        check_job(parse_job(request_), CONFIG)
     assert str(caught.value).startswith(problem)
 
 
@@ -76,7 +76,7 @@ def test_the_place_in_a_larger_request_starts_the_field():
     for request_, field in (({"model": "big"}, "[2].model"), ({"strategy": "best"}, "[2].strategy"),
                             ({"text": "x" * 3000}, "[2].text"), ({"kind": "essay"}, "[2].kind")):  # fmt: skip
         with pytest.raises(BadInput) as caught:
-            check(parse_job({"text": "x", **request_}), CONFIG, at="[2]")
+            check_job(parse_job({"text": "x", **request_}), CONFIG, at="[2]")
         assert caught.value.field == field
 
 
@@ -92,7 +92,7 @@ def test_the_place_in_a_larger_request_starts_the_field():
     ],
 )
 def test_what_can_be_done_passes(request_):
-    check(parse_job(request_), CONFIG)
+    check_job(parse_job(request_), CONFIG)
 
 
 def test_every_kind_passes_in_its_simplest_form():
@@ -102,5 +102,5 @@ def test_every_kind_passes_in_its_simplest_form():
         {"kind": "vote", "text": "x", "n": 1},
     ]
     for request_ in simplest:
-        check(parse_job(request_), CONFIG)
+        check_job(parse_job(request_), CONFIG)
     assert {request_["kind"] for request_ in simplest} == set(KINDS)

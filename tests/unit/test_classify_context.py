@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job_parsing import parse_job
@@ -213,12 +213,12 @@ def test_metadata_of_the_wrong_type_is_refused_when_it_is_submitted(metadata, pr
     )
 
     with pytest.raises(BadInput) as caught:
-        check(parse_job({"text": "x", "metadata": metadata}), config)
+        check_job(parse_job({"text": "x", "metadata": metadata}), config)
 
     assert str(caught.value) == problem
     # What no rule will read is the producer's own business.
-    check(parse_job({"text": "x", "route": "a", "metadata": metadata}), config)
-    check(parse_job({"text": "x", "metadata": {"unknown": metadata, "topic": None}}), config)
+    check_job(parse_job({"text": "x", "route": "a", "metadata": metadata}), config)
+    check_job(parse_job({"text": "x", "metadata": {"unknown": metadata, "topic": None}}), config)
 
 
 def test_a_job_of_the_wrong_type_that_was_accepted_before_the_rule_came_is_told_in_the_reason():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.ids import new_id
@@ -176,7 +176,7 @@ def test_the_job_of_a_producer_is_no_answer(asker):
 
 def test_producers_can_t_use_the_label_of_questions():
     with pytest.raises(BadInput, match=r"\[2\]\.labels\.pointsman: marks jobs of Pointsman itself; use another name"):
-        check(job_of(labels={"pointsman": "classification"}), CONFIG, at="[2]")
+        check_job(job_of(labels={"pointsman": "classification"}), CONFIG, at="[2]")
 
 
 FILE = """\

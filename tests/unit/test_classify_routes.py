@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
@@ -135,9 +135,9 @@ class TestBorder:
     )
     def test_what_can_t_be_done_names_field_and_remedy(self, fields, problem):
         with pytest.raises(BadInput) as caught:
-            check(job(**fields), CONFIG)
+            check_job(job(**fields), CONFIG)
 
         assert str(caught.value).startswith(problem)
 
     def test_metadata_that_no_rule_of_these_routes_reads_pass(self):
-        check(job(routes=["bread", "rest"], metadata={"age": [1]}), CONFIG)
+        check_job(job(routes=["bread", "rest"], metadata={"age": [1]}), CONFIG)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.batch import read_jobs
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import load, parse
@@ -63,6 +63,6 @@ def test_a_job_in_the_docs_is_valid():
     shown = [text for page in PAGES for _, text in blocks(page, "json")]
 
     for text in shown:
-        check(parse_job(json.loads(text)), load(EXAMPLE))
+        check_job(parse_job(json.loads(text)), load(EXAMPLE))
 
     assert shown

@@ -17,7 +17,7 @@ from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
 from tasks.ledger.jobs import BULK
 from tasks.parallel import nesting
-from tasks.workflows import workflow
+from tasks.workflows import steps
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
@@ -207,9 +207,9 @@ class TestFieldRules:
                 ),
             ),
             (nesting._ROUTING, "route routes model"),
-            (workflow._HANDED_ON, "metadata labels priority key max_attempts retry_seconds"),
+            (steps._HANDED_ON, "metadata labels priority key max_attempts retry_seconds"),
             (
-                workflow._ALLOWED,
+                steps._ALLOWED,
                 (
                     "schema_version id kind text messages items files deadline budget_usd priority labels metadata"
                     " idempotency_key webhook parent key max_attempts retry_seconds"

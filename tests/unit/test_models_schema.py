@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
@@ -43,7 +43,7 @@ for _ in range(40):
 )
 def test_a_schema_that_can_not_be_checked_is_refused_at_the_border(schema, problem):
     with pytest.raises(BadInput) as told:
-        check(Job(text="x", response_schema=schema), CONFIG, at="[3]")
+        check_job(Job(text="x", response_schema=schema), CONFIG, at="[3]")
     assert told.value.field == "[3].response_schema"
     assert problem in told.value.problem
     assert "JSON Schema of draft 2020-12" in told.value.remedy
@@ -62,7 +62,7 @@ def test_a_schema_that_can_not_be_checked_is_refused_at_the_border(schema, probl
     ],
 )
 def test_a_schema_that_can_be_checked_is_accepted(schema):
-    check(Job(text="x", response_schema=schema), CONFIG)
+    check_job(Job(text="x", response_schema=schema), CONFIG)
 
 
 def test_a_problem_names_its_place_in_the_answer_and_in_the_schema():

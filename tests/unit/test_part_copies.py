@@ -14,7 +14,7 @@ from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.parallel.part_limits import MOST_COPIED, check_copies
 from tasks.parallel.proposal import read_proposal
-from tasks.workflows.check_job import check
+from tasks.workflows.check_job import check_job
 
 PAYLOAD = 4096
 CONFIG = parse(f"""
@@ -99,4 +99,4 @@ def test_check_refuses_a_plan_prompt_that_is_no_configured_file():
         "kind": "sections", "text": "q", "split": "plan", "split_options": {"prompt": "file:none.md"},
     })  # fmt: skip
     with pytest.raises(BadInput, match=r"split_options\.prompt"):
-        check(job, CONFIG)
+        check_job(job, CONFIG)

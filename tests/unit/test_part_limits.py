@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Parent
 from tasks.contract.job_parsing import parse_job
@@ -55,14 +55,14 @@ def test_least_parts_counts_the_certain_parts_of_the_whole_tree(fields, parts):
 def test_check_part_count_refuses_a_bomb_of_sections_with_votes():
     bomb = job(items=["x"] * 100, each={"kind": "vote", "n": 100})
     with pytest.raises(BadInput, match=r"makes at least 10,100 parts.* the limit is 1,000; .*limits\.nested_parts"):
-        check(bomb, CONFIG)
-    check(job(items=["x"] * 100, each={"kind": "vote", "n": 9}), CONFIG)
+        check_job(bomb, CONFIG)
+    check_job(job(items=["x"] * 100, each={"kind": "vote", "n": 9}), CONFIG)
 
 
 def test_check_planned_parts_refuses_too_many_sections_before_any_is_sent():
     # given a job that the first check must accept
     bomb = job(text="a\n" * 100, split="lines", each={"kind": "vote", "n": 100})
-    check(bomb, CONFIG)
+    check_job(bomb, CONFIG)
     # when it is cut, then it is refused as a whole
     with pytest.raises(BadInput, match="makes at least 10,100 parts") as caught:
         check_planned_parts(bomb, [piece.child for piece in cut_job(bomb, most=1000)], CONFIG)

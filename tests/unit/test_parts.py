@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
@@ -127,7 +127,7 @@ def test_fields_for_item_override_those_of_each():
 @pytest.mark.parametrize("field", ["text", "deadline", "budget_usd", "idempotency_key", "labels", "metadata", "parent"])
 def test_fields_for_section_refuse_what_comes_with_the_job(field):
     with pytest.raises(BadInput, match=rf"^each\.{field}: can't be set by each"):
-        check(sections("a", each={field: "x"}), CONFIG)
+        check_job(sections("a", each={field: "x"}), CONFIG)
 
 
 def test_check_refuses_child_jobs_that_are_nested_too_deeply():
@@ -137,9 +137,9 @@ def test_check_refuses_child_jobs_that_are_nested_too_deeply():
             each = {"kind": "sections", "split": "paragraphs", "each": each}
         return sections("a", each=each)
 
-    check(nested(DEEPEST), CONFIG)
+    check_job(nested(DEEPEST), CONFIG)
     with pytest.raises(BadInput, match=rf"each: makes jobs within jobs {DEEPEST + 1} deep; at most {DEEPEST}"):
-        check(nested(DEEPEST + 1), CONFIG)
+        check_job(nested(DEEPEST + 1), CONFIG)
 
 
 def test_check_refuses_a_weight_for_a_missing_model():
@@ -147,15 +147,15 @@ def test_check_refuses_a_weight_for_a_missing_model():
         options = {"weights": weights}
         return parse_job({"kind": "vote", "text": "x", "n": 3, "join": "weighted", "join_options": options})
 
-    check(voted(fast=2, slow=1), CONFIG)
+    check_job(voted(fast=2, slow=1), CONFIG)
     with pytest.raises(BadInput, match=r"^join_options\.weights: 'fats' is not known; allowed: fast, slow"):
-        check(voted(fats=2), CONFIG)
+        check_job(voted(fats=2), CONFIG)
 
 
 def test_check_names_the_place_of_an_error_within_each_or_an_item():
     def refused(job):
         with pytest.raises(BadInput) as error:
-            check(job, CONFIG)
+            check_job(job, CONFIG)
         return error.value.field
 
     assert refused(sections("a", each={"kind": "vote", "n": 3, "join": "nothing"})) == "each.join"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import Job
 from tasks.loading.load import parse
@@ -123,11 +123,11 @@ default_route: r
 
 def test_a_job_that_asks_for_a_score_that_a_model_lacks_is_refused_with_the_remedy():
     config = parse(PROFILES % "")
-    check(Job(text="x", priority_metric="accuracy"), config)
+    check_job(Job(text="x", priority_metric="accuracy"), config)
     # Where no score says it, a model's price does.
-    check(Job(text="x", priority_metric="cost"), config)
+    check_job(Job(text="x", priority_metric="cost"), config)
     with pytest.raises(BadInput) as caught:
-        check(Job(text="x", priority_metric="creativity"), config)
+        check_job(Job(text="x", priority_metric="creativity"), config)
     assert str(caught.value).startswith("priority_metric: model 'a' has no creativity in its profile")
     assert "write models.a.profile.creativity, or measure it: pointsman profile" in str(caught.value)
 

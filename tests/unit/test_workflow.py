@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.errors import BadInput, ConfigError, JoinError
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import json_schema, parse
-from tasks.workflows.workflow import StepDone, conclude, step_job
+from tasks.workflows.steps import StepOutcome, conclude_workflow, make_step_job
 
 CONFIG = """\
 models:
@@ -279,8 +279,8 @@ class TestSteps:
         job = flow_job(metadata={"a": 1}, labels={"b": "c"}, priority="high")
         own = {"metadata": {"a": 1}, "labels": {"b": "c"}, "priority": "high", "route": "flow"}
 
-        first = step_job(flow, 0, job, [])
-        second = step_job(flow, 1, job, [StepDone("parts", "succeeded", "A\n\nB")])
+        first = make_step_job(flow, 0, job, [])
+        second = make_step_job(flow, 1, job, [StepOutcome("parts", "succeeded", "A\n\nB")])
 
         assert first == {
             **own, "kind": "sections", "split": "numbered", "prompt": "file:flow/part.md", "join": "concatenate",
@@ -291,11 +291,11 @@ class TestSteps:
     def test_every_step_s_job_is_accepted(self, tmp_path):
         config = one(tmp_path)
         flow, job = config.flows["flow"], flow_job()
-        done = [StepDone("parts", "succeeded", "A")]
+        done = [StepOutcome("parts", "succeeded", "A")]
 
         for index in range(2):
-            fields = step_job(flow, index, job, done[:index])
-            check(parse_job(dict(fields)), config)
+            fields = make_step_job(flow, index, job, done[:index])
+            check_job(parse_job(dict(fields)), config)
 
     def test_a_template_reads_what_the_steps_gave_as_text_and_as_json(self, tmp_path):
         text = """\
@@ -310,13 +310,13 @@ class TestSteps:
             output: "{{ steps.told or 'nothing' }} ({{ data.found.risks|length }})"
         """
         flow, job = one(tmp_path, text).flows["flow"], flow_job(text="T", metadata={"party": "P"})
-        some = [StepDone("found", "succeeded", '```json\n{"risks": [{"why": "W"}]}\n```')]
-        none = [StepDone("found", "succeeded", '{"risks": []}')]
+        some = [StepOutcome("found", "succeeded", '```json\n{"risks": [{"why": "W"}]}\n```')]
+        none = [StepOutcome("found", "succeeded", '{"risks": []}')]
 
-        assert step_job(flow, 1, job, some)["text"] == "P: 37 W T"
-        assert step_job(flow, 1, job, none) is None
-        assert conclude(flow, job, [*some, StepDone("told", "succeeded", "O")]).output == "O (1)"
-        skipped = conclude(flow, job, [*none, StepDone("told", "skipped")])
+        assert make_step_job(flow, 1, job, some)["text"] == "P: 37 W T"
+        assert make_step_job(flow, 1, job, none) is None
+        assert conclude_workflow(flow, job, [*some, StepOutcome("told", "succeeded", "O")]).output == "O (1)"
+        skipped = conclude_workflow(flow, job, [*none, StepOutcome("told", "skipped")])
         assert skipped.output == "nothing (0)"
         assert skipped.details == {
             "steps": [{"name": "found", "state": "succeeded"}, {"name": "told", "state": "skipped"}]
@@ -332,14 +332,16 @@ class TestSteps:
               - {name: c, job: {}}
         """
         flow, job = one(tmp_path, text).flows["flow"], flow_job()
-        done = [StepDone("a", "succeeded", "A"), StepDone("b", "failed", error="no")]
+        done = [StepOutcome("a", "succeeded", "A"), StepOutcome("b", "failed", error="no")]
 
         assert flow.steps[1].optional
-        assert step_job(flow, 2, job, done)["text"] == "A"
-        assert step_job(flow, 1, job, [StepDone("a", "skipped")])["text"] == "1. a\n2. b\n"
-        assert conclude(flow, job, [*done, StepDone("c", "skipped")]).output == "A"
+        assert make_step_job(flow, 2, job, done)["text"] == "A"
+        assert make_step_job(flow, 1, job, [StepOutcome("a", "skipped")])["text"] == "1. a\n2. b\n"
+        assert conclude_workflow(flow, job, [*done, StepOutcome("c", "skipped")]).output == "A"
         with pytest.raises(JoinError, match="no step of the workflow 'flow' gave an output"):
-            conclude(flow, job, [StepDone("a", "skipped"), StepDone("b", "skipped"), StepDone("c", "skipped")])
+            conclude_workflow(
+                flow, job, [StepOutcome("a", "skipped"), StepOutcome("b", "skipped"), StepOutcome("c", "skipped")]
+            )
 
     def test_a_json_array_becomes_items_under_their_titles(self, tmp_path):
         text = """\
@@ -352,7 +354,7 @@ class TestSteps:
         flow, job = one(tmp_path, text).flows["flow"], flow_job()
         plan = '{"parts": ["one", {"title": "Two", "brief": "b"}, {"text": "three", "title": "Three"}]}'
 
-        fields = step_job(flow, 1, job, [StepDone("plan", "succeeded", plan)])
+        fields = make_step_job(flow, 1, job, [StepOutcome("plan", "succeeded", plan)])
 
         assert fields["items"] == [
             "one",
@@ -382,14 +384,14 @@ class TestSteps:
         flow = one(tmp_path, text).flows["flow"]
 
         with pytest.raises(JoinError) as caught:
-            step_job(flow, 1, flow_job(), [StepDone("plan", "succeeded", output)])
+            make_step_job(flow, 1, flow_job(), [StepOutcome("plan", "succeeded", output)])
 
         assert str(caught.value) == problem
 
     @given(output=OUTPUTS)
     def test_whatever_a_step_gave_the_next_one_gets_a_job_or_a_reason(self, planned, output):
         try:
-            fields = step_job(planned, 1, flow_job(), [StepDone("plan", "succeeded", output)])
+            fields = make_step_job(planned, 1, flow_job(), [StepOutcome("plan", "succeeded", output)])
             parse_job(dict(fields))
         except (JoinError, BadInput):
             return
@@ -399,8 +401,8 @@ class TestSteps:
         config = one(tmp_path, "description: x\ninput: messages\nsteps: [{name: a, job: {}}]\n")
         messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
 
-        assert step_job(config.flows["flow"], 0, flow_job(messages=messages), [])["messages"] == messages
-        assert step_job(config.flows["flow"], 0, flow_job(text="Hi"), [])["text"] == "Hi"
+        assert make_step_job(config.flows["flow"], 0, flow_job(messages=messages), [])["messages"] == messages
+        assert make_step_job(config.flows["flow"], 0, flow_job(text="Hi"), [])["text"] == "Hi"
 
     def test_a_workflow_is_a_step_of_another(self, tmp_path):
         write(tmp_path, "inner", "description: x\ninput: items\nsteps: [{name: a, job: {kind: sections}}]\n")
@@ -408,10 +410,10 @@ class TestSteps:
         write(tmp_path, "outer", outer)
         config = config_of(tmp_path, "outer", "inner")
 
-        fields = step_job(config.flows["outer"], 0, flow_job("outer", text="T"), [])
+        fields = make_step_job(config.flows["outer"], 0, flow_job("outer", text="T"), [])
 
         assert (fields["kind"], fields["items"], "route" in fields) == ("inner", ["T", "T"], False)
-        check(parse_job(dict(fields)), config)
+        check_job(parse_job(dict(fields)), config)
 
 
 class TestBorder:
@@ -433,19 +435,21 @@ class TestBorder:
         config = one(tmp_path)
 
         with pytest.raises(BadInput) as caught:
-            check(flow_job(**fields), config)
+            check_job(flow_job(**fields), config)
 
         assert str(caught.value).startswith(problem)
 
     def test_what_is_a_job_s_own_passes(self, tmp_path):
         config = one(tmp_path)
 
-        check(flow_job(metadata={"a": 1}, labels={"b": "c"}, priority="low", deadline=5, budget_usd=1, key="k"), config)
+        check_job(
+            flow_job(metadata={"a": 1}, labels={"b": "c"}, priority="low", deadline=5, budget_usd=1, key="k"), config
+        )
 
     def test_a_text_is_a_conversation_of_one_message(self, tmp_path):
         config = one(tmp_path, "description: x\ninput: messages\nsteps: [{name: a, job: {}}]\n")
 
-        check(flow_job(text="Hi"), config)
+        check_job(flow_job(text="Hi"), config)
 
     def test_metadata_that_the_rules_of_its_routes_can_t_compare_are_refused(self, tmp_path):
         text = """\
@@ -456,10 +460,10 @@ class TestBorder:
         """
         config = one(tmp_path, text)
 
-        check(flow_job(metadata={"grade": 3}), config)
+        check_job(flow_job(metadata={"grade": 3}), config)
         with pytest.raises(BadInput, match=r"^metadata\.grade"):
-            check(flow_job(metadata={"grade": [3]}), config)
+            check_job(flow_job(metadata={"grade": [3]}), config)
 
     def test_an_unknown_kind_names_the_workflows_too(self, tmp_path):
         with pytest.raises(BadInput, match="allowed: flow, sections, single, vote"):
-            check(flow_job("flaw"), one(tmp_path))
+            check_job(flow_job("flaw"), one(tmp_path))

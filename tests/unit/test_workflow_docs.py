@@ -11,7 +11,7 @@ from ops.evaluate.workflow_cases import GRADERS, read_workflow_cases
 from tasks.config.prompts import VARIABLES as IN_PROMPTS
 from tasks.loading.load import load, parse
 from tasks.loading.load_workflows import names_in
-from tasks.workflows.workflow import VARIABLES
+from tasks.workflows.steps import VARIABLES
 from tests.unit.test_docs import DOCS, REFERENCE, REPOSITORY, blocks, section
 
 PAGE = REFERENCE / "workflows.md"

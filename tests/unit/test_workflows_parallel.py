@@ -13,13 +13,13 @@ import pytest
 
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.split import split
-from tasks.workflows.workflow import StepDone, step_job
+from tasks.workflows.steps import StepOutcome, make_step_job
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
 READY = Path(__file__).parents[2] / "ops" / "workflows"
@@ -63,7 +63,7 @@ def test_there_are_twenty_cases_or_more_and_no_two_alike(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_case_is_a_job_that_is_accepted_and_rules_can_tell_whether_its_answer_is_right(name):
     for case in cases(name):
-        check(parse_job({"kind": name, **case.input}), config())
+        check_job(parse_job({"kind": name, **case.input}), config())
         assert case.expect.keys() <= set(RULES), case.id
 
 
@@ -204,8 +204,8 @@ def test_the_authors_of_an_article_get_the_plan_and_the_assignment_each():
     }
     job = parse_job({"kind": "content_writing", "text": "Write about\npots: {% x %}"})
     # when
-    fields = step_job(
-        config().flows["content_writing"], 1, job, [StepDone("outline", "succeeded", output=json.dumps(outline))]
+    fields = make_step_job(
+        config().flows["content_writing"], 1, job, [StepOutcome("outline", "succeeded", output=json.dumps(outline))]
     )
     # then
     assert fields is not None

@@ -14,7 +14,7 @@ import pytest
 from ops.cli.cmd_run import read_input
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job import Job
@@ -23,7 +23,7 @@ from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.cascade import DEFAULT, Cascade
 from tasks.routing.classify.decision import Facts, Verdict
-from tasks.workflows.workflow import StepDone, step_job
+from tasks.workflows.steps import StepOutcome, make_step_job
 
 NAMES = ("content_engine", "education", "research_assistant", "support_chat")
 READY = Path(__file__).parents[2] / "ops" / "workflows"
@@ -102,7 +102,7 @@ def test_there_are_forty_cases_or_more_no_two_alike_and_some_of_each_route(name)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_case_is_a_job_that_is_accepted_with_a_route_and_a_content_that_rules_decide(name):
     for case in cases(name):
-        check(job_of(name, case), config())
+        check_job(job_of(name, case), config())
         assert len(case.expect["route"]) == 1, case.id
         assert case.expect.keys() & {"contains", "regex"}, case.id
         assert case.expect.keys() <= {"contains", "regex", "route"}, case.id
@@ -302,24 +302,24 @@ def test_a_class_teacher_speaks_to_the_youngest_in_shorter_sentences():
 def test_the_editor_gets_brief_and_draft_but_what_the_desk_asks_back_goes_to_the_author():
     flow = config().flows["content_engine"]
     job = parse_job({"kind": "content_engine", "text": "Ferry sails: {{ 300 }}"})
-    edited = step_job(flow, 1, job, [StepDone("draft", "succeeded", output="Ferry sails again")])
+    edited = make_step_job(flow, 1, job, [StepOutcome("draft", "succeeded", output="Ferry sails again")])
     assert edited is not None
     assert edited["text"] == "BRIEF\nFerry sails: {{ 300 }}\n\nDRAFT\nFerry sails again"
     assert edited["prompt"] == "file:content_engine/edit.md"
-    asked = [StepDone("draft", "succeeded", output="To the author: about what?")]
-    assert step_job(flow, 1, job, asked) is None
+    asked = [StepOutcome("draft", "succeeded", output="To the author: about what?")]
+    assert make_step_job(flow, 1, job, asked) is None
 
 
 def test_whoever_edits_themselves_leaves_the_editor_out():
     flow = config().flows["content_engine"]
     job = parse_job({"kind": "content_engine", "text": "Ferry sails", "metadata": {"edit": False}})
-    assert step_job(flow, 1, job, [StepDone("draft", "succeeded", output="Ferry sails again")]) is None
+    assert make_step_job(flow, 1, job, [StepOutcome("draft", "succeeded", output="Ferry sails again")]) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_is_an_input_of_the_workflow_and_its_routing_is_sure(name):
     job = parse_job({"kind": name, **read_input(config().flows[name], [])})
-    check(job, config())
+    check_job(job, config())
     verdict = cascade(name).classify(job.question)
     expected = {
         "content_engine": "news",

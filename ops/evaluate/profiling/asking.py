@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.accept import check
+from tasks.accept import check_job
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.job_parsing import parse_job
@@ -146,7 +146,7 @@ class Run:
         """Each question as a job. Raises `BadInput` for the first that is none."""
         jobs = [self._job(question, 0) for question in questions]
         for job, question in zip(jobs, questions, strict=True):
-            check(job, self._producer.config, at=question.place)
+            check_job(job, self._producer.config, at=question.place)
         return jobs
 
     def _job(self, question: EvalQuestion, round_: int) -> Job:

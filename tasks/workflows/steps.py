@@ -1,15 +1,15 @@
-"""A workflow: jobs one after the other, each fed by what the ones before gave. Pure.
+"""The steps of a workflow: jobs one after the other, each with the outputs of the earlier ones as its input. Pure.
 
-A job whose kind is a workflow's name has a part for each step, and each part is a job of its own. What that job is, and
-what the workflow answers in the end, is decided here; who sends them, and when, is the engine's.
+A job whose kind is the name of a workflow has a part for each step, and each part is a child job. This module makes the
+fields of these jobs and the output of the workflow; `tasks.workflows.child_jobs` creates the jobs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import BadInput, JoinError, PromptError
@@ -23,78 +23,78 @@ if TYPE_CHECKING:
     from tasks.contract.job import Job
     from tasks.parallel.joins.work import Joined
 
-__all__ = ["VARIABLES", "StepDone", "accepted", "check_workflow_job", "conclude", "step_job"]
+__all__ = ["VARIABLES", "StepOutcome", "accepted_inputs", "check_workflow_job", "conclude_workflow", "make_step_job"]
 
-#: What the templates of steps may read. `steps` are the outputs by name, `data` the same as parsed JSON.
+#: The variables of the templates of steps. `steps` are the outputs by name, `data` the same as parsed JSON.
 VARIABLES = frozenset({"text", "items", "messages", "metadata", "labels", "steps", "data"})
 
 #: Fields that a job of a workflow may set; the steps set the others. `kind` names the workflow.
 _ALLOWED = GIVEN | {"kind", *(name for name, rule in JOB_FIELDS.items() if rule.steps)}
-#: Fields that the jobs of all steps have from the workflow's job. Its deadline and budget are shared out elsewhere.
+#: Fields that the jobs of all steps get from the workflow's job. Of its deadline and budget they get what is left.
 _HANDED_ON = {name for name, rule in JOB_FIELDS.items() if rule.child == "same" or rule.steps}
 #: Characters of an item's title.
 _TITLE = 200
 
+Evaluated = TypeVar("Evaluated")
+
 
 @dataclass(frozen=True, slots=True)
-class StepDone:
-    """What became of a step. `output` is "" unless it succeeded, `error` "" unless it failed."""
+class StepOutcome:
+    """The outcome of a step. `output` is "" unless the step succeeded, `error` "" unless it failed."""
 
     name: str
     state: Literal["succeeded", "failed", "skipped"]
     output: str = ""
     error: str = ""
-    #: The route of its job, where that is not the workflow's own.
+    #: The route of its job, unless it is the workflow's own.
     route: str = ""
 
 
-def step_job(workflow: Workflow, step: int, job: Job, done: Sequence[StepDone]) -> Mapping[str, Any] | None:
-    """The fields of the job of step number `step` (from 0), input included; None where its condition says skip it.
+def make_step_job(workflow: Workflow, step: int, job: Job, done: Sequence[StepOutcome]) -> Mapping[str, Any] | None:
+    """Make the fields of the job of step number `step` (from 0) with its input; None where its condition is false.
 
-    `done` are the steps before it, in order. Metadata, labels and priority are the workflow job's; id, parent, deadline
-    and budget are left to the caller.
+    `done` are the earlier steps, in order. The caller adds id, parent, deadline and budget.
 
     Raises:
-        JoinError: naming the step, where its input can't be made of what is there.
+        JoinError: naming the step, where its input can't be made from the earlier steps.
     """
     this = workflow.steps[step]
     known = _variables(job, done)
-    if this.when is not None and not _filled(this.when.holds, known):
+    if this.when is not None and not _evaluate(this.when.holds, known):
         return None
-    fields: dict[str, Any] = {**this.job, **_handed_on(job)}
+    inherited = job.model_dump(mode="json", include=_HANDED_ON, exclude_none=True)
+    fields: dict[str, Any] = {**this.job, **inherited}
     before = next((one for one in reversed(done) if one.state == "succeeded"), None)
     if this.input is not None:
-        fields |= _read(this, _filled(this.input.render, known))
+        fields |= _parse_input(this, _evaluate(this.input.render, known))
     elif before is not None:
-        fields |= _read(this, before.output)
+        fields |= _parse_input(this, before.output)
     else:
-        fields |= _given(job)
+        fields |= _input_of(job)
     return fields
 
 
-def conclude(workflow: Workflow, job: Job, done: Sequence[StepDone]) -> Joined:
-    """The answer of the workflow, all steps of which are done: what `output` says, else what the last step gave.
+def conclude_workflow(workflow: Workflow, job: Job, done: Sequence[StepOutcome]) -> Joined:
+    """The output of a workflow whose steps are done: its template `output`, else the output of the last step.
 
     Raises:
-        JoinError: where no step gave anything, or the output can't be made of what is there.
+        JoinError: where no step has an output, or the template can't be filled in.
     """
-    from tasks.parallel.joins.work import Joined  # noqa: PLC0415 - with all joins, which reading a configuration needs not
+    from tasks.parallel.joins.work import Joined  # noqa: PLC0415 - loads all joins, which reading a configuration doesn't need
 
-    details = {"steps": [_told(one) for one in done]}
+    details = {
+        "steps": [{"name": one.name, "state": one.state} | ({"route": one.route} if one.route else {}) for one in done]
+    }
     if workflow.output is not None:
-        return Joined(_filled(workflow.output.render, _variables(job, done)), details)
+        return Joined(_evaluate(workflow.output.render, _variables(job, done)), details)
     last = next((one for one in reversed(done) if one.state == "succeeded"), None)
     if last is None:
         raise JoinError(f"no step of the workflow {workflow.name!r} gave an output")
     return Joined(last.output, details)
 
 
-def _told(one: StepDone) -> dict[str, str]:
-    return {"name": one.name, "state": one.state, **({"route": one.route} if one.route else {})}
-
-
 def check_workflow_job(job: Job, config: Config, at: str = "") -> None:
-    """See that a job of a workflow brings what it takes and says nothing that its steps say. Other jobs pass.
+    """Check that a job of a workflow has an accepted input, and no fields that its steps set. Other jobs pass.
 
     Raises:
         BadInput: naming the field (below `at`) and the remedy.
@@ -110,44 +110,33 @@ def check_workflow_job(job: Job, config: Config, at: str = "") -> None:
     for step in workflow.steps:
         if step.job.get("routes"):
             context_rules(config, tuple(step.job["routes"])).check(job.metadata, at=dot)
-    (given,) = _given(job) or ("text",)
-    if given not in accepted(workflow.inputs):
+    (given,) = _input_of(job) or ("text",)
+    if given not in accepted_inputs(workflow.inputs):
         wanted = " or ".join(workflow.inputs)
         raise BadInput(f"{dot}{given}", f"is not what the workflow {job.kind!r} takes", f"send {wanted}")
 
 
-def accepted(inputs: Sequence[Input]) -> tuple[Input, ...]:
-    """What a job may bring where `inputs` are wanted: a text is a conversation of one message, too."""
+def accepted_inputs(inputs: Sequence[Input]) -> tuple[Input, ...]:
+    """The inputs that a job may bring where `inputs` are declared: a text counts as a conversation of one message."""
     return (*inputs, "text") if "messages" in inputs and "text" not in inputs else tuple(inputs)
 
 
-def _given(job: Job) -> dict[str, Any]:
-    """The job's input as it is."""
-    data = job.model_dump(mode="json", include={"text", "items", "messages"}, exclude_none=True)
-    if "items" in data:
-        data["items"] = [_without_nothing(item) for item in data["items"]]
-    return data
+def _input_of(job: Job) -> dict[str, Any]:
+    return job.model_dump(mode="json", include={"text", "items", "messages"}, exclude_none=True)
 
 
-def _without_nothing(item: Any) -> Any:
-    return {name: value for name, value in item.items() if value is not None} if isinstance(item, dict) else item
-
-
-def _handed_on(job: Job) -> dict[str, Any]:
-    return job.model_dump(mode="json", include=_HANDED_ON, exclude_none=True)
-
-
-def _filled(fill: Any, known: Mapping[str, Any]) -> Any:
+def _evaluate(evaluate: Callable[[Mapping[str, Any]], Evaluated], known: Mapping[str, Any]) -> Evaluated:
+    """Render a template or evaluate a condition; the error names the outputs that should have been JSON."""
     try:
-        return fill(known)
+        return evaluate(known)
     except PromptError as error:
-        data: _Parsed = known["data"]
+        data: _ParsedOutputs = known["data"]
         unread = ", ".join(sorted(data.unreadable))
         raise JoinError(f"{error}{f'; no JSON: the output of {unread}' if unread else ''}") from None
 
 
-def _variables(job: Job, done: Sequence[StepDone]) -> dict[str, Any]:
-    given = _given(job)
+def _variables(job: Job, done: Sequence[StepOutcome]) -> dict[str, Any]:
+    given = _input_of(job)
     return {
         "text": given.get("text", ""),
         "items": given.get("items", []),
@@ -155,17 +144,17 @@ def _variables(job: Job, done: Sequence[StepDone]) -> dict[str, Any]:
         "metadata": dict(job.metadata),
         "labels": dict(job.labels),
         "steps": {one.name: one.output for one in done},
-        "data": _Parsed(done),
+        "data": _ParsedOutputs(done),
     }
 
 
-class _Parsed(Mapping[str, Any]):
-    """Outputs as JSON, parsed where a template asks for them; None of a step that gave none."""
+class _ParsedOutputs(Mapping[str, Any]):
+    """The outputs of steps as JSON, parsed when a template reads them; None for a step without an output."""
 
-    def __init__(self, done: Sequence[StepDone]) -> None:
+    def __init__(self, done: Sequence[StepOutcome]) -> None:
         self._done = {one.name: one for one in done}
         self._read: dict[str, Any] = {}
-        #: Steps whose output was asked for, and is no JSON.
+        #: Steps whose output a template has read, and which is not JSON.
         self.unreadable: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
@@ -185,8 +174,8 @@ class _Parsed(Mapping[str, Any]):
         return len(self._done)
 
 
-def _read(step: Step, made: str) -> dict[str, Any]:
-    """The input that a template or the step before made, as what the step takes."""
+def _parse_input(step: Step, made: str) -> dict[str, Any]:
+    """Parse the text that a template or the step before made as the kind of input that the step takes."""
     if not made.strip():
         raise JoinError(f"step {step.name!r}: its input is empty")
     if step.takes[0] == "text":
@@ -205,7 +194,7 @@ def _read(step: Step, made: str) -> dict[str, Any]:
 
 
 def _item(value: Any) -> Any:
-    """An element of an array as a section: a text as it is, anything else as JSON under its own title."""
+    """Make a section of an element of an array: texts stay as they are; other values become JSON under their title."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and isinstance(value.get("text"), str) and value.keys() <= Item.model_fields.keys():
