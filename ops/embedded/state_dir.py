@@ -19,12 +19,11 @@ __all__ = ["LONGEST_SOCKET_PATH", "keep_password", "make_private", "make_short_d
 LONGEST_SOCKET_PATH = 103
 
 
-def try_lock(path: Path, *, create: bool = True) -> int | None:
+def try_lock(path: Path) -> int | None:
     """Return a descriptor that holds the lock of `path` until all its copies are closed; None if it is locked."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
     try:
-        # A reader shares the lock: two readers never take each other for the server.
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if create else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None

