@@ -58,8 +58,8 @@ class Scripted:
     async def complete(self, request: web.Request) -> web.Response:
         asked = _read(await request.json())
         self.asked.append(asked)
-        said = self.say(asked)
-        reply = Reply(said) if isinstance(said, str) else said
+        answer = self.say(asked)
+        reply = Reply(answer) if isinstance(answer, str) else answer
         self.in_flight += 1
         try:
             if reply.held:
@@ -79,13 +79,13 @@ class Scripted:
 
 
 def _read(body: dict[str, Any]) -> Asked:
-    said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
+    texts: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     for message in body["messages"]:
-        said[message["role"]].append(message["content"])
+        texts[message["role"]].append(message["content"])
     return Asked(
         body["model"],
-        "\n".join(said["system"]),
-        "\n".join(said["user"]),
+        "\n".join(texts["system"]),
+        "\n".join(texts["user"]),
         body.get("seed"),
         body.get("response_format") is not None,
     )

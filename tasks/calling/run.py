@@ -40,8 +40,8 @@ T = TypeVar("T")
 #: Seconds for which an answer is kept while Redis is away, and between two tries to write it.
 WRITE_TIMEOUT = 120.0
 WRITE_PAUSE = 0.5
-#: Seconds that a denied call waits in the backlog where nobody can foretell the end of what denies it: a place among
-#: the calls in flight, or a bucket of tokens that has no room for a call of this size.
+#: Seconds that a denied call waits in the backlog for a limit whose end can't be foreseen: a place among the calls in
+#: flight, or a bucket of tokens that has no room for a call of this size.
 LEAST_WAIT, MOST_WAIT = 0.5, 30.0
 
 #: Why the limiter denied an attempt, in the words of the part's record.

@@ -59,7 +59,7 @@ class Leases(Protocol):
 
 class Cascades(Protocol):
     def __call__(self, routes: tuple[str, ...] | None = None) -> Awaitable[Cascade]:
-        """The classifiers that tell `routes` apart, by default the routes that every job may be classified into.
+        """The classifiers for `routes`, by default for the routes that every job may be classified into.
 
         They are fitted off the event loop at the first call, and kept.
 

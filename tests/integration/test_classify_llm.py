@@ -148,7 +148,7 @@ def test_label_of_questions_is_refused_from_producers(running):
 
 def test_question_is_asked_once_however_often_its_job_is_routed(tmp_path):
     with llm_fleet(tmp_path) as running:
-        # given a router, and nobody who serves the model
+        # given a router, and no worker that serves the model
         (router,) = running.start_all([("route,join", 2)])
         job = running.producer.submit({"text": "the lamp", "deadline": 50.0})
         redis = running.redis
@@ -170,7 +170,7 @@ def test_question_is_asked_once_however_often_its_job_is_routed(tmp_path):
         assert redis.llen("model.judge") == 1
         assert running.producer.result(job.id).state == "accepted"
 
-        # and whoever cancels the job cancels its question
+        # and cancelling the job cancels its question
         assert running.producer.cancel(job.id)
         assert running.producer.result(asked).state == "cancelled"
         assert running.producer.result(job.id).state == "cancelled"

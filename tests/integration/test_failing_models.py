@@ -18,7 +18,7 @@ FAILURES = {
     "reset": "no connection, or it broke off",
 }
 MODELS = {
-    # Their breakers are told to wait for more failures than there are here: how they open is told in test_limits.py.
+    # Their breakers wait for more failures than there are here: test_limits.py has how they open.
     **{
         name.replace("_", "-"): {"capacity": 2, "attempts": 2, "timeout": 1.0, "breaker": {"attempts": 1000}}
         for name in FAILURES
@@ -56,7 +56,7 @@ def test_failures_each_have_their_own_error_with_a_remedy(running, failure):
     assert f"model '{model}'" in result.error
     assert re.search(FAILURES[failure], result.error), result.error
     assert "secret" not in result.error
-    # What serves nobody is asked once: its breaker is open from then on.
+    # An unusable model is asked once: its breaker is open from then on.
     assert result.parts[0].attempts == (2 if failure in {"html", "empty", "never", "reset"} else 1)
 
 

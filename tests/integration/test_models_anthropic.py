@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-
 import anthropic
 import pytest
 
@@ -22,7 +19,7 @@ from tasks.contract.errors import (
 from tasks.contract.job import Message
 from tasks.contract.result import Usage
 from tests.providers.anthropic import ERRORS, TEXT, Anthropic
-from tests.providers.asking import SCHEMA, ask, clients, follow, request_of
+from tests.providers.asking import SCHEMA, ask, check_error, check_leaving, check_stream_error, follow
 from tests.providers.serving import serve
 
 USAGE = Usage(input_tokens=22, output_tokens=20, cached_tokens=7, reasoning_tokens=9)
@@ -59,11 +56,6 @@ def url(server):
     return server[1]
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("TEST_KEY", "sk-test")
-
-
 @pytest.fixture(scope="module")
 def official(url):
     with anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0) as client:
@@ -89,12 +81,7 @@ def test_errors_are_anthropic_s_own_classes_and_map_to_ours(official, url, case)
     kind, wait, theirs = TABLE[case]
     with pytest.raises(theirs) as raised:
         official.messages.create(model=case, **ASKED)
-    with pytest.raises(kind) as told:
-        ask(url, "anthropic", case)
-    assert type(told.value) is kind
-    assert told.value.status == raised.value.status_code
-    assert getattr(told.value, "retry_after", None) == wait
-    assert "secret" not in str(told.value)
+    check_error(url, "anthropic", case, (kind, raised.value.status_code, wait))
 
 
 def test_answer_has_its_usage_its_limits_and_its_first_byte(url):
@@ -177,22 +164,11 @@ def test_stream_yields_the_pieces_and_then_the_whole_reply(url):
     ],
 )
 def test_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
-    with pytest.raises(kind, match=words) as told:
-        follow(url, "anthropic", case)
-    assert "secret" not in str(told.value)
+    check_stream_error(url, "anthropic", case, kind, words)
 
 
 def test_leaving_a_stream_closes_the_connection_at_once(server):
-    app, url = server
-    app.left.clear()
-
-    async def leave():
-        async with clients(url, "anthropic") as made:
-            async with aclosing(made.of("m").stream(request_of("stalls"))) as pieces:
-                assert await anext(pieces) == TEXT[0]
-            assert await asyncio.to_thread(app.left.wait, 20)
-
-    asyncio.run(leave())
+    check_leaving(*server, "anthropic", TEXT[0])
 
 
 @pytest.mark.parametrize(

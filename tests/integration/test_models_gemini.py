@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-
 import pytest
 from google import genai
 from google.genai import errors
@@ -22,7 +19,7 @@ from tasks.contract.errors import (
 )
 from tasks.contract.job import Message
 from tasks.contract.result import Usage
-from tests.providers.asking import SCHEMA, ask, clients, follow, request_of
+from tests.providers.asking import SCHEMA, ask, check_error, check_leaving, check_stream_error, follow
 from tests.providers.gemini import ERRORS, TEXT, Gemini
 from tests.providers.serving import serve
 
@@ -56,11 +53,6 @@ def url(server):
     return server[1]
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("TEST_KEY", "sk-test")
-
-
 @pytest.fixture(scope="module")
 def official(url):
     client = genai.Client(api_key="sk-test", http_options={"base_url": url})
@@ -85,12 +77,7 @@ def test_errors_are_google_s_own_classes_and_map_to_ours(official, url, case):
     with pytest.raises(errors.APIError) as raised:
         official.models.generate_content(model=case, contents="hello")
     assert type(raised.value) is (errors.ClientError if raised.value.code < 500 else errors.ServerError)
-    with pytest.raises(kind) as told:
-        ask(url, "gemini", case)
-    assert type(told.value) is kind
-    assert told.value.status == raised.value.code
-    assert getattr(told.value, "retry_after", None) == wait
-    assert "secret" not in str(told.value)
+    check_error(url, "gemini", case, (kind, raised.value.code, wait))
 
 
 def test_answer_has_no_thoughts_but_its_usage_counts_them(url):
@@ -156,22 +143,11 @@ def test_stream_yields_the_pieces_and_then_the_whole_reply(url):
     ],
 )
 def test_stream_that_goes_wrong_ends_with_its_error(url, case, kind, words):
-    with pytest.raises(kind, match=words) as told:
-        follow(url, "gemini", case)
-    assert "secret" not in str(told.value)
+    check_stream_error(url, "gemini", case, kind, words)
 
 
 def test_leaving_a_stream_closes_the_connection_at_once(server):
-    app, url = server
-    app.left.clear()
-
-    async def leave():
-        async with clients(url, "gemini") as made:
-            async with aclosing(made.of("m").stream(request_of("stalls"))) as pieces:
-                assert await anext(pieces) == TEXT[0]
-            assert await asyncio.to_thread(app.left.wait, 20)
-
-    asyncio.run(leave())
+    check_leaving(*server, "gemini", TEXT[0])
 
 
 def test_schema_is_requested_in_gemini_s_way(url):

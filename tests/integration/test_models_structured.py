@@ -19,11 +19,6 @@ def server():
         yield app, f"{url}/v1"
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("TEST_KEY", "sk-test")
-
-
 def test_answer_in_a_code_fence_is_unwrapped(server):
     app, url = server
     before = len(app.requests)
@@ -32,10 +27,10 @@ def test_answer_in_a_code_fence_is_unwrapped(server):
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "problem"),
     [("json-repaired", "age: 'thirty' is not of type 'integer'"), ("json-repaired-text", "the answer: is not JSON")],
 )
-def test_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, case, told):
+def test_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, case, problem):
     app, url = server
     before = len(app.requests)
     reply = ask(url, "openai", case, response_schema=SCHEMA)
@@ -44,18 +39,18 @@ def test_wrong_answer_is_repaired_once_and_both_attempts_are_counted(server, cas
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (44, 24)
     shown = app.last.body["messages"]
     assert [turn["role"] for turn in shown] == ["system", "user", "assistant", "user"]
-    assert told in shown[-1]["content"]
+    assert problem in shown[-1]["content"]
 
 
 def test_repair_that_is_wrong_too_is_a_mismatch_that_quotes_nothing(server):
     app, url = server
     before = len(app.requests)
-    with pytest.raises(SchemaMismatch, match="does not satisfy response_schema at required") as told:
+    with pytest.raises(SchemaMismatch, match="does not satisfy response_schema at required") as caught:
         ask(url, "openai", "json-never", response_schema=SCHEMA)
     assert len(app.requests) - before == 2
-    assert "secret" not in str(told.value)
-    assert told.value.usage is not None
-    assert (told.value.usage.input_tokens, told.value.usage.output_tokens) == (44, 24)
+    assert "secret" not in str(caught.value)
+    assert caught.value.usage is not None
+    assert (caught.value.usage.input_tokens, caught.value.usage.output_tokens) == (44, 24)
 
 
 def test_answer_that_was_cut_off_is_not_repaired(server):
@@ -69,11 +64,11 @@ def test_answer_that_was_cut_off_is_not_repaired(server):
 def test_answer_whose_repair_failed_is_counted_too(server):
     app, url = server
     before = len(app.requests)
-    with pytest.raises(Overloaded) as told:
+    with pytest.raises(Overloaded) as caught:
         ask(url, "openai", "json-breaks", response_schema=SCHEMA)
     assert len(app.requests) - before == 2
-    assert told.value.usage is not None
-    assert (told.value.usage.input_tokens, told.value.usage.output_tokens) == (22, 12)
+    assert caught.value.usage is not None
+    assert (caught.value.usage.input_tokens, caught.value.usage.output_tokens) == (22, 12)
 
 
 def test_stream_with_a_schema_yields_the_checked_answer_in_one_piece(server):

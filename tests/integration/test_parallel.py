@@ -150,8 +150,8 @@ def test_workflow_is_the_work_of_each_section_and_a_step_of_another(submit):
     assert result.state == "succeeded"
     assert [part.state for part in result.parts] == ["succeeded", "succeeded", "skipped", "succeeded"]
     assert result.output.startswith("Last.(Shorten.(")
-    told = "".join(result.output.split())
-    assert all(word in told for word in ("Shorten.(alpha)->V(Shorten.(alpha)!)", "Shorten.(beta)"))
+    text = "".join(result.output.split())
+    assert all(word in text for word in ("Shorten.(alpha)->V(Shorten.(alpha)!)", "Shorten.(beta)"))
     # Whether the optional step failed, and why, can still be seen.
     assert "its job failed" in result.parts[2].error
 
@@ -495,8 +495,8 @@ def test_nested_job_and_its_child_jobs_are_followed_over_http(running, voices):
             assert accepted.status_code == 202
             path = f"/jobs/{accepted.json()['id']}"
             with client.stream("GET", f"{path}/events") as events:
-                told = "".join(events.iter_text())  # it ends with the job
-            assert "succeeded" in told
+                text = "".join(events.iter_text())  # it ends with the job
+            assert "succeeded" in text
             result = client.get(path).json()
             assert [part["output"] for part in result["parts"]] == ["risky", "fine"]
             child = client.get(f"/jobs/{result['parts'][0]['job']}").json()
@@ -528,14 +528,14 @@ def test_explain_shows_the_role_and_the_child_job_of_each_part(submit, explained
         join="synthesis",
         join_model="judge",
     )
-    told = explained(result.id)
-    assert "missing" in told
-    assert "1 “Fees”: its job failed: " in told
-    table = [line.split() for line in told.splitlines() if line.strip()[:1].isdigit()]
+    text = explained(result.id)
+    assert "missing" in text
+    assert "1 “Fees”: its job failed: " in text
+    table = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
     children = [part.job for part in result.parts[:2]]
     assert [row[-1] for row in table[:2]] == children
     assert table[2][:4] == ["3", "join", "synthesis", "succeeded"]
-    assert "each part is a job of its own" in told
+    assert "each part is a job of its own" in text
     assert f"part of     {result.id}, part 2" in explained(children[1])
 
 
@@ -549,16 +549,16 @@ def test_explain_of_many_parts_shows_the_first_the_failed_and_the_join_s(submit,
         join="synthesis",
     )
     assert result.state == "succeeded"
-    told = explained(result.id)
-    listed = [line.split()[0] for line in told.splitlines() if line.strip()[:1].isdigit()]
+    text = explained(result.id)
+    listed = [line.split()[0] for line in text.splitlines() if line.strip()[:1].isdigit()]
     assert listed == [*(f"{number}" for number in range(1, 51)), "57", "61"]
 
 
 def test_explain_of_a_job_whose_parts_are_jobs_names_no_model_of_its_own(submit, explained):
-    told = explained(submit(lambda _: "yes", kind="inner", text="hello").id)
-    assert "each part is a job of its own" in told
-    assert "not chosen yet" not in told
-    assert "{'" not in told  # what a join tells is JSON
+    text = explained(submit(lambda _: "yes", kind="inner", text="hello").id)
+    assert "each part is a job of its own" in text
+    assert "not chosen yet" not in text
+    assert "{'" not in text  # the details of a join are JSON
 
 
 def test_leases_and_messages_are_gone_when_all_is_done(running, submit):

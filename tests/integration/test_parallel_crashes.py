@@ -60,7 +60,7 @@ class Died(BaseException):
 
 
 class Broker(Publisher):
-    """Messages, and the chords that count them: one that was never opened calls nobody back."""
+    """Messages, and the chords that count them. A chord that was never opened has no callback."""
 
     def __init__(self, died):
         self._died = died
@@ -136,8 +136,8 @@ class Place:
     async def work(self, *kinds):
         """All messages, and those that come of them; only of these kinds, where some are named."""
         while self.broker.messages and (not kinds or self.broker.messages[0][0] in kinds):
-            kind, *said = self.broker.messages.popleft()
-            step = getattr(self, f"_{kind}")(*said)
+            kind, *arguments = self.broker.messages.popleft()
+            step = getattr(self, f"_{kind}")(*arguments)
             await (step if kind == "call" else self.mortal(step))
 
     async def _route(self, job):
@@ -183,7 +183,7 @@ class Place:
         return {job: self.store.hget(redis_keys.job(job), "state") for job in self.jobs()}
 
     async def time_passes(self):
-        """The sweeper looks at every job, and at every call that nobody runs; who was joining has had his time."""
+        """The sweeper looks at every job, and at every call that does not run; leases of joins have lapsed."""
         for job in self.jobs():
             name = redis_keys.job(job)
             if self.store.hget(name, "state") == "joining":
@@ -217,13 +217,13 @@ def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("config")
     (folder / "flow").mkdir()
     (folder / "flow" / "workflow.yaml").write_text(yaml.safe_dump(FLOW))
-    said = {
+    settings = {
         "models": {name: {"provider": "simulated", "capacity": 100} for name in MODELS},
         "routes": {"r": {"models": list(MODELS), "strategy": "least_connections"}},
         "default_route": "r",
         "workflows": {"flow": "./flow"},
     }
-    (folder / "pointsman.yaml").write_text(yaml.safe_dump(said))
+    (folder / "pointsman.yaml").write_text(yaml.safe_dump(settings))
     return load(folder / "pointsman.yaml")
 
 
@@ -252,7 +252,7 @@ async def submitted(at, shape):
     return job.id
 
 
-def told(result):
+def summarize(result):
     parts = [(part.state, part.title, part.output, part.error) for part in result.parts]
     return result.state, result.output, result.error, parts, result.cost_usd
 
@@ -261,7 +261,7 @@ def told(result):
 def test_job_ends_alike_wherever_a_process_dies(run, shape):
     async def life(at):
         result = await at.end(await submitted(at, shape))
-        return at, told(result), at.states()
+        return at, summarize(result), at.states()
 
     clean, expected, everything = run(life)
     assert expected[0] == "succeeded"

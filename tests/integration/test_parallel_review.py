@@ -142,7 +142,7 @@ def test_sweeper_cancels_child_jobs_whose_canceller_died(run, state):
         await fan_out(at.ports, job.id, 0)
         children = await at.jobs.children(job.id)
         await at.jobs.stop(children[0], "failed", "it ended before")
-        await at.jobs.stop(job.id, state, "so it is")  # and nothing else: whoever did it dies here
+        await at.jobs.stop(job.id, state, "so it is")  # and nothing else: the process dies here
         await at.fleet.watch(dict.fromkeys(children, -1.0))
         await at.sweeper.sweep()
         assert await at.jobs.states(children) == ["failed", "cancelled"]

@@ -83,7 +83,7 @@ def _path_model(request):
 
 
 def attempts(running, job):
-    """What telemetry was told of a job's attempts, as the worker logged it."""
+    """The telemetry events of a job's attempts, as the worker logged them."""
     lines = running.workers[1].log.splitlines()
     return [line for line in lines if job in line and "attempt." in line]
 
@@ -99,8 +99,8 @@ def attempts(running, job):
 def test_answer_has_its_tokens_its_cost_and_its_finish_reason(running, name, usage, cost):
     result = ended(running, model=name)
     assert (result.state, result.output) == ("succeeded", TEXT)
-    told = result.usage
-    assert (told.input_tokens, told.output_tokens, told.cached_tokens, told.reasoning_tokens) == usage
+    used = result.usage
+    assert (used.input_tokens, used.output_tokens, used.cached_tokens, used.reasoning_tokens) == usage
     assert result.cost_usd == pytest.approx(cost)
     (line,) = attempts(running, result.id)
     assert "attempt.succeeded" in line
@@ -159,8 +159,8 @@ def test_spent_quota_gives_way_to_another_provider_and_the_result_says_so(runnin
     results = [ended(running, route="moving") for _ in range(2)]
     assert {(result.state, result.parts[0].model) for result in results} == {("succeeded", "claude")}
     moved = next(result for result in results if len(result.parts[0].tried) == 2)
-    told = [(tried.model, tried.error) for tried in moved.parts[0].tried]
-    assert told == [("spent", "quota_exhausted"), ("claude", None)]
+    tried = [(item.model, item.error) for item in moved.parts[0].tried]
+    assert tried == [("spent", "quota_exhausted"), ("claude", None)]
     assert moved.parts[0].attempts == 2
 
     shown = pointsman(running, "explain", moved.id)

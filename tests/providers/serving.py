@@ -80,8 +80,8 @@ class Provider:
 
     async def _send(self, answer: Answer, send: Send) -> None:
         kind = "text/event-stream" if answer.events is not None else answer.kind
-        told = {"content-type": kind, **answer.headers}
-        headers = [(name.encode(), value.encode()) for name, value in told.items()]
+        named = {"content-type": kind, **answer.headers}
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         if answer.events is None:
             body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()

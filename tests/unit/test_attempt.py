@@ -1,4 +1,4 @@
-"""What one attempt tells the limits and telemetry, whatever became of it."""
+"""The outcome, the cost and the telemetry event of one attempt."""
 
 import pytest
 

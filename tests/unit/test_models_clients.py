@@ -47,9 +47,9 @@ def test_client_is_made_once_and_shares_its_connections():
     ],
 )
 def test_client_of_a_wrong_model_names_the_field(model, problem):
-    with pytest.raises(ConfigError, match=r"models\.m") as told:
+    with pytest.raises(ConfigError, match=r"models\.m") as caught:
         config(**model)
-    assert problem in str(told.value)
+    assert problem in str(caught.value)
 
 
 def test_timeouts_of_a_model_reach_its_client():

@@ -55,16 +55,16 @@ def test_error_follows_from_the_status_and_the_body(status, body, kind):
 
 def test_error_shows_a_code_word_and_no_sentence_in_its_place():
     assert "HTTP 400 (some_code)" in str(read_error("m", 400, b'{"error": {"code": "some_code"}}', []))
-    told = str(read_error("m", 400, b'{"error": {"code": "my secret text", "type": "my secret"}}', []))
-    assert "HTTP 400: " in told
+    text = str(read_error("m", 400, b'{"error": {"code": "my secret text", "type": "my secret"}}', []))
+    assert "HTTP 400: " in text
 
 
 def test_error_with_a_wait_of_hours_is_a_spent_budget_of_minutes_a_rate():
-    def told(seconds: float) -> ModelError:
+    def limited(seconds: float) -> ModelError:
         return read_error("m", 429, b"", [(b"retry-after", str(seconds).encode())])
 
-    assert isinstance(told(LONG_WAIT_S), RateLimited)
-    assert isinstance(told(LONG_WAIT_S + 1), QuotaExhausted)
+    assert isinstance(limited(LONG_WAIT_S), RateLimited)
+    assert isinstance(limited(LONG_WAIT_S + 1), QuotaExhausted)
     # A server that is down for long is no account that is used up.
     assert isinstance(read_error("m", 503, b"", [(b"retry-after", b"7200")]), Overloaded)
 

@@ -50,11 +50,11 @@ class Raising(Transport):
 @pytest.mark.parametrize("way", ["post", "stream"])
 def test_errors_of_httpx_are_each_mapped_to_one_of_ours(kind, way):
     client = Http("m", "http://127.0.0.1:9/v1", {}, Raising(make(kind)))
-    with pytest.raises(RetryableModelError) as told:
+    with pytest.raises(RetryableModelError) as caught:
         asyncio.run(getattr(client, way)("x", {}, Timing(5)))
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
     timed_out = issubclass(kind, httpx.ReadTimeout | httpx.WriteTimeout) or kind is httpx.TimeoutException
-    assert type(told.value) is (TimedOut if timed_out else ConnectionFailed)
+    assert type(caught.value) is (TimedOut if timed_out else ConnectionFailed)
 
 
 def made_by_aiohttp() -> list[type]:
@@ -120,9 +120,9 @@ def test_refused_connection_is_a_connection_failure(url):
 
 @pytest.mark.parametrize("key", ["sk-\nx", "sk-\u200b", "schlüssel"])
 def test_key_that_no_header_can_hold_is_refused_without_showing_it(key):
-    with pytest.raises(ConfigError, match="check api_key_env") as told:
+    with pytest.raises(ConfigError, match="check api_key_env") as caught:
         Http("m", "http://127.0.0.1:9", {"Authorization": f"Bearer {key}"}, Transport())
-    assert key not in str(told.value)
+    assert key not in str(caught.value)
 
 
 def test_invalid_address_is_refused():

@@ -52,12 +52,12 @@ def asked(config, this, index=0):
     return build_request(this, "fast", config.models["fast"], prompt and prompt.text, index)
 
 
-def said(request):
+def messages_of(request):
     return [(message.role, message.content) for message in request.messages]
 
 
 @pytest.mark.parametrize(
-    ("job", "own", "told"),
+    ("job", "own", "expected"),
     [
         ({}, PartSpec(), "Of the route."),
         ({"prompt": "Of the job."}, PartSpec(), "Of the job."),
@@ -68,9 +68,9 @@ def said(request):
         ({"prompt": "Of the job."}, PartSpec(prompt="Of the join.", bare=True), "Of the join."),
     ],
 )
-def test_prompt_is_the_nearest_of_part_job_and_route(config, job, own, told):
+def test_prompt_is_the_nearest_of_part_job_and_route(config, job, own, expected):
     prompt = render_prompt(claim({"text": "x", **job}, part=own), config, 0)
-    assert (prompt.text if prompt is not None else None) == told
+    assert (prompt.text if prompt is not None else None) == expected
 
 
 def test_prompt_file_is_filled_in_with_the_part_s_variables(config):
@@ -80,7 +80,7 @@ def test_prompt_file_is_filled_in_with_the_part_s_variables(config):
     }  # fmt: skip
     this = claim(job, part=PartSpec(text="b"), total=2)
     assert render_prompt(this, config, 1).text == "T: 2 of 2, sections on r for us, L"
-    # What is not filled in is what the version tells apart.
+    # The version depends on the template alone.
     assert render_prompt(this, config, 1).version == render_prompt(this, config, 0).version
     # Behind a plan the sections are counted from one all the same.
     assert render_prompt(claim(job, part=PartSpec(text="b"), first=1, total=2), config, 2).text.startswith("T: 2 of 2")
@@ -94,12 +94,16 @@ def test_prompt_that_lacks_a_variable_or_a_file_raises_a_prompt_error(config):
 
 
 def test_messages_of_a_section_a_vote_and_a_task_are_the_user_s(config):
-    assert said(asked(config, claim(part=PartSpec(text="a section"), route="bare"))) == [("user", "a section")]
-    assert said(asked(config, claim(route="bare"))) == [("user", "the text")]
+    assert messages_of(asked(config, claim(part=PartSpec(text="a section"), route="bare"))) == [("user", "a section")]
+    assert messages_of(asked(config, claim(route="bare"))) == [("user", "the text")]
     planned = claim(route="bare", part=PartSpec(task="Your part: A"))
-    assert said(asked(config, planned)) == [("user", "the text"), ("user", "Your part: A")]
+    assert messages_of(asked(config, planned)) == [("user", "the text"), ("user", "Your part: A")]
     messages = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
-    assert said(asked(config, claim(messages))) == [("system", "Of the route."), ("user", "q"), ("assistant", "a")]
+    assert messages_of(asked(config, claim(messages))) == [
+        ("system", "Of the route."),
+        ("user", "q"),
+        ("assistant", "a"),
+    ]
 
 
 def test_votes_differ_by_their_seed_unless_they_have_one_of_their_own(config):
