@@ -121,7 +121,7 @@ class AsyncProducer:
         Raises:
             JobNotFound: if there is no such job.
         """
-        result = await self.ledger.jobs.result(job_id)
+        result = await self.ledger.views.result(job_id)
         if result is None:
             raise JobNotFound(job_id)
         return result
@@ -136,7 +136,7 @@ class AsyncProducer:
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            async with self.ledger.jobs.announcements(job_id) as channel:
+            async with self.ledger.views.announcements(job_id) as channel:
                 while True:
                     result = await self.result(job_id)
                     yield result
@@ -159,8 +159,8 @@ class AsyncProducer:
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            async with self.ledger.jobs.announcements(job_id) as channel:
-                while (state := (await self.ledger.jobs.states([job_id]))[0]) not in FINAL:
+            async with self.ledger.views.announcements(job_id) as channel:
+                while (state := (await self.ledger.views.states([job_id]))[0]) not in FINAL:
                     if state is None:
                         raise JobNotFound(job_id)
                     left = READ_EVERY if end is None else min(READ_EVERY, end - time.monotonic())
@@ -173,7 +173,7 @@ class AsyncProducer:
 
     async def cancel(self, job_id: str) -> bool:
         """End a job as ``cancelled`` and stop its calls; False if it had ended already."""
-        (summary,) = await self.ledger.jobs.summaries([job_id])
+        (summary,) = await self.ledger.views.summaries([job_id])
         word = await self.ledger.cancel(job_id, "cancelled", "cancelled by the producer")
         if word == "gone" or summary is None:
             raise JobNotFound(job_id)

@@ -57,7 +57,7 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
             f"{wanted[place].id!r} is another job's",
             "leave id out, or use idempotency_key to submit a job once",
         )
-    states = await ledger.jobs.states([job.id for job, new in zip(wanted, fresh, strict=True) if not new])
+    states = await ledger.views.states([job.id for job, new in zip(wanted, fresh, strict=True) if not new])
     known = iter(states)
     return [
         Accepted(job.id, "accepted" if new else next(known) or "accepted", new)

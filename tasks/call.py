@@ -45,8 +45,8 @@ async def _claim_and_run(ports: Ports, name: CallId, model: str) -> RunOutcome:
     owner = ports.leases.new_owner()
     claim = await jobs.claim(name.job, name.index, owner, at=model)
     if isinstance(claim, ClaimDenied) and claim.word == "busy":
-        (holder,) = await jobs.models(name.job, name.index, name.index + 1)
-        if await ports.ledger.fleet.lease_left(name, holder) > 0:
+        (status,) = await ports.ledger.views.statuses(name.job, name.index, 1)
+        if await ports.ledger.fleet.lease_left(name, status.model) > 0:
             # The part runs elsewhere, or its worker died a moment ago: then the sweeper sends it again past the lease.
             return Ignored()
         claim = await jobs.claim(name.job, name.index, owner, dead=claim.owner, at=model)
@@ -68,8 +68,8 @@ async def _drop(ports: Ports, name: CallId, model: str, claim: ClaimDenied) -> R
         return PartEnded("gone")
     # Release the slot of this message: no other message will. A job that was cancelled while its call was admitted does
     # not know the model: the lease of that slot lapses.
-    models = await ports.ledger.jobs.models(name.job, name.index, name.index + 1)
-    slots = [Admitted(name, known) for known in dict.fromkeys([*models, *([model] if model else [])])]
+    (status,) = await ports.ledger.views.statuses(name.job, name.index, 1)
+    slots = [Admitted(name, known) for known in {status.model, model} if known]
     return PartEnded(claim.state, await ports.ledger.free_all(slots))
 
 

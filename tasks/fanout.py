@@ -29,12 +29,12 @@ async def fanout(self: Any, job_id: str, wave: int = 0) -> None:
 
 async def fan_out(ports: Ports, job_id: str, number: int) -> None:
     """Plan the job before its first wave, and send the wave of this number."""
-    known = await ports.ledger.jobs.read(job_id)
+    known = await ports.ledger.views.read(job_id)
     if known is None:
         return
     job, state, decided = known
     # Read after the job: once a job is planned, its input may be kept in its parts alone.
-    unplanned = (await ports.ledger.jobs.progress(job_id)).n == 0
+    unplanned = (await ports.ledger.views.progress(job_id)).n == 0
     try:
         if number == 0 and unplanned and state == "routed" and decided is not None:
             planned = await plan_first(ports, job, decided)
@@ -58,14 +58,14 @@ async def fan_out(ports: Ports, job_id: str, number: int) -> None:
 
 
 async def _create_missing_child_jobs(ports: Ports, job: Job, number: int) -> None:
-    progress = await ports.ledger.jobs.progress(job.id)
+    progress = await ports.ledger.views.progress(job.id)
     if number >= len(progress.starts):
         return
     first = progress.starts[number]
     last = progress.starts[number + 1] if number + 1 < len(progress.starts) else progress.sent
-    parts = await ports.ledger.jobs.statuses(job.id, first, last - first)
+    parts = await ports.ledger.views.statuses(job.id, first, last - first)
     running = [part for part in parts if part.job and part.state == "running"]
-    states = await ports.ledger.jobs.states([part.job for part in running])
+    states = await ports.ledger.views.states([part.job for part in running])
     missing = [part for part, state in zip(running, states, strict=True) if state is None]
     await create_child_jobs(ports, job, number, missing)
 

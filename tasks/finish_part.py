@@ -33,16 +33,16 @@ async def finish_part(self: Any, job_id: str, index: int, wave: int) -> dict[str
 
 async def copy_result(ports: Ports, part: CallId) -> str | None:
     """The part's state; None where its child job has not ended, and the chord must not count this message."""
-    jobs = ports.ledger.jobs
-    known = await jobs.read(part.job)
-    (sent,) = await jobs.statuses(part.job, part.index, 1)
+    views = ports.ledger.views
+    known = await views.read(part.job)
+    (sent,) = await views.statuses(part.job, part.index, 1)
     if known is None or not sent.job:
         return sent.state or "gone"
     if sent.state not in {"waiting", "running"}:
         return sent.state
-    (summary,) = await jobs.summaries([sent.job])
+    (summary,) = await views.summaries([sent.job])
     # Of a child job with many parts only the joined output is read.
-    result = await jobs.result(sent.job, outputs=summary is not None and summary.kind == "single")
+    result = await views.result(sent.job, outputs=summary is not None and summary.kind == "single")
     if result is None or not result.final:
         return None
     job, _, _ = known

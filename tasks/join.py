@@ -57,19 +57,19 @@ async def join(self: Any, job_id: str, wave: int = 0) -> None:  # noqa: ARG001 -
 
 async def join_job(ports: Ports, job_id: str) -> str:
     """``joined``, ``asked``, ``next wave``, or the ledger's word for why there is nothing to do."""
-    jobs = ports.ledger.jobs
+    jobs, views = ports.ledger.jobs, ports.ledger.views
     reply = await jobs.join(job_id)
     if reply.wave_ended:
-        known = await jobs.read(job_id)
+        known = await views.read(job_id)
         if known is None:
             return "gone"
-        if not await is_decided_early(ports, known[0], await jobs.progress(job_id)):
+        if not await is_decided_early(ports, known[0], await views.progress(job_id)):
             await ports.publisher.send_fanout(job_id, wave=reply.waves)
             return "next wave"
         reply = await jobs.join(job_id, decided=True)
     if reply.word == "poison":
         await ports.ledger.cancel(job_id, "failed", "the join was started several times and never came to an end")
-        if (known := await jobs.read(job_id)) is not None:
+        if (known := await views.read(job_id)) is not None:
             await notify_parent(ports.publisher, known[0])
     if reply.word != "go":
         return reply.word
@@ -77,13 +77,13 @@ async def join_job(ports: Ports, job_id: str) -> str:
 
 
 async def _join_and_conclude(ports: Ports, job_id: str) -> str:
-    jobs = ports.ledger.jobs
-    known = await jobs.read(job_id)
+    jobs, views = ports.ledger.jobs, ports.ledger.views
+    known = await views.read(job_id)
     if known is None:
         return "gone"
     job, _, decided = known
     assert decided is not None  # it has parts, so it was planned
-    progress = await jobs.progress(job_id)
+    progress = await views.progress(job_id)
     try:
         result = await _join_parts(ports, job, decided, progress)
         if not isinstance(result, Joined):
@@ -100,7 +100,7 @@ async def _join_and_conclude(ports: Ports, job_id: str) -> str:
         await jobs.conclude(job_id, "failed", error=f"the join failed: {type(error).__name__}")
     if progress.left:
         # The vote was decided early: the answers of its other calls are not needed.
-        (summary,) = await jobs.summaries([job_id])
+        (summary,) = await views.summaries([job_id])
         await ports.ledger.drop_calls(job_id, summary)
     await notify_parent(ports.publisher, job)
     return "joined"
@@ -116,7 +116,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         return await _plan_proposed_sections(ports, job, decided, progress)
     asked = [stage for stage in progress.stages if stage.role == "join"]
     last = asked[0].first if asked else progress.n
-    outcomes = await ports.ledger.jobs.outcomes(job.id, progress.base, last - progress.base)
+    outcomes = await ports.ledger.views.outcomes(job.id, progress.base, last - progress.base)
     if (flow := ports.config.flows.get(job.kind)) is not None:
         failed = next((outcome for outcome in outcomes if outcome.state == "failed"), None)
         if failed is not None:
@@ -137,7 +137,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         rounds=[
             [
                 JoinAnswer(answer.output, answer.error)
-                for answer in await ports.ledger.jobs.outcomes(job.id, stage.first, stage.count)
+                for answer in await ports.ledger.views.outcomes(job.id, stage.first, stage.count)
             ]
             for stage in asked
         ],
@@ -168,7 +168,7 @@ async def _plan_join_questions(
 
 async def _plan_proposed_sections(ports: Ports, job: Job, decided: Decision, progress: Progress) -> Planned | None:
     """Plan the sections that a model has proposed."""
-    (plan,) = await ports.ledger.jobs.outcomes(job.id, 0, 1)
+    (plan,) = await ports.ledger.views.outcomes(job.id, 0, 1)
     if plan.output is None:
         raise PointsmanError(f"no plan was made: {plan.error}")
     return await plan_parts(ports, job, decided, read_proposal(job, plan.output), first=progress.n)

@@ -33,7 +33,7 @@ async def route(self: Any, job_id: str) -> None:
 
 async def route_job(ports: Ports, job_id: str) -> None:
     """Route a job, and publish the calls that were admitted, which may be other jobs' calls, or its fan-out."""
-    known = await ports.ledger.jobs.read(job_id)
+    known = await ports.ledger.views.read(job_id)
     if known is None:
         log.warning("no such job: %s", job_id)
         return

@@ -169,11 +169,11 @@ class Stranded:
         loads = {model: load for model, load in snapshot.models.items() if load.capacity and not load.closed}
         if not any(estimate_wait_s(load) > 0 for load in loads.values()):
             return []
-        fleet, jobs = self._ledger.fleet, self._ledger.jobs
+        fleet = self._ledger.fleet
         horizon = min(FURTHEST, max(map(estimate_total_s, loads.values())))
         left = await fleet.near_deadlines(within=horizon, most=MOST_PRESSED)
         calls = await self._standing(list(left))
-        statuses = await jobs.statuses_of([(call.job, call.index) for call in calls])
+        statuses = await self._ledger.sweep.statuses([(call.job, call.index) for call in calls])
         queued = {str(call): part.model for call, part in zip(calls, statuses, strict=True) if part.state == "queued"}
         waiting = [call for call, status in zip(calls, statuses, strict=True) if status.state == "waiting"]
         places: list[tuple[CallId, str, int, Entry | None]] = []
@@ -198,16 +198,16 @@ class Stranded:
 
     async def _standing(self, job_ids: Sequence[str]) -> list[CallId]:
         """The calls of these jobs; jobs that have ended are forgotten."""
-        jobs = self._ledger.jobs
+        views = self._ledger.views
         calls: list[CallId] = []
         over: list[str] = []
-        for job, summary in zip(job_ids, await jobs.summaries(job_ids), strict=True):
+        for job, summary in zip(job_ids, await views.summaries(job_ids), strict=True):
             if summary is None or summary.state in FINAL:
                 over.append(job)
             elif summary.kind == "single":
                 calls.append(CallId(job, 0))
             elif summary.n is not None:
-                parts = await jobs.statuses(job, 0, summary.sent)
+                parts = await views.statuses(job, 0, summary.sent)
                 calls += [summary.call(job, part.index) for part in parts if part.state in {"queued", "waiting"}]
         await self._ledger.fleet.unwatch(over)
         return calls[:MOST_READ]
@@ -216,7 +216,7 @@ class Stranded:
 
     async def _move(self, stuck: Sequence[Stuck], snapshot: Snapshot) -> tuple[set[CallId], list[Admitted]]:
         """Move what can move; returns which calls did, and who was admitted."""
-        parked = await self._ledger.jobs.movable([(item.call.job, item.call.index) for item in stuck])
+        parked = await self._ledger.sweep.movable_parts([(item.call.job, item.call.index) for item in stuck])
         ready: list[tuple[Stuck, MovablePart, tuple[str, ...]]] = []
         for item, part in zip(stuck, parked, strict=True):
             if part is None or part.state != item.state or (part.state == "queued" and part.model != item.model):
@@ -257,7 +257,7 @@ class Stranded:
         self, ready: Sequence[tuple[Stuck, MovablePart, tuple[str, ...]]], snapshot: Snapshot
     ) -> tuple[set[CallId], list[Admitted]]:
         jobs, run = self._ledger.jobs, self._ledger.store.run
-        inputs = await jobs.inputs([(item.call.job, item.call.index) for item, _, _ in ready])
+        inputs = await self._ledger.sweep.inputs([(item.call.job, item.call.index) for item, _, _ in ready])
         going: list[tuple[Stuck, Command[list[Admitted]]]] = []
         for (item, part, candidates), known in zip(ready, inputs, strict=True):
             if known is None:
@@ -278,12 +278,12 @@ class Stranded:
         if not going:
             return set(), []
         words = await run(
-            *(jobs.moving(item.call.job, item.call.index, item.state, item.model, item.why) for item, _ in going)
+            *(jobs.move(item.call.job, item.call.index, item.state, item.model, item.why) for item, _ in going)
         )
-        kept = [item for (item, _), word in zip(going, words, strict=True) if word[0] == "spent"]
+        kept = [item for (item, _), word in zip(going, words, strict=True) if word == "spent"]
         # Another sweeper was quicker: it stays after all.
         back = [("RPUSH", item.entry.list, item.entry.message) for item in kept if item.entry is not None]
-        going = [each for each, word in zip(going, words, strict=True) if word[0] == "ok"]
+        going = [each for each, word in zip(going, words, strict=True) if word == "ok"]
         replies = (await run(*(leaving for _, leaving in going), *back))[: len(going)] if going or back else []
         return {item.call for item, _ in going}, [each for reply in replies for each in reply]
 

@@ -87,7 +87,7 @@ class Sweeper:
         lapsed = await self._ledger.fleet.lapsed()
         if not lapsed:
             return
-        statuses = await self._ledger.jobs.statuses_of([(call.job, call.index) for call, _ in lapsed])
+        statuses = await self._ledger.sweep.statuses([(call.job, call.index) for call, _ in lapsed])
         running: list[tuple[Admitted, str]] = []
         queued: list[Admitted] = []
         waiting: list[Admitted] = []
@@ -129,7 +129,8 @@ class Sweeper:
 
     async def _rescue(self, calls: Sequence[tuple[Admitted, str]]) -> list[Admitted]:
         """Running calls whose worker gives no sign: have them run again, unless they kill every worker they meet."""
-        words = await self._ledger.jobs.requeue([(call.job, call.index, owner) for (call, _), owner in calls])
+        requeue = self._ledger.jobs.requeue
+        words = await self._ledger.store.run(*(requeue(call.job, call.index, owner) for (call, _), owner in calls))
         again: list[Admitted] = []
         held: dict[str, list[CallId]] = {}
         ended: list[Admitted] = []
@@ -147,7 +148,7 @@ class Sweeper:
                 if outcome.word == "complete":
                     await self._join([call.job])
                 elif outcome.word == "ended":
-                    (summary,) = await self._ledger.jobs.summaries([call.job])
+                    (summary,) = await self._ledger.views.summaries([call.job])
                     await self._settle([summary.parent if summary is not None else None])
             elif word in {"final", "gone"}:
                 ended.append(lease)
@@ -172,7 +173,7 @@ class Sweeper:
         now = await self._ledger.fleet.now()
         alive: dict[str, JobSummary] = {}
         over: list[str] = []
-        summaries = await self._ledger.jobs.summaries(due)
+        summaries = await self._ledger.views.summaries(due)
         orphans = await self._orphans(dict(zip(due, summaries, strict=True)))
         for job, summary in zip(due, summaries, strict=True):
             if summary is None or summary.state in FINAL:
@@ -199,7 +200,7 @@ class Sweeper:
             for job, summary in jobs.items()
             if summary is not None and summary.parent is not None and summary.state not in FINAL
         }
-        states = await self._ledger.jobs.states(list(parents.values()))
+        states = await self._ledger.views.states(list(parents.values()))
         return {job for job, state in zip(parents, states, strict=True) if state in FINAL}
 
     async def _set_going(self, jobs: Mapping[str, JobSummary], routing: frozenset[str] | None) -> dict[str, float]:
@@ -249,7 +250,7 @@ class Sweeper:
 
     async def _look_at_parts(self, job: str, summary: JobSummary, routing: frozenset[str] | None) -> list[str]:
         """The parts of the waves that were sent; returns the job where it has to be joined, or its next wave sent."""
-        parts = await self._ledger.jobs.statuses(job, 0, summary.sent)
+        parts = await self._ledger.views.statuses(job, 0, summary.sent)
         unfinished = [part for part in parts if part.state in UNFINISHED]
         if not unfinished:
             # All that was sent has ended, and nobody asked for the rest.
@@ -264,7 +265,7 @@ class Sweeper:
         self, job: str, summary: JobSummary, parts: Sequence[PartStatus], routing: frozenset[str] | None
     ) -> None:
         """Parts that are jobs: one that has ended ends its part; one that isn't there was never accepted."""
-        states = await self._ledger.jobs.states([part.job for part in parts])
+        states = await self._ledger.views.states([part.job for part in parts])
         calls = [summary.call(job, part.index) for part in parts]
         ended = [str(call) for call, state in zip(calls, states, strict=True) if state in FINAL]
         await self._settle(ended)
@@ -275,7 +276,7 @@ class Sweeper:
 
     async def _lapse(self, calls: Sequence[CallId]) -> None:
         """Calls without a lease: give them one that has lapsed, so that the next sweep looks at them."""
-        statuses = await self._ledger.jobs.statuses_of([(call.job, call.index) for call in calls])
+        statuses = await self._ledger.sweep.statuses([(call.job, call.index) for call in calls])
         held: dict[str, list[CallId]] = {}
         for call, status in zip(calls, statuses, strict=True):
             if status.model:

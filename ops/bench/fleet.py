@@ -190,7 +190,7 @@ class BenchFleet:
         while left:
             # In the order of submission, so that jobs that have not ended stand in front.
             head, rest = left[:CHUNK], left[CHUNK:]
-            states = await self.producer.ledger.jobs.states(head)
+            states = await self.producer.ledger.views.states(head)
             good += states.count("succeeded")
             waiting = [job for job, state in zip(head, states, strict=True) if state not in FINAL]
             left = waiting + rest
@@ -211,7 +211,7 @@ class BenchFleet:
             PointsmanError: if it hasn't in time.
         """
         end = asyncio.get_running_loop().time() + 10 * PATIENCE
-        while (await self.producer.ledger.jobs.states([job]))[0] not in FINAL:
+        while (await self.producer.ledger.views.states([job]))[0] not in FINAL:
             if asyncio.get_running_loop().time() > end:
                 raise PointsmanError(f"job {job} has not ended")
             await asyncio.sleep(GLANCE / 5)

@@ -105,8 +105,8 @@ def _sections(fleet: BenchFleet) -> Run:
 async def _joined(fleet: BenchFleet, job: str) -> int:
     """Wait until a job has ended; returns how many of its parts succeeded."""
     await fleet.ended(job)
-    progress = await fleet.producer.ledger.jobs.progress(job)
-    outcomes = await fleet.producer.ledger.jobs.outcomes(job, 0, progress.n)
+    progress = await fleet.producer.ledger.views.progress(job)
+    outcomes = await fleet.producer.ledger.views.outcomes(job, 0, progress.n)
     return sum(outcome.state == "succeeded" for outcome in outcomes)
 
 
@@ -125,7 +125,7 @@ def _straight(ends: AsyncExitStack, fleet: BenchFleet) -> Run:
     async def send(count: int) -> list[str]:
         jobs = [Job(id=new_id(), text=TEXT, model=MODEL) for _ in range(count)]
         await ledger.accept(jobs, keep_seconds=3600)
-        await ledger.store.run(*(ledger.jobs.routing(job.id, decision, placed="queued", model=MODEL) for job in jobs))
+        await ledger.store.run(*(ledger.jobs.route(job.id, decision, placed="queued", model=MODEL) for job in jobs))
         calls = [CallId(job.id, 0) for job in jobs]
         await ledger.fleet.lease({MODEL: calls}, seconds=QUEUED_LEASE)
         await publisher.send_calls([Admitted(call, MODEL) for call in calls])

@@ -188,7 +188,7 @@ async def states_of(ledger: Ledger, jobs: Sequence[str]) -> list[str | None]:
     """Return the state of each job, in order; None for a record that has expired."""
     found: list[str | None] = []
     for start in range(0, len(jobs), CHUNK):
-        found += await ledger.jobs.states(jobs[start : start + CHUNK])
+        found += await ledger.views.states(jobs[start : start + CHUNK])
     return found
 
 
@@ -197,7 +197,7 @@ async def _results(ledger: Ledger, jobs: Sequence[str]) -> AsyncIterator[dict[st
 
     for start in range(0, len(jobs), READ_AHEAD):
         chunk = jobs[start : start + READ_AHEAD]
-        found: list[Result | None] = await asyncio.gather(*(ledger.jobs.result(job) for job in chunk))
+        found: list[Result | None] = await asyncio.gather(*(ledger.views.result(job) for job in chunk))
         for job_id, result in zip(chunk, found, strict=True):
             gone = {"id": job_id, "state": None, "error": "its record has expired"}
             yield gone if result is None else result.model_dump(mode="json")

@@ -29,7 +29,7 @@ async def cancel(ids: JobIds, *, as_json: AsJson = False) -> int:
             except JobNotFound:
                 entries.append({"id": job_id, "cancelled": False, "state": None, "error": str(unknown_job(job_id))})
                 continue
-            (state,) = await producer.ledger.jobs.states([job_id])
+            (state,) = await producer.ledger.views.states([job_id])
             entries.append({"id": job_id, "cancelled": stopped, "state": state})
     if as_json:
         print_json(entries)

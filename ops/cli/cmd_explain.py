@@ -40,8 +40,8 @@ async def explain(
     from ops.cli.render import note, print_json
 
     async with open_ledger() as ledger:
-        job = await ledger.jobs.result(id, outputs=False)
-        (summary,) = await ledger.jobs.summaries([id])
+        job = await ledger.views.result(id, outputs=False)
+        (summary,) = await ledger.views.summaries([id])
     if job is None:
         raise unknown_job(id)
     if as_json:

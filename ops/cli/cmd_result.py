@@ -28,7 +28,7 @@ async def result(
         async with open_producer() as producer:
             return print_outcome(await wait_for(producer, id, timeout=timeout), as_json=as_json)
     async with open_ledger() as ledger:
-        found = await ledger.jobs.result(id)
+        found = await ledger.views.result(id)
     if found is None:
         raise unknown_job(id)
     if not found.final and not as_json:

@@ -23,7 +23,7 @@ async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
     from ops.cli.render import print_json, print_table
 
     async with open_ledger() as ledger:
-        found = {job_id: await ledger.jobs.result(job_id, outputs=False) for job_id in ids}
+        found = {job_id: await ledger.views.result(job_id, outputs=False) for job_id in ids}
     if as_json:
         print_json(
             [

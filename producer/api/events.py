@@ -60,7 +60,7 @@ class EventRoutes:
         job_id = job_id_of(request)
         last = _last_id(request.headers.get("last-event-id", ""))
         async with time_limit(ANSWER_WITHIN):
-            result = await self._producer.ledger.jobs.result(job_id, outputs=False)
+            result = await self._producer.ledger.views.result(job_id, outputs=False)
         if result is None:
             raise JobNotFound(job_id)
         if result.final and last >= _end_id(result):
@@ -94,10 +94,10 @@ class EventRoutes:
 
     async def _read(self, job_id: str) -> Result:
         """The present job, with its outputs once it has ended."""
-        jobs = self._producer.ledger.jobs
-        result = await jobs.result(job_id, outputs=False)
+        views = self._producer.ledger.views
+        result = await views.result(job_id, outputs=False)
         if result is not None and result.final:
-            result = await jobs.result(job_id)
+            result = await views.result(job_id)
         if result is None:
             raise JobNotFound(job_id)
         return result
@@ -108,7 +108,7 @@ class EventRoutes:
         if self._free.locked():
             yield None
             return
-        async with self._free, self._producer.ledger.jobs.announcements(job_id) as channel:
+        async with self._free, self._producer.ledger.views.announcements(job_id) as channel:
             yield channel
 
 

@@ -82,7 +82,7 @@ class JobRoutes:
         job_id = job_id_of(request)
         async with time_limit(ANSWER_WITHIN):
             await self._producer.cancel(job_id)
-            (state,) = await self._producer.ledger.jobs.states([job_id])
+            (state,) = await self._producer.ledger.views.states([job_id])
         if state is None:
             raise JobNotFound(job_id)
         return _reply(200, json.dumps({"id": job_id, "state": state}))

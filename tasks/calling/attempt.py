@@ -30,6 +30,7 @@ from tasks.contract.result import Usage
 from tasks.contract.telemetry import AttemptEvent
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Outcome, find_pause
+from tasks.ledger.records import BookReply
 
 if TYPE_CHECKING:
     from tasks.config.models import Model
@@ -195,16 +196,16 @@ async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, de
     if budget is not None:
         output = demand.output_tokens if demand.output_tokens is not None else latencies.mean_output(demand.model)
         cost_usd = demand.price.cost(Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
-        commands.append(ledger.jobs.booking(name.job, name.index, owner, usd=cost_usd, budget=budget))
+        commands.append(ledger.jobs.book(name.job, name.index, owner, usd=cost_usd, budget=budget))
 
     # If this call is cancelled while the commands are on their way, the limiter may have granted it all the same.
     replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, late[0]))
     granted: Grant | Denied = replies[0]
     latencies.record_mean_output(demand.model, granted.mean_output)
-    if budget is not None and replies[-1][0] == "broke":
+    booked = replies[-1]
+    if isinstance(booked, BookReply) and booked.word == "broke":
         _release_unsent(ports, granted)
-        left_usd = float(replies[-1][1])
-        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=left_usd)
+        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=booked.left_usd)
     return granted
 
 

@@ -243,19 +243,12 @@ class Run:
     async def _put_back(self, problem: str, retry: Retry, *, counts: bool = True) -> RunOutcome:
         """Give up the claim and have the call wait in the backlog: its next message is the one that counts."""
         ports, claim = self.ports, self.claim
-        reply, *_ = await ports.ledger.store.run(
-            ports.ledger.jobs.retrying(
-                self.name.job,
-                self.name.index,
-                self.owner,
-                problem,
-                tried=self.tried,
-                counts=counts,
-                spent_usd=self.cost_usd,
-            ),
+        record = PartRecord(error=problem, tried=self.tried, spent_usd=self.cost_usd)
+        released, *_ = await ports.ledger.store.run(
+            ports.ledger.jobs.retry(self.name.job, self.name.index, self.owner, record, counts=counts),
             *self._settlements(),
         )
-        if reply[0] != "ok":
+        if not released:
             return Ignored(await ports.ledger.free(self.name, claim.model))
         # Read after the attempts were settled: the strategy takes them into account.
         models = [model for model in (*retry.candidates, *retry.fallbacks) if model in ports.config.models]
@@ -278,11 +271,11 @@ class Run:
         """Write the part's end: the answer, or why there is none."""
         claim = self.claim
         output = answered.reply.text if answered is not None and answered.reply is not None else None
-        ballot, weight = "", 1.0
+        record, settlements = self._record(answered, error), self._settlements()
         if claim.job.kind == "vote" and output is not None and not claim.part.bare:
             voter = answered.grant.model if answered is not None else claim.model
             ballot, weight = read_ballot(self.ports.config, claim.job, claim.decision.route, voter, output)
-        record, settlements = self._record(answered, error), self._settlements()
+            record = replace(record, ballot=ballot, weight=weight)
         written, admitted = await _repeat_while_unreachable(
             lambda: self.ports.ledger.settle(
                 self.name,
@@ -290,8 +283,6 @@ class Run:
                 self.owner,
                 output=output,
                 record=record,
-                ballot=ballot,
-                weight=weight,
                 reports=settlements,
             )
         )
@@ -316,7 +307,7 @@ class Run:
     async def _hand_back(self) -> None:
         """This process ends and its message returns to the broker: let the next worker claim the part at once."""
         ledger = self.ports.ledger
-        handed = ledger.jobs.handing_back(self.name.job, self.name.index, self.owner)
+        handed = ledger.jobs.hand_back(self.name.job, self.name.index, self.owner)
         leases = ledger.fleet.lease({self.claim.model: [self.name]}, seconds=QUEUED_LEASE)
         await settle(self.ports, [handed, *leases, *self._settlements()])
 

@@ -1,9 +1,26 @@
-"""The ledger: what was accepted (`jobs`), what is in flight and who waits (`fleet`). The truth, in Redis."""
+"""The ledger: jobs and their parts, calls in flight and waiting, limits. The truth, in Redis.
+
+Start with `ledger.py`. `jobs` writes, `views` and `sweeper_reads` read, `fleet` admits, `limiter` guards attempts; each
+Lua script stands beside its module. May import what is pure: contract, config, routing, parallel.
+"""
 
 from tasks.ledger.fleet import LEASE, QUEUED_LEASE, WAVE, Admitted, Fleet
-from tasks.ledger.jobs import Claim, ClaimDenied, FinishReply, Jobs, PartRecord, digest
+from tasks.ledger.jobs import Jobs
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.records import JobSummary, PartOutcome, PartStatus, Progress, Stage, Wave
+from tasks.ledger.reading import digest
+from tasks.ledger.records import (
+    Claim,
+    ClaimDenied,
+    FinishReply,
+    JobSummary,
+    PartOutcome,
+    PartRecord,
+    PartStatus,
+    Progress,
+    Stage,
+    StagePlan,
+    Wave,
+)
 
 __all__ = [
     "LEASE",
@@ -11,17 +28,18 @@ __all__ = [
     "WAVE",
     "Admitted",
     "Claim",
-    "PartOutcome",
-    "Fleet",
     "ClaimDenied",
+    "FinishReply",
+    "Fleet",
+    "JobSummary",
     "Jobs",
     "Ledger",
-    "FinishReply",
+    "PartOutcome",
     "PartRecord",
     "PartStatus",
     "Progress",
     "Stage",
-    "JobSummary",
+    "StagePlan",
     "Wave",
     "digest",
 ]

@@ -1,279 +1,231 @@
--- The only thing that moves a job. One call, one step of the state machine in docs/reference/job.md.
---
---   KEYS  1 job      hash: state, spec, input, decision, counts, times (ms), spent and booked (USD), output, error
---                        n parts are planned, `left` of them have not ended. They come in waves: `sent` parts were sent,
---                        `starts` are the first indices of the waves ("0,1000"). And in stages ("plan:0:1,join:9:2": role,
---                        first, count; without a role are the sections and votes themselves, from `base` on).
---         2 parts    hash: "<i>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record,
---                        moved ("<model>:<why> …": where it stood in vain), and USD spent by attempts before the last;
---                        job: the one that is the part's work. Such a part has no call, no lease and no queue.
---         3 outputs  hash: <i> -> the text that the model wrote
---         4 inputs   hash: <i> -> the text of a section (single jobs and votes read `input` instead); x<i> -> what the
---                        call has of its own beside that: prompt, schema, seed, models
---         5 ballots  hash: normalized answer (digest) -> votes, or their weight
---   ARGV  1 the step, then its arguments
---
--- All keys carry the job's hash tag, so the script runs in one slot. Nothing of the fleet is touched here.
--- Lists of arguments are read from ARGV: Lua can't unpack the thousands that a large fan-out has.
--- Time is the server's: clocks of workers may differ. Every reply is an array that starts with a word.
+-- The only script that moves a job. One call is one step of the state machine in docs/reference/job.md, by the keys and
+-- functions of record.lua. Every reply is an array that starts with a word.
 
-local JOB, PARTS, OUTPUTS, INPUTS, BALLOTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local FINAL = { succeeded = true, failed = true, cancelled = true, expired = true }
-local PART_FINAL = { succeeded = true, failed = true, skipped = true, cancelled = true }
--- A job in these states still wants the outputs of its parts.
-local OPEN = { accepted = true, routed = true, waiting = true, running = true }
+-- == Accept and route =============================================================================
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-
-local function job(field) return redis.call('HGET', JOB, field) end
-local function part(i, field) return redis.call('HGET', PARTS, i .. ':' .. field) end
-local function set_part(i, field, value) redis.call('HSET', PARTS, i .. ':' .. field, value) end
-
--- Announcements only speed waiting up; whoever waits reads the record.
-local function announce(word) redis.call('PUBLISH', JOB .. ':events', word) end
-
-local function enter(state)
-  redis.call('HSET', JOB, 'state', state, state .. '_at', now)
-  if FINAL[state] then
-    redis.call('HSET', JOB, 'ended_at', now)
-    local keep = tonumber(job('keep_ms'))
-    for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, keep) end
-  end
-  announce(state)
-end
-
-local step = {}
-
--- spec, input, kind, policy, quorum (0 = none), parent ("" = none), priority, deadline_ms from now ("" = none), keep_ms,
--- mark. The mark is the same for two submissions of one request: an id that is taken by another is told as such.
+-- `mark` is the same for two submissions of one request. The reply 'taken' means that another request has the id.
 function step.accept(spec, input, kind, policy, quorum, parent, priority, deadline_ms, keep_ms, mark)
-  local state = job('state')
-  if state then return { job('mark') == mark and 'exists' or 'taken', state } end
-  redis.call('HSET', JOB, 'mark', mark, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy,
-    'quorum', quorum, 'priority', priority, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
-  if parent ~= '' then redis.call('HSET', JOB, 'parent', parent) end
-  if deadline_ms ~= '' then redis.call('HSET', JOB, 'deadline_at', now + tonumber(deadline_ms)) end
+  local state, known = job_fields('state', 'mark')
+  if state then return { known == mark and 'exists' or 'taken', state } end
+  set_job('mark', mark, 'spec', spec, 'input', input, 'kind', kind, 'policy', policy, 'quorum', quorum,
+    'priority', priority, 'keep_ms', keep_ms, 'failed', 0, 'joins', 0)
+  if parent ~= '' then set_job('parent', parent) end
+  if deadline_ms ~= '' then set_job('deadline_at', now + tonumber(deadline_ms)) end
   enter('accepted')
   return { 'accepted' }
 end
 
--- decision; for a single job also where its call stands ("queued" or "waiting") and on which model
+-- For a single job `placed` says where its call stands: 'queued' or 'waiting', with its model if that is known.
 function step.route(decision, placed, model)
-  local state = job('state')
+  local state, decided = job_fields('state', 'decision')
   if not state then return { 'gone' } end
   if state ~= 'accepted' and state ~= 'routed' and state ~= 'waiting' then return { 'over', state } end
-  if not placed or placed == '' then
-    redis.call('HSET', JOB, 'decision', decision)
+  if placed == '' then
+    set_job('decision', decision)
     enter('routed')
     return { 'routed' }
   end
-  -- The feeder may have been quicker, and another router too: a call that stands in a queue stays there.
+  -- Admission, or another router, may have been faster: a call that stands in a queue stays there.
   local stood = part(0, 'state')
   local queued = stood and stood ~= 'waiting'
-  if queued and job('decision') then return { 'routed' } end
-  redis.call('HSET', JOB, 'decision', decision, 'n', 1, 'left', 1)
+  if queued and decided then return { 'routed' } end
+  set_job('decision', decision, 'n', 1, 'left', 1)
   if not queued then
-    set_part(0, 'state', placed)
-    set_part(0, 'queued_at', now)
+    set_part(0, 'state', placed, 'queued_at', now)
     if model ~= '' then set_part(0, 'model', model) end
   end
   enter((queued or placed == 'queued') and 'routed' or 'waiting')
   return { 'routed' }
 end
 
--- What is told of a part: model, title, section, what its call has of its own, the job that is its work, why it has failed
--- already. The last four may be "".
-local TOLD = 6
+-- == Plan the parts and send them in waves =========================================================
 
--- Write parts from index `first` on, told in ARGV from place `at` on. Nobody sees them before they are planned.
-local function write(first, at)
-  for place = 0, (#ARGV - at + 1) / TOLD - 1 do
-    local i, k = first + place, at + TOLD * place
-    local fields = { i .. ':state', ARGV[k + 5] == '' and 'waiting' or 'failed', i .. ':model', ARGV[k] }
+-- Words of one part in `rest`: model, title, section, the rest of its spec, child job, error. Any may be ''.
+local SPEC_WORDS = 6
+
+-- Write parts from index `first` on. They are invisible until they are planned.
+local function write(first, rest)
+  for place = 0, #rest / SPEC_WORDS - 1 do
+    local index, k = first + place, SPEC_WORDS * place
+    local model, title, section, extras, child, problem = unpack(rest, k + 1, k + SPEC_WORDS)
+    local fields = { 'state', problem == '' and 'waiting' or 'failed', 'model', model }
     local function add(field, value)
-      fields[#fields + 1] = i .. ':' .. field
+      fields[#fields + 1] = field
       fields[#fields + 1] = value
     end
-    if ARGV[k + 1] ~= '' then add('title', ARGV[k + 1]) end
-    if ARGV[k + 4] ~= '' then
-      add('job', ARGV[k + 4])
-      add('owner', ARGV[k + 4])
-      redis.call('HSET', JOB, 'children', 1)
+    if title ~= '' then add('title', title) end
+    if child ~= '' then
+      add('job', child)
+      add('owner', child)
+      set_job('children', 1)
     end
-    if ARGV[k + 5] ~= '' then add('record', cjson.encode({ error = ARGV[k + 5] })) end
-    redis.call('HSET', PARTS, unpack(fields))
-    if ARGV[k + 2] ~= '' then redis.call('HSET', INPUTS, i, ARGV[k + 2]) end
-    if ARGV[k + 3] ~= '' then redis.call('HSET', INPUTS, 'x' .. i, ARGV[k + 3]) end
+    if problem ~= '' then add('record', cjson.encode({ error = problem })) end
+    set_part(index, unpack(fields))
+    if section ~= '' then redis.call('HSET', INPUTS, index, section) end
+    if extras ~= '' then redis.call('HSET', INPUTS, 'x' .. index, extras) end
   end
 end
 
-local function count_of(list) local _, commas = string.gsub(list, ',', '') return list == '' and 0 or commas + 1 end
-
--- Send up to `size` of the parts that wait for their wave. Returns the wave's number, its first part and their count.
--- One that has failed already ends here, with its wave: so a wave has ended when no more parts are left than were not sent.
+-- Send up to `size` of the parts that were not sent. Replies with the wave's number, its first part and their count.
+-- A part that has failed already ends here: a wave has ended when `left` counts none but the parts that were not sent.
 local function send(size)
-  local first, n, starts = tonumber(job('sent')), tonumber(job('n')), job('starts')
+  local first, n, starts, asking = job_fields('sent', 'n', 'starts', 'asking')
+  first = tonumber(first)
   local count = math.min(tonumber(size), n - first)
   local runs, failed = false, 0
-  for i = first, first + count - 1 do
-    local stood = part(i, 'state')
+  for index = first, first + count - 1 do
+    local stood, child, ended = part_fields(index, 'state', 'job', 'ended_at')
     if stood == 'waiting' then
-      local child = part(i, 'job')
       runs = runs or child
-      redis.call('HSET', PARTS, i .. ':state', child and 'running' or 'queued', i .. ':queued_at', now)
-    elseif stood == 'failed' and not part(i, 'ended_at') then
-      set_part(i, 'ended_at', now)
+      set_part(index, 'state', child and 'running' or 'queued', 'queued_at', now)
+    elseif stood == 'failed' and not ended then
+      set_part(index, 'ended_at', now)
       failed = failed + 1
     end
   end
   if failed > 0 then
     redis.call('HINCRBY', JOB, 'left', -failed)
-    if job('asking') ~= '1' then redis.call('HINCRBY', JOB, 'failed', failed) end
+    if asking ~= '1' then redis.call('HINCRBY', JOB, 'failed', failed) end
   end
   if runs and job('state') == 'routed' then enter('running') end
-  redis.call('HSET', JOB, 'sent', first + count, 'starts', starts == '' and tostring(first) or starts .. ',' .. first)
+  set_job('sent', first + count, 'starts', starts == '' and tostring(first) or starts .. ',' .. first)
   return { 'ok', count_of(starts), first, count }
 end
 
--- The parts from `first` on, `count` of them, are what the job works on now.
-local function stage(role, first, count, stopping)
-  local stages = job('stages')
-  if role ~= '' or stages then
-    local entry = role .. ':' .. first .. ':' .. count
-    redis.call('HSET', JOB, 'stages', stages and stages .. ',' .. entry or entry)
-  end
-  redis.call('HSET', JOB, 'n', first + count, 'left', count, 'asking', role == '' and 0 or 1)
-  if role == '' then redis.call('HSET', JOB, 'base', first, 'failed', 0, 'stopping', stopping) end
-end
-
--- Why no parts may be planned from index `first` on: nil where they may. A job that joins may plan more.
+-- Why no parts may be planned from index `first` on; nil where they may. A job that joins may plan more.
 local function unplannable(first)
-  local state = job('state')
+  local state, n = job_fields('state', 'n')
   if not state then return { 'gone' } end
   if FINAL[state] then return { 'over', state } end
-  if tonumber(job('n') or 0) > first then return { 'planned' } end
+  if tonumber(n or 0) > first then return { 'planned' } end
   if not OPEN[state] and not (first > 0 and state == 'joining') then return { 'over', state } end
   return nil
 end
 
--- first, then parts: those of a plan that is too large for one step. What was planned stays as it is; and of a job that
--- has ended nothing is written, since its keys were told when to go, and a new one would stay for ever.
-function step.write(first)
+-- Write parts of a plan that is too large for one step. A job that has ended gets no new key: it would never expire.
+function step.write(first, rest)
   first = tonumber(first)
-  local why = unplannable(first)
-  if why then return why end
-  write(first, 3)
+  local problem = unplannable(first)
+  if problem then return problem end
+  write(first, rest)
   return { 'ok' }
 end
 
--- decision, role, first, count, size of the first wave, when to stop (JSON or ""), whether the parts hold all of the job's
--- input (1: it is not kept twice), then those parts that were not written before. Parts are planned once.
-function step.plan(decision, role, first, count, wave, stopping, whole)
-  first, count = tonumber(first), tonumber(count)
-  local why, state = unplannable(first), job('state')
-  if why then return why end
-  write(first, 9)
-  if whole == '1' then redis.call('HSET', JOB, 'input', '') end
-  if decision ~= '' then redis.call('HSET', JOB, 'decision', decision) end
-  if first == 0 then redis.call('HSET', JOB, 'sent', 0, 'starts', '') end
-  stage(role, first, count, stopping)
-  local sent = send(wave)
+-- Plan `count` parts from index `first` on, once, and send the first `wave` of them. `rest` are those parts that were not
+-- written before. `stopping` says when a vote is decided (JSON). `whole` (1): the parts hold all of the job's input.
+function step.plan(decision, role, first, count, wave, stopping, whole, rest)
+  first = tonumber(first)
+  local problem = unplannable(first)
+  if problem then return problem end
+  local state, stages = job_fields('state', 'stages')
+  write(first, rest)
+  if whole == '1' then set_job('input', '') end
+  if decision ~= '' then set_job('decision', decision) end
+  if first == 0 then set_job('sent', 0, 'starts', '') end
+  if role ~= '' or stages then
+    local entry = role .. ':' .. first .. ':' .. count
+    set_job('stages', stages and stages .. ',' .. entry or entry)
+  end
+  set_job('n', first + count, 'left', count, 'asking', role == '' and 0 or 1)
+  if role == '' then set_job('base', first, 'failed', 0, 'stopping', stopping) end
+  local reply = send(wave)
   if state == 'joining' then
-    redis.call('HSET', JOB, 'joins', 0)
+    set_job('joins', 0)
     enter('running')
   end
   announce('planned')
-  return sent
+  return reply
 end
 
--- the number of the wave to be sent and its size: ok, its first part and their count, or sent before
+-- Send the wave of this number, unless it was sent before.
 function step.send(wave, size)
-  local state = job('state')
-  if not state or not OPEN[state] or not job('starts') then return { 'over' } end
-  if count_of(job('starts')) ~= tonumber(wave) or tonumber(job('sent')) >= tonumber(job('n')) then return { 'sent' } end
+  local state, starts, sent, n = job_fields('state', 'starts', 'sent', 'n')
+  if not state or not OPEN[state] or not starts then return { 'over' } end
+  if count_of(starts) ~= tonumber(wave) or tonumber(sent) >= tonumber(n) then return { 'sent' } end
   return send(size)
 end
 
--- pairs of index, model: these calls now stand in the queue of that model
-function step.queue()
-  local state = job('state')
+-- `rest` are pairs of index and model: these calls now stand in the queue of that model.
+function step.queue(rest)
+  local state, kind = job_fields('state', 'kind')
   if not state or not OPEN[state] then return { 'over' } end
-  for k = 2, #ARGV, 2 do
-    local i, model = ARGV[k], ARGV[k + 1]
-    local stood = part(i, 'state')
-    -- Not there yet: the feeder was quicker than the router, which is about to write down that the call waits.
-    local early = not stood and job('kind') == 'single'
-    if early then set_part(i, 'queued_at', now) end
-    if early or stood == 'waiting' then
-      set_part(i, 'state', 'queued')
-      set_part(i, 'model', model)
+  for k = 1, #rest, 2 do
+    local index, model = rest[k], rest[k + 1]
+    local stood = part(index, 'state')
+    if stood == 'waiting' then
+      set_part(index, 'state', 'queued', 'model', model)
+    elseif not stood and kind == 'single' then
+      -- Admission was faster than the router, which is about to write that the call waits.
+      set_part(index, 'queued_at', now, 'state', 'queued', 'model', model)
     end
   end
   if state == 'waiting' then enter('routed') end
   return { 'ok' }
 end
 
--- A call that just started may not have shown up among the leases yet: its owner counts as alive for a lease's time.
-local function just_started(i, lease_ms) return now - tonumber(part(i, 'started_at')) < tonumber(lease_ms) end
+-- == Run a part ====================================================================================
 
--- index, owner, the dead owner from whom the part may be taken ("" = none), lease_ms, the model at whose queue the message
--- was delivered ("" = unknown)
-function step.claim(i, owner, from, lease_ms, at)
-  local state, stood, decision = job('state'), part(i, 'state'), job('decision')
-  -- Without a decision the call was admitted by another before its router came to write: the sweeper sends it again.
+-- The lease of a call that just started may not be visible yet: for the time of a lease its owner counts as alive.
+local function just_started(started_at, lease_ms) return now - tonumber(started_at) < tonumber(lease_ms) end
+
+-- Claim a part. `dead` is an owner whose lease has lapsed: the part may be taken from it. `at` is the model in whose queue
+-- the message stood.
+function step.claim(index, owner, dead, lease_ms, at)
+  local state, decision, spec, accepted_at, n, base = job_fields('state', 'decision', 'spec', 'accepted_at', 'n', 'base')
+  local stood, model, holder, started_at, title, queued_at, tried =
+    part_fields(index, 'state', 'model', 'owner', 'started_at', 'title', 'queued_at', 'tried')
+  -- Without a decision the call was admitted before its router wrote the job: the sweeper sends it again.
   if not state or not stood or not decision then return { 'gone' } end
   if PART_FINAL[stood] then return { 'done', stood } end
   if not OPEN[state] then
-    set_part(i, 'state', 'skipped')
+    set_part(index, 'state', 'skipped')
     return { 'done', 'skipped' }
   end
-  -- A message that is out of date: the call went elsewhere, and has another there, or will have when it is admitted.
-  if at ~= '' and (stood == 'waiting' or part(i, 'model') ~= at) then
-    return { 'elsewhere', stood == 'waiting' and '' or part(i, 'model') or '' }
+  -- The message is out of date: the call moved, and has another message there, or gets one when it is admitted.
+  if at ~= '' and (stood == 'waiting' or model ~= at) then
+    return { 'elsewhere', stood ~= 'waiting' and model or '' }
   end
-  local holder = part(i, 'owner') or ''
-  if stood == 'running' and holder ~= owner and (holder ~= from or just_started(i, lease_ms)) then
+  holder = holder or ''
+  if stood == 'running' and holder ~= owner and (holder ~= dead or just_started(started_at, lease_ms)) then
     return { 'busy', holder }
   end
-  -- The same owner asks twice when the first reply was lost on the way: that is one attempt.
-  local attempts = redis.call('HINCRBY', PARTS, i .. ':attempts', holder == owner and 0 or 1)
-  set_part(i, 'state', 'running')
-  set_part(i, 'owner', owner)
-  set_part(i, 'started_at', now)
-  redis.call('HSETNX', PARTS, i .. ':first_at', now)
-  if state ~= 'running' then enter('running') else announce('part ' .. i .. ' running') end
-  return { 'go', attempts, part(i, 'model'), job('spec'), redis.call('HGET', INPUTS, i) or job('input'),
-    decision, part(i, 'title') or '', part(i, 'queued_at') or now, now, job('accepted_at'), part(i, 'tried') or '[]',
-    part(i, 'first_at'), redis.call('HGET', INPUTS, 'x' .. i) or '', job('n') or '1', job('base') or '0' }
+  -- The same owner claims twice when the first reply was lost on its way: that is one attempt.
+  local attempts = redis.call('HINCRBY', PARTS, index .. ':attempts', holder == owner and 0 or 1)
+  redis.call('HSETNX', PARTS, index .. ':first_at', now)
+  set_part(index, 'state', 'running', 'owner', owner, 'started_at', now)
+  if state ~= 'running' then enter('running') else announce('part ' .. index .. ' running') end
+  local section, extras = unpack(redis.call('HMGET', INPUTS, index, 'x' .. index))
+  return { 'go', attempts, model, spec, section or job('input'), decision, title or '', queued_at or now, now,
+    accepted_at, tried or '[]', part(index, 'first_at'), extras or '', n or '1', base or '0' }
 end
 
--- What a part has booked of the job's budget becomes `usd`.
-local function rebook(i, usd)
-  redis.call('HSET', JOB, 'booked', math.max(0, (job('booked') or 0) - (part(i, 'booked') or 0) + usd))
-  set_part(i, 'booked', usd)
+-- Replace what a part has booked of the job's budget by `usd`.
+local function rebook(index, usd, booked)
+  set_job('booked', math.max(0, (job('booked') or 0) - (booked or 0) + usd))
+  set_part(index, 'booked', usd)
 end
 
--- index, owner, USD of the next call, the job's budget: ok, or broke with what is left of it
-function step.book(i, owner, usd, budget)
-  if part(i, 'owner') ~= owner or PART_FINAL[part(i, 'state')] then return { 'stale' } end
-  local left = budget - (job('spent') or 0) - (job('booked') or 0) + (part(i, 'booked') or 0)
+-- Book the expected cost of the next call, or reply 'broke' with what the job's budget has left.
+function step.book(index, owner, usd, budget)
+  local stood, holder, mine = part_fields(index, 'state', 'owner', 'booked')
+  if holder ~= owner or PART_FINAL[stood] then return { 'stale' } end
+  local spent, booked = job_fields('spent', 'booked')
+  local left = budget - (spent or 0) - (booked or 0) + (mine or 0)
   if tonumber(usd) > left then return { 'broke', string.format('%.9f', math.max(0, left)) } end
-  rebook(i, tonumber(usd))
+  rebook(index, tonumber(usd), mine)
   return { 'ok' }
 end
 
--- So many have succeeded that the policy quorum holds, whatever becomes of the rest.
-local function quorate()
-  local all = tonumber(job('n')) - tonumber(job('base') or 0)
-  return all - tonumber(job('left')) - tonumber(job('failed')) >= tonumber(job('quorum'))
+-- Whether the policy `quorum` holds already, whatever becomes of the parts that are left.
+local function has_quorum(n, base, left, failed, quorum)
+  return n - (base or 0) - left - failed >= tonumber(quorum)
 end
 
--- Do the votes that are in decide it? The rule of `tasks/parallel/early_stop.py`; a test compares the two.
-local function decided(rule, left)
+-- Whether the votes that are in decide the vote: the rule of tasks/parallel/early_stop.py. A test compares the two.
+local function is_decided(rule, left)
   if rule.flag then
     local flagged = tonumber(redis.call('HGET', BALLOTS, rule.flag) or 0)
-    -- As long as nobody has said anything it can't be cleared: nothing but failures is no verdict.
+    -- Failures alone are no verdict: without any ballot the flag is not cleared.
     return flagged >= rule.k or (flagged + left < rule.k and redis.call('HLEN', BALLOTS) > 0)
   end
   local first, second = 0, 0
@@ -281,145 +233,137 @@ local function decided(rule, left)
     votes = tonumber(votes)
     if votes > first then first, second = votes, first elseif votes > second then second = votes end
   end
-  -- Strictly more than the runner-up can still reach: a tie would be broken by order, so it is no decision.
+  -- Strictly more than the runner-up can reach: order would break a tie, so a tie is no decision.
   if rule.exact and first > second + left * rule.heaviest + 1e-9 then return true end
   local enough = rule.enough and rule.enough[second + 1]
   return enough ~= nil and first >= enough
 end
 
--- Is there nothing more to wait for? A vote that is decided, a part that spoils the job, the last one.
+-- Why the job need not wait for more parts: 'all' have ended, one failure has 'spoilt' it, or the vote is 'decided'.
 local function complete()
-  local left = tonumber(job('left'))
+  local left, asking, policy, failed, stopping, n, base, quorum =
+    job_fields('left', 'asking', 'policy', 'failed', 'stopping', 'n', 'base', 'quorum')
+  left = tonumber(left)
   if left == 0 then return 'all' end
-  -- What a join asks for is its own affair: it needs every answer, and knows what to make of a failure.
-  if job('asking') == '1' then return nil end
-  if job('policy') == 'fail' and tonumber(job('failed')) > 0 then return 'spoilt' end
-  local stopping = job('stopping')
-  if stopping and stopping ~= '' and decided(cjson.decode(stopping), left) and quorate() then return 'decided' end
-  return nil
+  -- A join needs every answer to its questions, and handles their failures itself.
+  if asking == '1' then return nil end
+  if policy == 'fail' and tonumber(failed) > 0 then return 'spoilt' end
+  local decided = stopping and stopping ~= '' and is_decided(cjson.decode(stopping), left)
+  return decided and has_quorum(n, base, left, failed, quorum) and 'decided' or nil
 end
 
--- index, owner, "succeeded", "failed" or "skipped", output, record (JSON), ballot ("" = none), what it weighs, USD spent by
--- the last attempt, the model that answered ("" = the one that was claimed), whether the job that was to be its work never
--- came to be (1)
-function step.finish(i, owner, verdict, output, record, ballot, weight, usd, model, never_created)
-  local state, stood = job('state'), part(i, 'state')
-  if not state or not stood or not job('n') then return { 'gone' } end
+-- Write the end of a part: `verdict` is 'succeeded', 'failed' or 'skipped', `output` its text or its error. The first
+-- writer wins. `ballot` ('' = none) counts `weight` votes. `model` is the one that answered, where another was claimed.
+-- `never_created` (1): the part has no child job after all.
+function step.finish(index, owner, verdict, output, record, ballot, weight, usd, model, never_created)
+  local state, n, kind, asking = job_fields('state', 'n', 'kind', 'asking')
+  local stood, holder, booked = part_fields(index, 'state', 'owner', 'booked')
+  if not state or not stood or not n then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
   if not OPEN[state] then
-    set_part(i, 'state', 'cancelled')
-    set_part(i, 'record', record)
+    set_part(index, 'state', 'cancelled', 'record', record)
     return { 'over', state }
   end
-  -- A call that lost its part to another may still bring an answer (the first one counts), never a failure.
-  if verdict ~= 'succeeded' and part(i, 'owner') ~= owner then return { 'stale' } end
-  set_part(i, 'state', verdict)
-  set_part(i, 'record', record)
-  if never_created == '1' then redis.call('HDEL', PARTS, i .. ':job') end
-  set_part(i, 'ended_at', now)
-  if model and model ~= '' then set_part(i, 'model', model) end
-  if part(i, 'booked') then rebook(i, 0) end
+  -- A run that lost its part to another may still bring an answer (the first one counts), but never a failure.
+  if verdict ~= 'succeeded' and holder ~= owner then return { 'stale' } end
+  set_part(index, 'state', verdict, 'record', record, 'ended_at', now)
+  if never_created == '1' then redis.call('HDEL', PARTS, index .. ':job') end
+  if model ~= '' then set_part(index, 'model', model) end
+  if booked then rebook(index, 0, booked) end
   if tonumber(usd) > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', usd) end
-  if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, i, output) end
+  if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, index, output) end
   redis.call('HINCRBY', JOB, 'left', -1)
-  if verdict == 'failed' and job('asking') ~= '1' then redis.call('HINCRBY', JOB, 'failed', 1) end
+  if verdict == 'failed' and asking ~= '1' then redis.call('HINCRBY', JOB, 'failed', 1) end
   if ballot ~= '' then redis.call('HINCRBYFLOAT', BALLOTS, ballot, weight) end
-  if job('kind') == 'single' then
-    if verdict == 'failed' then redis.call('HSET', JOB, 'error', output) end
+  if kind == 'single' then
+    if verdict == 'failed' then set_job('error', output) end
     enter(verdict)
     return { 'ended', verdict }
   end
-  announce('part ' .. i .. ' ' .. verdict)
-  local why = complete()
-  return why and { 'complete', why } or { 'more' }
+  announce('part ' .. index .. ' ' .. verdict)
+  local reason = complete()
+  return reason and { 'complete', reason } or { 'more' }
 end
 
--- index, owner, problem, who was tried (JSON), whether it counts (0: it was never asked, it waits for a limit),
--- USD spent: the attempt shall be made again
-function step.retry(i, owner, problem, tried, counts, usd)
-  local state, stood = job('state'), part(i, 'state')
-  if part(i, 'owner') ~= owner then return { 'stale' } end
-  -- The same owner asks twice when the first reply was lost on the way.
+-- == Run a part again ==============================================================================
+
+-- Let go of a part so that it is tried again. `counts` (0): no model was asked, the call waits for a limit.
+function step.retry(index, owner, problem, tried, counts, usd)
+  local state, stood, holder, booked = job('state'), part_fields(index, 'state', 'owner', 'booked')
+  if holder ~= owner then return { 'stale' } end
+  -- The same owner asks twice when the first reply was lost on its way.
   if stood == 'waiting' then return { 'ok' } end
   if stood ~= 'running' then return { 'stale' } end
   if not OPEN[state] then
-    set_part(i, 'state', 'cancelled')
+    set_part(index, 'state', 'cancelled')
     return { 'over', state }
   end
-  set_part(i, 'state', 'waiting')
-  set_part(i, 'problem', problem)
-  set_part(i, 'tried', tried)
-  if part(i, 'booked') then rebook(i, 0) end
+  set_part(index, 'state', 'waiting', 'problem', problem, 'tried', tried, 'queued_at', now)
+  if booked then rebook(index, 0, booked) end
   if tonumber(usd) > 0 then
     redis.call('HINCRBYFLOAT', JOB, 'spent', usd)
-    redis.call('HINCRBYFLOAT', PARTS, i .. ':spent', usd)
+    redis.call('HINCRBYFLOAT', PARTS, index .. ':spent', usd)
   end
-  if counts == '0' and redis.call('HINCRBY', PARTS, i .. ':attempts', -1) == 0 then
-    redis.call('HDEL', PARTS, i .. ':first_at')
+  if counts == '0' and redis.call('HINCRBY', PARTS, index .. ':attempts', -1) == 0 then
+    redis.call('HDEL', PARTS, index .. ':first_at')
   end
-  set_part(i, 'queued_at', now)
-  if job('kind') == 'single' then enter('waiting') else announce('part ' .. i .. ' waiting') end
+  show_part(index, 'waiting')
   return { 'ok' }
 end
 
--- index, its state ("queued" or "waiting"), the model that it stands at, why, how often a part may move: it shall wait for
--- another model
-function step.move(i, where, from, why, most)
-  local state, stood, moved = job('state'), part(i, 'state'), part(i, 'moved')
+-- The worker process ends before the call does, and the message returns to the broker.
+function step.hand_back(index, owner)
+  local stood, holder = part_fields(index, 'state', 'owner')
+  if stood ~= 'running' or holder ~= owner or not OPEN[job('state')] then return { 'stale' } end
+  set_part(index, 'state', 'queued', 'owner', '', 'queued_at', now)
+  show_part(index, 'queued')
+  return { 'ok' }
+end
+
+-- Have a part that is 'queued' or 'waiting' (`where`) at `model` wait for another one, at most `most` times.
+function step.move(index, where, model, reason, most)
+  local state, stood, at, moved = job('state'), part_fields(index, 'state', 'model', 'moved')
   if not state or not stood then return { 'gone' } end
   if PART_FINAL[stood] or not OPEN[state] then return { 'final' } end
-  if stood ~= where or (stood == 'queued' and part(i, 'model') ~= from) then return { 'stale' } end
+  if stood ~= where or (stood == 'queued' and at ~= model) then return { 'stale' } end
   local _, times = string.gsub(moved or '', '[^ ]+', '')
   if times >= tonumber(most) then return { 'spent' } end
-  set_part(i, 'moved', (moved and moved .. ' ' or '') .. from .. ':' .. why)
-  set_part(i, 'state', 'waiting')
-  set_part(i, 'queued_at', now)
-  if job('kind') == 'single' then
-    if state ~= 'waiting' then enter('waiting') end
-  else
-    announce('part ' .. i .. ' waiting')
-  end
+  moved = (moved and moved .. ' ' or '') .. model .. ':' .. reason
+  set_part(index, 'moved', moved, 'state', 'waiting', 'queued_at', now)
+  show_part(index, 'waiting')
   return { 'ok' }
 end
 
--- index, the dead owner ("" = the part was never claimed), how often a part may lose its worker, lease_ms
-function step.requeue(i, owner, most, lease_ms)
-  local state, stood = job('state'), part(i, 'state')
+-- Queue a part again whose worker is dead (`owner`; '' = the part was never claimed). It may lose its worker `most` times.
+function step.requeue(index, owner, most, lease_ms)
+  local state, stood, holder, started_at = job('state'), part_fields(index, 'state', 'owner', 'started_at')
   if not state or not stood then return { 'gone' } end
   if PART_FINAL[stood] or not OPEN[state] then return { 'final' } end
   if stood == 'running' then
-    if part(i, 'owner') ~= owner or just_started(i, lease_ms) then return { 'stale' } end
-    if redis.call('HINCRBY', PARTS, i .. ':lost', 1) >= tonumber(most) then return { 'poison' } end
+    if holder ~= owner or just_started(started_at, lease_ms) then return { 'stale' } end
+    if redis.call('HINCRBY', PARTS, index .. ':lost', 1) >= tonumber(most) then return { 'poison' } end
   end
-  set_part(i, 'state', 'queued')
-  announce('part ' .. i .. ' queued')
-  return { 'ok', part(i, 'model') or '' }
-end
-
--- index, owner: its worker ends before the call did, and hands it back; the message goes back to the broker
-function step.hand_back(i, owner)
-  if part(i, 'state') ~= 'running' or part(i, 'owner') ~= owner or not OPEN[job('state')] then return { 'stale' } end
-  set_part(i, 'state', 'queued')
-  set_part(i, 'owner', '')
-  set_part(i, 'queued_at', now)
-  announce('part ' .. i .. ' queued')
+  set_part(index, 'state', 'queued')
+  show_part(index, 'queued')
   return { 'ok' }
 end
 
--- lease_ms, how often a join may be started, whether what is in decides it (1; no part may be under way then): whoever gets
--- "go" joins, and has lease_ms to conclude. "wait" tells how many parts have not ended, how many there are, how many of
--- them were sent, and in how many waves
+-- == End a job =====================================================================================
+
+-- The caller that gets 'go' joins the job, and has `lease_ms` to conclude. A join starts at most `most` times. `decides`
+-- (1): the ended parts decide the job, though others were never sent; no part may be running then. 'wait' has the number of
+-- parts that have not ended, of all, of those that were sent, and of the waves.
 function step.join(lease_ms, most, decides)
-  local state = job('state')
+  local state, joining_at, n, left, sent, starts = job_fields('state', 'joining_at', 'n', 'left', 'sent', 'starts')
   if not state then return { 'gone' } end
   if FINAL[state] then return { 'done', state } end
   if state == 'joining' then
-    if now - tonumber(job('joining_at')) < tonumber(lease_ms) then return { 'busy' } end
-  elseif not job('n') then
+    if now - tonumber(joining_at) < tonumber(lease_ms) then return { 'busy' } end
+  elseif not n then
     return { 'wait' }
   elseif not complete() then
-    -- A single call is never sent in waves.
-    local left, n, sent, starts = job('left'), job('n'), job('sent') or job('n'), job('starts') or '0'
+    -- A single call is not sent in waves.
+    sent, starts = sent or n, starts or '0'
     if decides ~= '1' or tonumber(left) > n - sent then return { 'wait', left, n, sent, count_of(starts) } end
   end
   if redis.call('HINCRBY', JOB, 'joins', 1) > tonumber(most) then return { 'poison' } end
@@ -427,25 +371,23 @@ function step.join(lease_ms, most, decides)
   return { 'go' }
 end
 
--- state, output, error, details (JSON)
+-- Write the joined output, or the error. `details` is JSON.
 function step.conclude(state, output, problem, details)
   local stood = job('state')
   if stood ~= 'joining' then return { stood and FINAL[stood] and 'final' or 'stale', stood or 'gone' } end
-  if state == 'succeeded' then redis.call('HSET', JOB, 'output', output) end
-  if problem ~= '' then redis.call('HSET', JOB, 'error', problem) end
-  redis.call('HSET', JOB, 'details', details)
+  if state == 'succeeded' then set_job('output', output) end
+  if problem ~= '' then set_job('error', problem) end
+  set_job('details', details)
   enter(state)
   return { 'ok' }
 end
 
--- "cancelled", "expired" or "failed", from any state that isn't final
+-- End a job early, as 'cancelled', 'expired' or 'failed', from any state that is not final.
 function step.stop(state, problem)
   local stood = job('state')
   if not stood then return { 'gone' } end
   if FINAL[stood] then return { 'final', stood } end
-  if problem ~= '' then redis.call('HSET', JOB, 'error', problem) end
+  if problem ~= '' then set_job('error', problem) end
   enter(state)
-  return { 'ok', job('n') or '0', job('parent') or '' }
+  return { 'ok' }
 end
-
-return step[ARGV[1]](unpack(ARGV, 2, 11))

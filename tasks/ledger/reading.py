@@ -1,27 +1,98 @@
-"""From the fields of a job's record to its `Result`: pure."""
+"""From the fields of a job's record, and the replies of its steps, to values: pure."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from tasks.contract.job import Job, Parent
 from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Usage
-from tasks.ledger.records import Stage, Wave
+from tasks.ledger.records import Claim, ClaimDenied, PartStatus, Stage, Wave
+from tasks.parallel.part_spec import PartSpec
 
-__all__ = ["RESULT_FIELDS", "as_mapping", "read_result", "stages_of", "starts_of", "wave_of"]
+__all__ = [
+    "RESULT_FIELDS", "STATUS_FIELDS", "as_mapping", "digest", "job_key", "read_claim", "read_job", "read_result",
+    "read_section", "read_stages", "read_starts", "read_statuses", "read_wave",
+]  # fmt: skip
 
 #: What is read of a job, in this order; the first is None where there is no such job.
 RESULT_FIELDS = (
     "state", "kind", "n", "failed", "decision", "output", "error", "details", "accepted_at", "ended_at", "spec",
     "stages",
 )  # fmt: skip
+#: What is read of a part's status, in this order.
+STATUS_FIELDS = ("state", "model", "job", "owner")
+
+
+def job_key(job_id: str) -> str:
+    """The key of a job's record; those of its parts, outputs, inputs and ballots begin with it."""
+    return f"pm:{{{job_id}}}"
+
+
+def digest(text: str) -> str:
+    """Stands for a text that is long, or is not to be shown."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def read_job(spec: str, bulk: str | None) -> Job:
+    """The job as it was accepted. Without its bulk it has no input to read, so it isn't checked again."""
+    data = json.loads(spec)
+    if not bulk:
+        parent = data.get("parent")
+        return Job.model_construct(**(data | {"text": None, "parent": parent and Parent.model_construct(**parent)}))
+    return Job.model_validate(data | json.loads(bulk))
+
+
+def read_section(stored: str | None) -> str | None:
+    """The text of a section; None where the job's input serves."""
+    return None if stored is None else json.loads(stored)["section"]
+
+
+def read_claim(reply: Sequence[Any]) -> Claim | ClaimDenied:
+    """The reply of the step `claim`."""
+    word = reply[0]
+    if word == "elsewhere":
+        return ClaimDenied("elsewhere", model=reply[1])
+    if word == "busy":
+        return ClaimDenied("busy", owner=reply[1])
+    if word == "done":
+        return ClaimDenied("done", state=reply[1])
+    if word == "gone":
+        return ClaimDenied("gone")
+    _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, extras, n, base = (
+        reply
+    )
+    section = json.loads(text).get("section")
+    job = read_job(spec, None if section is not None else text)
+    return Claim(
+        attempt=int(attempt),
+        part=PartSpec.from_stored(extras, model=model, title=title, text=section),
+        job=job,
+        decision=Decision.model_validate_json(decision),
+        queue_wait_s=max(0.0, (int(now) - int(queued_at)) / 1000),
+        time_left_s=None if job.deadline is None else job.deadline - (int(now) - int(accepted_at)) / 1000,
+        tried=tuple(Tried.model_validate(item) for item in json.loads(tried)),
+        trying_s=(int(now) - int(first_at)) / 1000,
+        first=int(base),
+        total=int(n) - int(base),
+    )
+
+
+def read_statuses(indices: Sequence[int], reply: Sequence[Any]) -> list[PartStatus]:
+    """The parts of `indices`, each by its `STATUS_FIELDS`."""
+    fields = [iter(reply)] * len(STATUS_FIELDS)
+    return [
+        PartStatus(index, state or "", model or "", job or "", owner or "")
+        for index, (state, model, job, owner) in zip(indices, zip(*fields, strict=True), strict=True)
+    ]
 
 
 def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = ()) -> Result:
     """`fields` are those of `RESULT_FIELDS`; `parts` and `outputs` are whole hashes, flat or as mappings."""
     state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec, stages = fields
-    read = _parts(as_mapping(parts), as_mapping(outputs), int(n or 0), state, stages_of(stages))
+    read = _parts(as_mapping(parts), as_mapping(outputs), int(n or 0), state, read_stages(stages))
     if kind == "single" and read:
         output = read[0].output
     routing = _routing(decision, read)
@@ -64,18 +135,18 @@ def as_mapping(reply: Any) -> dict[str, str]:
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def starts_of(text: str | None) -> tuple[int, ...]:
+def read_starts(text: str | None) -> tuple[int, ...]:
     """With which part each wave began that was sent."""
     return tuple([int(start) for start in text.split(",")]) if text else ()
 
 
-def stages_of(text: str | None) -> tuple[Stage, ...]:
+def read_stages(text: str | None) -> tuple[Stage, ...]:
     """The stages of a job that has other parts than its sections or votes."""
     stages = [entry.split(":") for entry in text.split(",")] if text else []
     return tuple([Stage(role, int(first), int(count)) for role, first, count in stages])
 
 
-def wave_of(reply: Sequence[Any]) -> Wave | None:
+def read_wave(reply: Sequence[Any]) -> Wave | None:
     """The wave that a step has sent; None where it has sent none."""
     return Wave(int(reply[1]), int(reply[2]), int(reply[3])) if reply[0] == "ok" else None
 

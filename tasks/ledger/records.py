@@ -6,14 +6,19 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job
 from tasks.contract.result import Decision, Tried, Usage
+from tasks.ledger.fleet import WAVE
 from tasks.parallel.part_spec import PartSpec
 
+if TYPE_CHECKING:
+    from tasks.parallel.early_stop import StopRule
+
 __all__ = [
+    "BookReply",
     "Claim",
     "PartOutcome",
     "ClaimDenied",
@@ -23,6 +28,7 @@ __all__ = [
     "PartStatus",
     "Progress",
     "Stage",
+    "StagePlan",
     "JobSummary",
     "JoinReply",
     "Wave",
@@ -87,6 +93,13 @@ class PartRecord:
     tried: tuple[Tried, ...] = ()
     #: USD that the last attempt added to what the job has spent; `cost_usd` is that of all of them.
     spent_usd: float = 0.0
+    #: The digest of the ballot that a vote casts, "" for none, and its weight.
+    ballot: str = ""
+    weight: float = 1.0
+    #: The part has nothing to do, or its failure does not matter.
+    skipped: bool = False
+    #: The child job that was to be its work does not exist.
+    never_created: bool = False
 
     def to_json(self) -> str:
         return json.dumps(
@@ -108,11 +121,22 @@ class PartRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FinishReply:
-    """How the end of a part was taken. `complete` says why the job can be joined now: all, spoilt or decided."""
+class BookReply(NamedTuple):
+    """Whether the job's budget allows a call: ``ok``, ``stale``, or ``broke`` with the USD that are left."""
 
-    word: Literal["ended", "more", "complete", "final", "over", "stale", "gone"]
+    word: str
+    left_usd: float = 0.0
+
+
+class FinishReply(NamedTuple):
+    """What follows from the end of a part.
+
+    ``ended``: the job has, too. ``complete``: the job can be joined, and `detail` says why (all, spoilt, decided).
+    ``more``: other parts go on. ``final``, ``over``, ``stale``, ``gone``: nothing, the part or the job ended before,
+    another owner has the part, or there is no such part.
+    """
+
+    word: str
     detail: str = ""
 
 
@@ -184,6 +208,38 @@ class PartStatus:
     job: str = ""
     #: Who runs it: the worker's claim, or the child job.
     owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """Parts that are planned together, from index `first` on."""
+
+    parts: Sequence[PartSpec]
+    first: int = 0
+    #: "" for sections and votes, ``plan``, or ``join``.
+    role: str = ""
+    #: How many of them are sent at first.
+    wave: int = WAVE
+    #: When a vote is decided before all parts have ended.
+    stopping: StopRule | None = None
+
+    @property
+    def whole(self) -> bool:
+        """The sections hold all of the job's input, which is not kept twice."""
+        return not self.role and all(part.text is not None for part in self.parts)
+
+    def first_wave(self, wave: Wave) -> list[PartStatus]:
+        """The parts of the first wave, as they stand once it is sent."""
+        return [
+            PartStatus(
+                index,
+                "failed" if part.error else "running" if part.job else "queued",
+                part.model,
+                part.job,
+                part.job,
+            )
+            for index, part in enumerate(self.parts[: wave.count], start=wave.first)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

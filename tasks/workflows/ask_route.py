@@ -33,7 +33,7 @@ EXPIRY_TIME = 1.5
 async def ask_route(ports: Ports, job: Job, cascade: Cascade, required: ModelRequired) -> Verdict | None:
     """The verdict with the model's answer; None where the model has not answered yet. Safe to repeat."""
     asker = required.asker
-    result = await ports.ledger.jobs.result(derive_question_id(job.id))
+    result = await ports.ledger.views.result(derive_question_id(job.id))
     if result is None:
         await _ask(ports, job, asker)
         return None
@@ -57,13 +57,13 @@ async def _ask(ports: Ports, job: Job, asker: ModelClassifier) -> None:
     ledger = ports.ledger
     left_s: float | None = None
     if job.deadline is not None:
-        (summary,) = await ledger.jobs.summaries([job.id])
+        (summary,) = await ledger.views.summaries([job.id])
         if summary is not None and summary.deadline_at is not None:
             left_s = summary.deadline_at - await ledger.fleet.now()
     question = asker.question(job, left_s=left_s)
     # Another router may ask at the same time, with a slightly different deadline: the first question is kept.
     (word,) = await ledger.accept([question], keep_seconds=ports.config.limits.keep_seconds)
-    (state,) = await ledger.jobs.states([job.id])
+    (state,) = await ledger.views.states([job.id])
     if state is None or state in FINAL:
         # The job was cancelled before its question existed, so that cancellation did not reach it.
         await cancel_question(ledger, job.id)
@@ -75,7 +75,7 @@ async def _watch(ports: Ports, job: Job, asked_at: float) -> None:
     """Have the sweeper look at the job again later."""
     now = await ports.ledger.fleet.now()
     pause = min(max(now - asked_at, LEAST_PAUSE), MOST_PAUSE)
-    for summary in await ports.ledger.jobs.summaries([job.id, derive_question_id(job.id)]):
+    for summary in await ports.ledger.views.summaries([job.id, derive_question_id(job.id)]):
         if summary is not None and summary.deadline_at is not None:
             # No worker publishes the end of a question that expires.
             pause = min(pause, max(0.0, summary.deadline_at - now) + EXPIRY_TIME)

@@ -7,6 +7,7 @@ part, so creating it twice makes one job. When the child job ends, the step `tas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput, PointsmanError
@@ -35,7 +36,7 @@ async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[P
     share = await _budget_share(ports, job, wave)
     inherited = await _inherited_fields(ports, job, share)
     depth = 1 if job.parent is None else job.parent.depth + 1
-    most = part_share(job, (await ledger.jobs.progress(job.id)).n, ports.config)
+    most = part_share(job, (await ledger.views.progress(job.id)).n, ports.config)
     children: list[Job] = []
     for part, fields in zip(parts, await _read_fields(ports, job, parts), strict=True):
         name = CallId(job.id, part.index, wave)
@@ -58,7 +59,7 @@ async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[P
         created = {child.id for child in children}
         await ledger.store.run(
             *(
-                ledger.jobs.booking(job.id, part.index, part.job, usd=share, budget=job.budget_usd or 0.0)
+                ledger.jobs.book(job.id, part.index, part.job, usd=share, budget=job.budget_usd or 0.0)
                 for part in parts
                 if part.job in created
             )
@@ -83,19 +84,15 @@ async def finish_part(
     """
     workflow = ports.config.flows.get(job.kind)
     optional = workflow is not None and part.index < len(workflow.steps) and workflow.steps[part.index].optional
-    never_created = record is None
-    record = record or PartRecord(error=error or None)
     passed_over = skipped or (output is None and optional)
-    (reply,) = await ports.ledger.store.run(
-        ports.ledger.jobs.finishing(
-            part.job, part.index, child, output=output, record=record, skipped=passed_over, never_created=never_created
-        )
-    )
-    word, detail = reply[0], reply[1] if len(reply) > 1 else ""
+    if record is None:
+        record = PartRecord(error=error or None, never_created=True)
+    record = replace(record, skipped=passed_over)
+    word, detail = await ports.ledger.jobs.finish(part.job, part.index, child, output=output, record=record)
     if skipped or (word == "complete" and detail != "all"):
         # A skipped part has no message in the chord, and an early stop does not wait for the chord.
         await ports.publisher.send_join(part.job, wave=part.wave or 0)
-    elif never_created:
+    elif record.never_created:
         # No child job will end and publish this message: without it the chord of the wave would wait for ever.
         await ports.publisher.send_finish_parts([part])
     if word == "over":
@@ -105,9 +102,9 @@ async def finish_part(
 
 async def read_steps(ports: Ports, job: Job, count: int) -> list[StepOutcome]:
     """How the first `count` steps of a workflow's job ended."""
-    jobs = ports.ledger.jobs
-    outcomes = await jobs.outcomes(job.id, 0, count)
-    routes = await jobs.routes([part.job for part in await jobs.statuses(job.id, 0, count)])
+    views = ports.ledger.views
+    outcomes = await views.outcomes(job.id, 0, count)
+    routes = await views.routes([part.job for part in await views.statuses(job.id, 0, count)])
     done = []
     for step, outcome, route in zip(ports.config.flows[job.kind].steps, outcomes, routes, strict=False):
         if outcome.output is not None:
@@ -124,7 +121,7 @@ async def read_steps(ports: Ports, job: Job, count: int) -> list[StepOutcome]:
 async def _accept(ports: Ports, job: Job, children: Sequence[Job]) -> None:
     ledger = ports.ledger
     words = await ledger.accept(children, keep_seconds=ports.config.limits.keep_seconds)
-    (state,) = await ledger.jobs.states([job.id])
+    (state,) = await ledger.views.states([job.id])
     if state is None or state in FINAL:
         # The parent was cancelled before its children existed, so that cancellation did not reach them.
         for child in children:
@@ -160,7 +157,7 @@ def _child_job(
 async def _inherited_fields(ports: Ports, job: Job, budget_usd: float | None) -> dict[str, Any]:
     """The fields that each child job has from its parent."""
     fields: dict[str, Any] = {"labels": dict(job.labels), "metadata": dict(job.metadata), "priority": job.priority}
-    (summary,) = await ports.ledger.jobs.summaries([job.id])
+    (summary,) = await ports.ledger.views.summaries([job.id])
     if summary is not None and summary.deadline_at is not None:
         fields["deadline"] = max(summary.deadline_at - await ports.ledger.fleet.now(), 0.001)
     if budget_usd is not None:
@@ -176,10 +173,10 @@ async def _budget_share(ports: Ports, job: Job, wave: int) -> float | None:
     """
     if job.budget_usd is None:
         return None
-    left = job.budget_usd - await ports.ledger.jobs.spent(job.id)
+    left = job.budget_usd - await ports.ledger.views.spent(job.id)
     if job.kind in ports.config.flows:
         return left
-    progress = await ports.ledger.jobs.progress(job.id)
+    progress = await ports.ledger.views.progress(job.id)
     return left / (progress.n - progress.starts[wave])
 
 
@@ -189,7 +186,7 @@ async def _read_fields(
     """The fields of each part's child job: None where the part has nothing to do, an error where no job can be made."""
     if job.kind in ports.config.flows:
         return [await _step_fields(ports, job, part.index) for part in parts]
-    specs = await ports.ledger.jobs.specs(job.id, [part.index for part in parts])
+    specs = await ports.ledger.views.specs(job.id, [part.index for part in parts])
     # A section that a model has proposed is a task on the job's own text.
     return [
         {

@@ -11,7 +11,7 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.contract.tokens import estimate
-from tasks.ledger import WAVE, PartStatus
+from tasks.ledger import WAVE, PartStatus, StagePlan
 from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import child_id
 from tasks.parallel.part_limits import check_copies, check_planned_parts
@@ -26,7 +26,6 @@ from tasks.workflows.voting import find_stop_rule, first_wave_size
 
 if TYPE_CHECKING:
     from tasks.ledger import Wave
-    from tasks.parallel.early_stop import StopRule
     from tasks.queue.ports import Ports
 
 __all__ = ["plan_first", "plan_questions", "plan_parts", "publish_wave", "find_window"]
@@ -49,7 +48,7 @@ async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | Non
     workflow = ports.config.flows.get(job.kind)
     if workflow is not None:
         steps = [PartSpec(title=step.name, job=child_id(job.id, index)) for index, step in enumerate(workflow.steps)]
-        return await _write(ports, job, decided, steps, wave=1)
+        return await _write(ports, job, decided, StagePlan(steps, wave=1))
     if job.split == "plan":
         return await plan_questions(ports, job, decided, [plan_question(job.split_options)], role="plan", first=0)
     # To cut some megabytes takes a while.
@@ -74,8 +73,7 @@ async def plan_parts(
     ]
     stopping = find_stop_rule(ports.config, job, decided.route)
     wave = first_wave_size(job, stopping) if stopping is not None else WAVE
-    whole = all(spec.text is not None for spec in specs)
-    return await _write(ports, job, decision, parts, first=first, wave=wave, stopping=stopping, whole=whole)
+    return await _write(ports, job, decision, StagePlan(parts, first, wave=wave, stopping=stopping))
 
 
 async def plan_questions(
@@ -96,7 +94,7 @@ async def plan_questions(
     if own:
         among = select_able(decision.candidates)
         parts = [replace(part, candidates=among) for part in parts]
-    return await _write(ports, job, None if own or first > 0 else decision, parts, first=first, role=role)
+    return await _write(ports, job, None if own or first > 0 else decision, StagePlan(parts, first, role))
 
 
 async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[PartStatus]) -> None:
@@ -212,34 +210,6 @@ def _letters(job: Job, spec: PartSpec) -> int:
     return len(spec.task or "") + len(job.question if spec.text is None else spec.text)
 
 
-async def _write(
-    ports: Ports,
-    job: Job,
-    decision: Decision | None,
-    parts: Sequence[PartSpec],
-    *,
-    first: int = 0,
-    role: str = "",
-    wave: int = WAVE,
-    stopping: StopRule | None = None,
-    whole: bool = False,
-) -> Planned | None:
-    _, sent = await ports.ledger.plan(
-        job.id,
-        "" if decision is None else decision.model_dump_json(),
-        parts,
-        first=first,
-        role=role,
-        wave=wave,
-        stopping=stopping,
-        whole=whole,
-    )
-    if sent is None:
-        return None
-    if len(parts) > WAVE:
-        # Written in several steps, between which another process may have written its parts: read what was kept.
-        return sent, await ports.ledger.jobs.statuses(job.id, sent.first, sent.count)
-    return sent, [
-        PartStatus(index, "failed" if part.error else "running" if part.job else "queued", part.model, part.job)
-        for index, part in enumerate(parts[: sent.count], start=first)
-    ]
+async def _write(ports: Ports, job: Job, decision: Decision | None, stage: StagePlan) -> Planned | None:
+    _, wave, parts = await ports.ledger.plan(job.id, "" if decision is None else decision.model_dump_json(), stage)
+    return None if wave is None else (wave, parts)

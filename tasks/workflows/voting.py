@@ -72,7 +72,7 @@ async def wave_size(ports: Ports, job: Job) -> int:
     rule = await _read_stop_rule(ports, job)
     if rule is None or job.prefer != "cost":
         return WAVE
-    progress = await ports.ledger.jobs.progress(job.id)
+    progress = await ports.ledger.views.progress(job.id)
     return max(1, next_wave(rule, await _tally(ports, job, rule), progress.n - progress.sent))
 
 
@@ -82,7 +82,7 @@ async def is_decided_early(ports: Ports, job: Job, progress: Progress) -> bool:
     if rule is None:
         return False
     if job.quorum is not None:
-        ended = await ports.ledger.jobs.outcomes(job.id, progress.base, progress.sent - progress.base)
+        ended = await ports.ledger.views.outcomes(job.id, progress.base, progress.sent - progress.base)
         if sum(end.output is not None for end in ended) < job.quorum:
             return False
     return is_decided(rule, await _tally(ports, job, rule), progress.n - progress.sent, in_order=True)
@@ -104,12 +104,12 @@ def read_ballot(config: Config, job: Job, route: str, model: str, output: str) -
 async def _read_stop_rule(ports: Ports, job: Job) -> StopRule | None:
     if job.kind != "vote":
         return None
-    (route,) = await ports.ledger.jobs.routes([job.id])
+    (route,) = await ports.ledger.views.routes([job.id])
     return find_stop_rule(ports.config, job, route)
 
 
 async def _tally(ports: Ports, job: Job, rule: StopRule) -> dict[str, float]:
-    tally = await ports.ledger.jobs.tally(job.id)
+    tally = await ports.ledger.views.tally(job.id)
     if rule.flag is not None and (flags := tally.pop(digest(rule.flag), None)) is not None:
         tally[rule.flag] = flags
     return tally

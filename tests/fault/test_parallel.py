@@ -12,7 +12,7 @@ from tasks.accept import accept
 from tasks.contract.ids import CallId
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision
-from tasks.ledger import Ledger, PartRecord
+from tasks.ledger import Ledger, PartRecord, StagePlan
 from tasks.loading.load import load
 from tasks.parallel.nesting import child_id
 from tasks.parallel.part_spec import PartSpec
@@ -338,10 +338,10 @@ def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, f
         for job in (flat, nested, waves):
             await ledger.jobs.route(job.id, DECISION)
         # It wrote all down, and died before it had published anything.
-        await ledger.plan(flat.id, plan, [PartSpec("able", "", text) for text in "abc"])
+        await ledger.plan(flat.id, plan, StagePlan([PartSpec("able", "", text) for text in "abc"]))
         children = [PartSpec("", "", text, job=child_id(nested.id, index)) for index, text in enumerate("ab")]
-        await ledger.plan(nested.id, plan, children)
-        await ledger.plan(waves.id, plan, [PartSpec("able")] * 7, wave=4)
+        await ledger.plan(nested.id, plan, StagePlan(children))
+        await ledger.plan(waves.id, plan, StagePlan([PartSpec("able")] * 7, wave=4))
         calls = [CallId(flat.id, index, 0) for index in range(3)] + [CallId(waves.id, index, 0) for index in range(4)]
         await ledger.fleet.lease({"able": calls}, seconds=-1.0)
         await look_now(ledger, flat.id, nested.id, waves.id)
@@ -370,7 +370,7 @@ def test_an_end_that_nobody_could_tell_is_found_by_the_sweeper(running, outside,
     async def steps(ledger, _publisher):
         for child in children:
             # Its part's output is written and counted nowhere; it is joined; the part above hears nothing.
-            (part,) = await ledger.jobs.statuses(child, 0, 1)
+            (part,) = await ledger.views.statuses(child, 0, 1)
             call = CallId(child, 0, 0)
             await ledger.settle(call, part.model, part.owner, output="late", record=PartRecord())
             assert (await ledger.jobs.join(child)).word == "go"
@@ -404,11 +404,8 @@ def test_parts_of_all_shapes_whose_worker_is_killed_are_done_by_another(running,
 
     async def write_outputs(ledger, _publisher):
         # The last job's outputs are written, and its worker dies before the chord hears of it.
-        for part in await ledger.jobs.statuses(counted, 0, 2):
-            finishing = ledger.jobs.finishing(
-                counted, part.index, part.owner, output=f"{part.index}", record=PartRecord()
-            )
-            await ledger.store.run(finishing)
+        for part in await ledger.views.statuses(counted, 0, 2):
+            await ledger.jobs.finish(counted, part.index, part.owner, output=f"{part.index}", record=PartRecord())
 
     outside(write_outputs)
     victim.kill()

@@ -25,7 +25,7 @@ import redis
 
 from ops.embedded.valkey import ValkeyServer
 from tasks.contract.result import Decision, Usage
-from tasks.ledger import Ledger, PartRecord
+from tasks.ledger import Ledger, PartRecord, StagePlan
 from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
 
@@ -395,16 +395,16 @@ def test_events_of_parts_have_no_outputs_until_the_end(client, valkey):
     job_id = submit(client, text=None, kind="sections", items=["one", "two"])
 
     async def plan(ledger):
-        await ledger.plan(job_id, decision.model_dump_json(), [PartSpec("fast"), PartSpec("fast")])
+        await ledger.plan(job_id, decision.model_dump_json(), StagePlan([PartSpec("fast"), PartSpec("fast")]))
         await ledger.jobs.claim(job_id, 0, "me")
 
     async def finish_first(ledger):
         record = PartRecord(usage=Usage(input_tokens=3, output_tokens=1), cost_usd=0.5)
-        await ledger.store.run(ledger.jobs.finishing(job_id, 0, "me", output="eins", record=record))
+        await ledger.jobs.finish(job_id, 0, "me", output="eins", record=record)
 
     async def finish_all(ledger):
         await ledger.jobs.claim(job_id, 1, "me")
-        await ledger.store.run(ledger.jobs.finishing(job_id, 1, "me", output="zwei", record=PartRecord()))
+        await ledger.jobs.finish(job_id, 1, "me", output="zwei", record=PartRecord())
         assert (await ledger.jobs.join(job_id)).word == "go"
         await ledger.jobs.conclude(job_id, "succeeded", output="einszwei")
 

@@ -146,7 +146,7 @@ def test_a_text_may_come_from_a_pipe(cli):
     assert "Warning" not in done.stderr
 
     async def read(ledger: Ledger) -> Any:
-        return await ledger.jobs.read(json.loads(done.stdout)["id"])
+        return await ledger.views.read(json.loads(done.stdout)["id"])
 
     job, state, _ = cli.ledger(read)
     assert (job.text, state) == ("Grüße aus der Pipe\n", "accepted")
@@ -161,7 +161,7 @@ def test_every_option_reaches_the_job(cli):
     )  # fmt: skip
 
     async def read(ledger: Ledger) -> Any:
-        return await ledger.jobs.read(job_id)
+        return await ledger.views.read(job_id)
 
     job, _, _ = cli.ledger(read)
     assert job.model_dump(exclude_defaults=True, exclude={"id"}) == {
@@ -184,7 +184,7 @@ def test_a_job_comes_from_a_file_then_from_fields_then_from_options(cli):
 
     # then the last word counts
     async def read(ledger: Ledger) -> Any:
-        return await ledger.jobs.read(job_id)
+        return await ledger.views.read(job_id)
 
     job, _, _ = cli.ledger(read)
     assert job.model_dump(exclude_defaults=True, exclude={"id"}) == {
@@ -199,7 +199,7 @@ def test_a_vote_says_what_it_saves_and_what_it_varies(cli):
     )
 
     async def read(ledger: Ledger) -> Any:
-        return await ledger.jobs.read(job_id)
+        return await ledger.views.read(job_id)
 
     job, _, _ = cli.ledger(read)
     assert (job.kind, job.n, job.prefer, job.confidence) == ("vote", 9, "cost", 0.9)

@@ -21,7 +21,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import Job
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision
-from tasks.ledger import WAVE, Claim, ClaimDenied, Ledger, PartRecord, PartStatus, Wave, digest
+from tasks.ledger import WAVE, Claim, ClaimDenied, Ledger, PartRecord, PartStatus, StagePlan, Wave, digest
 from tasks.ledger.jobs import MOST_JOINS, MOST_LOST
 from tasks.parallel.early_stop import StopRule, is_decided
 from tasks.parallel.part_spec import PartSpec
@@ -75,21 +75,19 @@ async def planned(ledger, job, parts=None):
     assert await ledger.jobs.route(job_id, DECISION) == "routed"
     plans = [PartSpec("fast", f"part {index}") for index in range(parts or job.n)]
     stopping = StopRule(exact=True) if job.kind == "vote" else None
-    assert (await ledger.plan(job_id, DECISION.model_dump_json(), plans, stopping=stopping))[0] == "ok"
+    assert (await ledger.plan(job_id, DECISION.model_dump_json(), StagePlan(plans, stopping=stopping)))[0] == "ok"
     return job_id
 
 
 async def finish(ledger, job, index, owner, output="answer", *, error=None, ballot=""):
-    record = PartRecord(error=error)
+    record = PartRecord(error=error, ballot=digest(ballot) if ballot else "")
     output = None if error else output
-    outcome, _ = await ledger.settle(
-        part_call(job, index), "fast", owner, output=output, record=record, ballot=digest(ballot) if ballot else ""
-    )
-    return outcome.word, outcome.detail
+    reply, _ = await ledger.settle(part_call(job, index), "fast", owner, output=output, record=record)
+    return reply
 
 
 async def state_of(ledger, job):
-    return (await ledger.jobs.states([job]))[0]
+    return (await ledger.views.states([job]))[0]
 
 
 # -- the way of a single job ---------------------------------------------------------------------
@@ -101,14 +99,14 @@ def test_a_single_job_s_way(run, store):
         assert await state_of(ledger, job) == "accepted"
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "routed"
         assert await state_of(ledger, job) == "waiting"
-        assert await ledger.jobs.queue([(job, 0, "slow")]) == ["ok"]
+        assert await ledger.jobs.queue(job, [(0, "slow")]) == "ok"
         claim = await ledger.jobs.claim(job, 0, "owner")
         assert isinstance(claim, Claim)
         assert (claim.attempt, claim.model, claim.job.text, claim.job.prompt) == (1, "slow", "hello", "be brief")
         assert claim.time_left_s == pytest.approx(60, abs=1)
         assert await state_of(ledger, job) == "running"
         assert await finish(ledger, job, 0, "owner", "hi") == ("ended", "succeeded")
-        return await ledger.jobs.result(job)
+        return await ledger.views.result(job)
 
     result = run(way)
     assert (result.state, result.output, result.parts[0].attempts) == ("succeeded", "hi", 1)
@@ -120,7 +118,7 @@ def test_a_failed_call_fails_a_single_job_with_its_reason(run):
         job = await single(ledger)
         await ledger.jobs.claim(job, 0, "owner")
         assert await finish(ledger, job, 0, "owner", error="no such model") == ("ended", "failed")
-        return await ledger.jobs.result(job)
+        return await ledger.views.result(job)
 
     result = run(way)
     assert (result.state, result.error, result.output) == ("failed", "no such model", None)
@@ -145,25 +143,25 @@ def test_keys_live_without_end_until_the_job_has_ended(run, store):
 async def late(ledger, job):
     await finish(ledger, job, 0, "owner")
     await ledger.jobs.claim(job, 1, "late")
-    await ledger.jobs.queue([(job, 2, "slow")])
-    await ledger.jobs.retry(job, 0, "owner", "problem")
+    await ledger.jobs.queue(job, [(2, "slow")])
+    await ledger.jobs.retry(job, 0, "owner", PartRecord(error="problem"))
 
 
 def test_steps_on_a_job_that_is_gone_leave_nothing_behind(run, store):
     async def steps(ledger):
         assert await ledger.jobs.route("gone", DECISION, placed="queued", model="fast") == "gone"
-        assert await ledger.jobs.queue([("gone", 0, "fast")]) == ["over"]
+        assert await ledger.jobs.queue("gone", [(0, "fast")]) == "over"
         assert await ledger.jobs.claim("gone", 0, "owner") == ClaimDenied("gone")
-        assert (await ledger.plan("gone", "{}", [PartSpec("fast")]))[0] == "gone"
-        assert await ledger.jobs.requeue([("gone", 0, "owner")]) == ["gone"]
+        assert (await ledger.plan("gone", "{}", StagePlan([PartSpec("fast")])))[0] == "gone"
+        assert await ledger.jobs.requeue("gone", 0, "owner") == "gone"
         assert (await ledger.jobs.join("gone")).word == "gone"
-        assert not await ledger.jobs.retry("gone", 0, "owner", "")
+        assert not await ledger.jobs.retry("gone", 0, "owner", PartRecord(error=""))
         assert not await ledger.jobs.conclude("gone", "succeeded")
         assert await ledger.jobs.stop("gone", "cancelled") == "gone"
         assert (await finish(ledger, "gone", 0, "owner"))[0] == "gone"
-        assert await ledger.jobs.result("gone") is None
-        assert await ledger.jobs.read("gone") is None
-        assert await ledger.jobs.summaries(["gone"]) == [None]
+        assert await ledger.views.result("gone") is None
+        assert await ledger.views.read("gone") is None
+        assert await ledger.views.summaries(["gone"]) == [None]
 
     run(steps)
     assert store.keys(redis_keys.all_of_job("gone")) == []
@@ -175,19 +173,19 @@ def test_a_final_state_is_left_by_no_step(run, state):
         job = await single(ledger)
         await ledger.jobs.claim(job, 0, "owner")
         await ledger.jobs.stop(job, state, "so it is")
-        before = await ledger.jobs.result(job)
+        before = await ledger.views.result(job)
         assert await ledger.accept([Job(id=job, text="again")], keep_seconds=KEEP) == ["taken"]
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "over"
-        assert (await ledger.plan(job, "{}", [PartSpec("fast")]))[0] == "over"
-        assert not await ledger.jobs.retry(job, 0, "owner", "try again")
-        assert await ledger.jobs.queue([(job, 0, "slow")]) == ["over"]
-        assert await ledger.jobs.requeue([(job, 0, "owner")]) == ["final"]
+        assert (await ledger.plan(job, "{}", StagePlan([PartSpec("fast")])))[0] == "over"
+        assert not await ledger.jobs.retry(job, 0, "owner", PartRecord(error="try again"))
+        assert await ledger.jobs.queue(job, [(0, "slow")]) == "over"
+        assert await ledger.jobs.requeue(job, 0, "owner") == "final"
         assert (await ledger.jobs.claim(job, 0, "other")).word == "done"
         assert (await finish(ledger, job, 0, "owner"))[0] in {"over", "final"}
         assert (await ledger.jobs.join(job)).word == "done"
         assert not await ledger.jobs.conclude(job, "succeeded", output="x")
         assert await ledger.jobs.stop(job, "failed") == "final"
-        after = await ledger.jobs.result(job)
+        after = await ledger.views.result(job)
         assert (after.state, after.error, after.ended_at, after.output) == (
             state, "so it is", before.ended_at, None,
         )  # fmt: skip
@@ -200,7 +198,7 @@ def test_a_call_that_fails_after_its_job_was_cancelled_does_not_bring_it_back(ru
         job = await single(ledger)
         await ledger.jobs.claim(job, 0, "owner")
         await ledger.jobs.stop(job, "cancelled")
-        assert not await ledger.jobs.retry(job, 0, "owner", "429")
+        assert not await ledger.jobs.retry(job, 0, "owner", PartRecord(error="429"))
         assert await state_of(ledger, job) == "cancelled"
 
     run(steps)
@@ -216,7 +214,7 @@ def test_the_first_writer_wins_and_a_written_part_is_never_given_out_again(run):
         assert (await finish(ledger, job, 0, "one", "first"))[0] == "more"
         assert await finish(ledger, job, 0, "two", "second") == ("final", "succeeded")
         assert await ledger.jobs.claim(job, 0, "three") == ClaimDenied("done", state="succeeded")
-        return await ledger.jobs.result(job)
+        return await ledger.views.result(job)
 
     assert run(steps).parts[0].output == "first"
 
@@ -227,7 +225,7 @@ def test_attempts_are_counted_and_a_claim_repeated_by_its_owner_is_one(run):
         assert (await ledger.jobs.claim(job, 0, "one")).attempt == 1
         assert (await ledger.jobs.claim(job, 0, "one")).attempt == 1
         assert await ledger.jobs.claim(job, 0, "two") == ClaimDenied("busy", owner="one")
-        assert await ledger.jobs.retry(job, 0, "one", "429")
+        assert await ledger.jobs.retry(job, 0, "one", PartRecord(error="429"))
         assert (await ledger.jobs.claim(job, 0, "two")).attempt == 2
 
     run(steps)
@@ -244,7 +242,7 @@ def test_a_part_is_taken_only_from_an_owner_that_is_dead_and_did_not_just_start(
         assert (await ledger.jobs.claim(job, 0, "two", dead="one")).attempt == 2
         # The first lives after all: its answer counts, its failure doesn't.
         assert await finish(ledger, job, 0, "one", error="timed out") == ("stale", "")
-        assert not await ledger.jobs.retry(job, 0, "one", "timed out")
+        assert not await ledger.jobs.retry(job, 0, "one", PartRecord(error="timed out"))
         assert await finish(ledger, job, 0, "one", "late but good") == ("ended", "succeeded")
 
     run(steps)
@@ -254,9 +252,9 @@ def test_a_retry_whose_reply_was_lost_is_told_again_that_it_holds(run):
     async def steps(ledger):
         job = await single(ledger)
         await ledger.jobs.claim(job, 0, "one")
-        assert await ledger.jobs.retry(job, 0, "one", "429")
-        assert await ledger.jobs.retry(job, 0, "one", "429")
-        assert not await ledger.jobs.retry(job, 0, "two", "429")
+        assert await ledger.jobs.retry(job, 0, "one", PartRecord(error="429"))
+        assert await ledger.jobs.retry(job, 0, "one", PartRecord(error="429"))
+        assert not await ledger.jobs.retry(job, 0, "two", PartRecord(error="429"))
 
     run(steps)
 
@@ -268,11 +266,11 @@ def test_a_part_that_lost_its_worker_is_queued_again_until_it_is_poison(run, sto
             owner = f"worker {lost}"
             claim = await ledger.jobs.claim(job, 0, owner)
             assert claim.attempt == lost + 1
-            assert await ledger.jobs.requeue([(job, 0, owner)]) == ["stale"]  # it just started
+            assert await ledger.jobs.requeue(job, 0, owner) == "stale"  # it just started
             let_pass(store, job, "0:started_at", 7, key=":parts")
-            assert await ledger.jobs.requeue([(job, 0, "somebody else")]) == ["stale"]
+            assert await ledger.jobs.requeue(job, 0, "somebody else") == "stale"
             last = lost == MOST_LOST - 1
-            assert await ledger.jobs.requeue([(job, 0, owner)]) == ["poison" if last else "ok"]
+            assert await ledger.jobs.requeue(job, 0, owner) == ("poison" if last else "ok")
 
     run(steps)
 
@@ -284,7 +282,7 @@ def test_a_call_that_the_feeder_admits_before_its_router_has_written_knows_its_m
     async def steps(ledger):
         job = await accepted(ledger)
         # The router has put it into the backlog; another's release admits it, before the router writes that it waits.
-        assert await ledger.jobs.queue([(job, 0, "slow")]) == ["ok"]
+        assert await ledger.jobs.queue(job, [(0, "slow")]) == "ok"
         assert await ledger.jobs.claim(job, 0, "early") == ClaimDenied("gone")
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "routed"
         claim = await ledger.jobs.claim(job, 0, "owner")
@@ -320,8 +318,8 @@ def test_a_call_that_waits_goes_where_it_is_routed_anew(run):
 def test_the_parts_of_a_fan_out_are_planned_once(run):
     async def steps(ledger):
         job = await planned(ledger, vote_of(3))
-        assert (await ledger.plan(job, "{}", [PartSpec("slow")] * 5))[0] == "planned"
-        assert len((await ledger.jobs.result(job)).parts) == 3
+        assert (await ledger.plan(job, "{}", StagePlan([PartSpec("slow")] * 5)))[0] == "planned"
+        assert len((await ledger.views.result(job)).parts) == 3
 
     run(steps)
 
@@ -333,10 +331,10 @@ def test_a_large_fan_out_is_planned_and_read_again(run, parts):
         await ledger.jobs.route(job, DECISION)
         text = "x" * 100
         plans = [PartSpec("fast", f"item {index}", f"{index} {text}") for index in range(parts)]
-        assert (await ledger.plan(job, DECISION.model_dump_json(), plans))[0] == "ok"
+        assert (await ledger.plan(job, DECISION.model_dump_json(), StagePlan(plans)))[0] == "ok"
         claim = await ledger.jobs.claim(job, parts - 1, "owner")
         assert claim.part.text == f"{parts - 1} {text}"
-        states = Counter(part.state for part in await ledger.jobs.statuses(job, 0, parts))
+        states = Counter(part.state for part in await ledger.views.statuses(job, 0, parts))
         assert states == {"queued": WAVE, "waiting": parts - WAVE - 1, "running": 1}
         assert await ledger.fleet.find([part_call(job, index) for index in (0, WAVE - 1, WAVE)]) == [
             "part", "part", "nowhere",
@@ -356,7 +354,7 @@ def test_a_later_wave_is_sent_once_and_never_for_a_job_that_has_ended(run):
         sent = [PartStatus(index, "queued", "fast", "") for index in (WAVE, WAVE + 1)]
         assert await ledger.send_wave(job, 1) == (Wave(1, WAVE, 2), sent)
         assert await ledger.send_wave(job, 1) is None
-        assert [part.state for part in await ledger.jobs.statuses(job, WAVE, 2)] == ["queued", "queued"]
+        assert [part.state for part in await ledger.views.statuses(job, WAVE, 2)] == ["queued", "queued"]
         ended = await planned(ledger, plans.model_copy(update={"id": Job(text="x").id}), WAVE + 2)
         await ledger.jobs.stop(ended, "cancelled")
         assert await ledger.send_wave(ended, 1) is None
@@ -446,28 +444,28 @@ def test_a_job_goes_through_its_stages_and_each_is_joined_when_its_own_parts_are
         job = await accepted(ledger, parse_job({"kind": "sections", "text": "x", "split": "plan"}))
         await ledger.jobs.route(job, DECISION)
         plan = DECISION.model_dump_json()
-        assert (await ledger.plan(job, plan, [PartSpec("fast")], role="plan"))[1] == Wave(0, 0, 1)
+        assert (await ledger.plan(job, plan, StagePlan([PartSpec("fast")], role="plan")))[1] == Wave(0, 0, 1)
         assert (await ledger.jobs.join(job)).word == "wait"
         assert await ended(ledger, job, 0) == ("complete", "all")
         assert (await ledger.jobs.join(job)).word == "go"
         sections = [PartSpec("fast", "a", "A"), PartSpec("fast", "b", "B")]
-        assert (await ledger.plan(job, plan, sections, first=1))[1] == Wave(1, 1, 2)
+        assert (await ledger.plan(job, plan, StagePlan(sections, first=1)))[1] == Wave(1, 1, 2)
         assert await state_of(ledger, job) == "running"
-        assert (await ledger.plan(job, plan, sections, first=1))[0] == "planned"
+        assert (await ledger.plan(job, plan, StagePlan(sections, first=1)))[0] == "planned"
         claim = await ledger.jobs.claim(job, 2, "owner 2")
         # The plan is no section: they are counted without it.
         assert (claim.first, claim.total, claim.part.text) == (1, 2, "B")
         assert await ended(ledger, job, 1, 2) == ("complete", "all")
         for first in (3, 5):
             assert (await ledger.jobs.join(job)).word == "go"
-            asked = [PartSpec("slow", "ask")] * 2
-            assert (await ledger.plan(job, "", asked, first=first, role="join"))[1].first == first
+            asked = [PartSpec("slow", "ask", "Which?")] * 2
+            assert (await ledger.plan(job, "", StagePlan(asked, first=first, role="join")))[1].first == first
             # Under the policy fail, too: what becomes of a question is for the join to say.
             assert await ended(ledger, job, first, error="refused") == ("more", "")
             assert await ended(ledger, job, first + 1) == ("complete", "all")
         assert (await ledger.jobs.join(job)).word == "go"
         assert await ledger.jobs.conclude(job, "succeeded", output="joined")
-        return await ledger.jobs.progress(job), await ledger.jobs.result(job)
+        return await ledger.views.progress(job), await ledger.views.result(job)
 
     progress, result = run(steps)
     assert [part.role for part in result.parts] == ["plan", "", "", "join", "join", "join", "join"]
@@ -482,10 +480,10 @@ def test_waves_of_any_size_cover_the_parts_once_and_only_when_the_one_before_has
     async def steps(ledger):
         job = await accepted(ledger, vote_of(9, policy="partial"))
         await ledger.jobs.route(job, DECISION)
-        await ledger.plan(job, DECISION.model_dump_json(), [PartSpec("fast")] * 9, wave=2)
+        await ledger.plan(job, DECISION.model_dump_json(), StagePlan([PartSpec("fast")] * 9, wave=2))
         done = 0
         for number, size in ((1, 1), (2, 4), (3, 100)):
-            sent_before = (await ledger.jobs.progress(job)).sent
+            sent_before = (await ledger.views.progress(job)).sent
             await ended(ledger, job, *range(done, sent_before))
             done = sent_before
             gate = await ledger.jobs.join(job)
@@ -496,7 +494,7 @@ def test_waves_of_any_size_cover_the_parts_once_and_only_when_the_one_before_has
             assert not (await ledger.jobs.join(job)).wave_ended
         assert await ended(ledger, job, *range(done, 9)) == ("complete", "all")
         assert await ledger.send_wave(job, 4, size=1) is None
-        assert (await ledger.jobs.progress(job)).starts == (0, 2, 3, 7)
+        assert (await ledger.views.progress(job)).starts == (0, 2, 3, 7)
 
     run(steps)
 
@@ -505,7 +503,7 @@ def test_a_vote_may_be_decided_between_its_waves_but_not_while_a_take_is_under_w
     async def steps(ledger):
         job = await accepted(ledger, vote_of(9))
         await ledger.jobs.route(job, DECISION)
-        await ledger.plan(job, DECISION.model_dump_json(), [PartSpec("fast")] * 9, wave=2)
+        await ledger.plan(job, DECISION.model_dump_json(), StagePlan([PartSpec("fast")] * 9, wave=2))
         await ended(ledger, job, 0)
         assert (await ledger.jobs.join(job, decided=True)).word == "wait"
         await ended(ledger, job, 1)
@@ -531,22 +529,21 @@ def test_parts_that_are_written_in_several_steps_are_there_once_they_are_planned
         job = await accepted(ledger, parse_job({"kind": "sections", "items": ["x"]}))
         await ledger.jobs.route(job, DECISION)
         plans = [PartSpec("fast", "", f"{index}") for index in range(2500)]
-        *written, last = ledger.jobs.planning(job, DECISION.model_dump_json(), plans, wave=10)
+        *written, last = ledger.jobs.plan(job, DECISION.model_dump_json(), StagePlan(plans, wave=10))
         assert len(written) == 3
         for command in written:
-            await ledger.store.run(command)
+            await command
             # Its router may die here: nothing can be ended, joined or sent, and nobody sees a part.
             assert (await ledger.jobs.join(job)).word == "wait"
             assert await ledger.send_wave(job, 0) is None
             assert (await finish(ledger, job, 0, "owner"))[0] == "gone"
-            result = await ledger.jobs.result(job)
+            result = await ledger.views.result(job)
             assert (result.parts_total, result.parts) == (0, ())
-        ((word, *_),) = await ledger.store.run(last)
-        assert word == "ok"
+        assert (await last)[0] == "ok"
         # Another router that planned the same at that time comes too late.
         others = [PartSpec("slow", "", "other")] * 2500
-        replies = await ledger.store.run(*ledger.jobs.planning(job, "{}", others, wave=10))
-        assert {reply[0] for reply in replies} == {"planned"}
+        replies = await ledger.store.run(*ledger.jobs.plan(job, "{}", StagePlan(others, wave=10)))
+        assert set(replies) == {("planned", None)}
         claim = await ledger.jobs.claim(job, 2499, "owner")
         assert (claim.part.text, claim.model, claim.total) == ("2499", "fast", 2500)
 
@@ -560,8 +557,8 @@ def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alon
         )
         await ledger.jobs.route(job, DECISION)
         plans = [PartSpec("fast"), *(PartSpec("", job=f"child {index}") for index in (1, 2, 3))]
-        await ledger.plan(job, DECISION.model_dump_json(), plans, wave=3)
-        assert await ledger.jobs.statuses(job, 0, 4) == [
+        await ledger.plan(job, DECISION.model_dump_json(), StagePlan(plans, wave=3))
+        assert await ledger.views.statuses(job, 0, 4) == [
             PartStatus(0, "queued", "fast"),
             PartStatus(1, "running", "", "child 1", "child 1"),
             PartStatus(2, "running", "", "child 2", "child 2"),
@@ -570,24 +567,23 @@ def test_a_part_that_is_a_job_runs_without_a_lease_and_is_ended_by_that_job_alon
         assert await ledger.fleet.find([CallId(job, index, 0) for index in range(3)]) == ["part", "nowhere", "nowhere"]
         assert store.keys(redis_keys.claims("", kind="part")) == []
         # What was not sent names no job: there is none yet.
-        assert [part.job for part in (await ledger.jobs.result(job)).parts] == [None, "child 1", "child 2", None]
-        assert await ledger.jobs.children(job) == ["child 1", "child 2", "child 3"]
-        (summary,) = await ledger.jobs.summaries([job])
+        assert [part.job for part in (await ledger.views.result(job)).parts] == [None, "child 1", "child 2", None]
+        assert await ledger.views.children(job) == ["child 1", "child 2", "child 3"]
+        (summary,) = await ledger.views.summaries([job])
         assert summary.has_children
 
-        async def end(index, child, **how):
-            (reply,) = await ledger.store.run(ledger.jobs.finishing(job, index, child, record=PartRecord(), **how))
-            return reply
+        async def end(index, child, output, **how):
+            return await ledger.jobs.finish(job, index, child, output=output, record=PartRecord(**how))
 
-        assert await end(1, "child 2", output=None) == ["stale"]
-        assert await end(1, "child 1", output="one") == ["more"]
-        assert await end(1, "child 1", output="again") == ["final", "succeeded"]
-        assert await end(2, "child 2", output=None, skipped=True, never_created=True) == ["more"]
+        assert await end(1, "child 2", None) == ("stale", "")
+        assert await end(1, "child 1", "one") == ("more", "")
+        assert await end(1, "child 1", "again") == ("final", "succeeded")
+        assert await end(2, "child 2", None, skipped=True, never_created=True) == ("more", "")
         await ended(ledger, job, 0)
         assert (await ledger.jobs.join(job)).wave_ended
         assert (await ledger.send_wave(job, 1))[1] == [PartStatus(3, "running", "", "child 3", "child 3")]
-        assert await end(3, "child 3", output=None) == ["complete", "all"]
-        return await ledger.jobs.result(job)
+        assert await end(3, "child 3", None) == ("complete", "all")
+        return await ledger.views.result(job)
 
     result = run(steps)
     assert [part.state for part in result.parts] == ["succeeded", "succeeded", "skipped", "failed"]
@@ -600,9 +596,9 @@ def test_a_part_that_failed_before_it_began_is_counted_when_the_job_is_planned(r
         job = await accepted(ledger, parse_job({"kind": "sections", "items": ["a", "b"], "policy": policy}))
         await ledger.jobs.route(job, DECISION)
         plans = [PartSpec("fast"), PartSpec("", error="too long")]
-        await ledger.plan(job, DECISION.model_dump_json(), plans)
+        await ledger.plan(job, DECISION.model_dump_json(), StagePlan(plans))
         gate = await ledger.jobs.join(job)
-        result = await ledger.jobs.result(job)
+        result = await ledger.views.result(job)
         return gate.word, [(part.state, part.error) for part in result.parts], result.parts_failed
 
     parts = [("queued", None), ("failed", "too long")]
@@ -615,17 +611,16 @@ def test_what_a_part_has_booked_is_given_back_when_it_ends_and_never_booked_afte
         job = await planned(ledger, vote_of(3, budget_usd=1.0))
 
         async def book(index, usd):
-            (reply,) = await ledger.store.run(ledger.jobs.booking(job, index, f"owner {index}", usd=usd, budget=1.0))
-            return reply[0]
+            return (await ledger.jobs.book(job, index, f"owner {index}", usd=usd, budget=1.0)).word
 
         for index in (0, 1):
             await ledger.jobs.claim(job, index, f"owner {index}")
         assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == ["ok", "broke", "ok"]
-        assert await ledger.jobs.spent(job) == pytest.approx(1.0)
+        assert await ledger.views.spent(job) == pytest.approx(1.0)
         record = PartRecord(spent_usd=0.1)
         await ledger.settle(part_call(job, 0), "fast", "owner 0", output="x", record=record)
         assert await book(0, 0.3) == "stale"
-        assert await ledger.jobs.spent(job) == pytest.approx(0.5)
+        assert await ledger.views.spent(job) == pytest.approx(0.5)
 
     run(steps)
 
@@ -653,23 +648,23 @@ def test_the_script_ends_a_vote_exactly_when_the_rule_in_python_does(run, ballot
     async def steps(ledger):
         job = await accepted(ledger, vote_of(n, policy="partial"))
         await ledger.jobs.route(job, DECISION)
-        await ledger.plan(job, DECISION.model_dump_json(), [PartSpec("fast")] * n, stopping=stopping)
+        await ledger.plan(job, DECISION.model_dump_json(), StagePlan([PartSpec("fast")] * n, stopping=stopping))
         tally: dict[str, float] = {}
         for index, ballot in enumerate(ballots):
             weight = weights[index] if rule == "weighted" else 1.0
             await ledger.jobs.claim(job, index, "owner")
             # Who casts no ballot has failed, or said nothing.
+            record = PartRecord(error="failed", ballot=digest(ballot) if ballot else "", weight=weight)
             outcome, _ = await ledger.settle(
-                part_call(job, index), "fast", "owner", output=ballot or None, record=PartRecord(error="failed"),
-                ballot=digest(ballot) if ballot else "", weight=weight,
-            )  # fmt: skip
+                part_call(job, index), "fast", "owner", output=ballot or None, record=record
+            )
             if ballot:
                 tally[ballot] = tally.get(ballot, 0.0) + weight
             left = n - index - 1
             expected = is_decided(stopping, tally, left)
             assert (outcome.word == "complete") == expected, (ballots[: index + 1], left)
             assert outcome.detail == ("all" if not left else "decided" if expected else "")
-            assert await ledger.jobs.tally(job) == pytest.approx({digest(name): what for name, what in tally.items()})
+            assert await ledger.views.tally(job) == pytest.approx({digest(name): what for name, what in tally.items()})
             if expected:
                 return
 
@@ -731,8 +726,11 @@ class Steps(RuleBasedStateMachine):
         self.runner.close()
         self.channel.close()
 
-    def do(self, coroutine):
-        return self.runner.run(coroutine)
+    def do(self, awaitable):
+        async def wait():
+            return await awaitable
+
+        return self.runner.run(wait())
 
     @precondition(lambda self: self.kind is None)
     @rule(kind=kinds)
@@ -748,7 +746,7 @@ class Steps(RuleBasedStateMachine):
         self.channel.subscribe(redis_keys.job_events(self.job))
         self.channel.get_message(timeout=5)
         job = parse_job({"id": self.job, **shapes[kind]})
-        self.do(self.ledger.store.run(self.ledger.jobs.accepting(job, keep_seconds=KEEP)))
+        self.do(self.ledger.jobs.accept(job, keep_seconds=KEEP))
 
     @precondition(lambda self: self.kind is not None)
     @rule(placed=st.sampled_from(["queued", "waiting"]), model=st.sampled_from(MODELS))
@@ -766,7 +764,9 @@ class Steps(RuleBasedStateMachine):
         if self.kind == "nested":
             # Each is ended by whoever has the name of its job, and claimed by nobody.
             plans = [PartSpec("", job=job) for job in ("one", "two", "three")]
-        commands = self.ledger.jobs.planning(self.job, DECISION.model_dump_json(), plans, wave=2, stopping=stopping)
+        commands = self.ledger.jobs.plan(
+            self.job, DECISION.model_dump_json(), StagePlan(plans, wave=2, stopping=stopping)
+        )
         self.do(self.ledger.store.run(*commands))
 
     @precondition(lambda self: self.kind not in {None, "single"})
@@ -778,16 +778,16 @@ class Steps(RuleBasedStateMachine):
     @rule()
     def ask(self):
         """Plan what a join asks, which has all its parts."""
-        progress = self.do(self.ledger.jobs.progress(self.job))
+        progress = self.do(self.ledger.views.progress(self.job))
         if self.do(state_of(self.ledger, self.job)) == "joining" and progress.left == 0:
             plans, first = [PartSpec("fast")] * 2, progress.n
-            commands = self.ledger.jobs.planning(self.job, "", plans, first=first, role="join", wave=WAVE)
+            commands = self.ledger.jobs.plan(self.job, "", StagePlan(plans, first=first, role="join", wave=WAVE))
             self.do(self.ledger.store.run(*commands))
 
     @precondition(lambda self: self.kind is not None)
     @rule(index=indexes, model=st.sampled_from(MODELS))
     def queue(self, index, model):
-        self.do(self.ledger.jobs.queue([(self.job, index if self.parts > 1 else 0, model)]))
+        self.do(self.ledger.jobs.queue(self.job, [(index if self.parts > 1 else 0, model)]))
 
     @precondition(lambda self: self.kind not in {None, "nested"})
     @rule(index=indexes, owner=owners, dead=st.sampled_from(["", "one", "two"]))
@@ -818,13 +818,13 @@ class Steps(RuleBasedStateMachine):
     @precondition(lambda self: self.kind is not None)
     @rule(index=indexes, owner=owners)
     def retry(self, index, owner):
-        self.do(self.ledger.jobs.retry(self.job, index if self.parts > 1 else 0, owner, "429"))
+        self.do(self.ledger.jobs.retry(self.job, index if self.parts > 1 else 0, owner, PartRecord(error="429")))
 
     @precondition(lambda self: self.kind not in {None, "nested"})
     @rule(index=indexes, owner=owners)
     def requeue(self, index, owner):
         self._age(index)
-        self.do(self.ledger.jobs.requeue([(self.job, index if self.parts > 1 else 0, owner)]))
+        self.do(self.ledger.jobs.requeue(self.job, index if self.parts > 1 else 0, owner))
 
     @precondition(lambda self: self.kind is not None)
     @rule()
@@ -867,7 +867,7 @@ class Steps(RuleBasedStateMachine):
         record = self.store.hgetall(redis_keys.job(self.job))
         if "n" not in record:
             return
-        result = self.do(self.ledger.jobs.result(self.job))
+        result = self.do(self.ledger.views.result(self.job))
         # By what was written: a job that ended early shows its other parts as skipped.
         stored = [self.store.hget(redis_keys.parts(self.job), f"{index}:state") for index in range(int(record["n"]))]
         done = sum(state in {"succeeded", "failed"} for state in stored)
@@ -896,7 +896,7 @@ def test_standings_tell_what_the_sweeper_needs_without_reading_a_text(run):
         job = await single(ledger, priority="high", deadline=10)
         fanout = await planned(ledger, vote_of(3))
         now = await ledger.fleet.now()
-        first, second = await ledger.jobs.summaries([job, fanout])
+        first, second = await ledger.views.summaries([job, fanout])
         assert (first.state, first.kind, first.n, first.left, first.priority) == ("routed", "single", 1, 1, "high")
         assert now + 5 < first.deadline_at <= now + 10
         assert (second.kind, second.n, second.left, second.deadline_at) == ("vote", 3, 3, None)
@@ -910,7 +910,7 @@ def test_an_answer_that_is_no_unicode_is_kept_all_the_same(run):
         await ledger.jobs.claim(job, 0, "owner")
         assert await finish(ledger, job, 0, "owner", "half \ud83d") == ("ended", "succeeded")
         assert digest("half \ud83d") != digest("half \ud83e")
-        return await ledger.jobs.result(job)
+        return await ledger.views.result(job)
 
     assert run(steps).parts[0].output == "half ?"
 
@@ -991,7 +991,7 @@ def test_those_who_wait_for_jobs_do_not_take_the_connections_of_those_who_work(s
         ledger = Ledger(server.url, MODELS, connections=4)
         try:
             job = await single(ledger)
-            channels = [ledger.jobs.announcements(job) for _ in range(20)]
+            channels = [ledger.views.announcements(job) for _ in range(20)]
             open_ = [await channel.__aenter__() for channel in channels]
             await ledger.jobs.claim(job, 0, "owner")
             for channel in open_:
@@ -1043,17 +1043,17 @@ def test_a_script_touches_the_keys_of_its_own_tag_alone(server, store):
 
     async def of_jobs(ledger):
         jobs = ledger.jobs
-        await ledger.store.run(jobs.accepting(job, keep_seconds=KEEP), jobs.accepting(vote, keep_seconds=KEEP))
+        await ledger.store.run(jobs.accept(job, keep_seconds=KEEP), jobs.accept(vote, keep_seconds=KEEP))
         await jobs.route(job.id, DECISION, placed="waiting")
-        await jobs.queue([(job.id, 0, "fast")])
+        await jobs.queue(job.id, [(0, "fast")])
         assert (await jobs.claim(job.id, 0, "one")).attempt == 1
-        assert await jobs.retry(job.id, 0, "one", "429")
-        await jobs.requeue([(job.id, 0, "one")])
+        assert await jobs.retry(job.id, 0, "one", PartRecord(error="429"))
+        await jobs.requeue(job.id, 0, "one")
         await jobs.stop(job.id, "cancelled")
         await jobs.route(vote.id, DECISION)
-        await ledger.store.run(*jobs.planning(vote.id, DECISION.model_dump_json(), [PartSpec("fast")], wave=1))
+        await ledger.store.run(*jobs.plan(vote.id, DECISION.model_dump_json(), StagePlan([PartSpec("fast")], wave=1)))
         await jobs.claim(vote.id, 0, "one")
-        await ledger.store.run(jobs.finishing(vote.id, 0, "one", output="x", record=PartRecord(), ballot="b"))
+        await jobs.finish(vote.id, 0, "one", output="x", record=PartRecord(ballot="b"))
         assert (await jobs.join(vote.id)).word == "go"
         assert await jobs.conclude(vote.id, "succeeded", output="x")
         with pytest.raises(PointsmanError, match=r"(?i)permission"):

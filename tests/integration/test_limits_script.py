@@ -17,7 +17,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
-from tasks.ledger import Admitted, PartRecord
+from tasks.ledger import Admitted, PartRecord, StagePlan
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, find_minute_limit, find_pause
 from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Preference
@@ -745,34 +745,31 @@ async def votes(ledger, count, owner="p:0"):
     job = parse_job({"kind": "vote", "text": "x", "n": count, "policy": "partial", "early_stop": "off"})
     await ledger.accept([job], keep_seconds=60)
     assert await ledger.jobs.route(job.id, DECISION) == "routed"
-    assert (await ledger.plan(job.id, DECISION.model_dump_json(), [PartSpec("fast")] * count))[0] == "ok"
+    assert (await ledger.plan(job.id, DECISION.model_dump_json(), StagePlan([PartSpec("fast")] * count)))[0] == "ok"
     for index in range(count):
         await ledger.jobs.claim(job.id, index, owner)
     return job.id
 
 
 async def book(ledger, job, index, usd, *, budget=0.01, owner="p:0"):
-    (reply,) = await ledger.store.run(ledger.jobs.booking(job, index, owner, usd=usd, budget=budget))
-    return reply
+    return await ledger.jobs.book(job, index, owner, usd=usd, budget=budget)
 
 
 def test_running_parts_book_what_they_may_cost_and_their_end_settles_it(run):
     async def steps(ledger):
         job = await votes(ledger, 4)
-        assert await book(ledger, job, 0, 0.006) == ["ok"]
+        assert await book(ledger, job, 0, 0.006) == ("ok", 0.0)
         word, left = await book(ledger, job, 1, 0.006)
-        assert (word, float(left)) == ("broke", pytest.approx(0.004))
+        assert (word, left) == ("broke", pytest.approx(0.004))
         # Booked again, as a call does that looks for a place once more: it counts once.
-        assert await book(ledger, job, 0, 0.006) == ["ok"]
-        await ledger.store.run(
-            ledger.jobs.finishing(job, 0, "p:0", output="x", record=PartRecord(cost_usd=0.001, spent_usd=0.001))
-        )
-        assert await book(ledger, job, 1, 0.006) == ["ok"]
+        assert await book(ledger, job, 0, 0.006) == ("ok", 0.0)
+        await ledger.jobs.finish(job, 0, "p:0", output="x", record=PartRecord(cost_usd=0.001, spent_usd=0.001))
+        assert await book(ledger, job, 1, 0.006) == ("ok", 0.0)
         # What has to wait books nothing, and what a failed attempt cost is spent.
-        await ledger.store.run(ledger.jobs.retrying(job, 1, "p:0", "no", counts=False, spent_usd=0.002))
+        await ledger.jobs.retry(job, 1, "p:0", PartRecord(error="no", spent_usd=0.002), counts=False)
         word, left = await book(ledger, job, 2, 0.008)
-        assert (word, float(left)) == ("broke", pytest.approx(0.007))
-        assert await book(ledger, job, 2, 0.007, owner="somebody else") == ["stale"]
+        assert (word, left) == ("broke", pytest.approx(0.007))
+        assert await book(ledger, job, 2, 0.007, owner="somebody else") == ("stale", 0.0)
 
     run(steps)
 
@@ -783,7 +780,7 @@ def test_waiting_for_a_limit_is_no_attempt(run):
         tried = (Tried(model="fast", attempts=1, error="timed_out"),)
 
         async def put_back(owner, *, counts):
-            await ledger.store.run(ledger.jobs.retrying(job, 0, owner, "no", tried=tried, counts=counts))
+            await ledger.jobs.retry(job, 0, owner, PartRecord(error="no", tried=tried), counts=counts)
 
         await put_back("p:0", counts=False)
         assert (await ledger.jobs.claim(job, 0, "p:1")).attempt == 1
@@ -793,7 +790,7 @@ def test_waiting_for_a_limit_is_no_attempt(run):
         claim = await ledger.jobs.claim(job, 0, "p:3")
         assert (claim.attempt, claim.tried) == (2, tried)
         await put_back("p:3", counts=True)
-        (part,) = (await ledger.jobs.result(job)).parts
+        (part,) = (await ledger.views.result(job)).parts
         assert (part.attempts, part.tried, part.error) == (2, tried, "no")
 
     run(steps)
@@ -803,10 +800,10 @@ def test_the_clock_for_retries_starts_with_the_first_attempt_not_with_waiting_fo
     async def steps(ledger):
         job = await votes(ledger, 1)
         await asyncio.sleep(0.3)
-        await ledger.store.run(ledger.jobs.retrying(job, 0, "p:0", "no", counts=False))
+        await ledger.jobs.retry(job, 0, "p:0", PartRecord(error="no"), counts=False)
         assert (await ledger.jobs.claim(job, 0, "p:1")).trying_s < 0.2
         await asyncio.sleep(0.3)
-        await ledger.store.run(ledger.jobs.retrying(job, 0, "p:1", "no", counts=True))
+        await ledger.jobs.retry(job, 0, "p:1", PartRecord(error="no"), counts=True)
         assert (await ledger.jobs.claim(job, 0, "p:2")).trying_s >= 0.3
 
     run(steps)
@@ -816,8 +813,8 @@ def test_the_result_says_who_answered_where_a_hedge_won_and_counts_it(run):
     async def steps(ledger):
         job = await votes(ledger, 1)
         record = PartRecord(model="slow", hedges=1, usage=Usage(input_tokens=9, cached_tokens=5, reasoning_tokens=2))
-        await ledger.store.run(ledger.jobs.finishing(job, 0, "p:0", output="x", record=record))
-        (part,) = (await ledger.jobs.result(job)).parts
+        await ledger.jobs.finish(job, 0, "p:0", output="x", record=record)
+        (part,) = (await ledger.views.result(job)).parts
         assert (part.model, part.attempts) == ("slow", 2)
         assert (part.usage.cached_tokens, part.usage.reasoning_tokens) == (5, 2)
 

@@ -163,10 +163,10 @@ class Place:
             ballot, weight = "", 1.0
             if output is not None:
                 ballot, weight = read_ballot(self.config, claim.job, "r", claim.model, output)
-            record = PartRecord(cost_usd=0.01, spent_usd=0.01, error="no" if output is None else None)
-            outcome, admitted = await self.ledger.settle(
-                call, claim.model, "worker", output=output, record=record, ballot=ballot, weight=weight
+            record = PartRecord(
+                cost_usd=0.01, spent_usd=0.01, error="no" if output is None else None, ballot=ballot, weight=weight
             )
+            outcome, admitted = await self.ledger.settle(call, claim.model, "worker", output=output, record=record)
             if admitted:
                 await self.broker.send_calls(admitted)
             if outcome.word == "complete" and outcome.detail != "all":
@@ -209,7 +209,7 @@ class Place:
                 break
             await self.time_passes()
             await self.work()
-        return await self.ledger.jobs.result(job)
+        return await self.ledger.views.result(job)
 
 
 @pytest.fixture(scope="module")

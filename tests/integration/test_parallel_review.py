@@ -13,7 +13,7 @@ from tasks.contract.result import Decision
 from tasks.fanout import fan_out
 from tasks.finish_part import copy_result
 from tasks.join import join_job
-from tasks.ledger import Claim, PartRecord
+from tasks.ledger import Claim, PartRecord, StagePlan
 from tasks.loading.load import parse
 from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
@@ -77,7 +77,7 @@ def test_parts_that_failed_before_they_were_sent_hold_up_no_wave(run):
         job = await at.routed(kind="sections", items=["x"] * 4, policy="partial")
         unfit = PartSpec("fast", error="no model can take it")
         parts = [PartSpec("fast"), unfit, PartSpec("fast"), unfit]
-        await at.ledger.plan(job.id, DECISION.model_dump_json(), parts, wave=1)
+        await at.ledger.plan(job.id, DECISION.model_dump_json(), StagePlan(parts, wave=1))
         waves = 1
         for index in range(4):
             if index in {0, 2}:
@@ -90,7 +90,7 @@ def test_parts_that_failed_before_they_were_sent_hold_up_no_wave(run):
                 assert await at.ledger.send_wave(job.id, waves, size=1) is not None
                 waves += 1
         assert (await at.jobs.join(job.id)).word == "go"
-        return await at.jobs.result(job.id)
+        return await at.ledger.views.result(job.id)
 
     assert run(steps).parts_failed == 2
 
@@ -102,10 +102,9 @@ def test_parts_of_a_job_that_has_ended_leave_nothing_behind(run):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x"] * 2)
         await at.ledger.cancel(job.id, "cancelled", "so it is")
-        word, sent = await at.ledger.plan(job.id, DECISION.model_dump_json(), [PartSpec("fast", text="x")] * 1001)
-        assert (word, sent) == ("over", None)
-        word, _ = await at.ledger.plan("gone", DECISION.model_dump_json(), [PartSpec("fast", text="x")] * 1001)
-        assert word == "gone"
+        stage = StagePlan([PartSpec("fast", text="x")] * 1001)
+        assert await at.ledger.plan(job.id, DECISION.model_dump_json(), StagePlan(stage)) == ("over", None, [])
+        assert await at.ledger.plan("gone", DECISION.model_dump_json(), StagePlan(stage)) == ("gone", None, [])
         assert at.store.keys(redis_keys.all_of_job("gone")) == []
         assert all(at.store.pttl(key) > 0 for key in at.store.keys(redis_keys.all_of_job(job.id)))
 
@@ -128,9 +127,9 @@ def test_child_jobs_are_cancelled_with_a_job_that_is_being_planned(run, monkeypa
         monkeypatch.setattr(at.jobs, "stop", late_stop)
         assert await at.ledger.cancel(job.id, "cancelled", "so it is") == "ok"
         monkeypatch.undo()
-        children = await at.jobs.children(job.id)
+        children = await at.ledger.views.children(job.id)
         assert len(children) == 2
-        assert await at.jobs.states(children) == ["cancelled"] * 2
+        assert await at.ledger.views.states(children) == ["cancelled"] * 2
 
     run(steps)
 
@@ -140,12 +139,12 @@ def test_sweeper_cancels_child_jobs_whose_canceller_died(run, state):
     async def steps(at):
         job = await at.routed(kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3})
         await fan_out(at.ports, job.id, 0)
-        children = await at.jobs.children(job.id)
+        children = await at.ledger.views.children(job.id)
         await at.jobs.stop(children[0], "failed", "it ended before")
         await at.jobs.stop(job.id, state, "so it is")  # and nothing else: the process dies here
         await at.fleet.watch(dict.fromkeys(children, -1.0))
         await at.sweeper.sweep()
-        assert await at.jobs.states(children) == ["failed", "cancelled"]
+        assert await at.ledger.views.states(children) == ["failed", "cancelled"]
 
     run(steps)
 
@@ -156,18 +155,18 @@ def test_cost_of_a_cancelled_child_job_is_in_its_parent_s_result(run):
             kind="sections", items=["x", "y"], each={"kind": "sections", "split": "lines", "each": {"route": "r"}}
         )
         await fan_out(at.ports, job.id, 0)
-        (child, _) = await at.jobs.children(job.id)
+        (child, _) = await at.ledger.views.children(job.id)
         await at.jobs.route(child, DECISION)
         await fan_out(at.ports, child, 0)
-        (inner,) = await at.jobs.children(child)
+        (inner,) = await at.ledger.views.children(child)
         # A call of the innermost job that has failed once, and shall be made again.
         await at.jobs.route(inner, DECISION, placed="queued", model="fast")
         await at.jobs.claim(inner, 0, "owner")
-        await at.ledger.store.run(at.jobs.retrying(inner, 0, "owner", "503", spent_usd=0.25))
+        await at.jobs.retry(inner, 0, "owner", PartRecord(error="503", spent_usd=0.25))
 
         assert await at.ledger.cancel(job.id, "cancelled", "so it is") == "ok"
 
-        costs = [(await at.jobs.result(name)).cost_usd for name in (inner, child, job.id)]
+        costs = [(await at.ledger.views.result(name)).cost_usd for name in (inner, child, job.id)]
         assert costs == [0.25, 0.25, 0.25]
 
     run(steps)
@@ -185,7 +184,7 @@ def test_child_job_that_can_not_be_made_is_counted_by_its_wave(run):
             items=[{"text": "x", "model": "gone"}, {"text": "y", "model": "fast"}],
         )
         await fan_out(at.ports, job.id, 0)
-        (part, other) = await at.jobs.statuses(job.id, 0, 2)
+        (part, other) = await at.ledger.views.statuses(job.id, 0, 2)
         assert (part.state, other.state) == ("failed", "running")
         assert at.notes.chords == {(job.id, 0): 2}
         # The chord waits for two: the message of this one is the only one that will ever come.
@@ -206,7 +205,7 @@ def test_planning_model_does_not_change_the_route_of_the_sections(run):
         plan = json.dumps({"sections": [{"title": "one", "brief": "a"}, {"title": "two", "brief": "b"}]})
         await at.answer(job.id, 0, plan)
         assert await join_job(at.ports, job.id) == "asked"
-        _, _, decision = await at.jobs.read(job.id)
+        _, _, decision = await at.ledger.views.read(job.id)
         return decision, [model for _, model in at.notes.called[1:]]
 
     decision, models = run(steps)
@@ -244,11 +243,10 @@ def test_question_of_a_join_over_child_jobs_may_go_to_the_route_s_models(run):
             kind="sections", items=["x", "y"], each={"kind": "vote", "n": 3}, join="synthesis", join_options={}
         )
         await fan_out(at.ports, job.id, 0)
-        for index, child in enumerate(await at.jobs.children(job.id)):
-            finishing = at.jobs.finishing(job.id, index, child, output="done", record=PartRecord())
-            await at.ledger.store.run(finishing)
+        for index, child in enumerate(await at.ledger.views.children(job.id)):
+            await at.jobs.finish(job.id, index, child, output="done", record=PartRecord())
         assert await join_job(at.ports, job.id) == "asked"
-        (parked,) = await at.jobs.movable([(job.id, 2)])
+        (parked,) = await at.ledger.sweep.movable_parts([(job.id, 2)])
         claim = await at.jobs.claim(job.id, 2, "owner")
         return parked, claim
 
@@ -263,12 +261,12 @@ def test_worker_that_lost_its_lease_may_still_fail_an_unclaimed_part(run):
         for index in range(2):
             await at.jobs.claim(job.id, index, "lost")
             at.store.hset(redis_keys.parts(job.id), f"{index}:started_at", 1)
-        assert await at.jobs.requeue([(job.id, 0, "lost"), (job.id, 1, "lost")]) == ["ok", "ok"]
+            assert await at.jobs.requeue(job.id, index, "lost") == "ok"
         assert isinstance(await at.jobs.claim(job.id, 1, "other"), Claim)
         failing = [
-            at.jobs.finishing(job.id, index, "lost", output=None, record=PartRecord(error="no")) for index in range(2)
+            at.jobs.finish(job.id, index, "lost", output=None, record=PartRecord(error="no")) for index in range(2)
         ]
         replies = await at.ledger.store.run(*failing)
-        return [reply[0] for reply in replies], [part.state for part in await at.jobs.statuses(job.id, 0, 2)]
+        return [reply.word for reply in replies], [part.state for part in await at.ledger.views.statuses(job.id, 0, 2)]
 
     assert run(steps) == (["more", "stale"], ["failed", "running"])

@@ -14,7 +14,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import Job
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import Candidate, Decision, Tried
-from tasks.ledger import Admitted, Claim
+from tasks.ledger import Admitted, Claim, PartRecord, StagePlan
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.loading.load import parse
 from tasks.parallel.part_spec import PartSpec
@@ -79,7 +79,7 @@ class Place:
         job = parse_job({"kind": "sections", "items": ["x"] * n, "policy": "partial"})
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, decision)
-        await self.ledger.plan(job.id, decision.model_dump_json(), [PartSpec(model)] * n)
+        await self.ledger.plan(job.id, decision.model_dump_json(), StagePlan([PartSpec(model)] * n))
         await self.publisher.send_chord(job.id, 0, [(index, model) for index in range(n)])
         return [part_call(job.id, index) for index in range(n)]
 
@@ -101,7 +101,7 @@ class Place:
         ]
 
     async def part(self, call):
-        return (await self.jobs.result(call.job)).parts[call.index]
+        return (await self.ledger.views.result(call.job)).parts[call.index]
 
 
 @pytest.fixture
@@ -358,13 +358,13 @@ def test_a_call_whose_message_a_worker_took_this_moment_is_not_moved(run):
     async def steps(at):
         call = await at.single()
         at.opens("fast")
-        read = at.ledger.jobs.inputs
+        read = at.ledger.sweep.inputs
 
         async def inputs(calls):
             at.store.rpop("model.fast")
             return await read(calls)
 
-        at.ledger.jobs.inputs = inputs
+        at.ledger.sweep.inputs = inputs
         await at.sweeper.sweep()
         part = await at.part(call)
         assert (part.state, part.model, part.moved) == ("queued", "fast", ())
@@ -430,10 +430,10 @@ def test_after_a_crash_between_taking_the_message_and_the_move_the_call_is_found
         def died(*_):
             raise Died
 
-        moving, at.jobs.moving = at.jobs.moving, died
+        move, at.jobs.move = at.jobs.move, died
         await at.sweeper.sweep()
         assert at.queue("fast") == []
-        at.jobs.moving = moving
+        at.jobs.move = move
         await lapse(at, call)
         await at.sweeper.sweep()
         assert at.queue("slow") == [str(call)]
@@ -445,7 +445,7 @@ def test_after_a_crash_between_the_two_halves_of_the_move_the_call_is_found(run)
     async def steps(at):
         call = await at.single()
         at.store.rpop("model.fast")
-        await at.ledger.store.run(at.jobs.moving(call.job, 0, "queued", "fast", "breaker"))
+        await at.jobs.move(call.job, 0, "queued", "fast", "breaker")
         await lapse(at, call)
         await at.sweeper.sweep()
         assert at.queue("fast") == [str(call)]
@@ -476,7 +476,7 @@ def test_a_message_of_a_call_that_waits_again_starts_nothing(run):
     async def steps(at):
         call = await at.single()
         await at.jobs.claim(call.job, 0, "owner", at="fast")
-        await at.jobs.retry(call.job, 0, "owner", "HTTP 503")
+        await at.jobs.retry(call.job, 0, "owner", PartRecord(error="HTTP 503"))
         assert (await at.jobs.claim(call.job, 0, "again", at="fast")).word == "elsewhere"
         await at.ledger.mark_queued([Admitted(call, "fast")])
         assert (await at.jobs.claim(call.job, 0, "again", at="fast")).attempt == 2

@@ -11,7 +11,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.job import Job, Parent
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import Decision
-from tasks.ledger import WAVE, Admitted, Claim, PartRecord
+from tasks.ledger import WAVE, Admitted, Claim, PartRecord, StagePlan
 from tasks.ledger.jobs import MOST_LOST
 from tasks.loading.load import parse
 from tasks.parallel.part_spec import PartSpec
@@ -57,7 +57,7 @@ class Place:
         job = parse_job({"kind": "sections", "items": ["x"] * n, "policy": policy})
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, DECISION)
-        await self.ledger.plan(job.id, DECISION.model_dump_json(), [PartSpec("fast")] * n)
+        await self.ledger.plan(job.id, DECISION.model_dump_json(), StagePlan([PartSpec("fast")] * n))
         return job.id
 
     async def nested(self, *, wave=WAVE):
@@ -67,7 +67,7 @@ class Place:
         await self.ledger.accept([job, children[0]], keep_seconds=3600)
         await self.jobs.route(job.id, DECISION)
         plans = [PartSpec("", job=child.id) for child in children]
-        await self.ledger.plan(job.id, DECISION.model_dump_json(), plans, wave=wave)
+        await self.ledger.plan(job.id, DECISION.model_dump_json(), StagePlan(plans, wave=wave))
         return job.id, [child.id for child in children]
 
     async def lapse(self, call, model="fast"):
@@ -129,7 +129,7 @@ def test_a_call_that_kills_every_worker_fails(run):
             await at.jobs.claim(call.job, 0, f"worker {lost}")
             await at.lapse(call)
             await at.sweep()
-        result = await at.jobs.result(call.job)
+        result = await at.ledger.views.result(call.job)
         assert (result.state, result.error) == ("failed", "its worker died each time that it ran")
         assert await at.fleet.find([call]) == ["nowhere"]
 
@@ -171,7 +171,7 @@ def test_a_lease_left_behind_does_not_call_back_what_waits_or_runs_elsewhere(run
     async def steps(at):
         delayed, _ = await at.single()
         await at.jobs.claim(delayed.job, 0, "one")
-        await at.jobs.retry(delayed.job, 0, "one", "429")
+        await at.jobs.retry(delayed.job, 0, "one", PartRecord(error="429"))
         await at.fleet.delay(delayed, "fast", ranked([Preference("fast", 0.0)]), priority="normal", seconds=60)
         running, _ = await at.single()
         await at.jobs.claim(running.job, 0, "two")
@@ -283,7 +283,7 @@ def test_a_part_that_stands_nowhere_is_found_again(run, state):
             await at.jobs.claim(job, 2, "owner")
             await at.lapse(call)
         if state == "waiting":
-            await at.jobs.retry(job, 2, "owner", "429")
+            await at.jobs.retry(job, 2, "owner", PartRecord(error="429"))
         await at.fleet.forget([Admitted(call, "fast")])
         await at.look_now(job)
         await at.sweep()
@@ -344,7 +344,7 @@ def test_the_end_of_a_job_that_is_a_part_is_told_where_nobody_has_heard_of_it(ru
         for _ in range(2):
             await at.look_now(job)
             assert (await at.sweep()).finished_parts == [f"{job}.0.0"]
-        finishing = at.jobs.finishing(job, 0, children[0], output=None, record=PartRecord(error="so it is"))
+        finishing = at.jobs.finish(job, 0, children[0], output=None, record=PartRecord(error="so it is"))
         await at.ledger.store.run(finishing)
         await at.look_now(job)
         notes = await at.sweep()
@@ -377,8 +377,8 @@ def test_a_job_past_its_deadline_ends_the_jobs_that_are_its_parts(run):
         at.store.hset(redis_keys.job(job), "deadline_at", 1)
         await at.look_now(job)
         await at.sweep()
-        assert await at.jobs.states([job, children[0]]) == ["expired", "cancelled"]
-        result = await at.jobs.result(children[0])
+        assert await at.ledger.views.states([job, children[0]]) == ["expired", "cancelled"]
+        result = await at.ledger.views.result(children[0])
         assert result.error == "the job that it was a part of has ended"
 
     run(steps)
@@ -406,7 +406,7 @@ def test_a_job_past_its_deadline_expires_wherever_it_stands(run):
             at.store.hset(redis_keys.job(job), "deadline_at", 1)
         await at.look_now(call.job, fan_out)
         await at.sweep()
-        assert await at.jobs.states([call.job, fan_out]) == ["expired", "expired"]
+        assert await at.ledger.views.states([call.job, fan_out]) == ["expired", "expired"]
         assert (await at.fleet.snapshot()).models["fast"].load == 0
         assert await at.fleet.cancelled() == {call.job, fan_out}
         assert at.store.zcard(redis_keys.ACTIVE_JOBS) == 0

@@ -18,7 +18,7 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Result, Usage
-from tasks.ledger.jobs import digest
+from tasks.ledger import digest
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -118,7 +118,8 @@ class Run:
         """What is known of these jobs now, in order."""
         found: list[Result | None] = []
         for start in range(0, len(ids), READ_AHEAD):
-            found += await asyncio.gather(*(self._producer.ledger.jobs.result(job) for job in ids[start:][:READ_AHEAD]))
+            some = ids[start : start + READ_AHEAD]
+            found += await asyncio.gather(*(self._producer.ledger.views.result(job) for job in some))
         return found
 
     async def ask_each(self, questions: Sequence[EvalQuestion]) -> list[EvalAnswer]:
@@ -196,7 +197,7 @@ class Run:
             began = time.monotonic()
             states: list[str | None] = []
             for start in range(0, len(left), CHUNK):
-                states += await self._producer.ledger.jobs.states(left[start : start + CHUNK])
+                states += await self._producer.ledger.views.states(left[start : start + CHUNK])
             left = [job for job, state in zip(left, states, strict=True) if state is not None and state not in FINAL]
             self._show(len(ids) - len(left), len(ids))
             if not left:
