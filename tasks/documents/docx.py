@@ -39,16 +39,16 @@ def read_docx(data: bytes) -> str:
         raise Unreadable("is encrypted, or an old Word document", "save it as .docx without a password")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _guard(archive)
+            _check_archive(archive)
     except _BROKEN:
         raise Unreadable("is called a DOCX, but is none, or damaged", "open it and save it anew") from None
-    text = _markdown(data)
+    text = _convert(data)
     if not text.strip():
         raise Unreadable("has no text", "send a document with text")
     return text
 
 
-def _markdown(data: bytes) -> str:
+def _convert(data: bytes) -> str:
     import mammoth  # noqa: PLC0415 - it comes with an extra
 
     try:
@@ -62,7 +62,7 @@ def _markdown(data: bytes) -> str:
     return markdown(html)
 
 
-def _guard(archive: zipfile.ZipFile) -> None:
+def _check_archive(archive: zipfile.ZipFile) -> None:
     """Refuse archives that are dangerous to unpack or to parse; an entry larger than its declared size is damaged."""
     entries = archive.infolist()
     xml = [entry for entry in entries if entry.filename.endswith((".xml", ".rels"))]
@@ -74,10 +74,10 @@ def _guard(archive: zipfile.ZipFile) -> None:
     if any(entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for entry in entries):
         raise Unreadable("is packed in a way that Word never does", "open it and save it anew")
     for entry in xml:
-        _parse(archive.read(entry))
+        _check_xml(archive.read(entry))
 
 
-def _parse(xml: bytes) -> None:
+def _check_xml(xml: bytes) -> None:
     """Refuse document types: Word writes none, and their entities are the usual attack by XML."""
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse

@@ -33,14 +33,14 @@ def read_pdf(data: bytes) -> str:
             raise Unreadable("is encrypted", "save it without a password") from None
         raise Unreadable("is a damaged PDF", "open it and save it anew") from None
     try:
-        return _pages(document)
+        return _read_pages(document)
     except pypdfium2.PdfiumError:
         raise Unreadable("is a damaged PDF", "open it and save it anew") from None
     finally:
         document.close()
 
 
-def _pages(document: Any) -> str:
+def _read_pages(document: Any) -> str:
     total = len(document)
     if total > PAGES:
         raise Unreadable(f"has {total:,} pages, the limit is {PAGES:,}", "split it into several files")

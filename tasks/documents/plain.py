@@ -35,8 +35,8 @@ def decode(data: bytes) -> str:
     """
     _refuse_others(data)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _decoded(data, "utf-16")
-    return _decoded(data, "utf-8-sig")
+        return _decode(data, "utf-16")
+    return _decode(data, "utf-8-sig")
 
 
 def decode_html(data: bytes) -> str:
@@ -49,7 +49,7 @@ def decode_html(data: bytes) -> str:
         if not _PAGES.fullmatch(name):
             raise
     # Browsers read Latin-1 as its superset cp1252.
-    return _decoded(data, "cp1252" if name in {"iso-8859-1", "latin1", "latin-1"} else name)
+    return _decode(data, "cp1252" if name in {"iso-8859-1", "latin1", "latin-1"} else name)
 
 
 def _refuse_others(data: bytes) -> None:
@@ -58,7 +58,7 @@ def _refuse_others(data: bytes) -> None:
             raise Unreadable(f"is not text, but {kind}", "send text, .html, .pdf or .docx, named so")
 
 
-def _decoded(data: bytes, encoding: str) -> str:
+def _decode(data: bytes, encoding: str) -> str:
     try:
         text = data.decode(encoding)
     except (UnicodeDecodeError, LookupError):

@@ -69,14 +69,14 @@ def read_documents(documents: Sequence[Document], *, at: Callable[[int], str], m
             raise BadInput(at(index), "is empty", "leave it out")
     parsed = [index for index, kind in enumerate(kinds) if kind != "text"]
     for index in parsed:
-        _installed(kinds[index], documents[index].name, at(index))
+        _check_installed(kinds[index], documents[index].name, at(index))
     texts: dict[int, str] = {}
     for index, document in enumerate(documents):
         if kinds[index] == "text":
-            texts[index] = _plain(document, at(index))
+            texts[index] = _read_plain(document, at(index))
     if parsed:
         given = [(kinds[index], documents[index].data) for index in parsed]
-        texts |= zip(parsed, _in_process(given, at=lambda place: at(parsed[place]), most=most), strict=True)
+        texts |= zip(parsed, _read_in_process(given, at=lambda place: at(parsed[place]), most=most), strict=True)
     return [texts[index] for index in range(len(documents))]
 
 
@@ -84,14 +84,14 @@ def _ending(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()
 
 
-def _installed(kind: str, name: str, field: str) -> None:
+def _check_installed(kind: str, name: str, field: str) -> None:
     if any(find_spec(module) is None for module in _NEEDED[kind]):
         raise BadInput(
             field, f"{_ending(name)} files need an extra that is not installed", "pip install 'pointsman[documents]'"
         )
 
 
-def _plain(document: Document, field: str) -> str:
+def _read_plain(document: Document, field: str) -> str:
     try:
         text = decode(document.data)
     except Unreadable as error:
@@ -101,7 +101,7 @@ def _plain(document: Document, field: str) -> str:
     return text
 
 
-def _in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str], most: int) -> list[str]:
+def _read_in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str], most: int) -> list[str]:
     head = {
         "kinds": [kind for kind, _ in given],
         "sizes": [len(data) for _, data in given],
@@ -111,7 +111,7 @@ def _in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str],
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _START, "\n".join(_path())],
+            [sys.executable, "-I", "-c", _START, "\n".join(_module_path())],
             input=b"".join((json.dumps(head).encode(), b"\n", *(data for _, data in given))),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # parsers print what they read
@@ -136,6 +136,6 @@ def _in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], str],
     return texts
 
 
-def _path() -> Iterable[str]:
+def _module_path() -> Iterable[str]:
     # The module path of this process, ours first.
     return (str(_ROOT), *(str(Path(entry).absolute()) for entry in sys.path if entry))

@@ -23,12 +23,12 @@ def cut_job(job: Job, *, most: int) -> list[PartSpec]:
         BadInput: if the text has no section of that kind, or more than `most`.
     """
     if job.kind == "vote":
-        return [_vote(job.variety or Variety(), index) for index in range(job.n or 1)]
+        return [_vote_spec(job.variety or Variety(), index) for index in range(job.n or 1)]
     if job.items is not None:
-        parts = [_item(job, index, item) for index, item in enumerate(job.items)]
+        parts = [_item_spec(job, index, item) for index, item in enumerate(job.items)]
     else:
         sections = split(job.text or "", job.split or "", job.split_options)
-        parts = [_section(job, section) for section in sections if section.text.strip()]
+        parts = [_section_spec(job, section) for section in sections if section.text.strip()]
     if not parts:
         raise BadInput("text", f"the split {job.split!r} makes no section of it", "use another split, or send items")
     if len(parts) > most:
@@ -40,7 +40,7 @@ def cut_job(job: Job, *, most: int) -> list[PartSpec]:
     return parts
 
 
-def _vote(variety: Variety, index: int) -> PartSpec:
+def _vote_spec(variety: Variety, index: int) -> PartSpec:
     def turn(among: tuple[str, ...] | tuple[int, ...]) -> str | int | None:
         return among[index % len(among)] if among else None
 
@@ -53,7 +53,7 @@ def _vote(variety: Variety, index: int) -> PartSpec:
     )
 
 
-def _item(job: Job, index: int, item: str | Item) -> PartSpec:
+def _item_spec(job: Job, index: int, item: str | Item) -> PartSpec:
     if isinstance(item, str):
         item = Item(text=item)
     title = item.title or f"item {index + 1}"
@@ -62,6 +62,6 @@ def _item(job: Job, index: int, item: str | Item) -> PartSpec:
     return PartSpec(title=title, text=item.text, prompt=item.prompt, schema=item.response_schema)
 
 
-def _section(job: Job, section: Section) -> PartSpec:
+def _section_spec(job: Job, section: Section) -> PartSpec:
     child = fields_for_section(job, section.text) if job.each is not None else None
     return PartSpec(title=section.title, text=section.text, child=child)

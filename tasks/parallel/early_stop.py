@@ -91,7 +91,7 @@ def is_decided(stopping: StopRule, tally: Mapping[str, float], remaining: int, *
         flags = tally.get(stopping.flag, 0)
         # Without a single ballot the vote can't be cleared: failures and blank outputs alone are no verdict.
         return flags >= stopping.k or (flags + remaining < stopping.k and any(tally.values()))
-    first, second = _leading(tally)
+    first, second = _leading_weights(tally)
     if stopping.exact:
         reach = second + remaining * stopping.heaviest
         if first > reach or (in_order and first >= reach):
@@ -112,7 +112,7 @@ def next_wave(stopping: StopRule, tally: Mapping[str, float], remaining: int) ->
         flags = int(tally.get(stopping.flag, 0))
         return min(max(1, min(stopping.k - flags, flags + remaining - stopping.k + 1)), remaining)
     # The vote is decided soonest if all these ballots are for the leader.
-    first, second = _leading(tally)
+    first, second = _leading_weights(tally)
     least = remaining
     if stopping.exact and stopping.heaviest:
         # first + w·h >= second + (remaining - w)·h
@@ -122,7 +122,7 @@ def next_wave(stopping: StopRule, tally: Mapping[str, float], remaining: int) ->
     return min(max(1, least), remaining)
 
 
-def _leading(tally: Mapping[str, float]) -> tuple[float, float]:
+def _leading_weights(tally: Mapping[str, float]) -> tuple[float, float]:
     """Return the weights of the two heaviest ballots."""
     first, second = [*sorted(tally.values(), reverse=True), 0, 0][:2]
     return first, second

@@ -56,16 +56,16 @@ def replace_files(job: Job, config: Config, *, at: str = "") -> Job:
         return job
     dot = f"{at}." if at else ""
     limit = config.limits.payload_bytes
-    documents = _decoded(job.files, limit, dot)
+    documents = _decode_files(job.files, limit, dot)
     texts = read_documents(documents, at=lambda index: f"{dot}files[{index}]", most=limit)
     named = list(zip([document.name for document in documents], texts, strict=True))
     try:
-        return _changed(job, _input(job, named, config))
+        return _replace_fields(job, _input_fields(job, named, config))
     except BadInput as error:
         raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 
 
-def _decoded(files: Sequence[File], limit: int, dot: str) -> list[Document]:
+def _decode_files(files: Sequence[File], limit: int, dot: str) -> list[Document]:
     documents: list[Document] = []
     total = 0
     for index, file in enumerate(files):
@@ -87,29 +87,31 @@ def _decoded(files: Sequence[File], limit: int, dot: str) -> list[Document]:
     return documents
 
 
-def _input(job: Job, named: Sequence[tuple[str, str]], config: Config) -> dict[str, Any]:
+def _input_fields(job: Job, named: Sequence[tuple[str, str]], config: Config) -> dict[str, Any]:
     """Return the fields of the job that replace its files."""
     if job.kind in config.flows:
         takes = config.flows[job.kind].inputs
-        return _items(named) if "items" in takes and (len(named) > 1 or "text" not in takes) else _text(named)
+        return (
+            _items_field(named) if "items" in takes and (len(named) > 1 or "text" not in takes) else _text_field(named)
+        )
     if job.kind != "sections":
-        return _text(named)
+        return _text_field(named)
     if job.split is None or split_traits(split_named(job.split)).by == "files":
         if job.split_options:
             raise BadInput("split_options", "go with a split that cuts a text", "leave them out")
-        return {**_items(named), "split": None}
+        return {**_items_field(named), "split": None}
     if len(named) == 1 or split_traits(split_named(job.split)).by == "model":
-        return _text(named)
+        return _text_field(named)
     cut = [
-        Item(text=section.text, title=_title(name, section))
+        Item(text=section.text, title=_item_title(name, section))
         for index, (name, text) in enumerate(named)
-        for section in _sections(text, job, index)
+        for section in _cut_file(text, job, index)
         if section.text.strip()
     ]
     return {"items": tuple(cut), "split": None, "split_options": {}}
 
 
-def _sections(text: str, job: Job, index: int) -> list[Section]:
+def _cut_file(text: str, job: Job, index: int) -> list[Section]:
     try:
         return split(text, job.split or "", job.split_options)
     except BadInput as error:
@@ -118,22 +120,22 @@ def _sections(text: str, job: Job, index: int) -> list[Section]:
         raise BadInput(field, error.problem, error.remedy) from None
 
 
-def _items(named: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _items_field(named: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"items": tuple(Item(text=text, title=name[:TITLE]) for name, text in named)}
 
 
-def _text(named: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _text_field(named: Sequence[tuple[str, str]]) -> dict[str, Any]:
     if len(named) == 1:
         return {"text": named[0][1]}
     return {"text": "\n\n".join(f"# {' '.join(name.split())}\n\n{text.strip()}" for name, text in named) + "\n"}
 
 
-def _title(name: str, section: Section) -> str:
+def _item_title(name: str, section: Section) -> str:
     short = name if len(name) <= NAME else name[: NAME - 1] + "…"
     return f"{short}: {section.title}"[:TITLE] if section.title else short
 
 
-def _changed(job: Job, fields: dict[str, Any]) -> Job:
+def _replace_fields(job: Job, fields: dict[str, Any]) -> Job:
     # Validate again: some checks depend on the input, such as the number of items for a quorum.
     given = {name: getattr(job, name) for name in job.model_fields_set - {"files"}}
     return Job.model_validate({"id": job.id, **given, **fields})

@@ -37,7 +37,7 @@ def plan_question(options: Mapping[str, Any]) -> PartSpec:
     """Return the spec of the question to the model, which sees the job's own input."""
     most = int(options.get("most") or MOST)
     prompt = str(options.get("prompt") or _PROMPT.format(most=most))
-    return PartSpec(title="plan", prompt=prompt, schema=_schema(most), bare=True)
+    return PartSpec(title="plan", prompt=prompt, schema=_plan_schema(most), bare=True)
 
 
 def read_proposal(job: Job, answer: str) -> list[PartSpec]:
@@ -53,20 +53,20 @@ def read_proposal(job: Job, answer: str) -> list[PartSpec]:
         raise JoinError("the plan is no JSON: no sections were proposed") from None
     found = plan.get("sections") if isinstance(plan, dict) else None
     sections = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    parts = [_part(job, place, item) for place, item in enumerate(sections[:most], 1)]
+    parts = [_section_spec(job, place, item) for place, item in enumerate(sections[:most], 1)]
     if not parts:
         raise JoinError("the plan proposes no sections")
     return parts
 
 
-def _part(job: Job, place: int, item: Mapping[str, Any]) -> PartSpec:
+def _section_spec(job: Job, place: int, item: Mapping[str, Any]) -> PartSpec:
     title, brief = str(item.get("title") or "").strip(), str(item.get("brief") or "").strip()
     task = f"Your part: {title}\n\n{brief}".strip()
     child = fields_for_section(job, "") if job.each is not None else None
     return PartSpec(title=title[:200] or f"part {place}", task=task, child=child)
 
 
-def _schema(most: int) -> dict[str, Any]:
+def _plan_schema(most: int) -> dict[str, Any]:
     section = {
         "type": "object",
         "properties": {"title": {"type": "string"}, "brief": {"type": "string"}},

@@ -15,12 +15,12 @@ from tasks.parallel.joins import (
     Piece,
     Work,
     check_policy,
-    concatenate,
     join_named,
     join_options,
     join_traits,
     joins,
 )
+from tasks.parallel.joins.concatenate import concatenate
 from tests.joining import play, work
 
 OURS = ("best_of", "concatenate", "consistent", "merge", "options", "reduction", "synthesis", "table")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins import JoinAnswer, Missing, join_named, join_options
-from tasks.parallel.joins.material import CUT, size
+from tasks.parallel.joins.material import CUT, count_tokens
 from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tests.joining import play, work
 
@@ -200,7 +200,7 @@ def test_best_of_cuts_outputs_and_task_to_the_window_by_the_same_share():
     found = played("best_of", given_work, first_place)
 
     for question in found.rounds[0]:
-        assert size(question.text) + size(question.prompt) < 2_000
+        assert count_tokens(question.text) + count_tokens(question.prompt) < 2_000
         assert question.text.count(CUT) == 2
     assert found.joined.details["cut"] == [0]
 
@@ -272,7 +272,7 @@ def test_consistent_shows_the_model_as_many_outputs_as_fit_its_window():
 
     (question,) = found.rounds[0]
     assert 10 < len(SHOWN.findall(question.text)) < 100
-    assert size(question.text) < 8_000
+    assert count_tokens(question.text) < 8_000
 
 
 # -- similarity ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ops.evaluate.vote_weights import accuracies_of, agreement, learned
 from tasks.parallel.votes import count, normalize
 from tasks.parallel.votes.ballot import BallotOptions, read_ballot
-from tasks.parallel.votes.count import Vote, shown
+from tasks.parallel.votes.count import Vote, shorten_ballot
 from tasks.parallel.votes.weights import weights_of
 from tests.growth import assert_linear
 
@@ -134,12 +134,12 @@ def test_count_lets_one_heavy_vote_beat_two_light_ones():
     assert outcome.ballots == {"a": 1.25, "b": 1.5}
 
 
-def test_shown_shortens_long_ballots_and_keeps_similar_ones_apart():
-    one, other = shown("x" * 5000 + "1"), shown("x" * 5000 + "2")
+def test_shorten_ballot_keeps_similar_long_ballots_apart():
+    one, other = shorten_ballot("x" * 5000 + "1"), shorten_ballot("x" * 5000 + "2")
 
     assert len(one) == len(other) == 200
     assert one != other
-    assert shown("paris") == "paris"
+    assert shorten_ballot("paris") == "paris"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ what they share: `work` (their values), `registry` (declaration and lookup), `ou
 `similarity`, `material` and `verdicts` (questions to a model), `tree` (rounds of questions), `refusal`.
 """
 
-from tasks.parallel.joins.concatenate import concatenate
-from tasks.parallel.joins.majority import majority
 from tasks.parallel.joins.registry import (
     DEFAULT_JOINS,
     GROUP,
@@ -44,11 +42,9 @@ __all__ = [
     "Piece",
     "Work",
     "check_policy",
-    "concatenate",
     "join_named",
     "join_options",
     "join_traits",
     "joiner",
     "joins",
-    "majority",
 ]

@@ -42,7 +42,7 @@ def best_of(work: Work) -> Joined | JoinQuestions:
     options = work.options_as(BestOfOptions)
     outputs = distinct_outputs(work)
     if len(outputs) == 1:
-        return _joined(work, outputs, 0, {"method": options.method, "confidence": 1.0})
+        return _make_joined(work, outputs, 0, {"method": options.method, "confidence": 1.0})
     by_scores = options.method == "scores"
     prompt = options.prompt or (SCORE_PROMPT if by_scores else PAIR_PROMPT)
     judge = JudgeQuestions(task=work.question, window=work.window, prompt=prompt)
@@ -54,10 +54,10 @@ def best_of(work: Work) -> Joined | JoinQuestions:
         return standings
     replies = [reply for pair in standings.pairs for reply in pair.replies]
     details = {"method": "pairs" if all_pairs else "tournament"}
-    details |= _reply_counts(replies) | _shortened(judge, outputs, 2)
+    details |= _count_replies(replies) | _list_shortened(judge, outputs, 2)
     if not any(pair.usable for pair in standings.pairs):
         return _without_verdict(work, options, outputs, replies, details)
-    return _joined(work, outputs, standings.winner, details | _pair_details(outputs, standings))
+    return _make_joined(work, outputs, standings.winner, details | _pair_details(outputs, standings))
 
 
 def _by_scores(
@@ -65,8 +65,8 @@ def _by_scores(
 ) -> Joined | JoinQuestions:
     if not work.rounds:
         return JoinQuestions(tuple(judge.score(one.text, title=f"judge {one.index + 1}") for one in outputs))
-    replies = [read_reply(answer, "score") for answer in _answers(work.rounds[0], len(outputs))]
-    details = {"method": "scores"} | _reply_counts(replies) | _shortened(judge, outputs, 1)
+    replies = [read_reply(answer, "score") for answer in _check_answers(work.rounds[0], len(outputs))]
+    details = {"method": "scores"} | _count_replies(replies) | _list_shortened(judge, outputs, 1)
     scores = {place: reply.value for place, reply in enumerate(replies) if reply.fault is None}
     if not scores:
         return _without_verdict(work, options, outputs, replies, details)
@@ -77,7 +77,7 @@ def _by_scores(
         "tie": equal if len(equal) > 1 else [],
         "confidence": scores[best] / 10,
     }
-    return _joined(work, outputs, best, details)
+    return _make_joined(work, outputs, best, details)
 
 
 def _without_verdict(
@@ -93,10 +93,10 @@ def _without_verdict(
     reason += next((f" ({reply.error})" for reply in replies if reply.error), "")
     if options.refused == "error":
         raise JoinError(f'{reason}; ask another join_model, or set the join\'s option refused to "first"')
-    return _joined(work, outputs, 0, {**details, "reason": reason, "confidence": 0.0})
+    return _make_joined(work, outputs, 0, {**details, "reason": reason, "confidence": 0.0})
 
 
-def _joined(work: Work, outputs: Sequence[DistinctOutput], best: int, details: Mapping[str, Any]) -> Joined:
+def _make_joined(work: Work, outputs: Sequence[DistinctOutput], best: int, details: Mapping[str, Any]) -> Joined:
     defaults = {
         "index": outputs[best].index,
         "takes": len(outputs),
@@ -113,12 +113,12 @@ def _joined(work: Work, outputs: Sequence[DistinctOutput], best: int, details: M
     return Joined(outputs[best].text, defaults | dict(details))
 
 
-def _reply_counts(replies: Sequence[JudgeReply]) -> dict[str, Any]:
+def _count_replies(replies: Sequence[JudgeReply]) -> dict[str, Any]:
     faults = Counter(reply.fault for reply in replies if reply.fault is not None)
     return {"questions": len(replies), "abstained": dict(faults)}
 
 
-def _shortened(judge: JudgeQuestions, outputs: Sequence[DistinctOutput], together: int) -> dict[str, Any]:
+def _list_shortened(judge: JudgeQuestions, outputs: Sequence[DistinctOutput], together: int) -> dict[str, Any]:
     return {"cut": [one.index for one in outputs if not judge.fits(one.text, together)]}
 
 
@@ -243,11 +243,11 @@ def _pair_questions(
 
 
 def _read_pairs(places: Sequence[tuple[int, int]], answers: Sequence[JoinAnswer]) -> list[_Pair]:
-    replies = [read_reply(answer, "pair") for answer in _answers(answers, 2 * len(places))]
+    replies = [read_reply(answer, "pair") for answer in _check_answers(answers, 2 * len(places))]
     return [_Pair(*pair, (replies[2 * at], replies[2 * at + 1])) for at, pair in enumerate(places)]
 
 
-def _answers(answers: Sequence[JoinAnswer], questions: int) -> Sequence[JoinAnswer]:
+def _check_answers(answers: Sequence[JoinAnswer], questions: int) -> Sequence[JoinAnswer]:
     if len(answers) != questions:
         raise JoinError(f"{len(answers)} answers came to {questions} questions of the join")
     return answers

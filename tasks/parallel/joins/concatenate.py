@@ -31,7 +31,7 @@ def concatenate(work: Work) -> Joined:
     pieces, missing = work.pieces, work.missing
     if not pieces:
         raise JoinError(f"none of the {len(missing)} sections has an output")
-    blocks = {piece.index: _titled(piece) if options.titles else piece.output.strip("\n") for piece in pieces}
+    blocks = {piece.index: _add_title(piece) if options.titles else piece.output.strip("\n") for piece in pieces}
     blocks |= {one.index: missing_note(one) for one in missing}
     output = options.separator.join(blocks[index] for index in sorted(blocks))
     details = {
@@ -42,7 +42,7 @@ def concatenate(work: Work) -> Joined:
     return Joined(output, details)
 
 
-def _titled(piece: Piece) -> str:
+def _add_title(piece: Piece) -> str:
     # Outer blank lines would add to those between the blocks; inner ones and indentation are the model's.
     body = piece.output.strip("\n")
     title = " ".join(piece.title.split())

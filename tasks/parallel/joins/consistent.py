@@ -48,7 +48,7 @@ def consistent(work: Work) -> Joined | JoinQuestions:
         shown = sorted(ranked[: judge.most()])
         if not work.rounds:
             return JoinQuestions((judge.pick([outputs[place].text for place in shown], title="most consistent"),))
-        best, choice = _picked(read_reply(work.rounds[0][0], "pick"), shown, best, options)
+        best, choice = _choose_by_model(read_reply(work.rounds[0][0], "pick"), shown, best, options)
     tie = [outputs[place].index for place in ranked if means[place] == means[best]]
     details: dict[str, Any] = {
         "index": outputs[best].index,
@@ -67,7 +67,7 @@ def consistent(work: Work) -> Joined | JoinQuestions:
     return Joined(outputs[best].text, details | choice)
 
 
-def _picked(
+def _choose_by_model(
     reply: JudgeReply, shown: Sequence[int], best: int, options: ConsistentOptions
 ) -> tuple[int, dict[str, Any]]:
     """Return the output that the model chose, or else the one that similarity prefers."""

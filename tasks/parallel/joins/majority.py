@@ -11,7 +11,7 @@ from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work, missing_details
 from tasks.parallel.votes.ballot import BallotOptions, read_ballot
-from tasks.parallel.votes.count import Count, Vote, count, shown
+from tasks.parallel.votes.count import Count, Vote, count, shorten_ballot
 from tasks.parallel.votes.posterior import posterior
 from tasks.parallel.votes.weights import Scale
 
@@ -58,7 +58,7 @@ def majority(work: Work) -> Joined:
     """
     counted = count([Vote(piece.index, ballot_of(piece.output, work.options), piece.output) for piece in work.pieces])
     votes = [*sorted((int(votes) for votes in counted.ballots.values()), reverse=True), 0, 0]
-    return _joined(counted, work, {"confidence": posterior(votes[0], votes[1])})
+    return _make_joined(counted, work, {"confidence": posterior(votes[0], votes[1])})
 
 
 @joiner(kinds=("vote",), options=WeightedOptions, ballot=ballot_of)
@@ -81,10 +81,10 @@ def weighted(work: Work) -> Joined:
     )
     voters = sorted({piece.model for piece in work.pieces if piece.model})
     share = counted.votes / counted.total if counted.total else 0.0
-    return _joined(counted, work, {"confidence": share, "weights": {model: weights.of(model) for model in voters}})
+    return _make_joined(counted, work, {"confidence": share, "weights": {model: weights.of(model) for model in voters}})
 
 
-def _joined(counted: Count, work: Work, more: dict[str, Any]) -> Joined:
+def _make_joined(counted: Count, work: Work, more: dict[str, Any]) -> Joined:
     """Return the winner of a count, its details, and `more` of them.
 
     Raises:
@@ -96,17 +96,17 @@ def _joined(counted: Count, work: Work, more: dict[str, Any]) -> Joined:
         parts = len(work.pieces) + len(work.missing)
         raise JoinError(f"no vote to count: {len(work.missing)} of {parts} parts are missing{silent}")
     details = {
-        "ballot": shown(winner.ballot),
-        "votes": _number(counted.votes),
-        "total": _number(counted.total),
+        "ballot": shorten_ballot(winner.ballot),
+        "votes": _format_number(counted.votes),
+        "total": _format_number(counted.total),
         "share": counted.votes / counted.total,
-        "ballots": {shown(ballot): _number(votes) for ballot, votes in counted.ballots.items()},
+        "ballots": {shorten_ballot(ballot): _format_number(votes) for ballot, votes in counted.ballots.items()},
         "dissent": [
-            {"ballot": shown(ballot), "votes": _number(votes), "parts": list(counted.cast[ballot])}
+            {"ballot": shorten_ballot(ballot), "votes": _format_number(votes), "parts": list(counted.cast[ballot])}
             for ballot, votes in sorted(counted.ballots.items(), key=lambda item: -item[1])
             if ballot != winner.ballot
         ],
-        "tie": [shown(ballot) for ballot in counted.tie],
+        "tie": [shorten_ballot(ballot) for ballot in counted.tie],
         "abstained": list(counted.abstained),
         **more,
         "missing": missing_details(work.missing),
@@ -115,6 +115,6 @@ def _joined(counted: Count, work: Work, more: dict[str, Any]) -> Joined:
     return Joined(winner.ballot if show == "ballot" else winner.text, details)
 
 
-def _number(votes: float) -> float:
+def _format_number(votes: float) -> float:
     """Return whole numbers as integers."""
     return int(votes) if votes == int(votes) else votes

@@ -79,8 +79,8 @@ def merge(work: Work) -> Joined:
         merged = sort_by(merged, options.sort.field, descending=options.sort.descending, order=options.sort.order)
     gaps = [*work.missing, *(Missing(piece.index, piece.title, "its output is no JSON") for piece in unreadable)]
     if options.missing_key is not None and gaps and isinstance(merged, dict):
-        merged[options.missing_key] = [_named(gap) for gap in sorted(gaps, key=lambda gap: gap.index)]
-    _check(merged, options.result_schema)
+        merged[options.missing_key] = [_describe_missing(gap) for gap in sorted(gaps, key=lambda gap: gap.index)]
+    _check_result(merged, options.result_schema)
     details = {
         "sections": len(found),
         "missing": missing_details(work.missing),
@@ -91,11 +91,11 @@ def merge(work: Work) -> Joined:
     return Joined(as_text(merged), details)
 
 
-def _named(gap: Missing) -> dict[str, Any]:
+def _describe_missing(gap: Missing) -> dict[str, Any]:
     return {"section": gap.index + 1, "title": gap.title, "reason": gap.reason}
 
 
-def _check(merged: Any, schema: Mapping[str, JsonValue] | None) -> None:
+def _check_result(merged: Any, schema: Mapping[str, JsonValue] | None) -> None:
     problem = find_problem(schema, merged) if schema is not None else None
     if problem is not None:
         raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
@@ -114,10 +114,10 @@ class _Values:
 
     def __init__(self, *values: Any) -> None:
         self.values = list(values)
-        self._marks = {_mark(value) for value in values}
+        self._marks = {_identity(value) for value in values}
 
     def add(self, value: Any) -> None:
-        if (mark := _mark(value)) not in self._marks:
+        if (mark := _identity(value)) not in self._marks:
             self._marks.add(mark)
             self.values.append(value)
 
@@ -143,7 +143,7 @@ class MergedValue:
         Raises:
             Disagreement: if `conflicts` is ``error``.
         """
-        self._value = self._merged(self._value, value, ())
+        self._value = self._merge(self._value, value, ())
 
     def result(self) -> Any:
         """Return the merged value, with its arrays united by `key` and without repetitions if `unique` is set.
@@ -153,26 +153,26 @@ class MergedValue:
         """
         return self._tidy(self._value, ())
 
-    def _merged(self, old: Any, new: Any, path: tuple[str, ...]) -> Any:
+    def _merge(self, old: Any, new: Any, path: tuple[str, ...]) -> Any:
         if old is None or new is None:
             return new if old is None else old
         if isinstance(old, dict) and isinstance(new, dict):
             for name, value in new.items():
-                old[name] = self._merged(old[name], value, (*path, name)) if name in old else value
+                old[name] = self._merge(old[name], value, (*path, name)) if name in old else value
             return old
         if isinstance(old, list) or isinstance(new, list):
             elements = old.values if isinstance(old, _Values) else old if isinstance(old, list) else [old]
             elements.extend(new if isinstance(new, list) else [new])
             return elements
-        return self._settled(old, new, path)
+        return self._settle(old, new, path)
 
-    def _settled(self, old: Any, new: Any, path: tuple[str, ...]) -> Any:
+    def _settle(self, old: Any, new: Any, path: tuple[str, ...]) -> Any:
         if isinstance(old, _Values):
             old.add(new)
             return old
-        if _mark(old) == _mark(new):
+        if _identity(old) == _identity(new):
             return old
-        place = _place(path)
+        place = _format_place(path)
         if self._rule == "error":
             raise Disagreement(place)
         if place not in self.places and len(self.places) < MOST_PLACES:
@@ -188,11 +188,11 @@ class MergedValue:
             return {name: self._tidy(inner, (*path, name)) for name, inner in value.items()}
         if not isinstance(value, list):
             return value
-        elements = self._united(value, (*path, "[]")) if self._key else value
+        elements = self._unite(value, (*path, "[]")) if self._key else value
         elements = [self._tidy(element, (*path, "[]")) for element in elements]
-        return _without_repeats(elements) if self._unique else elements
+        return _drop_repeats(elements) if self._unique else elements
 
-    def _united(self, elements: Sequence[Any], path: tuple[str, ...]) -> list[Any]:
+    def _unite(self, elements: Sequence[Any], path: tuple[str, ...]) -> list[Any]:
         """Unite objects with the same value of the key at the place of the first of them."""
         united: list[Any] = []
         places: dict[tuple[str, Any], int] = {}
@@ -201,11 +201,11 @@ class MergedValue:
             if known is None:
                 united.append(element)
                 continue
-            place = places.setdefault(_mark(known), len(united))
+            place = places.setdefault(_identity(known), len(united))
             if place == len(united):
                 united.append(element)
             else:
-                united[place] = self._merged(united[place], element, path)
+                united[place] = self._merge(united[place], element, path)
         return united
 
 
@@ -241,14 +241,14 @@ def order_of(value: Any, order: Sequence[str] = ()) -> tuple[int, float, str] | 
     return (1, 0.0, value) if isinstance(value, str) else None
 
 
-def _without_repeats(elements: Iterable[Any]) -> list[Any]:
+def _drop_repeats(elements: Iterable[Any]) -> list[Any]:
     seen: dict[tuple[str, Any], Any] = {}
     for element in elements:
-        seen.setdefault(_mark(element), element)
+        seen.setdefault(_identity(element), element)
     return list(seen.values())
 
 
-def _mark(value: Any) -> tuple[str, Any]:
+def _identity(value: Any) -> tuple[str, Any]:
     """Return equal marks for equal JSON values: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number", value
@@ -257,6 +257,6 @@ def _mark(value: Any) -> tuple[str, Any]:
     return "json", json.dumps(value, sort_keys=True, default=lambda known: known.values)
 
 
-def _place(path: Iterable[str]) -> str:
+def _format_place(path: Iterable[str]) -> str:
     named = "".join(step if step == "[]" else f".{step if _WORD.fullmatch(step) else '…'}" for step in path)
     return named.lstrip(".") or "the whole"

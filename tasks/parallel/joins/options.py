@@ -59,14 +59,14 @@ def options(work: Work) -> Joined | JoinQuestions:
     """
     wanted = work.options_as(OptionsOptions)
     outputs = distinct_outputs(work)
-    ranked = _united(outputs, wanted.threshold)
+    ranked = _unite(outputs, wanted.threshold)
     ranking: dict[str, Any] = {"by": "count"}
     if wanted.by == "judge" and len(ranked) > 1:
         judge = JudgeQuestions(task=work.question, window=work.window, prompt=wanted.prompt or ORDER_PROMPT)
         shown = ranked[: judge.most()]
         if not work.rounds:
             return JoinQuestions((judge.order([option.text for option in shown], title="rank the options"),))
-        ranked, ranking = _ordered(read_reply(work.rounds[0][0], "order"), shown, ranked, wanted)
+        ranked, ranking = _order_by_judge(read_reply(work.rounds[0][0], "order"), shown, ranked, wanted)
     votes = sum(len(one.indices) for one in outputs)
     first = ranked[0]
     level = [option.index for option in ranked if len(option.indices) == len(first.indices)]
@@ -80,10 +80,10 @@ def options(work: Work) -> Joined | JoinQuestions:
         "missing": missing_details(work.missing),
         "confidence": len(first.indices) / votes,
     }
-    return Joined(_written(ranked[: wanted.limit], wanted), details | ranking)
+    return Joined(_format_options(ranked[: wanted.limit], wanted), details | ranking)
 
 
-def _united(outputs: Sequence[DistinctOutput], threshold: float) -> list[_Option]:
+def _unite(outputs: Sequence[DistinctOutput], threshold: float) -> list[_Option]:
     """Unite similar outputs greedily: the output with most similar votes gathers them, then the next of the rest.
 
     Each output is at least `threshold` similar to its option. The order of the outputs does not change the options.
@@ -108,7 +108,7 @@ def _united(outputs: Sequence[DistinctOutput], threshold: float) -> list[_Option
     return sorted(found, key=lambda option: (-len(option.indices), -option.similarity, option.index))
 
 
-def _ordered(
+def _order_by_judge(
     reply: JudgeReply, shown: Sequence[_Option], ranked: list[_Option], wanted: OptionsOptions
 ) -> tuple[list[_Option], dict[str, Any]]:
     """Return the judge's order; options that it left out, or did not see, follow in the order of votes."""
@@ -123,7 +123,7 @@ def _ordered(
     return ranked, {"by": "count", "shown": len(shown), "reason": reason}
 
 
-def _written(ranked: Sequence[_Option], wanted: OptionsOptions) -> str:
+def _format_options(ranked: Sequence[_Option], wanted: OptionsOptions) -> str:
     if wanted.format == "json":
         return as_text(
             [
@@ -131,10 +131,10 @@ def _written(ranked: Sequence[_Option], wanted: OptionsOptions) -> str:
                 for option in ranked
             ]
         )
-    return "\n".join(_item(f"{number}. ", option.text) for number, option in enumerate(ranked, start=1))
+    return "\n".join(_format_item(f"{number}. ", option.text) for number, option in enumerate(ranked, start=1))
 
 
-def _item(number: str, text: str) -> str:
+def _format_item(number: str, text: str) -> str:
     """Indent further lines under the first, so that they stay within the list item."""
     indent = " " * len(number)
     first, *rest = text.split("\n")

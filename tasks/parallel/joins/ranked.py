@@ -70,7 +70,7 @@ def ranked(work: Work) -> Joined:
         raise JoinError(
             f"no ranking to count: {len(work.missing)} of {work.total} parts are missing, {len(unread)} rank nothing"
         )
-    candidates, dropped = _candidates(list(ballots.values()), names)
+    candidates, dropped = _list_candidates(list(ballots.values()), names)
     if dropped:
         kept = set(candidates)
         ballots = {index: [one for one in ballot if one in kept] for index, ballot in ballots.items()}
@@ -95,10 +95,10 @@ def ranked(work: Work) -> Joined:
         "unread": unread,
         "missing": missing_details(work.missing),
     }
-    return Joined(_shown(ranking, options.show), details)
+    return Joined(_format_ranking(ranking, options.show), details)
 
 
-def _candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> tuple[list[str], int]:
+def _list_candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> tuple[list[str], int]:
     """Return the candidates in the order in which they are first named, and the number of dropped ones.
 
     Of more than `MOST_CANDIDATES`, those on most ballots stay.
@@ -109,7 +109,7 @@ def _candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> t
     return [candidate for candidate in named if candidate in kept], len(named) - len(kept)
 
 
-def _shown(ranking: Sequence[str], show: str) -> str:
+def _format_ranking(ranking: Sequence[str], show: str) -> str:
     if show == "winner":
         return ranking[0]
     if show == "json":

@@ -57,7 +57,7 @@ def mean(work: Work) -> Joined:
         JoinError: if no output holds a score.
     """
     options = work.options_as(MeanOptions)
-    return _joined(work, options, lambda scores: _trimmed_mean(scores, options.trim), "mean")
+    return _make_joined(work, options, lambda scores: _trimmed_mean(scores, options.trim), "mean")
 
 
 def _trimmed_mean(scores: Sequence[float], trim: float) -> float:
@@ -75,7 +75,7 @@ def median(work: Work) -> Joined:
     Raises:
         JoinError: if no output holds a score.
     """
-    return _joined(work, work.options_as(ScoreOptions), statistics.median, "median")
+    return _make_joined(work, work.options_as(ScoreOptions), statistics.median, "median")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class _Scored:
     score: float
 
 
-def _joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[float]], float], name: str) -> Joined:
+def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[float]], float], name: str) -> Joined:
     """Return the `middle` of the scores, which are in ascending order, with their distribution in the details.
 
     `spread` is the standard deviation (of the sample; 0 for one score), `dissent` are the scores further than that from
@@ -94,7 +94,7 @@ def _joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[float]
     Raises:
         JoinError: if no output holds a score.
     """
-    found = [(piece.index, _score(piece.output, options)) for piece in work.pieces]
+    found = [(piece.index, _read_score(piece.output, options)) for piece in work.pieces]
     scored = [_Scored(index, score) for index, score in found if score is not None]
     if not scored:
         raise JoinError(
@@ -121,7 +121,7 @@ def _joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[float]
     return Joined(_format_number(value, options.decimals), details)
 
 
-def _score(output: str, options: ScoreOptions) -> float | None:
+def _read_score(output: str, options: ScoreOptions) -> float | None:
     text = extract_text(output, options)
     if text is None:
         return None

@@ -15,7 +15,15 @@ from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.tree import Tree, TreePlan, grow
 from tasks.parallel.joins.work import Joined, JoinQuestions, Work, coverage, missing_details, with_missing_notes
 
-__all__ = ["Citations", "ReductionOptions", "SynthesisOptions", "citations", "numbers_in", "reduction", "synthesis"]
+__all__ = [
+    "Citations",
+    "ReductionOptions",
+    "SynthesisOptions",
+    "find_citations",
+    "cited_numbers",
+    "reduction",
+    "synthesis",
+]
 
 #: The prompt of the last question of a synthesis.
 SYNTHESIS_PROMPT = (
@@ -90,9 +98,9 @@ def synthesis(work: Work) -> Joined | JoinQuestions:
     if isinstance(tree, JoinQuestions):
         return tree
     lost = set(tree.lost)
-    found = citations(tree.output, [piece.index for piece in work.pieces if piece.index not in lost])
+    found = find_citations(tree.output, [piece.index for piece in work.pieces if piece.index not in lost])
     details = {"cited": list(found.cited), "uncited": list(found.uncited), "unknown": list(found.unknown)}
-    return _joined(work, plan, tree, details, cited=bool(found.cited))
+    return _make_joined(work, plan, tree, details, cited=bool(found.cited))
 
 
 @joiner(kinds=("sections", "vote"), options=ReductionOptions, asks=True)
@@ -114,10 +122,10 @@ def reduction(work: Work) -> Joined | JoinQuestions:
         reduce_schema=work.schema,
     )
     tree = grow(work, plan)
-    return tree if isinstance(tree, JoinQuestions) else _joined(work, plan, tree, {}, cited=False)
+    return tree if isinstance(tree, JoinQuestions) else _make_joined(work, plan, tree, {}, cited=False)
 
 
-def _joined(work: Work, plan: TreePlan, tree: Tree, details: Mapping[str, Any], *, cited: bool) -> Joined:
+def _make_joined(work: Work, plan: TreePlan, tree: Tree, details: Mapping[str, Any], *, cited: bool) -> Joined:
     """Return the output of a tree of questions; an output that is `cited` from its parts is no refusal."""
     held = len(work.pieces) - len(tree.lost)
     refused = not cited and is_refusal(tree.output)
@@ -155,9 +163,9 @@ class Citations:
     unknown: tuple[int, ...]
 
 
-def citations(text: str, indices: Collection[int]) -> Citations:
+def find_citations(text: str, indices: Collection[int]) -> Citations:
     """Compare the numbers that `text` cites, from 1, with the indices of its parts."""
-    numbers = numbers_in(text)
+    numbers = cited_numbers(text)
     known = set(indices)
     cited = {number - 1 for number in numbers} & known
     return Citations(
@@ -167,7 +175,7 @@ def citations(text: str, indices: Collection[int]) -> Citations:
     )
 
 
-def numbers_in(text: str) -> set[int]:
+def cited_numbers(text: str) -> set[int]:
     """Return the cited numbers, those within a range too: ``[3]``, ``[1][4]``, ``[2, 5]``, ``[1-3]``."""
     found: set[int] = set()
     for citation in _CITATION.finditer(text):

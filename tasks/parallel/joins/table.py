@@ -47,8 +47,8 @@ def table(work: Work) -> Joined:
     if not work.pieces:
         raise JoinError(f"none of the {len(work.missing)} sections has an output")
     found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
-    rows = [(one.piece.title, row) for one in found for row in _rows(one.data)]
-    columns = list(options.columns) if options.columns is not None else list(_columns(row for _, row in rows))
+    rows = [(one.piece.title, row) for one in found for row in _make_rows(one.data)]
+    columns = list(options.columns) if options.columns is not None else list(_list_columns(row for _, row in rows))
     titled = [" ".join(title.split()) for title, _ in rows]
     if options.titles is not None and options.titles not in columns and any(titled):
         columns.insert(0, options.titles)
@@ -58,7 +58,7 @@ def table(work: Work) -> Joined:
             f"the table would have {len(columns):,} columns and {len(rows):,} rows, the limit is {MOST_COLUMNS:,} "
             f"columns and {MOST_CELLS:,} cells; name the columns that are wanted in the join's option columns"
         )
-    output = _written([row for _, row in rows], columns, options)
+    output = _format_table([row for _, row in rows], columns, options)
     if options.format == "markdown":
         output = with_missing_notes(output, work.missing)
     details = {
@@ -72,16 +72,16 @@ def table(work: Work) -> Joined:
     return Joined(output, details)
 
 
-def _rows(data: Any) -> list[Mapping[str, Any]]:
+def _make_rows(data: Any) -> list[Mapping[str, Any]]:
     elements = data if isinstance(data, list) else [data]
     return [element if isinstance(element, dict) else {"value": element} for element in elements]
 
 
-def _columns(rows: Any) -> Mapping[str, None]:
+def _list_columns(rows: Any) -> Mapping[str, None]:
     return {name: None for row in rows for name in row}
 
 
-def _written(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: TableOptions) -> str:
+def _format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: TableOptions) -> str:
     if options.format == "csv":
         return as_csv(rows, columns, safe=options.safe)
     if options.format == "jsonl":
@@ -99,8 +99,8 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> st
     """Write a table of GitHub's Markdown; ``(no rows)`` if it has no columns."""
     if not columns:
         return "(no rows)"
-    lines = [_line([_escaped(name) for name in columns]), _line(["---"] * len(columns))]
-    lines += [_line([_escaped(_cell(row.get(name))) for name in columns]) for row in rows]
+    lines = [_format_line([_escape(name) for name in columns]), _format_line(["---"] * len(columns))]
+    lines += [_format_line([_escape(_format_cell(row.get(name))) for name in columns]) for row in rows]
     return "\n".join(lines)
 
 
@@ -114,8 +114,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, safe: b
     file = io.StringIO()
     # Before Python 3.13, the writer quotes cells with its own line terminator only.
     writer = csv.writer(file, lineterminator="\r\n")
-    for cells in (list(columns), *([_cell(row.get(name)) for name in columns] for row in rows)):
-        writer.writerow([_harmless(cell) if safe else cell for cell in cells])
+    for cells in (list(columns), *([_format_cell(row.get(name)) for name in columns] for row in rows)):
+        writer.writerow([_neutralize(cell) if safe else cell for cell in cells])
     return file.getvalue().removesuffix("\r\n")
 
 
@@ -124,24 +124,24 @@ def as_json_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
     return "\n".join(as_text({name: row.get(name) for name in columns}) for row in rows)
 
 
-def _line(cells: Sequence[str]) -> str:
+def _format_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(cell: str) -> str:
+def _escape(cell: str) -> str:
     """Escape a Markdown cell: the backslash first, and `<`, so that no cell is read as HTML."""
     for sign in ("\\", "|", "<"):
         cell = cell.replace(sign, f"\\{sign}")
     return "<br>".join(line.strip() for line in cell.strip().splitlines())
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else as_text(value)
 
 
-def _harmless(cell: str) -> str:
+def _neutralize(cell: str) -> str:
     # Some programs strip blanks before they look for a formula.
     begins = cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA)
     return f"'{cell}" if begins and not _NUMBER.fullmatch(cell.strip()) else cell

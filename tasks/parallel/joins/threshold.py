@@ -50,14 +50,14 @@ class ThresholdOptions(Extraction):
         return self
 
 
-def _ballot(output: str, options: BaseModel | None) -> str:
+def _read_ballot(output: str, options: BaseModel | None) -> str:
     if not output.strip():
         return ""
     how = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
-    return _read(output, how) or how.unread
+    return _read_verdict(output, how) or how.unread
 
 
-def _read(output: str, options: ThresholdOptions) -> str:
+def _read_verdict(output: str, options: ThresholdOptions) -> str:
     """Return FLAGGED, CLEAR, or "" if the output is neither."""
     text = extract_text(output, options)
     flags = [normalize(word) for word in options.flag]
@@ -86,7 +86,7 @@ def at_least(k: int, n: int, rate: float) -> float:
     return min(1.0, math.fsum(chances))
 
 
-@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_ballot)
+@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_read_ballot)
 def threshold(work: Work) -> Joined:
     """Flag if at least `k` of all planned votes flag; blank and missing votes do not.
 
@@ -97,7 +97,7 @@ def threshold(work: Work) -> Joined:
     """
     options = work.options_as(ThresholdOptions)
     k = least_flags(options, work.total)
-    ballots = {piece.index: _ballot(piece.output, options) for piece in work.pieces}
+    ballots = {piece.index: _read_ballot(piece.output, options) for piece in work.pieces}
     if not any(ballots.values()):
         raise JoinError(
             f"no vote to count: {len(work.missing)} of {work.total} parts are missing, no other says a word"
@@ -116,7 +116,9 @@ def threshold(work: Work) -> Joined:
         "confidence": share,
         "flags": flags,
         "clear": clears,
-        "unread": [piece.index for piece in work.pieces if ballots[piece.index] and not _read(piece.output, options)],
+        "unread": [
+            piece.index for piece in work.pieces if ballots[piece.index] and not _read_verdict(piece.output, options)
+        ],
         "blank": [index for index, ballot in ballots.items() if not ballot],
         "dissent": _dissent(clears if flagged else flags, CLEAR if flagged else FLAGGED),
         "tie": [],

@@ -15,7 +15,7 @@ from itertools import count
 from pydantic import JsonValue
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.material import PER_BLOCK, cut, marked, room_of, size
+from tasks.parallel.joins.material import PER_BLOCK, count_tokens, mark_blocks, room_for_material, truncate
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion, JoinQuestions, Piece, Work
 
 __all__ = ["Tree", "TreePlan", "grow"]
@@ -81,40 +81,42 @@ def grow(work: Work, plan: TreePlan) -> Tree | JoinQuestions:
     if not work.pieces:
         raise JoinError(f"none of the {len(work.missing)} parts has an output")
     tree = Tree()
-    room = min(room_of(work.window, plan.prompt), room_of(work.window, plan.reduce_prompt)) - SENTENCE
-    task = work.question if size(work.question) <= room * TASK else ""
-    room -= size(task) + PER_BLOCK if task else 0
+    room = (
+        min(room_for_material(work.window, plan.prompt), room_for_material(work.window, plan.reduce_prompt)) - SENTENCE
+    )
+    task = work.question if count_tokens(work.question) <= room * TASK else ""
+    room -= count_tokens(task) + PER_BLOCK if task else 0
     fan_in = min(plan.fan_in, plan.most)
     words = max(int((room / fan_in - PER_BLOCK) * WORDS), FEWEST_WORDS)
-    nodes = [_leaf(piece, room, tree) for piece in work.pieces]
+    nodes = [_make_leaf(piece, room, tree) for piece in work.pieces]
     for level in count():
         last = len(nodes) <= plan.most and sum(node.tokens for node in nodes) <= room
-        groups = [nodes] if last else _groups(nodes, fan_in, room)
+        groups = [nodes] if last else _make_groups(nodes, fan_in, room)
         asked = [group for group in groups if last or len(group) > 1 or group[0].tokens > room // 2]
         tree.questions += len(asked)
         tree.rounds = level + 1
         if level >= len(work.rounds):
-            return JoinQuestions(tuple(_question(group, plan, task, words, last=last) for group in asked))
-        answers = _usable(asked, work.rounds[level], plan, tree, last=last)
+            return JoinQuestions(tuple(_make_question(group, plan, task, words, last=last) for group in asked))
+        answers = _read_answers(asked, work.rounds[level], plan, tree, last=last)
         if last:
             tree.output = answers[0]
             return tree
-        nodes = _next(groups, asked, answers, room, tree)
+        nodes = _next_nodes(groups, asked, answers, room, tree)
     raise AssertionError  # pragma: no cover - the count has no end
 
 
-def _leaf(piece: Piece, room: int, tree: Tree) -> _Node:
+def _make_leaf(piece: Piece, room: int, tree: Tree) -> _Node:
     title = " ".join(piece.title.split())[:TITLE]
     head = f"[{piece.index + 1}] {title}".rstrip()
-    around = size(head) + PER_BLOCK
-    tokens = size(piece.output) + around
+    around = count_tokens(head) + PER_BLOCK
+    tokens = count_tokens(piece.output) + around
     if tokens <= room:
         return _Node(piece.output, head, "part", (piece.index,), tokens)
     tree.cut.append(piece.index)
-    return _Node(cut(piece.output, room - around), head, "part", (piece.index,), room)
+    return _Node(truncate(piece.output, room - around), head, "part", (piece.index,), room)
 
 
-def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]:
+def _make_groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]:
     """Group neighbours that fit into one question, in even groups: 21 parts are 11 and 10, not 20 and 1."""
     most = -(-len(nodes) // -(-len(nodes) // fan_in))
     groups: list[list[_Node]] = []
@@ -128,17 +130,17 @@ def _groups(nodes: Sequence[_Node], fan_in: int, room: int) -> list[list[_Node]]
     return groups
 
 
-def _question(group: Sequence[_Node], plan: TreePlan, task: str, words: int, *, last: bool) -> JoinQuestion:
+def _make_question(group: Sequence[_Node], plan: TreePlan, task: str, words: int, *, last: bool) -> JoinQuestion:
     blocks = [("task", task)] if task else []
     blocks += [(node.kind, f"{node.head}\n{node.text}") for node in group]
-    text = marked(blocks)
+    text = mark_blocks(blocks)
     if last:
         return JoinQuestion(text, plan.prompt, plan.name, plan.schema)
     title = f"parts {group[0].parts[0] + 1} to {group[-1].parts[-1] + 1}"
     return JoinQuestion(f"{text}\n\nWrite at most {words} words.", plan.reduce_prompt, title, plan.reduce_schema)
 
 
-def _usable(
+def _read_answers(
     asked: Sequence[Sequence[_Node]], answers: Sequence[JoinAnswer], plan: TreePlan, tree: Tree, *, last: bool
 ) -> list[str]:
     """Return the outputs, "" for a failed question whose parts may be lost."""
@@ -150,11 +152,11 @@ def _usable(
         reason = answers[failed[0]].error or "its answer is blank"
         raise JoinError(f"{len(failed):,} of {len(asked):,} questions of the {plan.name} failed; the first: {reason}")
     for place in failed:
-        tree.lost.extend(_parts(asked[place]))
+        tree.lost.extend(_part_indices(asked[place]))
     return outputs
 
 
-def _next(
+def _next_nodes(
     groups: Sequence[list[_Node]], asked: Sequence[list[_Node]], answers: Sequence[str], room: int, tree: Tree
 ) -> list[_Node]:
     """Return the texts of the next round: the answer for each asked group, and the texts of the other groups."""
@@ -165,20 +167,20 @@ def _next(
         if id(group) not in waiting:
             nodes.extend(group)
         elif answer := next(outcome):
-            nodes.append(_condensed(_parts(group), answer, room, tree))
+            nodes.append(_condense(_part_indices(group), answer, room, tree))
     return nodes
 
 
-def _condensed(parts: tuple[int, ...], answer: str, room: int, tree: Tree) -> _Node:
+def _condense(parts: tuple[int, ...], answer: str, room: int, tree: Tree) -> _Node:
     """Limit an answer to half of the room: so two always fit together, and the rounds come to an end."""
     head = f"summary of parts {parts[0] + 1} to {parts[-1] + 1}"
-    around = size(head) + PER_BLOCK
-    tokens = size(answer) + around
+    around = count_tokens(head) + PER_BLOCK
+    tokens = count_tokens(answer) + around
     if tokens <= room // 2:
         return _Node(answer, head, "summary", parts, tokens)
     tree.cut_answers += 1
-    return _Node(cut(answer, room // 2 - around), head, "summary", parts, room // 2)
+    return _Node(truncate(answer, room // 2 - around), head, "summary", parts, room // 2)
 
 
-def _parts(group: Iterable[_Node]) -> tuple[int, ...]:
+def _part_indices(group: Iterable[_Node]) -> tuple[int, ...]:
     return tuple(index for node in group for index in node.parts)

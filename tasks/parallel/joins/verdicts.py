@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.schema import find_problem
-from tasks.parallel.joins.material import DATA, PER_BLOCK, cut, marked, room_of, size
+from tasks.parallel.joins.material import DATA, PER_BLOCK, count_tokens, mark_blocks, room_for_material, truncate
 from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
 
@@ -74,14 +74,14 @@ class JudgeQuestions:
     """Builds questions about outputs within the window of the judge; it shows the beginning of long outputs."""
 
     def __init__(self, *, task: str, window: int, prompt: str) -> None:
-        room = room_of(window, prompt)
+        room = room_for_material(window, prompt)
         self._prompt = prompt
-        self._task = cut(task, int(room * TASK) - PER_BLOCK) if task.strip() else ""
-        self._room = room - (size(self._task) + PER_BLOCK if self._task else 0)
+        self._task = truncate(task, int(room * TASK) - PER_BLOCK) if task.strip() else ""
+        self._room = room - (count_tokens(self._task) + PER_BLOCK if self._task else 0)
 
     def fits(self, output: str, together: int) -> bool:
         """Whether a question with so many outputs shows the whole of this one."""
-        return size(output) <= self._share(together)
+        return count_tokens(output) <= self._share(together)
 
     def most(self) -> int:
         """Return how many outputs one question can show with at least `LEAST_TOKENS` each."""
@@ -108,7 +108,7 @@ class JudgeQuestions:
         return [(f"answer-{number}", text) for number, text in enumerate(self._shown(outputs), start=1)]
 
     def _shown(self, outputs: Sequence[str]) -> list[str]:
-        return [cut(output, self._share(len(outputs))) for output in outputs]
+        return [truncate(output, self._share(len(outputs))) for output in outputs]
 
     def _share(self, together: int) -> int:
         """Return the tokens for each output: the same for all, since more of one would favour it."""
@@ -116,7 +116,7 @@ class JudgeQuestions:
 
     def _question(self, blocks: Sequence[tuple[str, str]], title: str, schema: Mapping[str, Any]) -> JoinQuestion:
         task = [("task", self._task)] if self._task else []
-        return JoinQuestion(marked([*task, *blocks]), self._prompt, title, schema)
+        return JoinQuestion(mark_blocks([*task, *blocks]), self._prompt, title, schema)
 
 
 def read_reply(answer: JoinAnswer, kind: Literal["pair", "score", "pick", "order"]) -> JudgeReply:

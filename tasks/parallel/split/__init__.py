@@ -7,10 +7,6 @@ The modules are the splits (`units` holds `lines`, `sentences`, `paragraphs` and
 `plan`) and what they share: `section` (a section and lossless cuts) and `registry` (declaration and lookup).
 """
 
-from tasks.parallel.split.elements import elements
-from tasks.parallel.split.external import files, plan
-from tasks.parallel.split.headings import headings
-from tasks.parallel.split.numbered import numbered
 from tasks.parallel.split.registry import (
     GROUP,
     Split,
@@ -23,10 +19,7 @@ from tasks.parallel.split.registry import (
     splits,
     splitter,
 )
-from tasks.parallel.split.rows import rows
-from tasks.parallel.split.section import Section, shorten
-from tasks.parallel.split.tokens import tokens
-from tasks.parallel.split.units import lines, pages, paragraphs, sentences
+from tasks.parallel.split.section import Section
 
 __all__ = [
     "GROUP",
@@ -34,22 +27,10 @@ __all__ = [
     "Split",
     "SplitOptions",
     "SplitTraits",
-    "elements",
-    "files",
-    "headings",
-    "lines",
-    "numbered",
-    "pages",
-    "paragraphs",
-    "plan",
-    "rows",
-    "sentences",
-    "shorten",
     "split",
     "split_named",
     "split_options",
     "split_traits",
     "splits",
     "splitter",
-    "tokens",
 ]

@@ -30,29 +30,29 @@ def elements(text: str, options: ElementsOptions) -> list[Section]:
     The array is the document, the value at `path` in it, or the lines of JSON lines. Empty elements (null, a blank
     text) are left out, but the numbers in the titles count them.
     """
-    found = _array(text, options.path)
+    found = _find_array(text, options.path)
     sections: list[Section] = []
     for number, element in enumerate(found, 1):
-        written = "" if element is None else element if isinstance(element, str) else _compact(element)
+        written = "" if element is None else element if isinstance(element, str) else _to_compact_json(element)
         if written.strip():
-            titled = _titled(element, options.title) or f"item {number}"
+            titled = _find_title(element, options.title) or f"item {number}"
             sections.append(Section(len(sections), titled, written))
     if not sections:
         raise BadInput("text", "the array of the JSON document has no element with content", "send at least one")
     return sections
 
 
-def _array(text: str, path: str) -> Sequence[Any]:
+def _find_array(text: str, path: str) -> Sequence[Any]:
     try:
         document = _read(text)
     except ValueError as error:
-        found = _json_lines(text, error)
+        found = _read_json_lines(text, error)
         if path:
             problem = "goes with one JSON document; this text has one on each line"
             raise BadInput("split_options.path", problem, "leave the option out") from None
         return found
     for step in path.split(".") if path else ():
-        document = _below(document, step)
+        document = _step_into(document, step)
     if not isinstance(document, list):
         where = "what is there" if path else "the JSON document"
         raise BadInput(
@@ -66,7 +66,7 @@ def _read(text: str) -> Any:
     return from_json(text.removeprefix("\ufeff"), allow_inf_nan=False)
 
 
-def _json_lines(text: str, error: ValueError) -> list[Any]:
+def _read_json_lines(text: str, error: ValueError) -> list[Any]:
     """Return the values of JSON lines; `error` is the error of the text as one document."""
     found: list[Any] = []
     for number, match in enumerate(LINE.finditer(text), 1):
@@ -81,7 +81,7 @@ def _json_lines(text: str, error: ValueError) -> list[Any]:
     return found
 
 
-def _below(document: Any, step: str) -> Any:
+def _step_into(document: Any, step: str) -> Any:
     if isinstance(document, Mapping) and step in document:
         return document[step]
     if isinstance(document, list) and step.isascii() and step.isdecimal() and int(step[:10]) < len(document):
@@ -93,14 +93,14 @@ def _below(document: Any, step: str) -> Any:
     )
 
 
-def _compact(element: Any) -> str:
+def _to_compact_json(element: Any) -> str:
     try:
         return json.dumps(element, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError:
         raise BadInput("text", "has a number that JSON can't hold", "write it as a text") from None
 
 
-def _titled(element: Any, field: str) -> str:
+def _find_title(element: Any, field: str) -> str:
     value = element.get(field) if field and isinstance(element, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""

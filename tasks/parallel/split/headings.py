@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
-from tasks.parallel.split.section import FENCE, at_lines, closing_fence, lines_of, shorten
+from tasks.parallel.split.section import FENCE, closing_fence, cut_at_lines, shorten, split_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,12 +30,12 @@ def headings(text: str, options: HeadingsOptions) -> list[Section]:
     Headings are ``# ATX`` or underlined with ``===`` or ``---``, and not in fenced code, comments or front matter. Text
     before the first heading is a section titled "".
     """
-    lines = lines_of(text)
-    cuts = [(line, title) for line, title, depth in _headings(lines) if depth <= options.level]
+    lines = split_lines(text)
+    cuts = [(line, title) for line, title, depth in _find_headings(lines) if depth <= options.level]
     if not cuts:
         below = f" of level {options.level} or above" if options.level < 6 else ""
         raise nothing_found("headings", f"the document has no Markdown heading{below}")
-    return at_lines(lines, cuts, opening="")
+    return cut_at_lines(lines, cuts, opening="")
 
 
 _ATX = re.compile(r" {0,3}(?P<level>#{1,6})(?:[ \t]+(?P<title>.*))?$")
@@ -44,11 +44,11 @@ _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
 _NO_PARAGRAPH = re.compile(r" {0,3}(?:>|<!--|[-+*](?:[ \t]|$)|\d{1,9}[.)][ \t]+$|(?:[-*_][ \t]*){3,}$|\|)")
 
 
-def _headings(lines: Sequence[str]) -> Iterator[tuple[int, str, int]]:
+def _find_headings(lines: Sequence[str]) -> Iterator[tuple[int, str, int]]:
     """Yield line, title and level of each heading."""
     closing: re.Pattern[str] | None = None  # the end of the current fence or comment
     paragraph: int | None = None
-    for number in range(_front_matter(lines), len(lines)):
+    for number in range(_skip_front_matter(lines), len(lines)):
         line = lines[number].rstrip("\r\n")
         if closing is not None:
             closing = None if closing.search(line) else closing
@@ -58,7 +58,7 @@ def _headings(lines: Sequence[str]) -> Iterator[tuple[int, str, int]]:
             closing, paragraph = re.compile("-->"), None
         elif atx := _ATX.match(line):
             paragraph = None
-            yield number, shorten(_without_closing(atx["title"] or "")), len(atx["level"])
+            yield number, shorten(_strip_closing(atx["title"] or "")), len(atx["level"])
         elif paragraph is not None and _UNDERLINE.match(line):
             yield paragraph, shorten(" ".join(lines[paragraph:number])), 1 if "=" in line else 2
             paragraph = None
@@ -68,14 +68,14 @@ def _headings(lines: Sequence[str]) -> Iterator[tuple[int, str, int]]:
             paragraph = number
 
 
-def _without_closing(title: str) -> str:
+def _strip_closing(title: str) -> str:
     """Drop the closing sequence of ``# Title #``, but not the sharp of ``# C#``."""
     title = title.strip()
     bare = title.rstrip("#")
     return bare if not bare or bare[-1].isspace() else title
 
 
-def _front_matter(lines: Sequence[str]) -> int:
+def _skip_front_matter(lines: Sequence[str]) -> int:
     """Return the first line after YAML front matter, whose closing ``---`` would underline its last line."""
     if lines and lines[0].rstrip() == "---":
         for number, line in enumerate(lines[1:], 1):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.parallel.split.registry import nothing_found, splitter
-from tasks.parallel.split.section import TITLE_CHARACTERS, at_lines, lines_of, shorten
+from tasks.parallel.split.section import TITLE_CHARACTERS, cut_at_lines, shorten, split_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,17 +26,17 @@ def numbered(text: str) -> list[Section]:
     Text before the first clause is the section "Preamble"; an appendix, exhibit, schedule or list of references after
     the last one is a section of its own. A single clause counts as none.
     """
-    lines = lines_of(text)
+    lines = split_lines(text)
     chain = longest_chain(list(clauses(lines)))
     if len(chain) < 2:
         raise nothing_found("numbered", "the document has no numbered clauses")
-    cuts = [(_box_top(lines, clause.line), _clause_title(lines, clause)) for clause in chain]
+    cuts = [(_find_box_top(lines, clause.line), _clause_title(lines, clause)) for clause in chain]
     if after := next((line for line in range(chain[-1].line + 1, len(lines)) if ends_body(lines, line)), None):
         cuts.append((after, _appendix_title(lines, after)))
-    return at_lines(lines, cuts, opening="Preamble")
+    return cut_at_lines(lines, cuts, opening="Preamble")
 
 
-def _box_top(lines: Sequence[str], line: int) -> int:
+def _find_box_top(lines: Sequence[str], line: int) -> int:
     """Find the first line of a box drawn around a clause (the Mozilla licence has two), else the clause's own."""
     top = line
     while top and is_blank(lines[top - 1]) and lines[top - 1].lstrip().startswith("*"):
@@ -156,12 +156,12 @@ def clauses(lines: Sequence[str]) -> Iterator[Clause]:
         if match is None or _CONTENTS_ROW.search(raw[-LINE_CHARACTERS:]):
             continue
         written = match["n"] or match["plain"] or match["major"] or match["bare"]
-        number = int(written) if written.isdigit() else _roman(written)
-        if number is None or not _titled(match):
+        number = int(written) if written.isdigit() else _read_roman(written)
+        if number is None or not _can_open_clause(match):
             continue
         kind = (match["word"] or "").lower() or ("sub" + match["minor"] if match["major"] else "")
         style = f"{kind}|{'roman' if not written.isdigit() else ''}|{match['stop'] or ''}"
-        set_off = _set_off(lines, line)
+        set_off = _is_set_off(lines, line)
         wrapped = not set_off and not match["bare"] and lines[line - 1].rstrip()[-1:].isalnum()
         weight = 1.0 + (SET_OFF if set_off else 0) + (HAS_BODY if _has_body(lines, line) else 0)
         weight += BARE if match["bare"] else SUB if match["major"] else 0
@@ -170,7 +170,7 @@ def clauses(lines: Sequence[str]) -> Iterator[Clause]:
         )
 
 
-def _titled(match: re.Match[str]) -> bool:
+def _can_open_clause(match: re.Match[str]) -> bool:
     """Whether the text after a number can open a clause; without a full stop it must begin with a capital letter.
 
     "Section 5 of this License" and "11 of the WIPO copyright treaty" are wrapped lines.
@@ -194,7 +194,7 @@ def longest_chain(clauses: Sequence[Clause]) -> list[Clause]:
         if clause.part != part:  # a run does not go on in the appendix
             best, last, part = {}, None, clause.part
         run = _Run(clause.weight - (LATE_START if clause.number > 1 else 0), clause.line, clause, None)
-        in_list = last is not None and _beside(last, clause)
+        in_list = last is not None and _continues_list(last, clause)
         for gap in range(LARGEST_GAP + 1):
             number = clause.number - 1 - gap
             for key, cost in _keys(clause, number):
@@ -216,7 +216,7 @@ def longest_chain(clauses: Sequence[Clause]) -> list[Clause]:
     return chain[::-1]
 
 
-def _beside(item: Clause, clause: Clause) -> bool:
+def _continues_list(item: Clause, clause: Clause) -> bool:
     """Whether `clause` continues the list of `item`, the line with a number right before it."""
     return (item.number + 1, item.style, item.prefix) == (clause.number, clause.style, clause.prefix)
 
@@ -231,7 +231,7 @@ def _keys(clause: Clause, number: int) -> tuple[tuple[tuple[object, ...], float]
     )
 
 
-def _set_off(lines: Sequence[str], line: int) -> bool:
+def _is_set_off(lines: Sequence[str], line: int) -> bool:
     return line == 0 or lines[line].startswith("\f") or is_blank(lines[line - 1])
 
 
@@ -249,7 +249,7 @@ def is_blank(raw: str) -> bool:
 def ends_body(lines: Sequence[str], line: int) -> bool:
     """Whether the clauses end before this line, which heads an appendix, exhibit, list of references or the like."""
     raw = lines[line]
-    if len(raw) > LINE_CHARACTERS or not _set_off(lines, line) or _CONTENTS_ROW.search(raw):
+    if len(raw) > LINE_CHARACTERS or not _is_set_off(lines, line) or _CONTENTS_ROW.search(raw):
         return False
     if END.match(raw) or _REFERENCES.match(raw):
         return True
@@ -257,7 +257,7 @@ def ends_body(lines: Sequence[str], line: int) -> bool:
     return alone and _APPENDIX.match(raw) is not None
 
 
-def _roman(written: str) -> int | None:
+def _read_roman(written: str) -> int | None:
     """Return the value of a Roman numeral up to 89; None for other letters, such as "VX" or "ll"."""
     if written != written.upper():
         return None

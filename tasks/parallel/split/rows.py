@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tasks.contract.errors import BadInput
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
-from tasks.parallel.split.section import FENCE, Section, closing_fence, lines_of, spanned
+from tasks.parallel.split.section import FENCE, Section, closing_fence, span_title, split_lines
 
 __all__ = ["RowsOptions", "rows"]
 
@@ -46,13 +46,13 @@ def rows(text: str, options: RowsOptions) -> list[Section]:
     A row of CSV (RFC 4180) may span several lines in quotes. Text around Markdown tables is left out; of CSV nothing is
     lost.
     """
-    tables = list(_markdown_tables(lines_of(text), header=options.header)) or [_separated(text, options)]
+    tables = list(_find_markdown_tables(split_lines(text), header=options.header)) or [_read_separated(text, options)]
     sections: list[Section] = []
     for number, table in enumerate(tables, 1):
         named = f"table {number}, " if len(tables) > 1 else ""
         for first in range(0, len(table.rows), options.rows):
             held = table.rows[first : first + options.rows]
-            title = named + spanned("row", first + 1, first + len(held))
+            title = named + span_title("row", first + 1, first + len(held))
             # The header of a table belongs to its first section.
             repeated = len(table.header) if first else 0
             sections.append(Section(len(sections), title, table.header + "".join(held), repeated))
@@ -61,7 +61,7 @@ def rows(text: str, options: RowsOptions) -> list[Section]:
     return sections
 
 
-def _markdown_tables(lines: Sequence[str], *, header: bool) -> Iterator[_Table]:
+def _find_markdown_tables(lines: Sequence[str], *, header: bool) -> Iterator[_Table]:
     """Yield the tables of a Markdown text (GitHub's: a header, a rule of dashes, rows up to a line without a bar)."""
     closing: re.Pattern[str] | None = None
     number = 0
@@ -85,9 +85,9 @@ def _is_rule(line: str) -> bool:
     return "-" in line and "|" in line and _RULE.match(line.rstrip("\r\n")) is not None
 
 
-def _separated(text: str, options: RowsOptions) -> _Table:
+def _read_separated(text: str, options: RowsOptions) -> _Table:
     """Return the text as one table of CSV or TSV, each row as it is written."""
-    lines = lines_of(text)
+    lines = split_lines(text)
     first = next(line for line in lines if line.strip())
     counted = Counter(first)
     delimiter = max(DELIMITERS, key=lambda sign: counted[sign])

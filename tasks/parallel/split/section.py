@@ -10,12 +10,12 @@ __all__ = [
     "FENCE",
     "TITLE_CHARACTERS",
     "Section",
-    "at_lines",
-    "at_places",
+    "cut_at_lines",
+    "cut_at_places",
     "closing_fence",
-    "lines_of",
+    "split_lines",
     "shorten",
-    "spanned",
+    "span_title",
 ]
 
 #: Characters of a title: it names a section in outputs and traces; a clause may be one line of 10,000 characters.
@@ -46,7 +46,7 @@ LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 FENCE = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")
 
 
-def lines_of(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """Return the lines with their ends."""
     return LINE.findall(text)
 
@@ -57,7 +57,7 @@ def closing_fence(fence: re.Match[str]) -> re.Pattern[str]:
     return re.compile(rf"^ {{0,3}}{mark}{mark[0]}*[ \t]*$")
 
 
-def at_lines(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, opening: str) -> list[Section]:
+def cut_at_lines(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, opening: str) -> list[Section]:
     """Return sections that begin at the line numbers of `cuts`, each with its title.
 
     Text before the first cut is a section titled `opening`; blank lines there belong to the first section.
@@ -75,19 +75,19 @@ def at_lines(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, opening: 
     ]
 
 
-def at_places(text: str, ends: Iterable[int], title: Callable[[int], str]) -> list[Section]:
+def cut_at_places(text: str, ends: Iterable[int], title: Callable[[int], str]) -> list[Section]:
     """Return sections that end at these places, the last at the end of `text`; `title` gives the title of an index."""
     return [
-        Section(index, title(index), text[start:end]) for index, (start, end) in enumerate(_pairs(ends)) if end > start
+        Section(index, title(index), text[start:end]) for index, (start, end) in enumerate(_spans(ends)) if end > start
     ]
 
 
-def spanned(noun: str, first: int, last: int) -> str:
+def span_title(noun: str, first: int, last: int) -> str:
     """Return the title of a section of one or several units: ``row 3``, ``rows 3–7``."""
     return f"{noun} {first}" if first == last else f"{noun}s {first}–{last}"
 
 
-def _pairs(ends: Iterable[int]) -> Iterator[tuple[int, int]]:
+def _spans(ends: Iterable[int]) -> Iterator[tuple[int, int]]:
     start = 0
     for end in ends:
         yield start, end

@@ -53,7 +53,7 @@ def tokens(text: str, options: TokensOptions) -> list[Section]:
     spans: list[tuple[int, int]] = []
     start = place = 0
     held = 0.0
-    for end, weight in _atoms(text, room):
+    for end, weight in _cut_text(text, room):
         # An overlap counts with its full allowance.
         if place > start and held + weight > (room if spans else options.budget):
             spans.append((start, place))
@@ -63,21 +63,21 @@ def tokens(text: str, options: TokensOptions) -> list[Section]:
         spans.append((start, len(text)))
     sections: list[Section] = []
     for index, (begin, end) in enumerate(spans):
-        repeated = _overlap(text, *spans[index - 1], options.overlap) if index and options.overlap else 0
+        repeated = _measure_overlap(text, *spans[index - 1], options.overlap) if index and options.overlap else 0
         title = f"part {index + 1} of {len(spans)}"
         sections.append(Section(index, title, text[begin - repeated : end], repeated))
     return sections
 
 
-def _atoms(text: str, room: int) -> Iterator[_Atom]:
+def _cut_text(text: str, room: int) -> Iterator[_Atom]:
     """Yield the text in stretches of at most `room` tokens, each as large a unit as fits."""
     start = 0
     for end in paragraph_ends(text):
-        yield from _of_paragraph(text[start:end], start, room)
+        yield from _cut_paragraph(text[start:end], start, room)
         start = end
 
 
-def _of_paragraph(paragraph: str, at: int, room: int) -> Iterator[_Atom]:
+def _cut_paragraph(paragraph: str, at: int, room: int) -> Iterator[_Atom]:
     weight = count(paragraph)
     if weight <= room:
         yield at + len(paragraph), weight
@@ -89,11 +89,11 @@ def _of_paragraph(paragraph: str, at: int, room: int) -> Iterator[_Atom]:
         if weight <= room:
             yield at + end, weight
         else:
-            yield from _of_sentence(sentence, at + start, room)
+            yield from _cut_sentence(sentence, at + start, room)
         start = end
 
 
-def _of_sentence(sentence: str, at: int, room: int) -> Iterator[_Atom]:
+def _cut_sentence(sentence: str, at: int, room: int) -> Iterator[_Atom]:
     for match in _WORD.finditer(sentence):
         word = match.group()
         if not word:
@@ -102,10 +102,10 @@ def _of_sentence(sentence: str, at: int, room: int) -> Iterator[_Atom]:
         if weight <= room:
             yield at + match.end(), weight
         else:
-            yield from _of_word(word, at + match.start(), room)
+            yield from _cut_word(word, at + match.start(), room)
 
 
-def _of_word(word: str, at: int, room: int) -> Iterator[_Atom]:
+def _cut_word(word: str, at: int, room: int) -> Iterator[_Atom]:
     # Pieces of this length fit at once if the letters of the word are alike; else they are halved until they do.
     step = max(1, int(0.9 * (room - CUT_WORD) * len(word) / count(word)))
     pending = [(start, min(start + step, len(word))) for start in range(0, len(word), step)][::-1]
@@ -119,7 +119,7 @@ def _of_word(word: str, at: int, room: int) -> Iterator[_Atom]:
             pending += [(middle, end), (start, middle)]
 
 
-def _overlap(text: str, start: int, end: int, most: int) -> int:
+def _measure_overlap(text: str, start: int, end: int, most: int) -> int:
     """Return the number of characters at the end of a section that the next one repeats."""
     if text[end - 1].isalnum():
         return 0  # the section ends within a word: the counts would not add up
@@ -127,14 +127,14 @@ def _overlap(text: str, start: int, end: int, most: int) -> int:
     tail = text[first:end]
     # The first unit of the tail may have begun before the tail.
     whole = [0] if first == start else []
-    fitting = _longest(tail, [*whole, *list(sentence_ends(tail))[:-1]], most)
+    fitting = _longest_tail(tail, [*whole, *list(sentence_ends(tail))[:-1]], most)
     if not fitting:
         words = [match.end() for match in _WORD.finditer(tail) if match.group()]
-        fitting = _longest(tail, [*whole, *words[:-1]], most)
+        fitting = _longest_tail(tail, [*whole, *words[:-1]], most)
     return fitting
 
 
-def _longest(tail: str, begins: list[int], most: int) -> int:
+def _longest_tail(tail: str, begins: list[int], most: int) -> int:
     """Return the characters from the first of these places whose tail has at most so many tokens; 0 if none has."""
     best, held, end = 0, 0.0, len(tail)
     for begin in reversed(begins):

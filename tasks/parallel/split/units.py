@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
-from tasks.parallel.split.section import FENCE, LINE, Section, at_places, closing_fence, spanned
+from tasks.parallel.split.section import FENCE, LINE, Section, closing_fence, cut_at_places, span_title
 
 __all__ = [
     "LinesOptions",
@@ -36,11 +36,11 @@ def lines(text: str, options: LinesOptions) -> list[Section]:
         if not match.group().strip():
             continue
         if held == options.lines:
-            sections.append(Section(len(sections), spanned("line", first, last), text[start : match.start()]))
+            sections.append(Section(len(sections), span_title("line", first, last), text[start : match.start()]))
             start, held = match.start(), 0
         first = number if held == 0 else first
         last, held = number, held + 1
-    sections.append(Section(len(sections), spanned("line", first, last), text[start:]))
+    sections.append(Section(len(sections), span_title("line", first, last), text[start:]))
     return sections
 
 
@@ -76,7 +76,7 @@ def sentences(text: str) -> list[Section]:
     follows, with the Chinese and Japanese signs anywhere, at a blank line, and before a list item. Common
     abbreviations, initials and the numbers of list items end no sentence.
     """
-    return at_places(text, sentence_ends(text), lambda index: f"sentence {index + 1}")
+    return cut_at_places(text, sentence_ends(text), lambda index: f"sentence {index + 1}")
 
 
 def sentence_ends(text: str) -> Iterator[int]:
@@ -92,7 +92,7 @@ def sentence_ends(text: str) -> Iterator[int]:
             space = _SPACE.match(text, end)
             end = space.end() if space else end
             begins = text[end : end + 1]
-            if not wide and (begins.islower() or (signs == "." and not _full_stop(text, match.start(), begins))):
+            if not wide and (begins.islower() or (signs == "." and not _ends_sentence(text, match.start(), begins))):
                 continue
         if last < end < len(text) and text[last:end].strip():
             yield end
@@ -101,7 +101,7 @@ def sentence_ends(text: str) -> Iterator[int]:
         yield len(text)
 
 
-def _full_stop(text: str, place: int, begins: str) -> bool:
+def _ends_sentence(text: str, place: int, begins: str) -> bool:
     """Whether the full stop at `place` ends a sentence; `begins` is the first character after it."""
     first = max(0, place - BEFORE)
     start = place
@@ -140,7 +140,7 @@ def paragraphs(text: str, options: ParagraphsOptions) -> list[Section]:
         begun, _, numbered_from, _ = spans.pop() if spans else (start, 0, first, 0)
         spans.append((begun, len(text), numbered_from, number))
     return [
-        Section(index, spanned("paragraph", first, last), text[start:end])
+        Section(index, span_title("paragraph", first, last), text[start:end])
         for index, (start, end, first, last) in enumerate(spans)
     ]
 
@@ -173,10 +173,10 @@ def pages(text: str) -> list[Section]:
     """
     if "\f" not in text:
         raise nothing_found("pages", "the document has no form feed, the sign between pages")
-    return at_places(text, _page_ends(text), lambda index: f"page {index + 1}")
+    return cut_at_places(text, _find_page_ends(text), lambda index: f"page {index + 1}")
 
 
-def _page_ends(text: str) -> Iterator[int]:
+def _find_page_ends(text: str) -> Iterator[int]:
     ends = [match.end() for match in re.finditer("\f", text)]
     if text[ends[-1] :].strip():
         yield from ends

@@ -41,7 +41,7 @@ class Extraction(BaseModel):
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
         if pattern is not None:
-            _compiled(pattern)
+            _compile(pattern)
         return pattern
 
 
@@ -81,12 +81,12 @@ def extract_text(output: str, extraction: Extraction) -> str | None:
     """Return the text at `path` and `extract`; None if there is none."""
     text = output
     if extraction.path is not None:
-        found = _at(output, extraction.path)
+        found = _value_at(output, extraction.path)
         if found is None:
             return None
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     if extraction.extract is not None:
-        matches = _matches(extraction.extract, text)
+        matches = _find_matches(extraction.extract, text)
         return matches[-1] if matches else None
     return text
 
@@ -107,12 +107,12 @@ def match_answer(text: str, answers: Sequence[str]) -> str:
         whole = normalize(place)
         begins = place.lstrip(_OPENING).casefold()
         for ballot in ballots:
-            if ballot == whole or _begins(begins, ballot):
+            if ballot == whole or _begins_with(begins, ballot):
                 return ballot
     return ""
 
 
-def _begins(text: str, ballot: str) -> bool:
+def _begins_with(text: str, ballot: str) -> bool:
     """Whether `text` begins with `ballot` as a separate word."""
     if not text.startswith(ballot):
         return False
@@ -122,7 +122,7 @@ def _begins(text: str, ballot: str) -> bool:
     return not (following.isalnum() or following == "_")
 
 
-def _at(output: str, path: str) -> Any:
+def _value_at(output: str, path: str) -> Any:
     """Return the value at a path of the output's JSON; None if there is none."""
     try:
         value = parse_answer(output)
@@ -138,15 +138,15 @@ def _at(output: str, path: str) -> Any:
     return value
 
 
-def _matches(pattern: str, text: str) -> list[str]:
-    compiled = _compiled(pattern)
+def _find_matches(pattern: str, text: str) -> list[str]:
+    compiled = _compile(pattern)
     # RE2 reads UTF-8, which has no halves of surrogate pairs.
     data = text.encode("utf-8", "replace").decode()
     return [match[1 if compiled.groups else 0] or "" for match in compiled.finditer(data)]
 
 
 @lru_cache(maxsize=256)
-def _compiled(pattern: str) -> Any:
+def _compile(pattern: str) -> Any:
     """Compile a pattern that matches in linear time, whatever the pattern and the text.
 
     Raises:

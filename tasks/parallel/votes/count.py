@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Count", "Vote", "count", "shown"]
+__all__ = ["Count", "Vote", "count", "shorten_ballot"]
 
 #: Characters of a ballot that `details` show in full; free text makes long ballots.
 SHOWN = 200
@@ -75,7 +75,7 @@ def count(votes: Sequence[Vote]) -> Count:
     )
 
 
-def shown(ballot: str) -> str:
+def shorten_ballot(ballot: str) -> str:
     """Return a ballot for `details`: of a long one its beginning and the beginning of its SHA-256."""
     if len(ballot) <= SHOWN:
         return ballot

@@ -45,16 +45,16 @@ def normalize(answer: str) -> str:
         text = text[text.index("\n") : -3].strip()
     if text[:1] in {"{", "["}:
         try:
-            value = _canonical(parse_answer(text))
+            value = _normalize_json(parse_answer(text))
         except NotJSON:
-            return _plain(text)
+            return _normalize_text(text)
         written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         # No store takes a lone surrogate ("\\ud800" is legal JSON).
         return written.encode("utf-8", "replace").decode()
-    return _plain(text)
+    return _normalize_text(text)
 
 
-def _plain(text: str) -> str:
+def _normalize_text(text: str) -> str:
     # NFC again after case folding, which may separate letter and accent ("ǰ").
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     text = " ".join(text.split())
@@ -63,7 +63,7 @@ def _plain(text: str) -> str:
         if not shorter or shorter == text:
             break
         text = shorter
-    return _number(text)
+    return _normalize_number(text)
 
 
 def _unwrap(text: str) -> str:
@@ -88,7 +88,7 @@ def _unwrap(text: str) -> str:
     return text
 
 
-def _number(text: str) -> str:
+def _normalize_number(text: str) -> str:
     """Return `text` in canonical form if it is one number."""
     match = _NUMBER.fullmatch(text) if len(text) <= MAX_NUMBER else None
     if match is None or not (match["whole"] or match["fraction"]) or (match["sign"] and match["sign2"]):
@@ -106,11 +106,11 @@ def _number(text: str) -> str:
     return f"{sign}{match['currency']}{digits}{unit}"
 
 
-def _canonical(value: Any) -> Any:
+def _normalize_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
+        return {key: _normalize_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_canonical(item) for item in value]
+        return [_normalize_json(item) for item in value]
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
-    return _plain(value) if isinstance(value, str) else value
+    return _normalize_text(value) if isinstance(value, str) else value

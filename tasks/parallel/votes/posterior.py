@@ -66,16 +66,16 @@ def enough_votes(n: int, confidence: float) -> tuple[int, ...]:
     for second in range(n + 1):
         while first + second <= n and (first <= second or ways < least_ways):
             # Add the draws with exactly one hit more and without the next marked place.
-            ways += _draws(marked, first + 1, n - marked, drawn)
+            ways += _count_draws(marked, first + 1, n - marked, drawn)
             first, marked = first + 1, marked + 1
         table.append(first if first + second <= n else n + 1)
         # Subtract the draws with exactly `first` hits and the next marked place: one hit too many.
-        ways -= _draws(marked, first, n - marked, drawn - 1)
+        ways -= _count_draws(marked, first, n - marked, drawn - 1)
         marked += 1
     return tuple(table)
 
 
-def _draws(marked: int, hits: int, others: int, drawn: int) -> int:
+def _count_draws(marked: int, hits: int, others: int, drawn: int) -> int:
     """Return the ways to draw `drawn` of `marked` and `others` places with so many `hits` among the marked."""
     if others < 0 or drawn < hits:
         return 0

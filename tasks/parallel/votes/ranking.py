@@ -34,10 +34,10 @@ def ranking_of(text: str) -> dict[str, str]:
     of bullets; or one name a line; or names on one line, separated by ``>`` or commas. Names with equal normal forms
     are one candidate, in the first of their places.
     """
-    names = _from_json(text)
+    names = _read_json(text)
     if names is None:
         lines = text.splitlines()
-        names = _listed(_NUMBERED, lines) or _listed(_BULLET, lines) or _lines(lines)
+        names = _match_lines(_NUMBERED, lines) or _match_lines(_BULLET, lines) or _read_lines(lines)
     found: dict[str, str] = {}
     for name in names[:MOST_CANDIDATES]:
         candidate = normalize(name)
@@ -46,7 +46,7 @@ def ranking_of(text: str) -> dict[str, str]:
     return found
 
 
-def _from_json(text: str) -> list[str] | None:
+def _read_json(text: str) -> list[str] | None:
     try:
         value = parse_answer(text)
     except NotJSON:
@@ -57,10 +57,10 @@ def _from_json(text: str) -> list[str] | None:
         value = lists[0] if len(lists) == 1 else None
     if not isinstance(value, list):
         return None
-    return [name for name in map(_name, value) if name]
+    return [name for name in map(_read_name, value) if name]
 
 
-def _name(item: Any) -> str:
+def _read_name(item: Any) -> str:
     if isinstance(item, Mapping):
         texts = [value for value in item.values() if isinstance(value, str)]
         named = item.get("name", texts[0] if texts else "")
@@ -68,11 +68,11 @@ def _name(item: Any) -> str:
     return item if isinstance(item, str) else str(item) if isinstance(item, int | float) else ""
 
 
-def _listed(mark: re.Pattern[str], lines: Sequence[str]) -> list[str]:
+def _match_lines(mark: re.Pattern[str], lines: Sequence[str]) -> list[str]:
     return [match[1] for match in map(mark.match, lines) if match]
 
 
-def _lines(lines: Sequence[str]) -> list[str]:
+def _read_lines(lines: Sequence[str]) -> list[str]:
     names = [line for line in lines if line.strip()]
     if len(names) == 1:
         return names[0].split(">" if ">" in names[0] else ",")
@@ -97,7 +97,7 @@ def borda(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, flo
 
 def copeland(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, float]:
     """Return pairs won less pairs lost; the candidate that precedes the other on more ballots wins the pair."""
-    places = _places(ballots, candidates)
+    places = _place_matrix(ballots, candidates)
     points = {}
     for column, candidate in enumerate(candidates):
         own = places[:, column : column + 1]
@@ -145,7 +145,7 @@ def agreeing(ballots: Sequence[Ballot], order: Ballot) -> float:
     return same / pairs if pairs else 1.0
 
 
-def _places(ballots: Sequence[Ballot], candidates: Sequence[str]) -> npt.NDArray[np.int32]:
+def _place_matrix(ballots: Sequence[Ballot], candidates: Sequence[str]) -> npt.NDArray[np.int32]:
     """Return a row for each ballot with the place of each candidate from 0; missing candidates share the last place."""
     columns = {candidate: at for at, candidate in enumerate(candidates)}
     places = np.full((len(ballots), len(candidates)), len(candidates), dtype=np.int32)
