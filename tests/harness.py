@@ -34,11 +34,12 @@ from tasks.routing.snapshot import Preference, Ranking
 from tests import forked, redis_keys
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-#: Seconds that anything here may take before the test fails; generous, since two cores serve many processes.
-PATIENCE = 60.0
+#: Seconds in which an event must happen, or the test fails. Tests measure nothing by it, so it is generous: on a quiet
+#: machine nothing takes a fifth of it. Set TEST_DEADLINE on a machine that is slower still.
+DEADLINE = float(os.environ.get("TEST_DEADLINE", "200"))
 
 
-def wait_for(condition: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, *, within: float = DEADLINE) -> Any:
     """The first true value of `condition`, asked again and again until `within` seconds have passed."""
     end = time.monotonic() + within
     while True:
@@ -140,7 +141,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(PATIENCE / 2)
+            return self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
@@ -158,7 +159,7 @@ class Fleet:
     def __enter__(self) -> Self:
         self.valkey.start()
         self._ends.callback(self.valkey.stop)
-        self._http = httpx.Client(timeout=PATIENCE)
+        self._http = httpx.Client(timeout=DEADLINE)
         self._ends.callback(self._http.close)
         self.models_url = self.serve_models(self._simulations)
         self.config_path = self.folder / "pointsman.yaml"
@@ -237,7 +238,7 @@ class Fleet:
             env={**os.environ, **self.env},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=DEADLINE,
             cwd=REPOSITORY,
             check=False,
         )

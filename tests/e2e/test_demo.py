@@ -8,12 +8,10 @@ import subprocess
 import sys
 
 import psutil
-import pytest
 
-from tests.harness import REPOSITORY
+from tests.harness import DEADLINE, REPOSITORY
 
 
-@pytest.mark.timeout(300)
 def test_the_demo_does_the_main_job_and_leaves_nothing_behind(tmp_path):
     # One temporary directory for all that it makes, so that its processes can be told from others.
     process = subprocess.Popen(
@@ -24,7 +22,7 @@ def test_the_demo_does_the_main_job_and_leaves_nothing_behind(tmp_path):
         cwd=REPOSITORY,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=2 * DEADLINE)
     assert process.returncode == 0, err
     report = json.loads(out)
     assert report["ok"] is True

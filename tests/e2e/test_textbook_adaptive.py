@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.served import Server
 
 NAMES = ("gpt-4", "gemini", "claude")
@@ -49,6 +49,6 @@ def _share(running):
 
 def _ask(running, count):
     jobs = running.producer.submit_many([{"text": "a task", "route": "adaptive"}] * count)
-    results = [running.producer.wait(job.id, timeout=60) for job in jobs]
+    results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert {result.state for result in results} == {"succeeded"}
     return results

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.served import Server
 
 NAMES = ("gpt-4", "gemini", "claude")
@@ -99,7 +99,7 @@ def ask_all(running, requests):
 
 
 def finished(running, job):
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded", result.error
     return result
 

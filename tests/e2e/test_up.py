@@ -18,7 +18,7 @@ import redis
 import yaml
 
 from tests import redis_keys
-from tests.harness import PATIENCE, REPOSITORY, alive, wait_for
+from tests.harness import DEADLINE, REPOSITORY, alive, wait_for
 
 CONFIG = {
     "models": {
@@ -48,7 +48,7 @@ class Up:
         line = self.process.stdout.readline()
         assert line.startswith("ready http://127.0.0.1:"), (folder / "up.log").read_text()
         self.url = line.split()[1]
-        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
+        self.http = httpx.Client(base_url=self.url, timeout=DEADLINE)
         self._redis: redis.Redis | None = None
         self.about = json.loads((self.state / "up.json").read_text())
 
@@ -63,7 +63,7 @@ class Up:
         children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(DEADLINE)
         self.http.close()
         if self._redis is not None:
             self._redis.close()
@@ -85,12 +85,12 @@ class Up:
     def cli(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "ops", *words, "--state-dir", str(self.state)],
-            capture_output=True, text=True, timeout=PATIENCE, cwd=REPOSITORY, check=False,
+            capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         return done.stdout
 
-    def wait(self, job: str, within: float = PATIENCE) -> dict[str, Any]:
+    def wait(self, job: str, within: float = DEADLINE) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:
             result: dict[str, Any] = self.http.get(f"/jobs/{job}").json()
             return result if result["state"] in {"succeeded", "failed", "cancelled", "expired"} else None
@@ -150,7 +150,7 @@ def test_flower_shows_tasks_and_queues_to_those_who_have_the_password_and_never_
         assert httpx.get(flower + page).status_code == 401, page
 
     auth = ("pointsman", (up.state / "flower.password").read_text().strip())
-    with httpx.Client(base_url=flower, auth=auth, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=flower, auth=auth, timeout=DEADLINE) as client:
         tasks = wait_for(lambda: _finished(client, f"{job}.0"), "the task in Flower")
         assert tasks["name"] == "tasks.call"
         queues = {queue["name"] for queue in client.get("/api/queues/length").json()["active_queues"]}
@@ -176,14 +176,14 @@ def test_stock_commands_work_beside_ours(up):
     env = {**os.environ, "POINTSMAN_STATE_DIR": str(up.state)}
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker", "inspect", "active_queues", "--timeout", "10", "--json"],
-        env=env, capture_output=True, text=True, timeout=PATIENCE, cwd=REPOSITORY, check=True,
+        env=env, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=True,
     )  # fmt: skip
     queues = {queue["name"] for worker in json.loads(done.stdout).values() for queue in worker}
     assert queues == {"route", "join", "model.fast", "model.slow"}
 
 
 def test_a_second_up_on_the_same_state_directory_is_refused_with_the_remedy(up):
-    done = subprocess.run(up.command, capture_output=True, text=True, timeout=PATIENCE, cwd=REPOSITORY, check=False)
+    done = subprocess.run(up.command, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
     assert done.returncode == 2
     assert "another pointsman up runs on it" in done.stderr
     assert up.url in done.stderr
@@ -196,7 +196,7 @@ def test_a_port_in_use_is_told_before_anything_starts(up, tmp_path):
     words = [*up.command]
     words[words.index("--state-dir") + 1] = str(tmp_path / "other")
     words[words.index("--port") + 1] = up.url.rpartition(":")[2]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, cwd=REPOSITORY, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
     assert done.returncode == 2
     assert "--port: port" in done.stderr
     assert "is in use" in done.stderr
@@ -296,7 +296,7 @@ def test_a_schedule_runs_a_file_as_a_batch_each_minute(tmp_path):
     (tmp_path / "jobs.jsonl").write_text('{"text": "invoice one"}\n\n{"text": "two", "model": "fast"}\n')
     config = {**CONFIG, "schedules": {"minutely": {"cron": "* * * * *", "batch": "jobs.jsonl"}}}
     with Up(tmp_path, config=config) as up:
-        batch = wait_for(lambda: up.redis.zrange(redis_keys.BATCHES, 0, 0), "the first tick", within=100)[0]
+        batch = wait_for(lambda: up.redis.zrange(redis_keys.BATCHES, 0, 0), "the first tick")[0]
         jobs = wait_for(lambda: up.redis.zrange(redis_keys.batch_jobs(batch), 0, -1), "its jobs")
         results = [up.wait(job) for job in jobs]
         assert [result["output"] for result in results] == [

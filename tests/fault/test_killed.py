@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 
 from tests import redis_keys
-from tests.harness import Finals, fleet, wait_for
+from tests.harness import DEADLINE, Finals, fleet, wait_for
 
 
 def test_kill_9_of_a_worker_in_mid_job_is_repaired_within_seconds_by_the_sweeper(tmp_path):
@@ -21,7 +21,7 @@ def test_kill_9_of_a_worker_in_mid_job_is_repaired_within_seconds_by_the_sweeper
         running.start("model.fast", 4)
 
         # Far below the 101 s after which the broker itself would deliver again.
-        result = running.producer.wait(job.id, timeout=40)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert result.state == "succeeded"
         assert result.parts[0].attempts == 2
         assert running.stats("fast")["requests"] == 2
@@ -38,7 +38,7 @@ def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at
         redis = running.redis
 
         leaving.process.send_signal(signal.SIGQUIT)
-        leaving.process.wait(30)
+        leaving.process.wait(DEADLINE)
         # Its HTTP call was broken off, its part waits for the next worker, and no worker counts as lost.
         wait_for(lambda: running.stats("fast")["in_flight"] == 0, "the end of the call")
         assert redis.hget(redis_keys.parts(job.id), "0:state") == "queued"
@@ -47,7 +47,7 @@ def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at
         # When it comes back the model is a quick one.
         running.config_path.write_text(running.config_path.read_text().replace("model: fast", "model: quick"))
         running.start("model.fast", 4)
-        result = running.producer.wait(job.id, timeout=40)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert (result.state, result.parts[0].attempts) == ("succeeded", 2)
         assert redis.hget(redis_keys.parts(job.id), "0:lost") is None
 
@@ -61,7 +61,7 @@ def test_a_part_that_kills_every_worker_fails_in_the_end_and_its_job_with_a_reas
             victim = running.start("model.fast", 1)
             wait_for(lambda lost=lost: running.stats("fast")["requests"] == lost + 1, f"call {lost + 1}")
             victim.kill()
-        result = running.producer.wait(job.id, timeout=30)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert result.state == "failed"
         assert "its worker died each time" in result.error
         assert redis.zcard(redis_keys.claims("fast")) == 0
@@ -78,11 +78,11 @@ def test_redis_killed_in_mid_work_loses_nothing_that_was_accepted(tmp_path):
         wait_for(lambda: running.redis.info("persistence")["aof_rewrite_in_progress"] == 0, "the rewrite")
 
         os.kill(running.valkey.pid, signal.SIGKILL)
-        running.valkey.wait(10)
+        running.valkey.wait(DEADLINE)
         running.valkey.start()
 
         for job in jobs:
-            assert running.producer.wait(job.id, timeout=60).state == "succeeded"
+            assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
 
 def test_answers_that_come_while_redis_is_away_are_kept_and_no_model_is_asked_again(tmp_path):
@@ -95,11 +95,11 @@ def test_answers_that_come_while_redis_is_away_are_kept_and_no_model_is_asked_ag
         redis.execute_command("WAITAOF", 1, 0, 5000)  # the claims are on the disk
 
         os.kill(running.valkey.pid, signal.SIGKILL)
-        running.valkey.wait(10)
+        running.valkey.wait(DEADLINE)
         wait_for(lambda: running.stats("fast")["in_flight"] == 0, "the answers")
         running.valkey.start()
 
-        results = [running.producer.wait(job.id, timeout=60) for job in jobs]
+        results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
         assert {result.state for result in results} == {"succeeded"}
         assert running.stats("fast")["requests"] == 4
 
@@ -128,7 +128,7 @@ def test_200_mixed_jobs_end_exactly_once_while_workers_are_killed(tmp_path):
             # Not waited for: on a busy machine the others would have done all the work by then.
             running.start(queue, concurrency, wait=False)
 
-        results = [running.producer.wait(job.id, timeout=90) for job in jobs]
+        results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
 
         assert Counter(result.state for result in results) == {"succeeded": 200}
         assert {finals.of(job.id) for job in jobs} == {1}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 
 from tests import redis_keys
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.recorder import Say, recorder
 
 CAPACITY = 8
-#: A lease of 6 s, a sweep, and a machine that is busy.
-SOON = 25
 
 
 def test_half_of_the_workers_are_killed_and_no_place_stays_taken(tmp_path):
@@ -35,12 +33,12 @@ def test_half_of_the_workers_are_killed_and_no_place_stays_taken(tmp_path):
 
             # The places of the dead come back with their leases; those of the living came back by their reports.
             before = good(leases[0])
-            wait_for(lambda: not before & good(leases[0]), "the end of what was taken before", within=SOON)
-            ended = [running.producer.wait(job.id, timeout=90) for job in jobs]
+            wait_for(lambda: not before & good(leases[0]), "the end of what was taken before")
+            ended = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
             assert {result.state for result in ended} == {"succeeded"}
             assert models.of["busy"].peak <= CAPACITY
             for key in leases:
-                wait_for(lambda key=key: not good(key), "the end of all leases", within=SOON)
+                wait_for(lambda key=key: not good(key), "the end of all leases")
 
 
 def test_a_killed_prober_does_not_keep_the_breaker_closed_to_the_next(tmp_path):
@@ -58,6 +56,6 @@ def test_a_killed_prober_does_not_keep_the_breaker_closed_to_the_next(tmp_path):
             victim.kill()
             killed = time.monotonic()
             running.start("model.shut", 4)
-            assert {running.producer.wait(sent.id, timeout=60).state for sent in (job, other)} == {"succeeded"}
+            assert {running.producer.wait(sent.id, timeout=DEADLINE).state for sent in (job, other)} == {"succeeded"}
             # Nobody came while the dead one's lease was good: renewed once a second, it lasts 6 s.
             assert min(times[2:]) - killed > 3

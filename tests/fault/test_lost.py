@@ -10,7 +10,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger import Admitted
 from tests import redis_keys
-from tests.harness import Finals, fleet, publish, wait_for
+from tests.harness import DEADLINE, Finals, fleet, publish, wait_for
 
 
 def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_until_the_sweeper_sends_it(tmp_path):
@@ -31,7 +31,7 @@ def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_un
         wait_for(lambda: worker.log.count(" ignored") >= 3, "the redelivered messages to be ignored")
         assert running.stats("fast")["requests"] == 3
 
-        result = running.producer.wait(job.id, timeout=90)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert result.state == "succeeded"
         assert result.details["votes"] == 3
         assert [part.attempts for part in result.parts] == [2, 2, 2]
@@ -41,7 +41,7 @@ def test_a_redelivered_call_whose_output_exists_does_not_ask_the_model_again(tmp
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
         _, worker = running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"text": "hello"})
-        assert running.producer.wait(job.id, timeout=20).state == "succeeded"
+        assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
         _publish_call(running, job.id)
         wait_for(lambda: worker.log.count("succeeded in") == 2, "the second delivery")
@@ -63,7 +63,7 @@ def test_a_message_that_the_broker_lost_is_published_again(tmp_path, queue):
 
         running.start("route,join,model.fast", 4)
 
-        assert running.producer.wait(job.id, timeout=40).state == "succeeded"
+        assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
 
 def test_a_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
@@ -74,7 +74,7 @@ def test_a_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
         redis = running.redis
         redis.delete(*redis.keys("celery-taskset-meta-*"))
 
-        assert running.producer.wait(job.id, timeout=40).state == "succeeded"
+        assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
 
 def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
@@ -84,7 +84,7 @@ def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
     ):
         router, _ = running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
-        first = running.producer.wait(job.id, timeout=20)
+        first = running.producer.wait(job.id, timeout=DEADLINE)
         joined = router.log.count("tasks.join[")
         publish(running.valkey.url, lambda publisher: publisher.send_join(job.id))
         wait_for(lambda: router.log.count("tasks.join[") >= joined + 2, "the second join")
@@ -100,7 +100,7 @@ def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
         wait_for(lambda: redis.zcard(redis_keys.waiting_list("fast")) > 900, "the backlog")
         urgent = running.producer.submit({"text": "now", "priority": "high"})
 
-        result = running.producer.wait(urgent.id, timeout=30)
+        result = running.producer.wait(urgent.id, timeout=DEADLINE)
 
         assert result.state == "succeeded"
         ended = sum(running.producer.result(job.id).state in FINAL for job in jobs[:200])

@@ -8,8 +8,6 @@ from tasks.ledger import Ledger
 from tests.harness import fleet, wait_for
 
 MODELS = {"one": {"capacity": 6}, "two": {"capacity": 6}}
-#: A lease of 6 s, and a machine that is busy.
-SOON = 25
 
 
 def loads(running):
@@ -38,4 +36,4 @@ def test_after_kill_9_of_every_worker_and_router_no_call_in_flight_counts_past_i
             worker.kill()
 
         wait_for(lambda: sum(running.stats(name)["in_flight"] for name in MODELS) == 0, "the end of the calls")
-        wait_for(lambda: not any(loads(running).values()), "the end of all leases", within=SOON)
+        wait_for(lambda: not any(loads(running).values()), "the end of all leases")

@@ -19,7 +19,7 @@ from tasks.parallel.part_spec import PartSpec
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tests import redis_keys
-from tests.harness import Finals, fleet, wait_for
+from tests.harness import DEADLINE, Finals, fleet, wait_for
 from tests.scripted import HELD, Reply, scripted
 
 MODELS = {
@@ -97,7 +97,7 @@ def finals(running):
 def submit(running, voices, finals):
     """Submit a job whose models say what a function makes of the question; returns its end, which happens once."""
 
-    def run(say, /, *, timeout=40, **job):
+    def run(say, /, *, timeout=DEADLINE, **job):
         voices.forget(say)
         result = running.producer.wait(running.producer.submit(job).id, timeout=timeout)
         assert once(finals, result.id)
@@ -279,7 +279,7 @@ def test_a_join_that_raises_or_never_ends_fails_its_job(running, outside, finals
         await accept([job], ledger=ledger, publisher=publisher, config=load(running.config_path))
 
     outside(steps)
-    result = running.producer.wait(job.id, timeout=40)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "failed"
     assert reason in result.error
     assert "secret" not in result.error
@@ -317,7 +317,7 @@ def test_messages_that_come_many_times_at_once_take_effect_once(running, outside
             )
 
     outside(steps)
-    results = [running.producer.wait(job, timeout=60) for job in jobs]
+    results = [running.producer.wait(job, timeout=DEADLINE) for job in jobs]
     assert [result.error for result in results] == [None] * 20
     assert once(finals, *jobs, *(part.job for result in results for part in result.parts if part.job))
     assert [result.parts_total for result in results] == [2] * 5 + [3] * 10 + [7] * 5
@@ -353,10 +353,10 @@ def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, f
     # Their chords were never opened: that they are complete is seen at the next look.
     outside(lambda ledger, _: look_now(ledger, flat.id, nested.id, waves.id))
     for job, outputs in ((flat, ["a!", "b!", "c!"]), (nested, ["a!", "b!"])):
-        result = running.producer.wait(job.id, timeout=40)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert (result.state, [part.output for part in result.parts]) == ("succeeded", outputs)
         assert once(finals, job.id)
-    assert running.producer.wait(waves.id, timeout=40).state == "succeeded"
+    assert running.producer.wait(waves.id, timeout=DEADLINE).state == "succeeded"
     # Four of seven can't be caught.
     assert Counter(asked.text for asked in voices.asked) == {"a": 2, "b": 2, "c": 1, "which?": 4}
 
@@ -379,7 +379,7 @@ def test_an_end_that_nobody_could_tell_is_found_by_the_sweeper(running, outside,
         await look_now(ledger, job.id)
 
     outside(steps)
-    result = running.producer.wait(job.id, timeout=40)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert (result.state, [part.output for part in result.parts]) == ("succeeded", ["late", "late"])
     assert once(finals, job.id, *children)
     wait_for(lambda: voices.in_flight == 0, "the calls to be let go")
@@ -415,7 +415,7 @@ def test_parts_of_all_shapes_whose_worker_is_killed_are_done_by_another(running,
     running.start("model.held", 16, wait=False)
     outside(lambda ledger, _: look_now(ledger, counted))
 
-    results = [running.producer.wait(job, timeout=60) for job in jobs]
+    results = [running.producer.wait(job, timeout=DEADLINE) for job in jobs]
     assert [result.error for result in results] == [None] * 5
     assert [part.attempts for part in results[0].parts] == [2, 2]
     assert results[2].output == "again"
@@ -439,7 +439,7 @@ def test_a_router_killed_among_its_waves_and_joins_leaves_nothing_undone(running
     running.workers[0].kill()
     running.workers[0] = running.start("route,join", 8, wait=False)
 
-    results = [running.producer.wait(job, timeout=60) for job in jobs]
+    results = [running.producer.wait(job, timeout=DEADLINE) for job in jobs]
 
     assert {result.state for result in results} == {"succeeded"}
     assert once(finals, *jobs)

@@ -7,11 +7,9 @@ from collections import Counter
 import pytest
 
 from tests import redis_keys
-from tests.harness import Finals, Fleet, fleet, wait_for
+from tests.harness import DEADLINE, Finals, Fleet, fleet, wait_for
 from tests.recorder import Say, recorder
 
-#: Ten seconds until a pool counts as dead, a sweep or two, and a machine that is busy.
-SOON = 40.0
 CAPACITY = 4
 STRATEGIES = ("round_robin", "consistent_hash", "least_connections")
 
@@ -63,7 +61,7 @@ def test_the_queued_and_running_work_of_a_killed_pool_succeeds_elsewhere_and_end
     for worker in (first, second):
         worker.kill()
 
-    results = [running.producer.wait(job.id, timeout=2 * SOON) for job in jobs]
+    results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
 
     assert Counter(result.state for result in results) == {"succeeded": len(jobs)}
     assert {part.model for result in results for part in result.parts} == {"good"}
@@ -78,11 +76,11 @@ def test_the_queued_and_running_work_of_a_killed_pool_succeeds_elsewhere_and_end
         wait_for(lambda kind=kind: not store.zcard(redis_keys.claims("doomed", kind=kind)), "the end of all leases")
 
     # From now on nobody is sent there, whatever the strategy.
-    wait_for(lambda: dead(running, "doomed"), "the pool's death", within=SOON)
+    wait_for(lambda: dead(running, "doomed"), "the pool's death")
     later = running.producer.submit_many(
         [{"text": f"{number}", "route": name} for name in STRATEGIES for number in "ab"]
     )
-    ended = [running.producer.wait(job.id, timeout=SOON) for job in later]
+    ended = [running.producer.wait(job.id, timeout=DEADLINE) for job in later]
     assert {(result.state, result.parts[0].model, result.parts[0].moved) for result in ended} == {
         ("succeeded", "good", ())
     }
@@ -95,7 +93,7 @@ def test_without_another_candidate_work_waits_and_goes_on_when_the_pool_is_back(
     requests.append({"kind": "sections", "items": ["one", "two", "three"], "model": "doomed"})
     jobs = start_jobs(running, models, requests)
     pool.kill()
-    wait_for(lambda: dead(running, "doomed"), "the pool's death", within=SOON)
+    wait_for(lambda: dead(running, "doomed"), "the pool's death")
     late = running.producer.submit({"text": "late", "model": "doomed"})
     wait_for(lambda: running.producer.result(late.id).state == "waiting", "a call that waits")
     assert Counter(running.producer.result(job.id).final for job in jobs) == {False: len(jobs)}
@@ -103,7 +101,7 @@ def test_without_another_candidate_work_waits_and_goes_on_when_the_pool_is_back(
     hanging[0] = False
     running.start("model.doomed", CAPACITY)
 
-    results = [running.producer.wait(job.id, timeout=SOON) for job in (*jobs, late)]
+    results = [running.producer.wait(job.id, timeout=DEADLINE) for job in (*jobs, late)]
     assert Counter(result.state for result in results) == {"succeeded": len(jobs) + 1}
     assert {part.moved for result in results for part in result.parts} == {()}
     assert {finals.of(job.id) for job in (*jobs, late)} == {1}

@@ -28,6 +28,7 @@ from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartRecord, StagePlan
 from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
+from tests.harness import DEADLINE, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 UNKNOWN = "0" * 26
@@ -41,14 +42,6 @@ routes:
 default_route: billing
 limits: {payload_bytes: 4096}
 """
-
-
-def eventually(condition, what, timeout=20) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(0.01)  # between two checks, not a guess at how long it takes
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +64,7 @@ def serving(folder, redis_url, *arguments, **environ) -> Iterator[tuple[subproce
     ready = folder / f"ready-{time.monotonic_ns()}"
     with start(folder, redis_url, "--port", "0", "--ready-file", str(ready), *arguments, **environ) as process:
         try:
-            eventually(lambda: ready.exists() or process.poll() is not None, "the start of the API")
+            wait_for(lambda: ready.exists() or process.poll() is not None, "the start of the API")
             assert process.poll() is None, process.communicate()[1]
             yield process, ready.read_text().strip()
         finally:
@@ -81,7 +74,7 @@ def serving(folder, redis_url, *arguments, **environ) -> Iterator[tuple[subproce
 def refused(folder, *arguments, **environ) -> tuple[int, str]:
     """The exit code and message of an API that does not start."""
     with start(folder, "unix:///nowhere", *arguments, **environ) as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=DEADLINE)
     return process.returncode, said
 
 
@@ -99,7 +92,7 @@ def url(folder, valkey):
 
 @pytest.fixture
 def client(url):
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=DEADLINE) as client:
         yield client
 
 
@@ -387,7 +380,7 @@ def test_events_show_each_change_and_end_with_the_job(client, store, valkey):
 
     assert [event[1:] for event in seen] == [("state", "accepted"), ("final", "cancelled")]
     assert seen[0][0] < seen[1][0]
-    eventually(lambda: subscribers(store, job_id) == 0, "the end of the subscription")
+    wait_for(lambda: subscribers(store, job_id) == 0, "the end of the subscription")
 
 
 def test_events_of_parts_have_no_outputs_until_the_end(client, valkey):
@@ -459,7 +452,7 @@ def test_events_free_the_subscription_of_a_client_that_leaves(client, store):
         next(events)
         assert subscribers(store, job_id) == 1
 
-    eventually(lambda: subscribers(store, job_id) == 0, "the end of the subscription")
+    wait_for(lambda: subscribers(store, job_id) == 0, "the end of the subscription")
 
 
 def test_events_come_later_after_a_missed_announcement(client, store, valkey):
@@ -509,7 +502,7 @@ def test_wrong_host_is_refused_except_for_probes(client):
 
 def test_server_answers_many_clients_at_once(url):
     async def ask() -> Any:
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=DEADLINE) as client:
             return await asyncio.gather(*(client.post("/jobs", json={"text": f"job {n}"}) for n in range(200)))
 
     assert {response.status_code for response in asyncio.run(ask())} == {202}
@@ -564,7 +557,7 @@ def test_server_refuses_a_host_that_is_no_address_here(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_server_ends_at_a_signal_with_all_open_streams(folder, valkey, number):
-    with serving(folder, valkey.url) as (process, url), httpx.Client(base_url=url, timeout=30) as client:
+    with serving(folder, valkey.url) as (process, url), httpx.Client(base_url=url, timeout=DEADLINE) as client:
         job_id = submit(client)
         with client.stream("GET", f"/jobs/{job_id}/events") as response:
             events = events_of(response.iter_lines())
@@ -572,7 +565,7 @@ def test_server_ends_at_a_signal_with_all_open_streams(folder, valkey, number):
             process.send_signal(number)
             assert list(events) == []  # a complete answer, not a broken one
 
-        assert process.wait(timeout=10) == 0
+        assert process.wait(DEADLINE) == 0
         assert process.communicate() == ("", "")
 
 
@@ -585,7 +578,7 @@ def own(folder, tmp_path):
     server = ValkeyServer(tmp_path / "state")
     server.start()
     try:
-        with serving(folder, server.url) as (process, url), httpx.Client(base_url=url, timeout=30) as client:
+        with serving(folder, server.url) as (process, url), httpx.Client(base_url=url, timeout=DEADLINE) as client:
             yield server, client, process
     finally:
         server.stop()
@@ -645,7 +638,7 @@ def test_server_answers_within_its_time_limit_if_redis_hangs(own):
     finally:
         os.kill(server.pid, signal.SIGCONT)
 
-    eventually(lambda: client.get("/readyz").status_code == 200, "the return of Redis")
+    wait_for(lambda: client.get("/readyz").status_code == 200, "the return of Redis")
     assert client.get(f"/jobs/{job_id}").status_code == 200
 
 

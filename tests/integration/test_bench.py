@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.harness import REPOSITORY
+from tests.harness import DEADLINE, REPOSITORY
 
 CONTESTANTS = {
     "calls": {"ours", "celery-threads", "taskiq-list", "taskiq-stream", "bare"},
@@ -23,7 +23,7 @@ CONTESTANTS = {
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ops", "bench", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=REPOSITORY, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
 
 
 @pytest.mark.parametrize("name", CONTESTANTS)

@@ -9,7 +9,7 @@ import pytest
 from tasks.contract.errors import BadInput
 from tasks.routing.classify.llm import derive_question_id
 from tests import redis_keys
-from tests.harness import fleet, publish, wait_for
+from tests.harness import DEADLINE, fleet, publish, wait_for
 
 MODELS = {
     "fast": {"capacity": 8},
@@ -59,7 +59,7 @@ def running(tmp_path_factory):
 def test_job_that_no_classifier_decides_is_routed_by_a_question_to_a_model(running):
     job = running.producer.submit({"text": "the lamp does not shine", "priority": "high", "budget_usd": 1.0})
 
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
 
     assert result.state == "succeeded"
     routing = result.routing
@@ -78,7 +78,7 @@ def test_job_that_no_classifier_decides_is_routed_by_a_question_to_a_model(runni
 def test_strange_texts_are_asked_about_like_any_other(running, text):
     job = running.producer.submit({"text": text})
 
-    assert running.producer.wait(job.id, timeout=30).routing.route == "repair"
+    assert running.producer.wait(job.id, timeout=DEADLINE).routing.route == "repair"
 
 
 @pytest.mark.parametrize("place", ["start", "end"])
@@ -88,7 +88,7 @@ def test_text_of_a_megabyte_is_read_off_the_event_loop_and_routed(running, place
 
     job = running.producer.submit({"text": text})
 
-    routing = running.producer.wait(job.id, timeout=60).routing
+    routing = running.producer.wait(job.id, timeout=DEADLINE).routing
     assert (routing.route, routing.classifier) == ("billing", "rules")
 
 
@@ -96,7 +96,7 @@ def test_job_that_an_earlier_classifier_decides_asks_no_model(running):
     before = running.stats("judge")["requests"]
     job = running.producer.submit({"text": "the invoice for the lamp"})
 
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
 
     assert (result.routing.route, result.routing.classifier, result.routing.asked) == ("billing", "rules", None)
     assert running.stats("judge")["requests"] == before
@@ -115,7 +115,7 @@ def test_job_that_an_earlier_classifier_decides_asks_no_model(running):
 def test_model_that_finds_no_route_leaves_the_default_route_and_a_reason(running, text, reason):
     job = running.producer.submit({"text": text})
 
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
 
     assert result.state == "succeeded"
     assert (result.routing.route, result.routing.classifier, result.routing.confidence) == ("general", "default", 0.0)
@@ -133,7 +133,7 @@ def test_jobs_of_several_parts_are_asked_for_once(running, job):
     before = running.stats("judge")["requests"]
     accepted = running.producer.submit(job)
 
-    result = running.producer.wait(accepted.id, timeout=30)
+    result = running.producer.wait(accepted.id, timeout=DEADLINE)
 
     assert result.state == "succeeded"
     assert (result.routing.route, result.routing.classifier) == ("repair", "llm")
@@ -184,7 +184,7 @@ def test_model_that_does_not_answer_in_time_leaves_the_default_route(tmp_path):
         running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"text": "the lamp"})
 
-        result = running.producer.wait(job.id, timeout=60)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
 
         assert (result.state, result.routing.route) == ("succeeded", "general")
         assert "the question expired: the deadline passed" in result.routing.reason
@@ -207,7 +207,7 @@ def test_sweeper_finds_an_answer_whose_message_is_lost(tmp_path):
         running.start_all([("route,join", 2), ("model.fast", 4)])
 
         # then
-        result = running.producer.wait(job.id, timeout=60)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert (result.state, result.routing.route, result.routing.classifier) == ("succeeded", "repair", "llm")
         assert running.stats("judge")["requests"] == 1
         assert worker.process.poll() is None
@@ -222,6 +222,6 @@ def test_question_whose_worker_is_killed_is_asked_again(tmp_path):
         victim.kill()
         running.start("model.judge", 4)
 
-        result = running.producer.wait(job.id, timeout=90)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
         assert (result.state, result.routing.route) == ("succeeded", "repair")
         assert running.producer.result(derive_question_id(job.id)).parts[0].attempts == 2

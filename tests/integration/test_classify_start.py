@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 
 MODELS = {"fast": {"capacity": 4}}
 ROUTES = {
@@ -51,7 +51,7 @@ def test_a_slow_classifier_decides_in_a_worker_and_its_fit_is_kept_for_the_next_
         running.start("model.fast", 4)
 
         jobs = running.producer.submit_many([{"text": "I was charged twice for it"}] * 20)
-        routings = [running.producer.wait(job.id, timeout=60).routing for job in jobs]
+        routings = [running.producer.wait(job.id, timeout=DEADLINE).routing for job in jobs]
 
         assert {(routing.route, routing.classifier) for routing in routings} == {("billing", "examples")}
         assert any((state / "classifiers").iterdir())

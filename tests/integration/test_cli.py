@@ -24,6 +24,7 @@ from tasks.contract.ids import CallId
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartRecord
 from tests import forked
+from tests.harness import DEADLINE
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = ("fast", "slow")
@@ -70,7 +71,7 @@ class Cli:
         (folder / "pointsman.yaml").write_text(CONFIG)
 
     def __call__(self, *arguments: str, stdin: str = "", **env: str) -> Done:
-        done = forked.run("ops", *arguments, env=self.env | env, cwd=self.folder, stdin=stdin, timeout=60)
+        done = forked.run("ops", *arguments, env=self.env | env, cwd=self.folder, stdin=stdin, timeout=DEADLINE)
         assert "Traceback" not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -117,7 +118,7 @@ def cli(server, tmp_path) -> Cli:
 
 
 def end(process: subprocess.Popen[str]) -> Done:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in err
     return Done(process.returncode, out, err)
 
@@ -141,7 +142,7 @@ def test_a_text_may_come_from_a_pipe(cli):
     # An interpreter of its own, whose imports warn of nothing; the others are forked with their libraries.
     done = subprocess.run(
         [sys.executable, "-m", "ops", "submit", "--json"], input="Grüße aus der Pipe\n",
-        capture_output=True, text=True, check=True, cwd=cli.folder, env=cli.env, timeout=60,
+        capture_output=True, text=True, check=True, cwd=cli.folder, env=cli.env, timeout=DEADLINE,
     )  # fmt: skip
     assert "Warning" not in done.stderr
 
@@ -391,7 +392,7 @@ def test_a_reader_that_goes_away_makes_no_noise(cli):
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(timeout=60), err) == (Exit.PIPE, "")
+    assert (process.wait(DEADLINE), err) == (Exit.PIPE, "")
 
 
 def test_schedules_are_listed_and_run(cli):

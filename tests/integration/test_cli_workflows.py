@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from ops.cli.exits import Exit
-from tests.harness import PATIENCE, REPOSITORY, fleet
+from tests.harness import DEADLINE, REPOSITORY, fleet
 
 FLOW = """\
 description: A question goes to its desk, and what the desk says is signed.
@@ -66,7 +66,7 @@ def cli(running, *arguments, stdin=""):
     env = {**os.environ, **running.env, "POINTSMAN_STATE_DIR": str(running.folder / "state"), "PYTHONWARNINGS": "error"}
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
-        input=stdin, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=env, timeout=PATIENCE,
+        input=stdin, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=env, timeout=DEADLINE,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ import yaml
 from ops.embedded.valkey import ValkeyServer
 from tasks.config.simulation import Simulation
 from tasks.loading.load import load
-from tests.harness import REPOSITORY, wait_for
+from tests.harness import DEADLINE, REPOSITORY, wait_for
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -106,7 +106,7 @@ class Host:
         kind, *words = (self.place(word) for word in service["healthcheck"]["test"])
         command = ["sh", "-c", *words] if kind == "CMD-SHELL" else words
         env = self.environment(service)
-        return subprocess.run(command, env=env, capture_output=True, check=False, timeout=30).returncode == 0
+        return subprocess.run(command, env=env, capture_output=True, check=False, timeout=DEADLINE).returncode == 0
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_the_command_of_a_service_becomes_healthy_and_ends_on_sigterm(name, host
             wait_for(lambda: "beat: Waking up" in log.read_text(), "its first look at the schedules")
 
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(DEADLINE)
     finally:
         process.kill()
         process.wait()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.harness import fleet
+from tests.harness import DEADLINE, fleet
 
 MODELS = {
     "cheap": {"capacity": 4, "price": {"input": 0.1, "output": 0.2}},
@@ -43,7 +43,7 @@ def running(tmp_path_factory):
 
 def result_of(running, **job):
     submitted = running.producer.submit(job)
-    return running.producer.wait(submitted.id, timeout=60)
+    return running.producer.wait(submitted.id, timeout=DEADLINE)
 
 
 @pytest.mark.parametrize(("prompt", "model"), [(EASY, "cheap"), (HARD, "dear")])

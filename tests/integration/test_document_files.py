@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.documents import docx, pdf
-from tests.harness import REPOSITORY, fleet, wait_for
+from tests.harness import DEADLINE, REPOSITORY, fleet, wait_for
 
 CONTRACT = pdf([["1. Scope", "All."], ["2. Term", "Long."], [], ["3. End", "Never."]])
 LETTER = docx([("Heading1", "Dear all"), ("", "We write."), ("Heading1", "Yours"), ("", "Us.")])
@@ -33,7 +33,7 @@ def running(tmp_path_factory):
 
 
 def ended(running, job_id):
-    result = running.producer.wait(job_id, timeout=60)
+    result = running.producer.wait(job_id, timeout=DEADLINE)
     assert result.state == "succeeded", result.error
     return [(part.title, part.output.removeprefix("[simulated fast] ").strip()) for part in result.parts]
 
@@ -66,7 +66,7 @@ def test_the_command_line_reads_documents_where_it_runs(running):
         return subprocess.run(
             [sys.executable, "-m", "ops", "submit", *words, "--config", str(running.config_path)],
             env={**os.environ, **running.env, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True, text=True, check=False, timeout=60, cwd=running.folder,
+            capture_output=True, text=True, check=False, timeout=DEADLINE, cwd=running.folder,
         )  # fmt: skip
 
     done = pointsman("-f", "letter.docx", "-f", "page.html", "--split", "headings", "--split-option", "level=1")
@@ -92,11 +92,11 @@ def client(running):
     )  # fmt: skip
     try:
         wait_for(ready.exists, "start of the API")
-        with httpx.Client(base_url=ready.read_text().strip(), timeout=60) as client:
+        with httpx.Client(base_url=ready.read_text().strip(), timeout=DEADLINE) as client:
             yield client
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(DEADLINE)
 
 
 def test_a_job_over_http_may_bring_files_as_large_as_a_text_may_be(running, client):

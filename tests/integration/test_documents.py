@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import REPOSITORY, fleet
+from tests.harness import DEADLINE, REPOSITORY, fleet
 
 SHARED = REPOSITORY.parent / "shared" / "data" / "documents"
 #: Each document with the numbers of its clauses. Those of `shared` are left out where it is absent.
@@ -24,7 +24,7 @@ def test_document_review_by_numbered_sections_joins_all_of_them_in_order(tmp_pat
         job = running.producer.submit(
             {"kind": "sections", "split": "numbered", "text": document.read_text(), "prompt": "Review this clause."}
         )
-        result = running.producer.wait(job.id, timeout=60)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded"
     numbers = [int(match[1]) for part in result.parts if (match := re.match(r"(\d+)\.", part.title))]
     assert numbers == list(DOCUMENTS[document])
@@ -36,7 +36,7 @@ def test_document_without_sections_of_that_kind_fails_with_the_remedy(tmp_path):
     with fleet(tmp_path, models={"fast": {}}, simulations={"fast": {}}) as running:
         running.start("route,join,model.fast", 4)
         job = running.producer.submit({"kind": "sections", "split": "numbered", "text": "No clauses here."})
-        result = running.producer.wait(job.id, timeout=30)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "failed"
     assert result.error.startswith("text: ")
 
@@ -46,7 +46,7 @@ def test_parts_beyond_a_wave_go_out_in_waves_and_are_all_joined(tmp_path):
         running.start_all([("route,join", 4), ("model.fast", 64)])
         items = [f"item {number}" for number in range(1050)]
         job = running.producer.submit({"kind": "sections", "items": items})
-        result = running.producer.wait(job.id, timeout=90)
+        result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded"
     assert [part.output for part in result.parts] == [f"[simulated fast] {item}" for item in items]
     assert {part.attempts for part in result.parts} == {1}

@@ -11,7 +11,7 @@ import pytest
 from producer.api.console import PoolRow, draw
 from tasks.loading.load import load
 from tests import forked, redis_keys
-from tests.harness import REPOSITORY, fleet, wait_for
+from tests.harness import DEADLINE, REPOSITORY, fleet, wait_for
 from tests.recorder import Say, recorder
 
 CAPACITY = 4
@@ -29,7 +29,7 @@ class Cli:
         self._env = {**os.environ, **running.env, "COLUMNS": "200"}
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return forked.run("ops", *words, env=self._env, cwd=REPOSITORY, timeout=60)
+        return forked.run("ops", *words, env=self._env, cwd=REPOSITORY, timeout=DEADLINE)
 
     def json(self, *words: str):
         done = self(*words, "--json")
@@ -58,7 +58,7 @@ def submit(running, count, **more):
 
 
 def models_of(running, jobs):
-    return {running.producer.wait(job.id, timeout=40).parts[0].model for job in jobs}
+    return {running.producer.wait(job.id, timeout=DEADLINE).parts[0].model for job in jobs}
 
 
 def queued_at_first(running, count):

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,10 @@ import openai
 import pytest
 
 from ops.embedded.local import MODEL, NOT_INSTALLED, is_installed
+from tests.harness import DEADLINE, REPOSITORY, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-REPOSITORY = Path(__file__).parents[2]
 
 #: Hides the engine, as if the extra had not been installed.
 WITHOUT_EXTRA = """
@@ -43,11 +41,8 @@ def serve(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[byte
             start_new_session=True,
         )
         try:
-            deadline = time.monotonic() + 60
-            while not ready.exists():
-                assert process.poll() is None, f"ended with {process.returncode} before it was ready"
-                assert time.monotonic() < deadline, "not ready in time"
-                time.sleep(0.02)
+            wait_for(lambda: ready.exists() or process.poll() is not None, "start of the local model")
+            assert process.poll() is None, f"ended with {process.returncode} before it was ready"
             yield process, ready.read_text().strip()
         finally:
             process.kill()
@@ -56,7 +51,7 @@ def serve(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[byte
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
 
 
@@ -124,7 +119,7 @@ def test_a_signal_ends_it_at_once_even_while_it_writes_and_it_has_logged_nothing
         ):
             next(stream)
             process.send_signal(number)
-            assert process.wait(5) == 0
+            assert process.wait(DEADLINE) == 0
         assert (tmp_path / "output").read_bytes() == b""
 
 

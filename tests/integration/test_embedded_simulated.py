@@ -18,10 +18,10 @@ import httpx
 import openai
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from tests.harness import DEADLINE, REPOSITORY, wait_for
 
-REPOSITORY = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MODELS: dict[str, Any] = {
     "echo": {},
@@ -42,12 +42,9 @@ MODELS: dict[str, Any] = {
 }
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes], timeout: float = 30) -> str:
-    deadline = time.monotonic() + timeout
-    while not path.exists():
-        assert process.poll() is None, f"ended with {process.returncode} before it was ready"
-        assert time.monotonic() < deadline, "not ready in time"
-        time.sleep(0.01)
+def wait_until_ready(path: Path, process: subprocess.Popen[bytes]) -> str:
+    wait_for(lambda: path.exists() or process.poll() is not None, "start of the simulated models")
+    assert process.poll() is None, f"ended with {process.returncode} before it was ready"
     return path.read_text().strip()
 
 
@@ -59,7 +56,7 @@ def serve(folder: Path, models: dict[str, Any]) -> Iterator[tuple[subprocess.Pop
     command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(file), "--ready-file", str(ready)]
     process = subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True)
     try:
-        yield process, wait_for(ready, process)
+        yield process, wait_until_ready(ready, process)
     finally:
         process.kill()
         process.wait()
@@ -83,13 +80,6 @@ def ask(client: Any, model: str, text: Any = "Why was I charged twice?", **more:
 
 def stats(url: str, model: str) -> Any:
     return httpx.get(url.removesuffix("/v1") + "/stats").json()[model]
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
 
 
 def test_an_answer_has_openais_shape_and_says_that_it_is_simulated(client):
@@ -248,7 +238,7 @@ def test_an_answer_may_be_no_json_at_all(url):
 def test_a_model_that_never_answers_is_free_again_when_the_client_leaves(client, url):
     with pytest.raises(openai.APITimeoutError):
         ask(client, "never", timeout=0.3)
-    wait_until(lambda: stats(url, "never")["in_flight"] == 0)
+    wait_for(lambda: stats(url, "never")["in_flight"] == 0, "the counts")
     assert stats(url, "never") == {"requests": 1, "in_flight": 0, "peak_in_flight": 1, "errors": 1}
 
 
@@ -285,9 +275,9 @@ def test_a_signal_ends_it_at_once_even_with_open_requests(tmp_path, number):
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
         with socket.create_connection((address.host, address.port)) as open_request:
             open_request.sendall(head + body)
-            wait_until(lambda: stats(url, "endless")["in_flight"] == 1)
+            wait_for(lambda: stats(url, "endless")["in_flight"] == 1, "the counts")
             process.send_signal(number)
-            assert process.wait(5) == 0
+            assert process.wait(DEADLINE) == 0
 
 
 def test_it_tells_its_address_through_a_descriptor(tmp_path):
@@ -323,7 +313,7 @@ def test_a_mistake_in_the_call_is_said_and_nothing_is_served(tmp_path, models, a
     file = tmp_path / "models.json"
     file.write_text(models)
     command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(file), *arguments]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 2
     assert said in ended.stderr
 
@@ -334,6 +324,6 @@ def test_a_port_in_use_is_said(tmp_path):
         file.write_text("{}")
         port = str(other.getsockname()[1])
         command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(file), "--port", port]
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
+        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 2
     assert f"--port {port}: Address already in use" in ended.stderr

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from tests.harness import REPOSITORY
+from tests.harness import DEADLINE, REPOSITORY
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -73,7 +73,7 @@ def test_mistakes_are_told_with_field_and_remedy_before_anything_runs(tmp_path):
 
 def test_a_decision_of_every_strategy_is_measured_beside_litellm():
     command = [sys.executable, "-m", "ops", "bench", "decision", "--quick", "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=REPOSITORY, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
 
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests import forked
-from tests.harness import PATIENCE, REPOSITORY, alive
+from tests.harness import DEADLINE, REPOSITORY, alive
 
 #: A module of the standard library that runs for as long as it is let, on a free port.
 SERVER = ("http.server", "--bind", "127.0.0.1", "0")
@@ -18,16 +18,16 @@ SERVER = ("http.server", "--bind", "127.0.0.1", "0")
 
 def test_it_runs_in_its_directory_and_environment_on_the_streams_it_was_given(tmp_path):
     (tmp_path / "said.txt").write_text("one\n")
-    done = forked.run("zipfile", "-c", "made.zip", "said.txt", env=os.environ, cwd=tmp_path, timeout=PATIENCE)
+    done = forked.run("zipfile", "-c", "made.zip", "said.txt", env=os.environ, cwd=tmp_path, timeout=DEADLINE)
     assert (done.returncode, (tmp_path / "made.zip").exists()) == (0, True)
 
-    read = forked.run("json.tool", env={**os.environ, "TZ": "UTC"}, cwd=tmp_path, stdin='{"a": "ü"}', timeout=PATIENCE)
+    read = forked.run("json.tool", env={**os.environ, "TZ": "UTC"}, cwd=tmp_path, stdin='{"a": "ü"}', timeout=DEADLINE)
     assert (read.stdout, read.stderr) == ('{\n    "a": "\\u00fc"\n}\n', "")
 
 
 def test_its_exit_code_and_its_errors_are_those_of_a_started_process(tmp_path):
     words = ("json.tool", "nowhere.json")
-    done = forked.run(*words, env=os.environ, cwd=tmp_path, timeout=PATIENCE)
+    done = forked.run(*words, env=os.environ, cwd=tmp_path, timeout=DEADLINE)
     started = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (started.returncode, started.stdout)
     assert done.stderr.splitlines()[-1] == started.stderr.splitlines()[-1]
@@ -35,7 +35,7 @@ def test_its_exit_code_and_its_errors_are_those_of_a_started_process(tmp_path):
 
 def test_it_imports_the_code_of_this_repository_itself(tmp_path):
     tree = forked.run(
-        "trace", "--listfuncs", "--module", "tasks.contract.errors", env=os.environ, cwd=tmp_path, timeout=PATIENCE
+        "trace", "--listfuncs", "--module", "tasks.contract.errors", env=os.environ, cwd=tmp_path, timeout=DEADLINE
     )
     assert str(REPOSITORY / "tasks" / "errors.py") in tree.stdout
 
@@ -50,7 +50,7 @@ def test_it_is_ended_by_signals_and_leaves_no_zombie(tmp_path, number):
 
     process.send_signal(number)
 
-    assert process.wait(PATIENCE) == -number
+    assert process.wait(DEADLINE) == -number
     assert process.poll() == -number
     assert not alive(process.pid)
     process.kill()  # is nothing any more
@@ -65,5 +65,5 @@ def test_what_the_interpreter_must_be_told_at_its_start_gets_one_of_its_own(tmp_
     env = {**os.environ, "PYTHONVERBOSE": "1"}
     with (tmp_path / "log").open("wb") as log:
         process = forked.start("this", env=env, output=log)
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(DEADLINE) == 0
     assert "import 'site'" in (tmp_path / "log").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.contract.errors import BadInput
-from tests.harness import fleet
+from tests.harness import DEADLINE, fleet
 
 MODELS = {"fast": {"capacity": 4, "price": {"input": 1.0, "output": 2.0}}, "slow": {"capacity": 2}}
 ROUTES = {
@@ -28,7 +28,7 @@ def test_a_single_job_goes_from_submit_to_its_result(running):
     accepted = running.producer.submit({"text": "I want a refund for this invoice"})
     assert accepted.state == "accepted"
 
-    result = running.producer.wait(accepted.id, timeout=30)
+    result = running.producer.wait(accepted.id, timeout=DEADLINE)
 
     assert result.state == "succeeded"
     assert result.output == "[simulated fast] I want a refund for this invoice"
@@ -44,27 +44,27 @@ def test_a_single_job_goes_from_submit_to_its_result(running):
 
 def test_a_model_named_by_the_producer_gets_the_job_and_no_route_s_prompt(running):
     job = running.producer.submit({"text": "I want a refund", "model": "slow"})
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.routing.classifier == "explicit"
     assert result.parts[0].model == "slow"
 
 
 def test_a_route_named_by_the_producer_is_taken(running):
     job = running.producer.submit({"text": "hello", "model": "route:billing"})
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert (result.routing.route, result.routing.classifier) == ("billing", "explicit")
 
 
 def test_round_robin_takes_turns(running):
     jobs = running.producer.submit_many([{"text": f"crash {number}"} for number in range(6)])
-    models = [running.producer.wait(job.id, timeout=30).parts[0].model for job in jobs]
+    models = [running.producer.wait(job.id, timeout=DEADLINE).parts[0].model for job in jobs]
     assert sorted(models) == ["fast"] * 3 + ["slow"] * 3
 
 
 def test_sections_are_joined_in_the_order_of_the_text(running):
     items = [f"item number {number}" for number in range(25)]
     job = running.producer.submit({"kind": "sections", "items": items, "model": "fast"})
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded"
     assert [part.state for part in result.parts] == ["succeeded"] * 25
     places = [result.output.index(item + "\n" if number < 24 else item) for number, item in enumerate(items)]
@@ -73,7 +73,7 @@ def test_sections_are_joined_in_the_order_of_the_text(running):
 
 def test_a_vote_counts_the_answers(running):
     job = running.producer.submit({"kind": "vote", "text": "yes or no?", "n": 5, "early_stop": "off", "model": "fast"})
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded"
     assert result.output == "[simulated fast] yes or no?"
     assert result.details["votes"] == 5
@@ -82,7 +82,7 @@ def test_a_vote_counts_the_answers(running):
 def test_a_vote_that_is_decided_stops_early(running):
     before = running.stats("slow")["requests"]
     job = running.producer.submit({"kind": "vote", "text": "yes or no?", "n": 40, "model": "slow"})
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded"
     # 21 of 40 equal answers can't be caught; two more may have been running at that moment.
     assert 21 <= running.stats("slow")["requests"] - before <= 25
@@ -109,7 +109,7 @@ def test_an_id_that_is_another_job_s_is_refused_and_the_same_job_again_is_not(ru
 def test_no_message_and_no_log_shows_a_text(running):
     secret = "xyzzy-secret-prompt"
     job = running.producer.submit({"kind": "sections", "items": [secret] * 3, "prompt": secret, "model": "fast"})
-    assert running.producer.wait(job.id, timeout=30).state == "succeeded"
+    assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
     assert all(secret not in worker.log for worker in running.workers)
     redis = running.redis
     for key in redis.scan_iter("*"):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests import redis_keys
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.recorder import Say, recorder
 
 #: When the model `spent` has credit again: it says so itself.
@@ -100,7 +100,7 @@ def gate(running, model):
     return running.redis.hgetall(redis_keys.limiter(model))
 
 
-def results(running, jobs, *, timeout=60):
+def results(running, jobs, *, timeout=DEADLINE):
     return [running.producer.wait(job.id, timeout=timeout) for job in jobs]
 
 
@@ -109,7 +109,7 @@ def test_600_requests_a_minute_are_held_by_all_processes_together_and_used(runni
     allowed = burst + math.floor(seconds / step)
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "paced"} for number in range(300)])
     times = models.of["paced"].times
-    wait_for(lambda: times and time.monotonic() > times[0] + seconds + 0.5, "the stretch", within=90)
+    wait_for(lambda: times and time.monotonic() > times[0] + seconds + 0.5, "the stretch")
     came = sum(1 for at in times if at < times[0] + seconds)
     for job in jobs:
         running.producer.cancel(job.id)
@@ -178,7 +178,7 @@ def test_where_no_candidate_is_left_the_part_fails_with_every_reason(running):
     # The breaker of "gone" may be open by now: then it is not asked, and the job would wait for it.
     running.redis.delete(redis_keys.limiter("gone"))
     job = running.producer.submit({"text": "x", "route": "hopeless"})
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "failed"
     assert "no model is left" in result.error
     assert "broken: overloaded after 2" in result.error
@@ -187,27 +187,27 @@ def test_where_no_candidate_is_left_the_part_fails_with_every_reason(running):
 
 def test_max_attempts_and_retry_seconds_bound_a_part(running):
     job = running.producer.submit({"text": "x", "model": "broken", "max_attempts": 1})
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert (result.state, result.parts[0].attempts) == ("failed", 1)
     assert "1 of 1 attempts" in result.error
     job = running.producer.submit({"text": "x", "model": "broken", "retry_seconds": 0})
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert (result.state, result.parts[0].attempts) == ("failed", 1)
     assert "its time for retries is over" in result.error
 
 
 def test_a_job_does_not_spend_more_than_its_budget(running):
     job = running.producer.submit({"text": "x", "model": "dear", "budget_usd": 0.005})
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "failed"
     assert "budget_usd $0.005" in result.error
     assert result.cost_usd == 0
     # What costs nothing fits into every budget.
     request = {"kind": "vote", "text": "x", "n": 3, "model": "cheap", "budget_usd": 0.005, "policy": "partial"}
-    assert running.producer.wait(running.producer.submit(request).id, timeout=60).state == "succeeded"
+    assert running.producer.wait(running.producer.submit(request).id, timeout=DEADLINE).state == "succeeded"
     # Four calls of up to $0.009 each, for $0.02: two fit at a time, and they cost $0.009 and a bit.
     request = {"kind": "vote", "text": "x", "n": 4, "model": "billed", "budget_usd": 0.02, "policy": "partial"}
-    result = running.producer.wait(running.producer.submit({**request, "early_stop": "off"}).id, timeout=60)
+    result = running.producer.wait(running.producer.submit({**request, "early_stop": "off"}).id, timeout=DEADLINE)
     assert result.state == "succeeded"
     assert 1 <= sum(part.state == "succeeded" for part in result.parts) <= 2
     assert result.cost_usd <= 0.02
@@ -263,17 +263,19 @@ def test_hedges_add_no_more_calls_than_their_budget_however_many_are_slow(runnin
 
 def test_the_list_of_models_shows_breakers_and_the_use_of_limits(running):
     running.redis.hset(redis_keys.limiter("calm"), mapping={"open_until": 9e15, "why": "overloaded"})
-    running.producer.wait(running.producer.submit({"text": "x", "model": "cheap"}).id, timeout=60)
+    running.producer.wait(running.producer.submit({"text": "x", "model": "cheap"}).id, timeout=DEADLINE)
     command = [sys.executable, "-m", "ops", "models"]
     environment = {**os.environ, **running.env, "COLUMNS": "160"}
 
-    told = subprocess.run([*command, "--json"], env=environment, capture_output=True, timeout=60, check=True)
+    told = subprocess.run([*command, "--json"], env=environment, capture_output=True, timeout=DEADLINE, check=True)
     now = {model["name"]: model["now"] for model in json.loads(told.stdout)}
     assert (now["calm"]["breaker"], now["calm"]["why"]) == ("open", "overloaded")
     assert now["cheap"]["breaker"] == "closed"
     assert now["cheap"]["most"] == MODELS["cheap"]["capacity"]
     assert now["cheap"]["requests"] >= 1
 
-    shown = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True, text=True).stdout
+    shown = subprocess.run(
+        command, env=environment, capture_output=True, timeout=DEADLINE, check=True, text=True
+    ).stdout
     assert "(overloaded)" in shown
     running.redis.hdel(redis_keys.limiter("calm"), "open_until", "why")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests import redis_keys
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.recorder import Say, recorder
 
 #: The provider's limit a minute, and the much higher one that is configured.
@@ -91,7 +91,7 @@ def test_a_provider_that_allows_less_than_is_configured_and_says_so_is_not_overr
 
 def test_what_is_left_of_a_window_is_not_overrun_by_all_processes_together(running, windows):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "window"} for number in range(30)])
-    results = [running.producer.wait(job.id, timeout=90) for job in jobs]
+    results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert {result.state for result in results} == {"succeeded"}
     # Waiting for the next window is no attempt.
     assert {result.parts[0].attempts for result in results} == {1}
@@ -102,7 +102,7 @@ def test_what_is_left_of_a_window_is_not_overrun_by_all_processes_together(runni
 
 def test_a_refusal_without_retry_after_holds_the_model_for_as_long_as_its_headers_say(running):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "curt"} for number in range(6)])
-    results = [running.producer.wait(job.id, timeout=60) for job in jobs]
+    results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert {result.state for result in results} == {"succeeded"}
     times = running.recording.of["curt"].times
     assert [at for at in times[2:] if at < times[0] + REFILL] == []

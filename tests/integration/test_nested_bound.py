@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.contract.result import Result
-from tests.harness import PATIENCE, Fleet, fleet
+from tests.harness import DEADLINE, Fleet, fleet
 
 #: A job of it, with all the jobs within it, has 60 parts at most.
 LIMITS = {"nested_parts": 60}
@@ -22,7 +22,7 @@ def running(tmp_path_factory):
 
 
 def run(running: Fleet, **job: Any) -> Result:
-    return running.producer.wait(running.producer.submit({"kind": "sections", **job}).id, timeout=PATIENCE)
+    return running.producer.wait(running.producer.submit({"kind": "sections", **job}).id, timeout=DEADLINE)
 
 
 def document(*, headings: int, lines: int) -> str:

@@ -13,7 +13,7 @@ import yaml
 from tasks.contract.errors import BadInput
 from tasks.contract.result import FINAL
 from tests import forked, redis_keys
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.scripted import HELD, Reply, scripted
 
 MODELS = {
@@ -84,7 +84,7 @@ def running(tmp_path_factory, voices):
 def submit(running, voices):
     """Submit a job whose models say what a function makes of the question; returns its end."""
 
-    def run(say, /, *, timeout=30, **job):
+    def run(say, /, *, timeout=DEADLINE, **job):
         voices.forget(say)
         return running.producer.wait(running.producer.submit(job).id, timeout=timeout)
 
@@ -413,7 +413,7 @@ def test_deadline_ends_the_job_and_all_its_child_jobs(running, submit, voices):
         deadline=1.0,
     )
     assert (result.state, "deadline" in result.error) == ("expired", True)
-    wait_for(lambda: voices.in_flight == 0, "the end of the calls", within=10)
+    wait_for(lambda: voices.in_flight == 0, "the end of the calls")
     children = [running.producer.result(part.job) for part in result.parts]
     wait_for(lambda: all(running.producer.result(child.id).state in FINAL for child in children), "the children's end")
 
@@ -433,7 +433,7 @@ def test_cancelled_fan_out_stops_its_calls_within_a_second(running, voices, shap
     wait_for(lambda: voices.in_flight >= 2, "the calls")
     assert running.producer.cancel(job.id)
     # Held for ever: whatever ends them is the cancelling.
-    wait_for(lambda: voices.in_flight == 0, "the end of the calls", within=5)
+    wait_for(lambda: voices.in_flight == 0, "the end of the calls")
     result = running.producer.result(job.id)
     assert (result.state, {part.state for part in result.parts}) == ("cancelled", {"cancelled"})
     # A part that was never sent names no job: there is none.
@@ -448,7 +448,7 @@ def test_child_job_that_is_cancelled_alone_is_a_failed_part(running, voices):
     wait_for(lambda: voices.in_flight == 3, "the calls of the first")
     child = running.producer.result(job.id).parts[0].job
     assert running.producer.cancel(child)
-    result = running.producer.wait(job.id, timeout=30)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert (result.state, [part.state for part in result.parts]) == ("succeeded", ["failed", "succeeded"])
     assert result.parts[0].error == "its job was cancelled: cancelled by the producer"
     wait_for(lambda: voices.in_flight == 0, "the end of the calls")
@@ -489,7 +489,7 @@ def test_nested_job_and_its_child_jobs_are_followed_over_http(running, voices):
     api = forked.start("producer.api", *words, env={**os.environ, **running.env})
     try:
         wait_for(ready.exists, "start of the API")
-        with httpx.Client(base_url=ready.read_text().strip(), timeout=30) as client:
+        with httpx.Client(base_url=ready.read_text().strip(), timeout=DEADLINE) as client:
             job = {"kind": "sections", "items": ["a fee", "a date"], "each": {"kind": "vote", "n": 3, "model": "one"}}
             accepted = client.post("/jobs", json=job)
             assert accepted.status_code == 202
@@ -503,7 +503,7 @@ def test_nested_job_and_its_child_jobs_are_followed_over_http(running, voices):
             assert (child["kind"], child["output"], child["state"]) == ("vote", "risky", "succeeded")
     finally:
         api.terminate()
-        api.wait(10)
+        api.wait(DEADLINE)
 
 
 @pytest.fixture
@@ -511,7 +511,7 @@ def explained(running):
     def explain(job):
         # A runner of tests says how wide its terminal is; what goes into a pipe is as wide as it is.
         env = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | running.env
-        done = forked.run("ops", "explain", job, env=env, cwd=running.folder, timeout=60)
+        done = forked.run("ops", "explain", job, env=env, cwd=running.folder, timeout=DEADLINE)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

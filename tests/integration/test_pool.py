@@ -16,7 +16,7 @@ from celery.result import AsyncResult, allow_join_result
 
 from ops.embedded.valkey import ValkeyServer
 from tests import forked, redis_keys
-from tests.harness import PATIENCE, REPOSITORY, close_app, wait_for
+from tests.harness import DEADLINE, REPOSITORY, close_app, wait_for
 
 
 class PoolWorker:
@@ -45,7 +45,7 @@ class PoolWorker:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -97,7 +97,7 @@ def outcome(result):
     """How a task ended: its state and its value, or the type and text of its error."""
     with allow_join_result():
         try:
-            value = result.get(timeout=PATIENCE)
+            value = result.get(timeout=DEADLINE)
         except Exception as error:  # noqa: BLE001 - the error is the outcome
             return result.state, type(error).__name__, str(error)
         return result.state, value
@@ -247,7 +247,7 @@ def test_soft_shutdown_lets_calls_finish_and_returns_the_rest(valkey, app, clien
 
     first.process.send_signal(signal.SIGQUIT)
 
-    first.process.wait(PATIENCE)
+    first.process.wait(DEADLINE)
     assert client.lrange("finished", 0, -1) == [short.id]
     assert client.lrange("cancelled", 0, -1) == [long.id]
     assert outcome(short) == ("SUCCESS", "slept")
@@ -270,7 +270,7 @@ def test_warm_shutdown_waits_for_all_and_acknowledges_them(valkey, app, client, 
 def test_dead_loop_ends_the_process_and_its_work_is_delivered_again(valkey, app, client, tmp_path):
     first = PoolWorker(valkey.url, "dying", tmp_path, "", "-c", "4").wait_until_ready()
     result = app.kill_loop.apply_async(queue="dying")
-    assert first.process.wait(PATIENCE) == 70
+    assert first.process.wait(DEADLINE) == 70
     assert "loop.died" in first.log
     with worker(valkey.url, "dying", tmp_path, "", "-c", "4"):
         assert outcome(result) == ("SUCCESS", None)
@@ -299,7 +299,7 @@ def test_loop_goes_on_while_redis_is_stopped_under_load(tmp_path, app):
                 os.kill(server.pid, signal.SIGSTOP)
                 try:
                     before = len(json.loads(lag.read_text())) if lag.exists() else 0
-                    wait_for(lambda: time.monotonic() - started > 10, "ten seconds", within=15)
+                    wait_for(lambda: time.monotonic() - started > 10, "ten seconds")
                 finally:
                     os.kill(server.pid, signal.SIGCONT)
                 during = json.loads(lag.read_text())[before:]
@@ -313,5 +313,5 @@ def test_loop_goes_on_while_redis_is_stopped_under_load(tmp_path, app):
 
 def test_worker_refuses_to_start_with_fast_locals(valkey, tmp_path):
     refused = PoolWorker(valkey.url, "fast", tmp_path, "", USE_FAST_LOCALS="1")
-    assert refused.process.wait(PATIENCE) != 0
+    assert refused.process.wait(DEADLINE) != 0
     assert "USE_FAST_LOCALS is set" in refused.log

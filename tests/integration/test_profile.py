@@ -21,7 +21,7 @@ from ops.cli.exits import Exit
 from ops.embedded.valkey import ValkeyServer
 from tasks.config.profiles import read_profiles
 from tests import forked
-from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet
+from tests.harness import DEADLINE, REPOSITORY, Fleet, fleet
 
 #: What each model says; the first key that is found in the question decides.
 GOOD = {
@@ -108,12 +108,12 @@ class Cli:
         )  # fmt: skip
 
     def __call__(self, *arguments: str) -> Done:
-        done = forked.run("ops", *arguments, env=self.env, cwd=self.folder, timeout=2 * PATIENCE)
+        done = forked.run("ops", *arguments, env=self.env, cwd=self.folder, timeout=DEADLINE)
         assert "Traceback" not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
     def end(self, process: subprocess.Popen[str]) -> Done:
-        out, err = process.communicate(timeout=2 * PATIENCE)
+        out, err = process.communicate(timeout=DEADLINE)
         assert "Traceback" not in err
         assert process.returncode is not None
         return Done(process.returncode, out, err)
@@ -280,7 +280,7 @@ def test_profile_asks_nothing_without_workers(tmp_path):
         env["POINTSMAN_CONFIG"] = str(tmp_path / "pointsman.yaml")
         done = subprocess.run(
             [sys.executable, "-m", "ops", "profile"],
-            capture_output=True, text=True, check=False, cwd=tmp_path, env=env, timeout=PATIENCE,
+            capture_output=True, text=True, check=False, cwd=tmp_path, env=env, timeout=DEADLINE,
         )  # fmt: skip
     assert done.returncode == Exit.FAILED
     assert "no worker serves route, model.fast" in done.stderr

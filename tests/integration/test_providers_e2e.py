@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests import redis_keys
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 from tests.providers.anthropic import Anthropic
 from tests.providers.asking import SCHEMA
 from tests.providers.gemini import Gemini
@@ -70,7 +70,7 @@ def running(tmp_path_factory, providers):
 
 
 def ended(running, **request):
-    return running.producer.wait(running.producer.submit({"text": "my secret text", **request}).id, timeout=60)
+    return running.producer.wait(running.producer.submit({"text": "my secret text", **request}).id, timeout=DEADLINE)
 
 
 def asked(provider, case):
@@ -180,7 +180,7 @@ def test_cancelling_a_running_job_closes_its_provider_s_connection(running, prov
     assert not provider.left.is_set()
     began = time.monotonic()
     assert running.producer.cancel(job.id)
-    assert provider.left.wait(10)
+    assert provider.left.wait(DEADLINE)
     assert time.monotonic() - began < 6
     assert running.producer.result(job.id).state == "cancelled"
 
@@ -188,4 +188,4 @@ def test_cancelling_a_running_job_closes_its_provider_s_connection(running, prov
 def pointsman(running, *words):
     environment = {**os.environ, **running.env, "COLUMNS": "160"}
     command = [sys.executable, "-m", "ops", *words]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True, text=True).stdout
+    return subprocess.run(command, env=environment, capture_output=True, timeout=DEADLINE, check=True, text=True).stdout

@@ -12,7 +12,7 @@ from celery import chord, group
 from tasks.contract.ids import CallId
 from tasks.ledger import WAVE, Admitted
 from tasks.queue.app import make_app
-from tests.harness import close_app, part_call, publish
+from tests.harness import DEADLINE, close_app, part_call, publish
 
 JOB = "0" * 26
 ROOT = f"{JOB}.route"
@@ -134,7 +134,7 @@ def test_task_sent_events_reach_celery_s_receiver_for_every_message(store, app, 
                 listening.drain_events(timeout=1)
             publish(server.url, lambda to: to.send_routes([(JOB, "normal"), ("1" * 26, "low")]))
             while len(seen) < 2:
-                listening.drain_events(timeout=20)
+                listening.drain_events(timeout=DEADLINE)
     assert [(event["uuid"], event["name"], event["queue"]) for event in seen] == [
         (ROOT, "tasks.route", "route"), ("1" * 26 + ".route", "tasks.route", "route")
     ]  # fmt: skip

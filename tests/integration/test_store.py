@@ -10,6 +10,7 @@ from ops.embedded.valkey import ValkeyServer
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.ledger.fleet import FLEET
 from tasks.ledger.store import BULK, Store, connect
+from tests.harness import DEADLINE
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_server_that_restarts_is_found_again_and_one_that_is_gone_is_told(valk
     async def use(store, _):
         await store.run(("SET", "k", "v"))
         os.kill(valkey.pid, signal.SIGKILL)
-        valkey.wait(10)
+        valkey.wait(DEADLINE)
         gone = await asyncio.gather(*(store.run(("GET", "k")) for _ in range(20)), return_exceptions=True)
         valkey.start()
         return gone, await store.run(("PING",))

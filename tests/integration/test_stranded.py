@@ -23,7 +23,7 @@ from tasks.queue.publisher import Publisher
 from tasks.routing.choose import rank_again
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
-from tests.harness import Finals, close_app, fleet, ledger_runs, part_call, ranked, wait_for
+from tests.harness import DEADLINE, Finals, close_app, fleet, ledger_runs, part_call, ranked, wait_for
 from tests.recorder import Say, recorder
 from worker.leases import Heartbeat
 from worker.stranded import WINDOW, Stranded
@@ -587,7 +587,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
 
         redis.hset(redis_keys.limiter("shut"), mapping={"open_until": 9e15, "why": "overloaded"})
         redis.hdel(redis_keys.DRAINED, "good")
-        results = [running.producer.wait(job.id, timeout=30) for job in jobs]
+        results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
 
         assert Counter(result.state for result in results) == {"succeeded": 20}
         assert {(result.parts[0].model, result.parts[0].attempts) for result in results} == {("good", 1)}
@@ -602,7 +602,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         running.start("model.shut", 10)
         wait_for(lambda: redis.llen("model.shut") == 0, "the end of the queue")
         after = running.producer.submit({"text": "after", "model": "shut"})
-        assert running.producer.wait(after.id, timeout=30).state == "succeeded"
+        assert running.producer.wait(after.id, timeout=DEADLINE).state == "succeeded"
         assert (len(said.of["shut"].times), len(said.of["good"].times)) == (1, 20)
         assert {finals.of(job.id) for job in jobs} == {1}
         assert redis.zcard(redis_keys.claims("shut")) == 0
@@ -635,7 +635,7 @@ def test_a_message_of_the_old_queue_that_comes_first_leaves_the_call_to_the_new_
         wait_for(lambda: old.log.count("ignored") >= 4, "the end of the stale messages")
         running.start("model.new", 4)
 
-        results = [running.producer.wait(job.id, timeout=30) for job in (single, fan_out)]
+        results = [running.producer.wait(job.id, timeout=DEADLINE) for job in (single, fan_out)]
         assert [result.state for result in results] == ["succeeded", "succeeded"]
         assert {part.model for result in results for part in result.parts} == {"new"}
         assert (len(said.of["old"].times), len(said.of["new"].times)) == (0, 4)

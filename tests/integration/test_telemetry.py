@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.request import urlopen
 
-from tests.harness import fleet, wait_for
+from tests.harness import DEADLINE, fleet, wait_for
 
 MODELS = {
     "fast": {"capacity": 4, "price": {"input": 1.0, "output": 2.0}},
@@ -26,7 +26,7 @@ def test_metrics_and_log_after_four_jobs_succeeded_and_one_failed(tmp_path):
             [{"text": f"{secret} {number}", "model": "fast"} for number in range(4)]
             + [{"text": secret, "model": "broken"}]
         )
-        results = [running.producer.wait(job.id, timeout=60) for job in jobs]
+        results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
         assert [result.state for result in results] == ["succeeded"] * 4 + ["failed"]
 
         url = wait_for(lambda: url_file.exists() and url_file.read_text().strip(), "the address of the metrics")

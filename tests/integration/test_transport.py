@@ -17,7 +17,7 @@ from kombu import Connection, Exchange, Queue
 from tasks.queue import app as _registered  # noqa: F401 - importing registers the transport
 from tasks.queue.address import broker_url
 from tests import redis_keys
-from tests.harness import PATIENCE, wait_for
+from tests.harness import DEADLINE, wait_for
 
 BOTH = ("kombu", "pointsman")
 
@@ -69,7 +69,7 @@ class Consumer:
 
     def drain(self, until, what="the messages"):
         """Handle events until the condition holds."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + DEADLINE
         while not until():
             assert time.monotonic() < end, f"{what}: only {len(self.seen)} came"
             try:
@@ -342,7 +342,7 @@ def test_idle_consumer_sends_nothing_until_a_message_wakes_it(broker):
 
     timer = threading.Timer(1.0, publish)
     timer.start()
-    consumer.connection.drain_events(timeout=PATIENCE)
+    consumer.connection.drain_events(timeout=DEADLINE)
     assert consumer.bodies == ["wake up"]
     # One step for the message, and perhaps one that the clock has caused.
     assert broker.redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before <= 2

@@ -17,7 +17,7 @@ import pytest
 from ops.embedded.valkey import ValkeyServer
 from producer import Producer
 from tests import forked, redis_keys
-from tests.harness import PATIENCE, REPOSITORY, Fleet, fleet, wait_for
+from tests.harness import DEADLINE, REPOSITORY, Fleet, fleet, wait_for
 
 #: The rights of the Redis user in the reference, as an operator copies them.
 RULES = re.search(
@@ -85,7 +85,7 @@ def waiting(guarded):
         for job in jobs:
             guarded.producer.cancel(job.id)
         worker.send_signal(signal.SIGTERM)
-        worker.wait(PATIENCE)
+        worker.wait(DEADLINE)
 
 
 def test_redis_user_of_the_docs_suffices_for_workers_and_producers(guarded):
@@ -96,13 +96,13 @@ def test_redis_user_of_the_docs_suffices_for_workers_and_producers(guarded):
             {"kind": "sections", "items": ["a", "b", "c"]},
         ]
         jobs = [producer.submit(request) for request in requests]
-        assert {producer.wait(job.id, timeout=60).state for job in jobs} == {"succeeded"}
+        assert {producer.wait(job.id, timeout=DEADLINE).state for job in jobs} == {"succeeded"}
         assert not producer.cancel(jobs[0].id)
     for words in (["models"], ["doctor"], ["result", jobs[0].id]):
         command = [sys.executable, "-m", "ops", *words]
         environment = {**os.environ, **guarded.env}
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=REPOSITORY
+            command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False, cwd=REPOSITORY
         )
         assert "NOPERM" not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -136,7 +136,7 @@ def test_flower_shows_the_lengths_of_queues(guarded, waiting):
 
     def lengths():
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/api/queues/length", timeout=PATIENCE)
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/queues/length", timeout=DEADLINE)
         except httpx.TransportError:
             return None
         found = {queue["name"]: queue["messages"] for queue in answer.json()["active_queues"]}
@@ -144,12 +144,12 @@ def test_flower_shows_the_lengths_of_queues(guarded, waiting):
 
     try:
         assert wait_for(lengths, "the queues in Flower")["model.slow"] == JOBS - SLOTS
-        page = httpx.get(f"http://127.0.0.1:{port}/broker", timeout=PATIENCE)
+        page = httpx.get(f"http://127.0.0.1:{port}/broker", timeout=DEADLINE)
         assert page.status_code == 200
         assert "some-password" not in page.text
     finally:
         flower.terminate()
-        flower.wait(PATIENCE)
+        flower.wait(DEADLINE)
 
 
 def test_celery_purge_takes_waiting_messages_and_leaves_running_calls(guarded, waiting):
@@ -168,15 +168,15 @@ def test_idle_workers_consume_again_after_their_broker_was_killed(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
         workers = running.start_all([("route,join", 2), ("model.fast", 4)])
         first = running.producer.submit({"text": "before"})
-        assert running.producer.wait(first.id, timeout=60).state == "succeeded"
+        assert running.producer.wait(first.id, timeout=DEADLINE).state == "succeeded"
         running.redis.execute_command("WAITAOF", 1, 0, 5000)
 
         os.kill(running.valkey.pid, signal.SIGKILL)
-        running.valkey.wait(10)
+        running.valkey.wait(DEADLINE)
         running.valkey.start()
 
         jobs = running.producer.submit_many([{"text": f"{number}"} for number in range(20)])
-        results = [running.producer.wait(job.id, timeout=90) for job in jobs]
+        results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
         assert {result.state for result in results} == {"succeeded"}
         assert running.stats("fast")["requests"] == 21
         assert running.producer.result(first.id).state == "succeeded"
@@ -199,4 +199,4 @@ def test_celery_control_shuts_a_worker_down_with_nothing_reserved(tmp_path):
         assert (store.hlen(redis_keys.RESERVED), store.zcard(redis_keys.RESERVED_INDEX)) == (0, 0)
         assert "Traceback" not in worker.log
         running.start("route,join,model.fast", 8)
-        assert {running.producer.wait(job.id, timeout=60).state for job in jobs} == {"succeeded"}
+        assert {running.producer.wait(job.id, timeout=DEADLINE).state for job in jobs} == {"succeeded"}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.harness import PATIENCE, REPOSITORY
+from tests.harness import DEADLINE, REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_worker_reports_a_bad_environment_variable_with_its_remedy(env, message)
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         check=False,
     )
     assert done.returncode == 2

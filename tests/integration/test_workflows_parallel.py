@@ -12,7 +12,7 @@ import pytest
 from ops.cli.cmd_run import read_input
 from tasks.contract.result import Result
 from tasks.loading.load import load
-from tests.harness import REPOSITORY, Fleet, fleet
+from tests.harness import DEADLINE, REPOSITORY, Fleet, fleet
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")
 READY = REPOSITORY / "ops" / "workflows"
@@ -109,7 +109,7 @@ def running(tmp_path_factory):
 def run(running: Fleet, name: str, **given: Any) -> tuple[Result, list[Result]]:
     """What became of a workflow's job, and of the jobs that its steps are."""
     job = running.producer.submit({"kind": name, **given})
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.error is None
     assert result.state == "succeeded"
     return result, [running.producer.result(part.job) for part in result.parts if part.job is not None]
@@ -231,7 +231,7 @@ def test_code_is_reviewed_by_four_methods_and_what_several_found_comes_first_wit
 
 def test_all_five_can_run_side_by_side_and_none_takes_another_ones_prompts(running):
     jobs = running.producer.submit_many([{"kind": name, **example(running, name)} for name in NAMES])
-    results = [running.producer.wait(job.id, timeout=60) for job in jobs]
+    results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert [result.state for result in results] == ["succeeded"] * 5
     assert [result.kind for result in results] == list(NAMES)
     assert [result.output.split()[0] for result in results] == ["Verdict:", "#", "Verdict:", "flagged", "##"]

@@ -14,7 +14,7 @@ from ops.cli.cmd_run import read_input
 from tasks.config.config import Config
 from tasks.contract.result import Result
 from tasks.loading.load import load
-from tests.harness import REPOSITORY, Fleet, fleet
+from tests.harness import DEADLINE, REPOSITORY, Fleet, fleet
 
 NAMES = ("content_engine", "education", "research_assistant", "support_chat")
 READY = REPOSITORY / "ops" / "workflows"
@@ -82,7 +82,7 @@ def config(running: Fleet) -> Config:
 
 def finished(running: Fleet, job: str) -> tuple[Result, list[Result]]:
     """What became of a workflow's job, and of the jobs that its steps are."""
-    result = running.producer.wait(job, timeout=60)
+    result = running.producer.wait(job, timeout=DEADLINE)
     assert result.error is None
     assert result.state == "succeeded"
     return result, [running.producer.result(part.job) for part in result.parts if part.job is not None]
@@ -223,5 +223,5 @@ def test_cases_end_at_their_route_with_the_prompt_of_that_route(running, config,
 
 def test_a_workflow_s_routes_are_not_those_of_other_jobs(running):
     job = running.producer.submit({"text": "Please translate this invoice."})
-    result = running.producer.wait(job.id, timeout=60)
+    result = running.producer.wait(job.id, timeout=DEADLINE)
     assert routed(result)[0] == "only"
