@@ -20,7 +20,6 @@ _OUR_SCHEMES = {
     "redis": "pointsman",
     "rediss": "pointsmans",
     "redis+socket": "pointsman+socket",
-    "sentinel": "pointsman-sentinel",
 }
 
 

@@ -25,7 +25,6 @@ VISIBILITY_TIMEOUT = 3900
 _TRANSPORTS = {
     "pointsman": ("tasks.queue.transport:RedisTransport", "redis"),
     "pointsmans": ("tasks.queue.transport:TLSTransport", "rediss"),
-    "pointsman-sentinel": ("tasks.queue.transport:SentinelTransport", "sentinel"),
 }
 for _scheme, (_class, _shown) in _TRANSPORTS.items():
     TRANSPORT_ALIASES[_scheme] = _class

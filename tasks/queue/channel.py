@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from contextlib import contextmanager
 from importlib import import_module
-from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
 from tasks.queue.acknowledgements import Acknowledgements
-from tasks.queue.connections import Connections, ReservedMessage, ReserveStep
+from tasks.queue.connections import MOST_QUARANTINED, Connections, ReservedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,9 +46,8 @@ HAND_OUT_FOR = 0.02
 #: thread does.
 POLLER_STALE_AFTER = 3.0
 
-#: Entries that can't be read go to ``<queue>.quarantine``, the latest so many.
+#: Entries that can't be read go to ``<queue>.quarantine``.
 QUARANTINE = ".quarantine"
-MOST_QUARANTINED = 1000
 
 #: The orders of queues that `reserve.lua` knows, and whether queues take turns in them.
 _ROUND_ROBIN: dict[type, bool] = {round_robin_cycle: True, priority_cycle: False, sorted_cycle: False}
@@ -98,8 +96,6 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connections: Connections | None = None
         self._shared_client: Any = None
-        self._tag_prefix = token_hex(8) + "."
-        self._next_number = 0
         #: Reserved, but not handed out yet.
         self._inbox: deque[ReservedMessage] = deque()
         self._receivers: dict[str, Callable[[ReservedMessage], None]] = {}
@@ -228,28 +224,17 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     def _run_step(self, queues: list[str], most: int) -> list[ReservedMessage]:
         """Acknowledge the messages that have ended and reserve from these queues."""
-        step = ReserveStep(
-            reserved_key=self._key(self.unacked_key),
-            index_key=self._key(self.unacked_index_key),
-            queues=queues,
-            quarantine_keys=[self._key(queue + QUARANTINE) for queue in queues],
-            list_keys=[
-                self._key(self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues
-            ],
-            most=most,
-            tag_prefix=self._tag_prefix,
-            first_number=self._next_number,
-            round_robin=_ROUND_ROBIN.get(type(self._queue_cycle), False),
-            most_quarantined=MOST_QUARANTINED,
-            acknowledged=self._pending.take(),
-        )
+        tags = self._pending.take()
+        round_robin = _ROUND_ROBIN.get(type(self._queue_cycle), False)
         try:
             if self._connections is None:
                 self._connections = Connections(self._get_pool())
                 self._poller.listen(self, self._connections)
-            messages, quarantined, more = self._connections.reserve(step)
+            messages, quarantined, more = self._connections.reserve(
+                self._keys_of_step(queues), queues, most=most, round_robin=round_robin, acknowledged=tags
+            )
         except BaseException:
-            self._pending.put_back(step.acknowledged)
+            self._pending.put_back(tags)
             self._drop_connections()
             raise
         self._stepped_at = monotonic()
@@ -257,10 +242,15 @@ class Channel(stock.Channel):  # type: ignore[misc]
             self._may_have_messages = more
         if quarantined:
             _warn_of_quarantined(", ".join(queues), quarantined)
-        self._next_number += len(messages)
         for reserved in messages:
             self._queue_cycle.rotate(reserved.queue)
         return messages
+
+    def _keys_of_step(self, queues: list[str]) -> list[str]:
+        """The keys of `reserve.lua`, in its order."""
+        names = [self.unacked_key, self.unacked_index_key, *(queue + QUARANTINE for queue in queues)]
+        names += [self._q_for_pri(queue, priority) for priority in self.priority_steps for queue in queues]
+        return [self._key(name) for name in names]
 
     def recheck(self) -> None:
         """Look at the lists again without an announcement: a server can lose track of its listeners."""

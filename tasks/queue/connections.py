@@ -8,22 +8,24 @@ before it leaves its list. An idle worker sends nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
+from secrets import token_hex
 from time import monotonic
 from typing import Any, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-__all__ = ["Connections", "Reservation", "ReserveStep", "ReservedMessage"]
+__all__ = ["MOST_QUARANTINED", "Connections", "Reservation", "ReservedMessage"]
 
 _SOURCE = files("tasks.queue").joinpath("reserve.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
 
 #: Where the server announces the changes of tracked keys to clients of RESP2.
 _CHANGES = "__redis__:invalidate"
+
+#: Entries that a queue's quarantine keeps: the latest.
+MOST_QUARANTINED = 1000
 
 #: Seconds of silence after which the listening connection is sent a PING, and after which it counts as dead.
 PING_AFTER = 10.0
@@ -45,44 +47,6 @@ class Reservation(NamedTuple):
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveStep:
-    """One run of `reserve.lua`. Keys are complete, prefix included."""
-
-    reserved_key: str
-    index_key: str
-    queues: Sequence[str]
-    #: One a queue.
-    quarantine_keys: Sequence[str]
-    #: Of each priority, from the highest, one a queue.
-    list_keys: Sequence[str]
-    most: int
-    tag_prefix: str
-    first_number: int
-    #: Whether queues take turns, message by message.
-    round_robin: bool
-    #: Most entries that a quarantine keeps.
-    most_quarantined: int
-    #: Tags of messages that have ended.
-    acknowledged: list[str]
-
-    def keys(self) -> list[str]:
-        return [self.reserved_key, self.index_key, *self.quarantine_keys, *self.list_keys]
-
-    def args(self) -> list[Any]:
-        """The arguments in the order in which the script names them."""
-        return [
-            self.most,
-            self.tag_prefix,
-            self.first_number,
-            int(self.round_robin),
-            self.most_quarantined,
-            len(self.queues),
-            *self.queues,
-            *self.acknowledged,
-        ]
-
-
 class Connections:
     """Belongs to one thread. Every method raises redis-py's connection errors; then close it and make a new one."""
 
@@ -91,6 +55,9 @@ class Connections:
         # Tracking by redirection needs RESP2; redis-py may prefer RESP3.
         pool.connection_kwargs["protocol"] = 2
         self._pool = pool
+        #: Tags are unlike those of any other connection.
+        self._tag_prefix = token_hex(8) + "."
+        self._next_number = 0
         self._listening: Any = None
         self._reserving: Any = None
         try:
@@ -114,19 +81,26 @@ class Connections:
         """The socket that becomes readable when a list has changed."""
         return self._listening._sock  # noqa: SLF001 - there is no public way
 
-    def reserve(self, step: ReserveStep) -> Reservation:
-        """Run `reserve.lua`."""
-        keys, args = step.keys(), step.args()
+    def reserve(
+        self, keys: list[str], queues: list[str], *, most: int, round_robin: bool, acknowledged: list[str]
+    ) -> Reservation:
+        """Acknowledge messages and reserve up to `most` others, in one step.
+
+        `keys` are in the order of `reserve.lua`; with `round_robin` the queues take turns, message by message.
+        """
+        args = [most, self._tag_prefix, self._next_number, int(round_robin), MOST_QUARANTINED, len(queues)]
+        words = (len(keys), *keys, *args, *queues, *acknowledged)
         try:
-            reply = _call(self._reserving, "EVALSHA", _DIGEST, len(keys), *keys, *args)
+            reply = _call(self._reserving, "EVALSHA", _DIGEST, *words)
         except NoScriptError:
             # The first run, or the first after a restart of the server.
-            reply = _call(self._reserving, "EVAL", _SOURCE, len(keys), *keys, *args)
+            reply = _call(self._reserving, "EVAL", _SOURCE, *words)
         quarantined, more, *flat = reply
         messages = [
-            ReservedMessage(step.queues[int(queue) - 1], tag.decode(), raw)
+            ReservedMessage(queues[int(queue) - 1], tag.decode(), raw)
             for queue, tag, raw in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
         ]
+        self._next_number += len(messages)
         return Reservation(messages, quarantined, bool(more))
 
     def read_announcements(self) -> None:

@@ -129,20 +129,11 @@ async def notify_parent(publisher: Publisher, job: Job) -> None:
 
 def _call(call: CallId, model: str, chord: Chord | None) -> Task:
     route = _route_id(call.job)
-    if call.wave is None:
-        kwargs = {"job_id": call.job, "index": call.index}
-        return Task("tasks.call", str(call), model_queue(model), kwargs, route, route)
-    return Task(
-        "tasks.call",
-        str(call),
-        model_queue(model),
-        {"job_id": call.job, "index": call.index, "wave": call.wave},
-        route,
-        _fanout_id(call.job, call.wave),
-        chord=chord,
-        # Celery orders a chord's results by it; nothing reads those. Flower shows it, so it is the index in the job.
-        group_index=call.index,
-    )
+    parent = route if call.wave is None else _fanout_id(call.job, call.wave)
+    kwargs = {"job_id": call.job, "index": call.index} | ({} if call.wave is None else {"wave": call.wave})
+    # Celery orders a chord's results by it; nothing reads those. Flower shows it, so it is the index in the job.
+    place = None if chord is None else call.index
+    return Task("tasks.call", str(call), model_queue(model), kwargs, route, parent, chord=chord, group_index=place)
 
 
 def _join(job: str, wave: int) -> Task:

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Acknowledges messages and reserves the next ones, in one step. `ReserveStep` in connections.py builds the call.
+-- Acknowledges messages and reserves the next ones, in one step. `Connections.reserve` calls it.
 --
 -- KEYS   kombu's hash of reserved messages, their index by time; the quarantine of each queue; then the lists of the
 --        queues, priority by priority from the highest, within one in the order in which the queues take turns

@@ -1,7 +1,6 @@
 """kombu's Redis transport with the consumer's side of `tasks.queue.channel`, under URL schemes of its own.
 
-``pointsman://`` for ``redis://``, ``pointsmans://`` for ``rediss://``, ``pointsman+socket://`` for a unix socket and
-``pointsman-sentinel://`` for ``sentinel://``.
+``pointsman://`` for ``redis://``, ``pointsmans://`` for ``rediss://``, ``pointsman+socket://`` for a unix socket.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from kombu.utils.url import maybe_sanitize_url
 from tasks.queue.channel import Channel
 from tasks.queue.poller import RECHECK_EVERY, Poller
 
-__all__ = ["SentinelTransport", "TLSTransport", "RedisTransport"]
+__all__ = ["RedisTransport", "TLSTransport"]
 
 #: Their published types leave out what is needed here.
 kombu: Any = import_module("kombu")
@@ -57,17 +56,3 @@ class TLSTransport(RedisTransport):
         if not client.ssl:
             client.ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
         super().__init__(client, **kwargs)
-
-
-class SentinelChannel(Channel, stock.SentinelChannel):  # type: ignore[misc]
-    """A `Channel` to the server that is the master now."""
-
-
-class SentinelTransport(RedisTransport):
-    default_port = stock.SentinelTransport.default_port
-    Channel = SentinelChannel
-
-    def __init__(self, client: Any, **kwargs: Any) -> None:
-        super().__init__(client, **kwargs)
-        # kombu's channel reads the sentinels' addresses here and expects its own scheme.
-        client.alt = [address.removeprefix("pointsman-") for address in client.alt]

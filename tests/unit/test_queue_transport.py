@@ -14,7 +14,7 @@ from redis import SSLConnection, UnixDomainSocketConnection
 from tasks.queue import app as _registered  # noqa: F401 - importing registers the transport
 from tasks.queue.address import broker_url
 from tasks.queue.channel import Channel
-from tasks.queue.transport import RedisTransport, SentinelChannel, SentinelTransport, TLSTransport
+from tasks.queue.transport import RedisTransport, TLSTransport
 
 
 def connected_by(connection, kind=Channel):
@@ -55,14 +55,6 @@ def test_transport_of_a_unix_socket_shows_the_uri_that_flower_reads():
     )  # fmt: skip
     assert connection.as_uri(include_password=True) == "redis+socket://user:word@/run/x.sock?virtual_host=3"
     assert "word@" not in connection.as_uri()
-
-
-def test_sentinel_transport_has_a_channel_of_its_own():
-    connection = Connection("pointsman-sentinel://one:26379;pointsman-sentinel://two:26379")
-    assert type(connection.transport) is SentinelTransport
-    assert SentinelTransport.Channel is SentinelChannel
-    # kombu's channel reads the addresses of the sentinels here and expects its own scheme.
-    assert connection.alt == ["sentinel://one:26379", "sentinel://two:26379"]
 
 
 def test_transport_refuses_another_version_of_kombu_with_a_remedy(monkeypatch):
