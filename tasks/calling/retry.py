@@ -177,7 +177,7 @@ def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> flo
     times = _times(tried, error.model)
     # The exponent is bounded before the power: attempt 2,000 is a large number, not an overflow.
     ceiling = min(CAP_S, BASE_S * 2.0 ** min(max(times, 1) - 1, 16))
-    asked = error.retry_after if isinstance(error, RetryableModelError | UnusableModelError) else None
+    asked = error.retry_after
     # `not > 0` also drops NaN, which would make every comparison with the delay false.
     floor = min(asked, RETRY_AFTER_CAP_S) if asked is not None and asked > 0 else 0.0
     return floor + rng.uniform(0.0, ceiling)

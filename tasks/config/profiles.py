@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
+from tasks.config.models import Profile
 from tasks.contract.errors import ConfigError
 from tasks.contract.validation import Value, Words, find_problems, format_path
-
-if TYPE_CHECKING:
-    from tasks.config.models import Profile
 
 __all__ = [
     "METRICS",
@@ -30,7 +27,6 @@ __all__ = [
     "MeasuredProfile",
     "ModelProfile",
     "ProfileFile",
-    "Scores",
     "Share",
     "parse_profiles",
     "read_profile_file",
@@ -101,16 +97,6 @@ class Cost(Value):
     n: int = Field(ge=1)
 
 
-class Scores(Value):
-    """The scores that routing reads."""
-
-    speed: Score | None = None
-    accuracy: Score | None = None
-    creativity: Score | None = None
-    ethics: Score | None = None
-    cost: Score | None = None
-
-
 class EvalSet(Value):
     """The evaluation set: `name` for people, `sha256` to compare the sets of two models."""
 
@@ -128,7 +114,7 @@ class ModelProfile(Value):
     judge: str | None = None
     #: True when a simulated model answered: its profile proves nothing.
     simulated: bool = False
-    scores: Scores
+    scores: Profile
     accuracy: Share | None = None
     routes: Mapping[str, Share] = Field(default_factory=dict)
     creativity: Creativity | None = None
@@ -147,17 +133,11 @@ class ProfileFile(Value):
     models: Mapping[str, ModelProfile]
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredProfile:
-    """The measured scores of a model: 0 to 100, higher is better, None where not measured."""
+class MeasuredProfile(Profile):
+    """The measured scores of a model; None where not measured."""
 
-    speed: float | None = None
-    accuracy: float | None = None
-    creativity: float | None = None
-    ethics: float | None = None
-    cost: float | None = None
     #: Accuracy by route, where the evaluation set names routes.
-    routes: Mapping[str, float] = field(default_factory=dict)
+    routes: Mapping[str, float] = Field(default_factory=dict)
 
 
 def scores_of(typed: Profile, measured: MeasuredProfile | None, *, route: str = "") -> dict[str, float]:
@@ -168,7 +148,7 @@ def scores_of(typed: Profile, measured: MeasuredProfile | None, *, route: str = 
     """
     found: dict[str, float] = {}
     for metric in METRICS:
-        value: float | None = getattr(typed, metric, None)
+        value: float | None = getattr(typed, metric)
         if value is None and measured is not None:
             value = getattr(measured, metric)
             if metric == "accuracy":
@@ -187,7 +167,7 @@ def read_profiles(path: Path) -> Mapping[str, MeasuredProfile]:
     """
     return {
         name: MeasuredProfile(
-            **{metric: getattr(model.scores, metric) for metric in METRICS},
+            **model.scores.model_dump(),
             routes={route: share.score for route, share in model.routes.items()},
         )
         for name, model in read_profile_file(path).models.items()

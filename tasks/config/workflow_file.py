@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from tasks.config.routes import Route
 from tasks.contract.validation import Value
@@ -82,23 +82,4 @@ def _as_source(value: Any) -> Any:
     return {"from": value} if isinstance(value, str) else value
 
 
-Named: TypeAlias = Annotated[
-    Source,
-    BeforeValidator(_as_source),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {
-                        "from": {"type": "string"},
-                        "models": {"type": "array", "items": {"type": "string"}},
-                    },
-                    "required": ["from"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
+Named: TypeAlias = Annotated[Source, BeforeValidator(_as_source, json_schema_input_type=str | Source)]

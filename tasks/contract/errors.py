@@ -104,7 +104,10 @@ class JoinError(PointsmanError):
 
 
 class ModelError(PointsmanError):
-    """One attempt at a model failed. `model` is its name in the configuration."""
+    """One attempt at a model failed.
+
+    `model` is its name in the configuration, `retry_after` the delay in seconds that the provider asks for, if any.
+    """
 
     code = "model_error"
     #: Tokens of answers that could not be used: the provider charges for them all the same.
@@ -112,27 +115,19 @@ class ModelError(PointsmanError):
     #: The provider's limits as the headers of a refusal state them.
     rate_limits: RateLimits | None = None
 
-    def __init__(self, model: str, problem: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, model: str, problem: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
         self.model = model
         self.status = status
+        self.retry_after = retry_after
         super().__init__(f"model {model!r}: {problem}")
 
 
 class RetryableModelError(ModelError):
-    """A later attempt may succeed. `retry_after` is the delay that the provider asks for, in seconds."""
+    """A later attempt may succeed."""
 
     code = "model_retryable"
-
-    def __init__(
-        self,
-        model: str,
-        problem: str,
-        *,
-        status: int | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(model, problem, status=status)
-        self.retry_after = retry_after
 
 
 class RateLimited(RetryableModelError):
@@ -179,18 +174,9 @@ class SchemaMismatch(BadReply):
 
 
 class UnusableModelError(ModelError):
-    """The model refuses every input until an operator intervenes. Another candidate may answer.
-
-    `retry_after` is the delay until it serves again, in seconds, where the provider states one.
-    """
+    """The model refuses every input until an operator intervenes. Another candidate may answer."""
 
     code = "model_unusable"
-
-    def __init__(
-        self, model: str, problem: str, *, status: int | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(model, problem, status=status)
-        self.retry_after = retry_after
 
 
 class Unauthorized(UnusableModelError):

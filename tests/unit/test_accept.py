@@ -66,13 +66,13 @@ CONFIG = Config.model_validate(
         ({"text": "x", "metadata": {"a": ["\udfff"]}}, "metadata: is not Unicode"),
     ],
 )  # fmt: skip
-def test_what_can_t_be_done_names_field_and_remedy(request_, problem):
+def test_check_job_names_field_and_remedy(request_, problem):
     with pytest.raises(BadInput) as caught:
         check_job(parse_job(request_), CONFIG)
     assert str(caught.value).startswith(problem)
 
 
-def test_the_place_in_a_larger_request_starts_the_field():
+def test_check_job_starts_the_field_with_the_place_in_the_request():
     for request_, field in (({"model": "big"}, "[2].model"), ({"strategy": "best"}, "[2].strategy"),
                             ({"text": "x" * 3000}, "[2].text"), ({"kind": "essay"}, "[2].kind")):  # fmt: skip
         with pytest.raises(BadInput) as caught:
@@ -91,11 +91,11 @@ def test_the_place_in_a_larger_request_starts_the_field():
         {"kind": "vote", "text": "x", "n": 5, "join": "majority", "early_stop": "exact", "prefer": "cost"},
     ],
 )
-def test_what_can_be_done_passes(request_):
+def test_check_job_passes_valid_jobs(request_):
     check_job(parse_job(request_), CONFIG)
 
 
-def test_every_kind_passes_in_its_simplest_form():
+def test_check_job_passes_every_kind_in_its_simplest_form():
     simplest: list[dict[str, Any]] = [
         {"kind": "single", "text": "x"},
         {"kind": "sections", "items": ["x"]},

@@ -1,4 +1,4 @@
-"""What the command line says to mistakes, and what it does without any server."""
+"""The command line without a server: mistakes, inputs and dry runs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _place(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("POINTSMAN_REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("POINTSMAN_REDIS_URL", f"unix://{tmp_path}/missing.sock")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = main(arguments)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -70,7 +70,7 @@ class Terminal(io.StringIO):
         (["submit", "a\udcffb"], "not UTF-8"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(capsys, arguments, word):
+def test_mistake_is_one_sentence_and_exit_code_2(capsys, arguments, word):
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (Exit.USAGE, "")
     assert err.startswith("pointsman: error: ")
@@ -79,7 +79,7 @@ def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(capsys, arguments, word
 
 
 @pytest.mark.parametrize("arguments", [["submit", "--bogus"], ["pools", "scale", "fats", "4"], ["status"]])
-def test_with_json_a_mistake_is_one_object_on_stdout_too(capsys, arguments):
+def test_mistake_with_json_is_an_object_on_stdout_too(capsys, arguments):
     code, out, err = run(capsys, *arguments, "--json")
     error = json.loads(out)["error"]
     assert code == Exit.USAGE
@@ -87,14 +87,14 @@ def test_with_json_a_mistake_is_one_object_on_stdout_too(capsys, arguments):
     assert err.startswith("pointsman: error: ")
 
 
-def test_each_problem_of_a_configuration_stands_on_a_line_of_its_own(capsys, tmp_path):
+def test_config_check_prints_a_line_for_each_problem(capsys, tmp_path):
     (tmp_path / "pointsman.yaml").write_text(CONFIG.replace("[fast]", "[fats]").replace("capacity: 2", "capacity: 0"))
     code, _, err = run(capsys, "config", "check")
     assert code == Exit.USAGE
     assert "pointsman: error: pointsman.yaml:3: models.slow.capacity:" in err
 
 
-def test_an_unreachable_redis_ends_with_3_and_a_remedy(capsys):
+def test_unreachable_redis_is_exit_code_3_with_a_remedy(capsys):
     for arguments in (["status", "x"], ["submit", "hi"], ["pools"], ["cancel", "x"], ["batch", "list"]):
         code, out, err = run(capsys, *arguments)
         assert (code, out) == (Exit.UNREACHABLE, "")
@@ -102,12 +102,12 @@ def test_an_unreachable_redis_ends_with_3_and_a_remedy(capsys):
         assert "pointsman up" in err
 
 
-def test_a_url_of_another_kind_is_bad_configuration(capsys, monkeypatch):
+def test_url_of_another_scheme_is_bad_configuration(capsys, monkeypatch):
     monkeypatch.setenv("POINTSMAN_REDIS_URL", "http://127.0.0.1:1")
     assert run(capsys, "status", "x")[0] == Exit.USAGE
 
 
-def test_a_dry_run_needs_no_redis_and_says_so(capsys):
+def test_dry_run_assumes_an_idle_fleet_without_redis(capsys):
     code, out, err = run(capsys, "route", "the invoice is wrong")
     assert code == Exit.OK
     assert "route       billing" in out
@@ -115,13 +115,13 @@ def test_a_dry_run_needs_no_redis_and_says_so(capsys):
     assert "an idle fleet is assumed" in err
 
 
-def test_a_dry_run_names_all_models_whose_turn_it_may_be(capsys):
+def test_dry_run_names_all_models_of_a_rotation(capsys):
     _, out, _ = run(capsys, "route", "anything else", "--json")
-    told = json.loads(out)
-    assert (told["route"], told["turns"], told["live"]) == ("general", ["fast", "slow"], False)
+    decision = json.loads(out)
+    assert (decision["route"], decision["turns"], decision["live"]) == ("general", ["fast", "slow"], False)
 
 
-def test_models_are_listed_with_their_routes(capsys):
+def test_models_lists_models_with_their_routes(capsys):
     code, out, _ = run(capsys, "models", "--json")
     assert code == Exit.OK
     assert [(model["name"], model["routes"]) for model in json.loads(out)] == [
@@ -130,20 +130,20 @@ def test_models_are_listed_with_their_routes(capsys):
     ]
 
 
-def test_the_schema_is_json(capsys):
+def test_config_schema_prints_json(capsys):
     code, out, _ = run(capsys, "config", "schema")
     assert code == Exit.OK
     assert "models" in json.loads(out)["properties"]
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["--version"]])
-def test_the_version_is_told(capsys, arguments):
+def test_version_prints_the_version(capsys, arguments):
     code, out, _ = run(capsys, *arguments)
     assert code == Exit.OK
     assert out.startswith("pointsman ")
 
 
-def test_a_defect_is_told_as_one_and_its_traceback_only_when_asked_for(capsys, monkeypatch):
+def test_defect_prints_its_traceback_only_on_request(capsys, monkeypatch):
     def broken(_path):
         raise ZeroDivisionError("a defect")
 
@@ -157,7 +157,7 @@ def test_a_defect_is_told_as_one_and_its_traceback_only_when_asked_for(capsys, m
     assert "Traceback" in err
 
 
-def test_text_comes_from_a_pipe_or_a_file(monkeypatch, tmp_path):
+def test_read_text_reads_a_pipe_or_a_file(monkeypatch, tmp_path):
     pipe(monkeypatch, "Grüße\n".encode())
     assert read_text(None, None) == "Grüße\n"
     pipe(monkeypatch, b"\xef\xbb\xbfwith a mark")
@@ -166,7 +166,7 @@ def test_text_comes_from_a_pipe_or_a_file(monkeypatch, tmp_path):
     assert read_text(None, tmp_path / "text") == "from a file"
 
 
-def test_a_file_of_another_kind_is_read_as_what_it_is(tmp_path):
+def test_read_text_reads_documents_by_their_kind(tmp_path):
     (tmp_path / "page.html").write_text("<h1>One</h1>")
     assert read_text(None, tmp_path / "page.html") == "# One\n"
     (tmp_path / "page.pdf").write_text("no PDF")
@@ -174,7 +174,7 @@ def test_a_file_of_another_kind_is_read_as_what_it_is(tmp_path):
         read_text(None, tmp_path / "page.pdf")
 
 
-def test_files_are_sent_with_their_names(tmp_path):
+def test_read_documents_keeps_the_names_of_files(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"abc")
     assert read_documents(None, [tmp_path / "a.txt"]) == [{"name": "a.txt", "data": "YWJj"}]
     assert read_documents("text", []) is None
@@ -186,20 +186,20 @@ def test_files_are_sent_with_their_names(tmp_path):
         read_documents(None, [tmp_path / "empty.txt"])
 
 
-def test_a_pipe_is_left_alone_where_no_text_is_needed(monkeypatch):
+def test_read_text_leaves_a_pipe_alone_where_no_text_is_needed(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert read_text(None, None, needed=False) is None
     assert read_text("given", None) == "given"
 
 
-def test_without_any_text_a_terminal_is_not_waited_for(monkeypatch):
+def test_read_text_does_not_wait_for_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal())
     with pytest.raises(Failure, match="no text is given"):
         read_text(None, None)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"caf\xe9"])
-def test_what_is_not_utf_8_is_refused(monkeypatch, tmp_path, data):
+def test_read_text_refuses_other_encodings_than_utf_8(monkeypatch, tmp_path, data):
     pipe(monkeypatch, data)
     with pytest.raises(Failure, match="not UTF-8"):
         read_text("-", None)
@@ -208,7 +208,7 @@ def test_what_is_not_utf_8_is_refused(monkeypatch, tmp_path, data):
         read_text(None, tmp_path / "text")
 
 
-def test_labels_are_text_and_metadata_may_be_json():
+def test_labels_are_texts_and_metadata_may_be_json():
     assert pairs("label", ["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
     given = ["n=3", "s=x", 't="3"', 'o={"a": [1]}', "b=true", "nan=NaN", "empty="]
     assert values("metadata", given) == {
@@ -217,13 +217,13 @@ def test_labels_are_text_and_metadata_may_be_json():
 
 
 @pytest.mark.parametrize("text", ["[]", '{"text": "a"}\n{"text": "b"}', "", "no json", "7"])
-def test_a_file_that_holds_no_single_job_is_refused(capsys, tmp_path, text):
+def test_read_job_refuses_a_file_without_one_job(capsys, tmp_path, text):
     (tmp_path / "job.json").write_text(text or " ")
     code, _, err = run(capsys, "submit", "--job", "job.json")
     assert code == Exit.USAGE
     assert "job.json" in err
 
 
-def test_options_of_submit_set_the_fields_of_a_job():
+def test_read_options_returns_the_fields_of_a_job():
     read = read_options({"n": 3, "labels": ("a=1",), "metadata": ("a=1",), "items": ("x", "y"), "join_options": ()})
     assert read == {"n": 3, "labels": {"a": "1"}, "metadata": {"a": 1}, "items": ("x", "y")}

@@ -1,4 +1,4 @@
-"""The configuration: what is told of a file with errors, and that what the design promises loads."""
+"""The configuration: the problems of invalid files, and the files that load."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def problems_of(text):
     return str(caught.value).splitlines()
 
 
-def test_the_minimal_example_loads():
+def test_parse_of_the_smallest_file_fills_in_defaults():
     config = parse(SUPPORTED)
     assert config.models["fast"].capacity == 64
     assert config.candidates("billing") == ("fast",)
@@ -63,25 +63,25 @@ def test_the_minimal_example_loads():
 
 
 @pytest.mark.parametrize("text", [SUPPORTED, SMALL])
-def test_the_json_schema_accepts_what_loads(text):
+def test_json_schema_accepts_valid_files(text):
     jsonschema.validate(yaml.safe_load(text), json_schema())
 
 
 @pytest.mark.parametrize("file", sorted([*REPOSITORY.glob("*.yaml"), *REPOSITORY.glob("ops/demo/*.yaml")]), ids=str)
-def test_the_configurations_we_ship_load_and_fit_the_json_schema(file):
+def test_shipped_configurations_load_and_fit_the_json_schema(file):
     load(file)
     jsonschema.validate(yaml.safe_load(file.read_text()), json_schema())
 
 
-def test_the_json_schema_refuses_an_unknown_field():
+def test_json_schema_refuses_an_unknown_field():
     with pytest.raises(jsonschema.ValidationError, match="colour"):
         jsonschema.validate(yaml.safe_load(SMALL) | {"colour": "red"}, json_schema())
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
-def test_a_problem_is_told_with_file_line_field_and_what_is_allowed():
-    (told,) = problems_of(SMALL.replace("provider: simulated", "provider: simulated, colour: red"))
-    assert told.startswith("p.yaml:2: models.fast.colour: is not a field here; allowed: provider, model, base_url, ")
+def test_problem_has_file_line_field_and_allowed_values():
+    (problem,) = problems_of(SMALL.replace("provider: simulated", "provider: simulated, colour: red"))
+    assert problem.startswith("p.yaml:2: models.fast.colour: is not a field here; allowed: provider, model, base_url, ")
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_a_problem_is_told_with_file_line_field_and_what_is_allowed():
         ("a: &a [*a]", "p.yaml:1: nested too deeply, or an alias that holds itself"),
     ],
 )  # fmt: skip
-def test_each_kind_of_mistake_has_its_sentence(text, problem):
+def test_parse_reports_each_kind_of_mistake(text, problem):
     assert problems_of(text)[0].startswith(problem)
 
 
-def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines():
+def test_parse_reports_all_problems_in_the_order_of_lines():
     text = """\
 models:
   fast: {provider: simulated, colour: red}
@@ -134,29 +134,29 @@ routes:
   price: {models: [slow], colour: red}
 default_route: b
 """
-    told = problems_of(text)
-    assert [line.split(": ")[:2] for line in told] == [
+    problems = problems_of(text)
+    assert [line.split(": ")[:2] for line in problems] == [
         ["p.yaml:3", "models.fast"],
         ["p.yaml:3", "models.fast.size"],
         ["p.yaml:5", "routes.price.colour"],
         ["p.yaml:5", "routes.price.models[0]"],
         ["p.yaml:6", "default_route"],
     ]
-    assert told[0].endswith("stands twice")
-    # Of a route, whatever somebody called it.
-    assert "allowed: description, keywords" in told[2]
+    assert problems[0].endswith("stands twice")
+    # Of a route, whatever its name.
+    assert "allowed: description, keywords" in problems[2]
 
 
-def test_a_key_that_stands_twice_is_told_even_where_the_rest_is_right():
+def test_duplicate_key_is_a_problem_of_an_otherwise_valid_file():
     assert problems_of(SMALL + "default_route: a\n") == ["p.yaml:6: default_route: stands twice"]
 
 
-def test_a_file_is_read_and_knows_its_folder(tmp_path):
+def test_load_reads_a_file_and_keeps_its_folder(tmp_path):
     (tmp_path / "p.yaml").write_text(SMALL)
     assert load(tmp_path / "p.yaml").folder == tmp_path
 
 
-def test_a_file_that_is_not_there_says_how_to_name_one(tmp_path):
+def test_load_of_a_missing_file_says_how_to_name_one(tmp_path):
     with pytest.raises(ConfigError, match="no such file; name one with --config or POINTSMAN_CONFIG"):
         load(tmp_path / "p.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
@@ -166,7 +166,7 @@ def test_a_file_that_is_not_there_says_how_to_name_one(tmp_path):
         load(tmp_path)
 
 
-def test_a_secret_comes_from_the_environment_or_from_a_file_that_it_names(monkeypatch, tmp_path):
+def test_secret_comes_from_the_environment_or_a_file_named_there(monkeypatch, tmp_path):
     monkeypatch.delenv("SOME_KEY", raising=False)
     monkeypatch.delenv("SOME_KEY_FILE", raising=False)
     assert read_secret("SOME_KEY") is None
@@ -199,7 +199,7 @@ def test_a_secret_comes_from_the_environment_or_from_a_file_that_it_names(monkey
         ("breaker: {errors: 3}", "models.fast.breaker.errors: is not a field here; allowed: error_rate, attempts"),
     ],
 )
-def test_absurd_limits_and_prices_are_refused_where_they_stand(model, problem):
+def test_absurd_limits_and_prices_are_refused_with_their_field(model, problem):
     text = SMALL.replace("provider: simulated", f"provider: simulated, {model}")
     assert any(problem in line for line in problems_of(text)), problems_of(text)
 
@@ -224,21 +224,21 @@ def test_absurd_limits_and_prices_are_refused_where_they_stand(model, problem):
         ("provider: anthropic, key: x", "models.fast.key: is not a field here; allowed: provider, model, base_url,"),
     ],
 )
-def test_mistakes_in_a_model_are_told_with_their_line(model, problem):
-    told = problems_of(SMALL.replace("  fast: {provider: simulated}", f"  fast:\n    {{{model}}}"))
-    assert len(told) == 1
-    line, rest = told[0].removeprefix("p.yaml:").split(": ", 1)
+def test_mistakes_in_a_model_are_reported_with_their_line(model, problem):
+    problems = problems_of(SMALL.replace("  fast: {provider: simulated}", f"  fast:\n    {{{model}}}"))
+    assert len(problems) == 1
+    line, rest = problems[0].removeprefix("p.yaml:").split(": ", 1)
     assert line in {"2", "3"}
     assert rest.startswith(problem)
 
 
 @pytest.mark.parametrize("written", ["2026-10-21", "'2026-10-21'"])
-def test_a_version_of_an_api_is_read_with_quotes_and_without(written):
+def test_api_version_is_read_with_quotes_and_without(written):
     config = parse(SMALL.replace("provider: simulated", f"provider: anthropic, api_version: {written}"))
     assert config.models["fast"].api_version == "2026-10-21"
 
 
-def test_limits_of_a_key_that_no_model_uses_are_a_mistake():
+def test_key_limits_of_an_unused_key_are_a_mistake():
     keyed = SMALL.replace("provider: simulated", "provider: simulated, api_key_env: SOME_KEY")
     assert parse(keyed + "keys: {SOME_KEY: {rpm: 60}}").keys["SOME_KEY"].rpm == 60
     (problem,) = problems_of(keyed + "keys: {SOME_KAY: {rpm: 60}}")

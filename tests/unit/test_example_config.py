@@ -16,14 +16,14 @@ EXAMPLE = REPOSITORY / "pointsman.yaml"
 SHOWN = [(f"{page.name}:{line}", text) for page in PAGES for line, text in blocks(page, "yaml")]
 
 
-def test_the_example_is_valid_and_runs_on_simulated_models_alone():
+def test_example_is_valid_and_runs_on_simulated_models_alone():
     config = load(EXAMPLE)
 
     assert {model.provider for model in config.models.values()} == {"simulated"}
     assert all(model.simulation for model in config.models.values())
 
 
-def test_what_the_example_leaves_out_is_valid_too():
+def test_example_with_its_commented_parts_is_valid():
     """Users take the `#` off: then it must hold, as a whole."""
     text = re.sub(r"^( *)# ( *\w+:(?: .*)?)$", r"\1\2", EXAMPLE.read_text(), flags=re.MULTILINE)
 
@@ -42,24 +42,24 @@ def test_what_the_example_leaves_out_is_valid_too():
         ("Who founded your company?", "general", "default"),
     ],
 )
-def test_the_example_s_routes_are_told_apart(text, route, classifier):
+def test_example_routes_are_distinguished(text, route, classifier):
     verdict = build_cascade(load(EXAMPLE)).classify(text)
 
     assert (verdict.route, verdict.classifier) == (route, classifier)
 
 
-def test_the_batch_of_the_example_is_valid():
+def test_example_batch_is_valid():
     jobs = list(read_jobs(REPOSITORY / "examples" / "nightly.jsonl", load(EXAMPLE)))
 
     assert [job.kind for _, job in jobs] == ["single", "single", "sections", "vote"]
 
 
 @pytest.mark.parametrize(("place", "text"), SHOWN, ids=[place for place, _ in SHOWN])
-def test_a_configuration_in_the_docs_is_valid(place, text):
+def test_configurations_in_the_docs_are_valid(place, text):
     parse(text, source=place)
 
 
-def test_a_job_in_the_docs_is_valid():
+def test_jobs_in_the_docs_are_valid():
     shown = [text for page in PAGES for _, text in blocks(page, "json")]
 
     for text in shown:

@@ -1,4 +1,4 @@
-"""The contract: what is accepted as a job, what is told otherwise, and that it survives the wire."""
+"""The contract: jobs that are accepted, errors of those that are not, and the way through JSON."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
         ({"files": []}, "files", "has no entries; at least 1"),
     ],
 )
-def test_what_is_no_job_names_the_field_and_the_remedy(request_, field, says):
+def test_parse_job_names_field_and_remedy(request_, field, says):
     with pytest.raises(BadInput) as caught:
         parse_job(request_)
     assert caught.value.field == field
@@ -77,14 +77,14 @@ def test_what_is_no_job_names_the_field_and_the_remedy(request_, field, says):
     assert str(caught.value).startswith(f"{field}: ")
 
 
-def test_the_place_in_a_larger_request_starts_the_field():
+def test_parse_job_starts_the_field_with_the_place_in_the_request():
     for request_ in ({"text": ""}, {"text": 3}, {"text": "x", "colour": 1}):
         with pytest.raises(BadInput) as caught:
             parse_job(request_, at="[3]")
         assert caught.value.field in {"[3].text", "[3].colour"}
 
 
-def test_no_error_shows_what_was_sent():
+def test_errors_of_parse_job_never_quote_the_input():
     secret = "xyzzy-secret"
     for request_ in ({"text": [secret]}, {"messages": [{"role": secret, "content": secret}]}, {"text": {"a": secret}}):
         with pytest.raises(BadInput) as caught:
@@ -92,7 +92,7 @@ def test_no_error_shows_what_was_sent():
         assert secret not in str(caught.value)
 
 
-def test_a_job_is_frozen():
+def test_job_is_frozen():
     job = Job(text="hello")
     with pytest.raises(ValidationError, match="frozen"):
         setattr(job, "text", "other")  # noqa: B010 - the type checker refuses it too
@@ -106,13 +106,13 @@ def test_a_job_is_frozen():
     deadline=st.none() | st.floats(min_value=0.001, max_value=86_400),
     stop=st.none() | TEXTS | st.lists(TEXTS, max_size=4),
 )
-def test_a_job_comes_back_from_json_as_it_was(text, prompt, priority, metadata, deadline, stop):
+def test_job_survives_json(text, prompt, priority, metadata, deadline, stop):
     job = parse_job({"text": text, "prompt": prompt, "priority": priority, "metadata": metadata,
                      "deadline": deadline, "stop": stop})  # fmt: skip
     assert parse_job(json.loads(job.model_dump_json())) == job
 
 
-def test_a_result_comes_back_from_json_as_it_was():
+def test_result_survives_json():
     result = Result(
         id=new_id(),
         state="succeeded",
@@ -128,19 +128,19 @@ def test_a_result_comes_back_from_json_as_it_was():
     assert result.final
 
 
-def test_a_result_is_final_in_four_states_alone():
+def test_result_is_final_in_four_states():
     states = get_args(JobState)
     final = {state for state in states if Result(id="x", state=state, kind="single", accepted_at=0.0).final}
     assert final == FINAL == {"succeeded", "failed", "cancelled", "expired"}
 
 
 @given(st.lists(st.integers(min_value=0, max_value=2**48 - 1), min_size=2, max_size=2, unique=True))
-def test_ids_sort_by_time(times):
+def test_ulids_sort_by_time(times):
     earlier, later = sorted(times)
     assert ulid(earlier, 2**80 - 1) < ulid(later, 0)
 
 
-def test_a_new_id_is_a_job_s_id_and_unlike_the_others():
+def test_new_id_is_valid_and_unique():
     ids = {new_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(Job(text="x", id=one).id == one for one in ids)
@@ -158,7 +158,7 @@ def test_a_new_id_is_a_job_s_id_and_unlike_the_others():
         ({"model": "auto", "route": "billing"}, "billing", None),
     ],
 )
-def test_route_and_model_are_fixed_by_either_field(request_, route, model):
+def test_fixed_route_and_model_come_from_either_field(request_, route, model):
     job = Job(text="x", **request_)
     assert (job.fixed_route, job.fixed_model) == (route, model)
 
@@ -173,11 +173,11 @@ def test_route_and_model_are_fixed_by_either_field(request_, route, model):
         ({"kind": "sections", "items": ["first", "second"]}, "first"),
     ],
 )  # fmt: skip
-def test_the_question_is_what_the_user_said_last(request_, question):
+def test_question_is_the_last_message_of_the_user(request_, question):
     assert parse_job(request_).question == question
 
 
-def test_one_stop_sequence_needs_no_list():
+def test_stop_accepts_one_sequence_without_a_list():
     assert parse_job({"text": "x", "stop": "END"}).stop == ("END",)
 
 
@@ -217,6 +217,6 @@ class TestFieldRules:
             ),
         ],
     )
-    def test_a_list_of_fields(self, derived, fields):
+    def test_derived_list_has_these_fields(self, derived, fields):
         assert len(derived) == len(set(derived))
         assert set(derived) == set(fields.split())

@@ -28,12 +28,12 @@ def parser(request, monkeypatch):
 
 @pytest.mark.usefixtures("parser")
 class TestReading:
-    def test_values_lines_and_keys_that_stand_twice_are_the_same(self):
-        written = read_yaml(TEXT, source="x.yaml", needs="a")
+    def test_read_yaml_finds_values_lines_and_duplicate_keys(self):
+        file = read_yaml(TEXT, source="x.yaml", needs="a")
 
-        assert written.data == yaml.safe_load(TEXT)
-        assert [loc for loc, _ in written.duplicates] == [("a",)]
-        assert {loc: written.lines[loc] for loc in [("a", "b"), ("a", "c", 1), ("d", 0, "f"), ("g",), ("a",)]} == {
+        assert file.data == yaml.safe_load(TEXT)
+        assert [loc for loc, _ in file.duplicates] == [("a",)]
+        assert {loc: file.lines[loc] for loc in [("a", "b"), ("a", "c", 1), ("d", 0, "f"), ("g",), ("a",)]} == {
             ("a", "b"): 2, ("a", "c", 1): 3, ("d", 0, "f"): 6, ("g",): 7, ("a",): 8,
         }  # fmt: skip
 
@@ -52,21 +52,21 @@ class TestReading:
         ],
         ids=range(9),
     )
-    def test_what_can_t_be_read_is_told(self, text, problem):
+    def test_read_yaml_reports_invalid_files(self, text, problem):
         with pytest.raises(ConfigError) as caught:
             read_yaml(text, source="x.yaml", needs="a")
 
         assert str(caught.value).startswith(problem)
 
-    def test_a_file_as_deep_as_libyaml_composes_is_read(self):
+    def test_read_yaml_reads_a_file_of_the_greatest_depth(self):
         text = "a: " + "[" * (MOST_DEPTH - 1) + "]" * (MOST_DEPTH - 1)
 
         assert read_yaml(text, source="x.yaml", needs="a").data["a"]
 
 
-def test_a_problem_is_told_at_the_nearest_line_that_is_known():
-    written = read_yaml("a:\n  b: 1\n", source="x.yaml", needs="a")
+def test_format_problems_uses_the_nearest_known_line():
+    file = read_yaml("a:\n  b: 1\n", source="x.yaml", needs="a")
 
-    told = written.format_problems([(("a", "b", "c", 0), "is wrong"), ((), "lacks something")], root="file")
+    lines = file.format_problems([(("a", "b", "c", 0), "is wrong"), ((), "lacks something")], root="file")
 
-    assert told == "x.yaml:1: file: lacks something\nx.yaml:2: a.b.c[0]: is wrong"
+    assert lines == "x.yaml:1: file: lacks something\nx.yaml:2: a.b.c[0]: is wrong"

@@ -41,12 +41,12 @@ for _ in range(40):
         (DEEP, "has more than 32 levels"),
     ],
 )
-def test_a_schema_that_can_not_be_checked_is_refused_at_the_border(schema, problem):
-    with pytest.raises(BadInput) as told:
+def test_check_schema_refuses_schemas_that_can_t_be_checked(schema, problem):
+    with pytest.raises(BadInput) as caught:
         check_job(Job(text="x", response_schema=schema), CONFIG, at="[3]")
-    assert told.value.field == "[3].response_schema"
-    assert problem in told.value.problem
-    assert "JSON Schema of draft 2020-12" in told.value.remedy
+    assert caught.value.field == "[3].response_schema"
+    assert problem in caught.value.problem
+    assert "JSON Schema of draft 2020-12" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_schema_that_can_not_be_checked_is_refused_at_the_border(schema, probl
         {"const": {"$ref": "https://example.com"}},
     ],
 )
-def test_a_schema_that_can_be_checked_is_accepted(schema):
+def test_check_schema_accepts_schemas_that_can_be_checked(schema):
     check_job(Job(text="x", response_schema=schema), CONFIG)
 
 
-def test_a_problem_names_its_place_in_the_answer_and_in_the_schema():
+def test_find_problem_names_the_places_in_answer_and_schema():
     schema = {"properties": {"ages": {"items": {"type": "integer"}}}}
     problem = find_problem(schema, {"ages": [1, "two"]})
     assert (problem.where, problem.rule) == ("ages[1]", "properties/ages/items/type")
@@ -73,7 +73,7 @@ def test_a_problem_names_its_place_in_the_answer_and_in_the_schema():
     assert find_problem(schema, {"ages": [1, 2]}) is None
 
 
-def test_a_pattern_is_matched_and_never_takes_long():
+def test_find_problem_matches_patterns_in_bounded_time():
     assert find_problem({"pattern": "^a+$"}, "aaa") is None
     assert "does not match" in find_problem({"pattern": "^a+$"}, "b").what
     started = time.process_time()
@@ -85,7 +85,7 @@ def test_a_pattern_is_matched_and_never_takes_long():
     assert time.process_time() - started < 5
 
 
-def test_references_that_multiply_end_in_time():
+def test_find_problem_ends_where_references_multiply():
     defs = {f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(40)}
     schema = {"$defs": {**defs, "d40": {}}, "$ref": "#/$defs/d0"}
     check_schema(schema)
@@ -94,7 +94,7 @@ def test_references_that_multiply_end_in_time():
     assert time.process_time() - started < 20
 
 
-def test_a_reference_that_goes_round_in_circles_ends():
+def test_find_problem_ends_where_a_reference_is_circular():
     schema = {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
     check_schema(schema)
     assert find_problem(schema, 1).what == "takes too long to check"
@@ -109,17 +109,17 @@ def test_a_reference_that_goes_round_in_circles_ends():
         ('```JSON\n"x"```', "x"),
     ],
 )
-def test_an_answer_is_read_with_and_without_a_fence(text, answer):
+def test_parse_answer_reads_answers_with_and_without_a_fence(text, answer):
     assert parse_answer(text) == answer
 
 
 @pytest.mark.parametrize("text", ["", "hello", "NaN", "Here: {}", "```json\nhello\n```", "[" * 100_000])
-def test_what_is_no_json_is_told_as_such(text):
+def test_parse_answer_refuses_invalid_json(text):
     with pytest.raises(ValueError, match=r".+"):
         parse_answer(text)
 
 
-def test_a_schema_is_closed_when_each_object_lists_all_it_has():
+def test_is_closed_needs_all_properties_required():
     closed = {
         "type": "object",
         "properties": {"a": {"type": "string"}},
@@ -134,7 +134,7 @@ def test_a_schema_is_closed_when_each_object_lists_all_it_has():
     assert not is_closed({"type": "array", "items": {"type": "object"}})
 
 
-def test_an_answer_that_opens_a_block_and_never_closes_it_is_refused_at_once():
+def test_parse_answer_refuses_an_unclosed_block_at_once():
     # By a pattern this took minutes: blank lines match in quadratically many ways.
     with pytest.raises(ValueError, match="Expecting value"):
         parse_answer("```json" + "\n" * 100_000 + "x")

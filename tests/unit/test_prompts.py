@@ -47,7 +47,7 @@ def filled(source, **variables):
 
 
 class TestFiles:
-    def test_a_file_is_filled_in_and_has_the_hash_of_its_source_as_version(self, tmp_path):
+    def test_render_fills_in_a_file_with_the_version_of_its_source(self, tmp_path):
         config = config_with(tmp_path, **{"de/b.md": "Grade {{ metadata.grade }}: {{ index }} of {{ total }}\n"})
 
         prompt = render(config, "file:de/b.md", {"metadata": {"grade": 7}, "index": 1, "total": 3})
@@ -58,12 +58,12 @@ class TestFiles:
         assert source_of(config, "file:de/b.md") == source.decode()
 
     @given(text=some.text())
-    def test_any_other_text_stays_as_it_is(self, text):
-        said = f"{{{{ {text} }}}}"
+    def test_render_leaves_other_texts_unchanged(self, text):
+        quoted = f"{{{{ {text} }}}}"
 
-        assert render(PLAIN, said, {}).text == said == source_of(PLAIN, said)
+        assert render(PLAIN, quoted, {}).text == quoted == source_of(PLAIN, quoted)
 
-    def test_a_folder_of_another_name_is_named_in_the_configuration(self, tmp_path):
+    def test_prompts_folder_can_be_configured(self, tmp_path):
         (tmp_path / "words").mkdir()
         (tmp_path / "words" / "a.md").write_text("You are A.")
 
@@ -71,7 +71,7 @@ class TestFiles:
 
         assert render(config, "file:a.md", {}).text == "You are A."
 
-    def test_a_folder_that_is_named_must_be_there(self, tmp_path):
+    def test_configured_prompts_folder_must_exist(self, tmp_path):
         with pytest.raises(ConfigError, match=r"^p\.yaml:6: prompts: there is no folder nowhere"):
             parse(f"{SMALL}prompts: nowhere\n", source="p.yaml", folder=tmp_path)
 
@@ -91,21 +91,21 @@ class TestFiles:
             ({"x y.md": "x"}, "x y.md:1: its name must be letters"),
         ],
     )
-    def test_a_problem_is_told_with_file_and_line(self, tmp_path, files, problem):
-        (told,) = problems_of(tmp_path, **files)
-        assert told.startswith(problem)
+    def test_read_prompts_reports_problems_with_file_and_line(self, tmp_path, files, problem):
+        (line,) = problems_of(tmp_path, **files)
+        assert line.startswith(problem)
 
-    def test_all_problems_are_told_at_once(self, tmp_path):
+    def test_read_prompts_reports_all_problems_at_once(self, tmp_path):
         assert len(problems_of(tmp_path, **{"x.md": "{{ x }}{{ y }}", "z.md": "{%"})) == 3
 
-    def test_a_link_that_leads_out_of_the_folder_is_refused(self, tmp_path):
+    def test_link_out_of_the_folder_is_refused(self, tmp_path):
         (tmp_path / "secret").write_text("key")
         (tmp_path / "prompts").mkdir()
         (tmp_path / "prompts" / "x.md").symlink_to(tmp_path / "secret")
 
         assert problems_of(tmp_path) == ["x.md:1: is a link that leads out of its folder; copy the file here"]
 
-    def test_a_link_inside_the_folder_is_followed_as_mounted_volumes_have_them(self, tmp_path):
+    def test_link_inside_the_folder_is_followed(self, tmp_path):
         (tmp_path / "prompts" / ".2026").mkdir(parents=True)
         (tmp_path / "prompts" / ".2026" / "x.md").write_text("mounted")
         (tmp_path / "prompts" / "x.md").symlink_to(".2026/x.md")
@@ -114,13 +114,13 @@ class TestFiles:
 
 
 class TestNames:
-    def test_a_route_that_names_no_file_is_a_problem_of_the_configuration(self, tmp_path):
-        told = r"^p\.yaml:4: routes\.a\.prompt: there is no prompt 'file:b\.md'; allowed: file:a\.md"
-        with pytest.raises(ConfigError, match=told):
+    def test_route_with_a_missing_prompt_is_a_configuration_problem(self, tmp_path):
+        message = r"^p\.yaml:4: routes\.a\.prompt: there is no prompt 'file:b\.md'; allowed: file:a\.md"
+        with pytest.raises(ConfigError, match=message):
             config_with(tmp_path, text=SMALL.replace("file:a.md", "file:b.md"))
 
     @pytest.mark.parametrize("name", ["file:../a.md", "file:/etc/passwd", "file:b.md", "file:"])
-    def test_nothing_else_than_what_was_read_has_a_name(self, tmp_path, name):
+    def test_check_prompt_knows_only_the_files_that_were_read(self, tmp_path, name):
         config = config_with(tmp_path)
 
         with pytest.raises(BadInput, match=r"^prompt: there is no prompt .*; allowed: file:a\.md$"):
@@ -128,7 +128,7 @@ class TestNames:
         with pytest.raises(PromptError, match="there is no prompt"):
             render(config, name, {})
 
-    def test_the_prompts_of_a_job_are_found_wherever_they_stand(self, tmp_path):
+    def test_prompts_in_finds_every_prompt_of_a_job(self, tmp_path):
         job = {
             "prompt": "1",
             "text": "prompt",
@@ -156,12 +156,12 @@ class TestNames:
 
 
 class TestSandbox:
-    def test_lists_and_objects_are_written_as_json_and_nothing_is_escaped(self):
+    def test_template_writes_lists_and_objects_as_unescaped_json(self):
         assert filled("{{ metadata.a }} {{ metadata.b }}", metadata={"a": ["ü", 1], "b": "<&>"}) == '["ü", 1] <&>'
         assert filled("{{ metadata|tojson }}", metadata={"a": "<ü>"}) == '{"a": "<ü>"}'
         assert filled("{{ metadata.no }}{{ metadata.yes }}", metadata={"no": None, "yes": True}) == "true"
 
-    def test_an_entry_goes_before_a_method_of_the_same_name(self):
+    def test_template_prefers_an_entry_to_a_method_of_that_name(self):
         assert filled("{{ metadata.items }}", metadata={"items": [1]}) == "[1]"
         assert filled("{% for k, v in metadata.items() %}{{ k }}{{ v }}{% endfor %}", metadata={"a": 1}) == "a1"
 
@@ -176,12 +176,12 @@ class TestSandbox:
             "{{ range(10000000) }}",
         ],
     )
-    def test_what_could_reach_out_or_change_something_fails(self, source):
+    def test_template_refuses_access_to_anything_but_its_variables(self, source):
         with pytest.raises(PromptError):
             filled(source, metadata={"a": "x"})
 
     @pytest.mark.parametrize("source", ["{{ lipsum() }}", "{{ cycler(1) }}", "{{ [1, 2]|random }}"])
-    def test_a_template_gives_the_same_text_every_time(self, source):
+    def test_template_refuses_random_results(self, source):
         assert compile_template(source, name="x", known=())[1]
 
     @pytest.mark.parametrize(
@@ -193,11 +193,11 @@ class TestSandbox:
             ("{% set a = namespace(n=0) %}{% for i in range(3) %}{% set a.n = i %}{% endfor %}{{ a.n }}", "2"),
         ],
     )
-    def test_names_that_a_template_sets_itself_are_known(self, source, text):
+    def test_template_knows_the_names_that_it_sets(self, source, text):
         assert filled(source, metadata={"list": ["a", "b"]}) == text
 
     @pytest.mark.parametrize(
-        ("source", "told"),
+        ("source", "message"),
         [
             ("one\n{{ metadata.grade }}", "prompt file:x.md, line 2: 'grade' is undefined"),
             ("{{ metadata[metadata.a] }}", "prompt file:x.md: a variable is undefined"),
@@ -205,11 +205,11 @@ class TestSandbox:
             ("{{ 1 / 0 }}", "prompt file:x.md: can't be filled in (ZeroDivisionError)"),
         ],
     )
-    def test_what_can_t_be_filled_in_names_the_variable_and_no_value(self, source, told):
+    def test_render_error_names_the_variable_and_no_value(self, source, message):
         with pytest.raises(PromptError) as caught:
             filled(source, metadata={"a": "secret"})
 
-        assert str(caught.value) == told
+        assert str(caught.value) == message
 
     @pytest.mark.parametrize(
         ("source", "holds"),
@@ -221,18 +221,18 @@ class TestSandbox:
             ("metadata.none.more", False),
         ],
     )
-    def test_what_is_undefined_is_false_in_a_condition(self, source, holds):
+    def test_undefined_variable_is_false_in_a_condition(self, source, holds):
         expression, problems = compile_expression(source, name="x", known={"metadata"})
 
         assert problems == []
         assert expression.holds({"metadata": {"a": "1", "list": [1, 2], "none": None}}) is holds
 
     @pytest.mark.parametrize("source", ["a b", "x)", "{{ metadata }}", "1 +", ""])
-    def test_what_is_no_expression_is_told(self, source):
+    def test_compile_expression_reports_invalid_expressions(self, source):
         assert compile_expression(source, name="x", known={"metadata"})[1]
 
     @given(source=some.text(alphabet="{}%#-| \nabmetd.()[]'\"1+", max_size=40))
-    def test_any_source_compiles_or_is_told_and_renders_or_fails_as_it_should(self, source):
+    def test_any_source_compiles_or_has_problems_and_renders_or_fails(self, source):
         template, problems = compile_template(source, name="x", known={"metadata"})
 
         assert (template is None) == bool(problems)

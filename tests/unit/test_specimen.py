@@ -35,10 +35,10 @@ RISK = {
         True,
     ],
 )  # fmt: skip
-def test_a_specimen_satisfies_its_schema(schema):
+def test_make_specimen_satisfies_the_schema(schema):
     jsonschema.validate(make_specimen(schema, "[simulated] text"), schema)
 
 
-def test_a_schema_that_holds_itself_comes_to_an_end():
+def test_make_specimen_of_a_recursive_schema_ends():
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["next"]}
     assert "next" in make_specimen({"$defs": {"node": node}, "$ref": "#/$defs/node"}, "x")

@@ -46,7 +46,7 @@ OUTPUTS = some.text() | VALUES.map(json.dumps)
 
 
 def write(folder, name, text, prompts=PROMPTS, **files):
-    for path, source in {**{f"prompts/{prompt}": told for prompt, told in prompts.items()}, **files}.items():
+    for path, source in {**{f"prompts/{prompt}": text for prompt, text in prompts.items()}, **files}.items():
         (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / name / path).write_text(source)
     (folder / name / "workflow.yaml").write_text(textwrap.dedent(text))
@@ -54,8 +54,8 @@ def write(folder, name, text, prompts=PROMPTS, **files):
 
 def config_of(folder, *names, **sources):
     named = {**{name: f"./{name}" for name in names}, **sources}
-    told = "".join(f"  {name}: {source}\n" for name, source in named.items())
-    return parse(f"{CONFIG}workflows:\n{told}", source="p.yaml", folder=folder)
+    entries = "".join(f"  {name}: {source}\n" for name, source in named.items())
+    return parse(f"{CONFIG}workflows:\n{entries}", source="p.yaml", folder=folder)
 
 
 def one(folder, text=FLOW, name="flow", **files):
@@ -84,8 +84,8 @@ def planned(tmp_path_factory):
     return one(tmp_path_factory.mktemp("planned"), text).flows["flow"]
 
 
-class TestWrittenDown:
-    def test_names_become_those_of_the_configuration(self, tmp_path):
+class TestLoading:
+    def test_names_of_a_workflow_become_those_of_the_configuration(self, tmp_path):
         text = """\
             description: Names.
             input: [text, messages]
@@ -94,7 +94,7 @@ class TestWrittenDown:
               left: {prompt: "file:part.md", keywords: [left]}
               right: {prompt: right or wrong, models: [fast], strategy: random}
             steps:
-              - {name: told, job: {routes: [left, right]}}
+              - {name: report, job: {routes: [left, right]}}
               - {name: named, job: {route: left, prompt: "file:de/more.md"}}
               - {name: model, job: {model: careful}}
               - {name: by_model, job: {model: "route:left"}}
@@ -113,7 +113,7 @@ class TestWrittenDown:
         flow = one(tmp_path, text).flows["flow"]
 
         jobs = {step.name: step.job for step in flow.steps}
-        assert jobs["told"] == {"routes": ["flow.right", "flow.left"]}
+        assert jobs["report"] == {"routes": ["flow.right", "flow.left"]}
         assert jobs["named"] == {"route": "flow.left", "prompt": "file:flow/de/more.md"}
         assert jobs["model"] == {"model": "careful"}
         assert jobs["by_model"] == {"model": "route:flow.left"}
@@ -127,13 +127,13 @@ class TestWrittenDown:
         }  # fmt: skip
         assert flow.routes["flow.left"].prompt == "file:flow/part.md"
 
-    def test_its_routes_take_no_part_in_the_general_classification(self, tmp_path):
+    def test_routes_of_a_workflow_are_not_classified_into(self, tmp_path):
         config = one(tmp_path, FLOW + 'routes: {more: {keywords: [more], prompt: "file:part.md"}}\n')
 
         assert set(config.routes) == {"only"}
         assert set(config.all_routes) == {"only", "flow", "flow.more"}
 
-    def test_its_routes_are_known_where_a_route_s_models_were_compared_before(self, tmp_path):
+    def test_routes_of_a_workflow_are_known_after_scores_were_checked(self, tmp_path):
         write(tmp_path, "flow", FLOW)
         profile = "profile: {speed: 1, accuracy: 1, creativity: 1, ethics: 1}"
         text = CONFIG.replace("simulated}", f"simulated, {profile}}}").replace("[fast]", "[fast], strategy: profile")
@@ -142,14 +142,14 @@ class TestWrittenDown:
 
         assert set(config.all_routes) == {"only", "flow"}
 
-    def test_the_configuration_may_say_who_does_it(self, tmp_path):
+    def test_models_of_a_workflow_can_be_configured(self, tmp_path):
         write(tmp_path, "flow", FLOW)
 
         config = config_of(tmp_path, flow="{from: ./flow, models: [careful]}")
 
         assert config.candidates("flow") == ("careful",)
 
-    def test_one_folder_may_be_two_workflows(self, tmp_path):
+    def test_one_folder_can_be_two_workflows(self, tmp_path):
         write(tmp_path, "flow", FLOW)
 
         config = config_of(tmp_path, first="./flow", second="{from: ./flow, models: [careful]}")
@@ -205,14 +205,14 @@ class TestWrittenDown:
             ),
         ],
     )
-    def test_what_is_wrong_is_told_with_file_line_and_field(self, tmp_path, old, new, problem):
+    def test_mistake_in_a_workflow_has_file_line_and_field(self, tmp_path, old, new, problem):
         write(tmp_path, "flow", FLOW.replace(old, new) if old else f"{FLOW}{new}\n")
 
-        (told,) = problems_of(tmp_path, "flow")
+        (line,) = problems_of(tmp_path, "flow")
 
-        assert told.startswith(f"flow/workflow.yaml:{problem}")
+        assert line.startswith(f"flow/workflow.yaml:{problem}")
 
-    def test_all_problems_of_all_workflows_are_told_at_once(self, tmp_path):
+    def test_problems_of_all_workflows_are_reported_at_once(self, tmp_path):
         write(tmp_path, "first", "steps: []\nsteps: []\n")
         write(tmp_path, "second", "- 1\n")
 
@@ -237,26 +237,26 @@ class TestWrittenDown:
             ("flow", "1", "p.yaml:8: workflows.flow: must be a mapping with some of from"),
         ],
     )  # fmt: skip
-    def test_what_the_configuration_names_wrongly_is_told(self, tmp_path, name, source, problem):
+    def test_mistake_in_the_source_of_a_workflow_is_reported(self, tmp_path, name, source, problem):
         write(tmp_path, "flow", FLOW)
 
-        told = problems_of(tmp_path, **{name: source})
+        lines = problems_of(tmp_path, **{name: source})
 
-        assert any(line.startswith(problem) for line in told), told
+        assert any(line.startswith(problem) for line in lines), lines
 
-    def test_workflows_that_lead_back_to_themselves_are_refused(self, tmp_path):
+    def test_circular_workflows_are_refused(self, tmp_path):
         text = "description: x\ninput: text\nsteps: [{name: a, job: {kind: KIND}}]\n"
         write(tmp_path, "first", text.replace("KIND", "second"))
         write(tmp_path, "second", text.replace("KIND", "sections, split: lines, each: {kind: first}"))
 
-        told = problems_of(tmp_path, "first", "second")
+        lines = problems_of(tmp_path, "first", "second")
 
-        assert [re.sub(r"steps\S+", "…", line) for line in told] == [
+        assert [re.sub(r"steps\S+", "…", line) for line in lines] == [
             "first/workflow.yaml:3: … 'second' leads back to this workflow: it would never end",
             "second/workflow.yaml:3: … 'first' leads back to this workflow: it would never end",
         ]
 
-    def test_a_folder_of_prompts_can_t_have_the_name_of_a_workflow(self, tmp_path):
+    def test_prompts_folder_can_t_have_the_name_of_a_workflow(self, tmp_path):
         (tmp_path / "prompts" / "flow").mkdir(parents=True)
         (tmp_path / "prompts" / "flow" / "part.md").write_text("Another.")
         write(tmp_path, "flow", FLOW)
@@ -265,7 +265,7 @@ class TestWrittenDown:
             "p.yaml:8: workflows.flow: prompts/flow has prompts under this name; rename one"
         ]
 
-    def test_the_json_schema_knows_them(self):
+    def test_json_schema_knows_workflows(self):
         base = {"models": {"m": {"provider": "simulated"}}, "routes": {"r": {"models": ["m"]}}, "default_route": "r"}
         for good in ("ready", {"from": "ready", "models": ["m"]}):
             jsonschema.validate({**base, "workflows": {"flow": good}}, json_schema())
@@ -274,7 +274,7 @@ class TestWrittenDown:
 
 
 class TestSteps:
-    def test_the_first_step_gets_the_input_and_each_further_one_what_the_last_gave(self, tmp_path):
+    def test_step_gets_the_output_of_the_step_before(self, tmp_path):
         flow = one(tmp_path).flows["flow"]
         job = flow_job(metadata={"a": 1}, labels={"b": "c"}, priority="high")
         own = {"metadata": {"a": 1}, "labels": {"b": "c"}, "priority": "high", "route": "flow"}
@@ -288,7 +288,7 @@ class TestSteps:
         }  # fmt: skip
         assert second == {**own, "prompt": "file:flow/whole.md", "temperature": 0, "text": "A\n\nB"}
 
-    def test_every_step_s_job_is_accepted(self, tmp_path):
+    def test_job_of_every_step_is_accepted(self, tmp_path):
         config = one(tmp_path)
         flow, job = config.flows["flow"], flow_job()
         done = [StepOutcome("parts", "succeeded", "A")]
@@ -297,17 +297,17 @@ class TestSteps:
             fields = make_step_job(flow, index, job, done[:index])
             check_job(parse_job(dict(fields)), config)
 
-    def test_a_template_reads_what_the_steps_gave_as_text_and_as_json(self, tmp_path):
+    def test_template_of_a_step_reads_outputs_as_text_and_as_json(self, tmp_path):
         text = """\
             description: Templates.
             input: text
             steps:
               - {name: found, job: {}}
-              - name: told
+              - name: report
                 when: data.found.risks
                 input: "{{ metadata.party }}: {{ steps.found|length }} {{ data.found.risks[0].why }} {{ text }}"
                 job: {}
-            output: "{{ steps.told or 'nothing' }} ({{ data.found.risks|length }})"
+            output: "{{ steps.report or 'nothing' }} ({{ data.found.risks|length }})"
         """
         flow, job = one(tmp_path, text).flows["flow"], flow_job(text="T", metadata={"party": "P"})
         some = [StepOutcome("found", "succeeded", '```json\n{"risks": [{"why": "W"}]}\n```')]
@@ -315,14 +315,14 @@ class TestSteps:
 
         assert make_step_job(flow, 1, job, some)["text"] == "P: 37 W T"
         assert make_step_job(flow, 1, job, none) is None
-        assert conclude_workflow(flow, job, [*some, StepOutcome("told", "succeeded", "O")]).output == "O (1)"
-        skipped = conclude_workflow(flow, job, [*none, StepOutcome("told", "skipped")])
+        assert conclude_workflow(flow, job, [*some, StepOutcome("report", "succeeded", "O")]).output == "O (1)"
+        skipped = conclude_workflow(flow, job, [*none, StepOutcome("report", "skipped")])
         assert skipped.output == "nothing (0)"
         assert skipped.details == {
-            "steps": [{"name": "found", "state": "succeeded"}, {"name": "told", "state": "skipped"}]
+            "steps": [{"name": "found", "state": "succeeded"}, {"name": "report", "state": "skipped"}]
         }
 
-    def test_a_step_that_was_skipped_or_failed_is_left_out_of_the_line(self, tmp_path):
+    def test_skipped_and_failed_steps_have_no_output_for_the_next(self, tmp_path):
         text = """\
             description: Optional.
             input: text
@@ -343,7 +343,7 @@ class TestSteps:
                 flow, job, [StepOutcome("a", "skipped"), StepOutcome("b", "skipped"), StepOutcome("c", "skipped")]
             )
 
-    def test_a_json_array_becomes_items_under_their_titles(self, tmp_path):
+    def test_json_array_becomes_items_with_their_titles(self, tmp_path):
         text = """\
             description: Items.
             input: text
@@ -373,7 +373,7 @@ class TestSteps:
             ('{"parts": ""}', "step 'parts': its input is empty"),
         ],
     )
-    def test_what_is_no_input_names_the_step_and_no_text(self, tmp_path, output, problem):
+    def test_invalid_input_of_a_step_names_the_step_and_no_text(self, tmp_path, output, problem):
         text = """\
             description: Items.
             input: text
@@ -389,7 +389,7 @@ class TestSteps:
         assert str(caught.value) == problem
 
     @given(output=OUTPUTS)
-    def test_whatever_a_step_gave_the_next_one_gets_a_job_or_a_reason(self, planned, output):
+    def test_any_output_becomes_a_job_or_a_join_error(self, planned, output):
         try:
             fields = make_step_job(planned, 1, flow_job(), [StepOutcome("plan", "succeeded", output)])
             parse_job(dict(fields))
@@ -397,14 +397,14 @@ class TestSteps:
             return
         assert fields["items"]
 
-    def test_messages_go_through_to_a_step_that_takes_them(self, tmp_path):
+    def test_messages_reach_a_step_that_takes_them(self, tmp_path):
         config = one(tmp_path, "description: x\ninput: messages\nsteps: [{name: a, job: {}}]\n")
         messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
 
         assert make_step_job(config.flows["flow"], 0, flow_job(messages=messages), [])["messages"] == messages
         assert make_step_job(config.flows["flow"], 0, flow_job(text="Hi"), [])["text"] == "Hi"
 
-    def test_a_workflow_is_a_step_of_another(self, tmp_path):
+    def test_workflow_can_be_a_step_of_another(self, tmp_path):
         write(tmp_path, "inner", "description: x\ninput: items\nsteps: [{name: a, job: {kind: sections}}]\n")
         outer = 'description: x\ninput: text\nsteps: [{name: a, input: "{{ [text, text] }}", job: {kind: inner}}]\n'
         write(tmp_path, "outer", outer)
@@ -416,7 +416,7 @@ class TestSteps:
         check_job(parse_job(dict(fields)), config)
 
 
-class TestBorder:
+class TestChecking:
     @pytest.mark.parametrize(
         ("fields", "problem"),
         [
@@ -431,7 +431,7 @@ class TestBorder:
             ({"messages": [{"role": "user", "content": "x"}]}, "messages: is not what the workflow 'flow' takes"),
         ],
     )
-    def test_a_job_says_nothing_that_its_steps_say(self, tmp_path, fields, problem):
+    def test_job_can_t_set_the_fields_of_its_steps(self, tmp_path, fields, problem):
         config = one(tmp_path)
 
         with pytest.raises(BadInput) as caught:
@@ -439,19 +439,19 @@ class TestBorder:
 
         assert str(caught.value).startswith(problem)
 
-    def test_what_is_a_job_s_own_passes(self, tmp_path):
+    def test_job_can_set_its_own_fields(self, tmp_path):
         config = one(tmp_path)
 
         check_job(
             flow_job(metadata={"a": 1}, labels={"b": "c"}, priority="low", deadline=5, budget_usd=1, key="k"), config
         )
 
-    def test_a_text_is_a_conversation_of_one_message(self, tmp_path):
+    def test_text_counts_as_a_conversation_of_one_message(self, tmp_path):
         config = one(tmp_path, "description: x\ninput: messages\nsteps: [{name: a, job: {}}]\n")
 
         check_job(flow_job(text="Hi"), config)
 
-    def test_metadata_that_the_rules_of_its_routes_can_t_compare_are_refused(self, tmp_path):
+    def test_metadata_that_rules_of_a_step_can_t_compare_are_refused(self, tmp_path):
         text = """\
             description: x
             input: text
@@ -464,6 +464,6 @@ class TestBorder:
         with pytest.raises(BadInput, match=r"^metadata\.grade"):
             check_job(flow_job(metadata={"grade": [3]}), config)
 
-    def test_an_unknown_kind_names_the_workflows_too(self, tmp_path):
+    def test_unknown_kind_names_the_workflows(self, tmp_path):
         with pytest.raises(BadInput, match="allowed: flow, sections, single, vote"):
             check_job(flow_job("flaw"), one(tmp_path))

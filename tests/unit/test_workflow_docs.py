@@ -24,28 +24,28 @@ def named(title):
     return sorted(re.findall(r"`(\w+)(?:\.NAME)?`", " ".join(cells)))
 
 
-def test_the_ready_ones_are_told_with_what_they_take_and_stand_in_the_example():
+def test_docs_list_the_ready_workflows_with_their_inputs():
     flows = load(REPOSITORY / "pointsman.yaml").flows
 
-    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", section(PAGE, "The ready ones"), re.MULTILINE))
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", section(PAGE, "The ready ones"), re.MULTILINE))
 
     assert sorted(flows) == names_in("ready")
-    assert told == {name: " or ".join(flow.inputs) for name, flow in flows.items()}
+    assert listed == {name: " or ".join(flow.inputs) for name, flow in flows.items()}
 
 
 @pytest.mark.parametrize(
     ("title", "known"), [("Templates", VARIABLES), ("Prompts", IN_PROMPTS)], ids=["steps", "prompts"]
 )
-def test_the_variables_are_those_that_templates_know(title, known):
+def test_docs_list_the_variables_of_templates(title, known):
     assert named(title) == sorted(known)
 
 
-def test_the_graders_are_those_that_cases_may_name():
+def test_docs_list_the_graders_of_cases():
     assert named("Cases") == sorted(GRADERS)
 
 
 @pytest.mark.parametrize("text", [text for _, text in blocks(HOW_TO, "yml")])
-def test_the_workflows_that_the_how_to_shows_can_be_loaded(tmp_path, text):
+def test_workflows_in_the_how_to_can_be_loaded(tmp_path, text):
     for name in re.findall(r"file:([\w.]+)", text):
         (tmp_path / "flow" / "prompts").mkdir(parents=True, exist_ok=True)
         (tmp_path / "flow" / "prompts" / name).write_text("You read.")

@@ -1,4 +1,4 @@
-"""The ready workflows of sections and votes: their cases can tell good from bad, their prompts can be filled in."""
+"""The ready workflows of sections and votes: graders distinguish good from bad answers, and prompts render."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def met(case: WorkflowCase, answer: str) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_there_are_twenty_cases_or_more_and_no_two_alike(name):
+def test_cases_are_twenty_or_more_and_all_different(name):
     inputs = [json.dumps(case.input, sort_keys=True) for case in cases(name)]
     assert len(inputs) >= 20
     assert len(set(inputs)) == len(inputs)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_case_is_a_job_that_is_accepted_and_rules_can_tell_whether_its_answer_is_right(name):
+def test_cases_are_accepted_jobs_that_rules_can_grade(name):
     for case in cases(name):
         check_job(parse_job({"kind": name, **case.input}), config())
         assert case.expect.keys() <= set(RULES), case.id
@@ -78,11 +78,11 @@ def test_every_case_is_a_job_that_is_accepted_and_rules_can_tell_whether_its_ans
     ],
     ids=["nothing", "refuses", "echoes", "quotes"],
 )
-def test_a_model_that_does_not_do_the_work_meets_no_expectation(name, say):
+def test_useless_model_meets_no_expectation(name, say):
     assert [case.id for case in cases(name) if met(case, say(case))] == []
 
 
-def test_every_contract_is_cut_at_its_clauses():
+def test_contracts_are_cut_at_their_clauses():
     example = config().flows["legal_review"].example
     assert example is not None
     for text in (example.read_text(encoding="utf-8"), *(str(case.input["text"]) for case in cases("legal_review"))):
@@ -92,14 +92,14 @@ def test_every_contract_is_cut_at_its_clauses():
         assert [title for title in titles if title != "Preamble"] == numbers
 
 
-def test_moderation_has_as_many_cases_to_flag_as_to_clear_give_or_take_a_few():
+def test_moderation_has_about_as_many_cases_to_flag_as_to_clear():
     wanted = Counter(case.expect["exact"][0].expected[0] for case in cases("moderation"))
     assert set(wanted) == {"flagged", "clear"}
     assert min(wanted.values()) >= 10
 
 
 @pytest.mark.parametrize("name", ["legal_review", "code_review"])
-def test_a_review_that_always_says_the_same_fails_some_cases(name):
+def test_review_that_is_always_the_same_fails_some_cases(name):
     for verdict in ("sign", "negotiate", "do not sign", "approve", "request changes"):
         assert not all(met(case, f"Verdict: {verdict}\n") for case in cases(name))
 
@@ -120,7 +120,7 @@ LAZY = {
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_an_answer_in_the_right_form_that_says_nothing_meets_no_expectation(name):
+def test_empty_answer_in_the_right_form_meets_no_expectation(name):
     assert [case.id for case in cases(name) if met(case, LAZY[name])] == []
 
 
@@ -129,7 +129,7 @@ GOOD = {
     ("legal_review", "uncapped-indemnity"): (
         "Verdict: do not sign\n\nThe contract makes you pay for everybody's faults.\n\n"
         "| # | Clause | Risk | Severity | Ask for |\n|---|---|---|---|---|\n"
-        "| 1 | 2. Indemnity | Contractor pays every loss without limit, whoever caused it | 5 | A cap of the fee |\n"
+        "| 1 | 2. Indemnity | Contractor pays every loss without limit, of any cause | 5 | A cap of the fee |\n"
     ),
     ("legal_review", "fair-and-mutual"): "Verdict: sign\n\nNo clause holds a risk that is worth a negotiation.",
     ("research_synthesis", "two-agree"): (
@@ -151,7 +151,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(("name", "case"), GOOD, ids=lambda value: value)
-def test_a_good_answer_meets_its_expectation(name, case):
+def test_good_answer_meets_its_expectation(name, case):
     (known,) = [one for one in cases(name) if one.id == case]
     assert met(known, GOOD[name, case])
 
@@ -164,7 +164,7 @@ METADATA = {
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_every_prompt_can_be_filled_in_whatever_the_metadata_say(prompt):
+def test_prompts_can_be_filled_in_with_any_metadata(prompt):
     bare = render(config(), f"file:{prompt}", {**VARIABLES, "metadata": {}})
     full = render(config(), f"file:{prompt}", {**VARIABLES, "metadata": METADATA})
     assert bare.version == full.version
@@ -173,12 +173,12 @@ def test_every_prompt_can_be_filled_in_whatever_the_metadata_say(prompt):
     assert "instruction" in bare.text or "follow" in bare.text  # what is worked on is data
 
 
-def test_metadata_are_told_to_the_models_that_can_use_them():
-    told: dict[str, set[str]] = {}
+def test_metadata_reach_the_prompts_that_use_them():
+    found: dict[str, set[str]] = {}
     for prompt in PROMPTS:
         text = render(config(), f"file:{prompt}", {**VARIABLES, "metadata": METADATA}).text
-        told.setdefault(prompt.partition("/")[0], set()).update(word for word in METADATA.values() if word in text)
-    assert told == {
+        found.setdefault(prompt.partition("/")[0], set()).update(word for word in METADATA.values() if word in text)
+    assert found == {
         "legal_review": {"Tenant", "Malta"},
         "research_synthesis": {"Does it rain?"},
         "content_writing": {"dry", "Polish"},
@@ -187,7 +187,7 @@ def test_metadata_are_told_to_the_models_that_can_use_them():
     }
 
 
-def test_votes_of_one_kind_are_asked_in_words_of_their_own():
+def test_votes_have_different_prompts():
     for name in ("moderation", "code_review"):
         (step,) = config().flows[name].steps
         prompts = step.job["variety"]["prompts"]
@@ -196,7 +196,7 @@ def test_votes_of_one_kind_are_asked_in_words_of_their_own():
         assert len(beginnings) == step.job["n"]
 
 
-def test_the_authors_of_an_article_get_the_plan_and_the_assignment_each():
+def test_authors_of_an_article_get_plan_and_assignment():
     # given an outline with all that is awkward in a template
     outline = {
         "title": 'Pots & "pans" {{ 1 }}',
@@ -218,7 +218,7 @@ def test_the_authors_of_an_article_get_the_plan_and_the_assignment_each():
         assert section["brief"] == "Line\nbreak"
 
 
-def test_the_examples_are_long_enough_to_show_something_and_short_enough_for_a_small_model():
+def test_examples_fit_a_small_model_and_have_several_parts():
     for name in NAMES:
         example = config().flows[name].example
         assert example is not None

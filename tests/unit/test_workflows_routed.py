@@ -1,4 +1,4 @@
-"""The ready workflows with routing: their cases tell good from bad, find their route, and their prompts fill in."""
+"""The ready workflows with routing: graders distinguish answers, cases find their route, and prompts render."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def routes(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_there_are_forty_cases_or_more_no_two_alike_and_some_of_each_route(name):
+def test_cases_are_forty_or_more_all_different_of_each_route(name):
     read = cases(name)
     assert len(read) >= 40
     assert not [text for text, times in Counter(json.dumps(case.input) for case in read).items() if times > 1]
@@ -100,7 +100,7 @@ def test_there_are_forty_cases_or_more_no_two_alike_and_some_of_each_route(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_case_is_a_job_that_is_accepted_with_a_route_and_a_content_that_rules_decide(name):
+def test_cases_are_accepted_jobs_with_route_and_gradable_answer(name):
     for case in cases(name):
         check_job(job_of(name, case), config())
         assert len(case.expect["route"]) == 1, case.id
@@ -109,7 +109,7 @@ def test_every_case_is_a_job_that_is_accepted_with_a_route_and_a_content_that_ru
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_case_is_an_example_that_the_classifier_has_learned(name):
+def test_cases_are_not_examples_of_the_classifier(name):
     def folded(text: str) -> str:
         return " ".join(re.findall(r"\w+", text.casefold()))
 
@@ -128,7 +128,7 @@ def test_no_case_is_an_example_that_the_classifier_has_learned(name):
     ],
     ids=["nothing", "refuses", "echoes", "simulated"],
 )
-def test_a_model_that_does_not_do_the_work_meets_no_expectation(name, say):
+def test_useless_model_meets_no_expectation(name, say):
     assert [case.id for case in cases(name) if met(case, say(job_of(name, case).question))] == []
 
 
@@ -139,7 +139,7 @@ ANSWERS = {
         "You can pay by card.",
     ),
     ("support_chat", "complaint-01"): (
-        "I am sorry that you had to tell it six times. I will keep your case until it is settled.",
+        "I am sorry that you had to repeat it six times. I will keep your case until it is settled.",
         "Please contact our hotline.",
     ),
     ("support_chat", "technical-01"): (
@@ -164,7 +164,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("name", "case"), ANSWERS, ids=lambda value: value)
-def test_a_good_answer_meets_its_expectation_and_a_bad_one_misses_it(name, case):
+def test_good_answer_meets_its_expectation_and_a_bad_one_misses(name, case):
     good, bad = ANSWERS[name, case]
     (known,) = [one for one in cases(name) if one.id == case]
     assert met(known, good)
@@ -175,13 +175,13 @@ def test_a_good_answer_meets_its_expectation_and_a_bad_one_misses_it(name, case)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nine_of_ten_cases_find_their_route_without_vectors(name):
+def test_classifier_routes_nine_of_ten_cases_without_vectors(name):
     wrong = [case.id for case, verdict in verdicts(name) if verdict.route not in case.expect["route"]]
     assert len(wrong) <= (1 - FLOOR) * len(cases(name)), wrong
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_hardly_a_case_goes_to_a_wrong_specialist(name):
+def test_classifier_sends_few_cases_to_a_wrong_specialist(name):
     misled = [
         case.id
         for case, verdict in verdicts(name)
@@ -191,7 +191,7 @@ def test_hardly_a_case_goes_to_a_wrong_specialist(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_specialist_is_found_by_its_words_and_by_its_examples(name):
+def test_specialists_are_found_by_keywords_and_by_examples(name):
     found = defaultdict(set)
     for case, verdict in verdicts(name):
         if verdict.route in case.expect["route"]:
@@ -202,7 +202,7 @@ def test_every_specialist_is_found_by_its_words_and_by_its_examples(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_route_says_what_it_is_and_is_taught_by_ten_examples_or_more(name):
+def test_routes_have_a_description_and_ten_examples_or_more(name):
     for route, known in routes(name).items():
         assert len(known.description) > 20, route
         assert len(known.examples) >= 10, route
@@ -222,13 +222,13 @@ def test_every_route_says_what_it_is_and_is_taught_by_ten_examples_or_more(name)
         ("education", {"grade": 0}, "primary"),
     ],
 )
-def test_metadata_decide_before_the_text_does(name, metadata, route):
+def test_metadata_decide_before_the_text(name, metadata, route):
     verdict = cascade(name).classify("Why was I charged twice in Python?", Facts(metadata=metadata))
     assert (verdict.route, verdict.classifier) == (f"{name}.{route}", "context")
 
 
 @pytest.mark.parametrize("grade", [6, 9, 12])
-def test_from_grade_six_on_a_question_without_a_subject_is_told_by_its_text(grade):
+def test_question_without_a_subject_is_routed_by_text_from_grade_six(grade):
     verdict = cascade("education").classify("How do I solve 3x + 5 = 20?", Facts(metadata={"grade": grade}))
     assert verdict.route == "education.math"
     assert verdict.classifier in {"rules", "examples"}
@@ -250,7 +250,7 @@ def filled(prompt: str, metadata: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_every_prompt_can_be_filled_in_whatever_the_metadata_say(prompt):
+def test_prompts_can_be_filled_in_with_any_metadata(prompt):
     for metadata in ({}, METADATA, {"grade": "7th", "mode": None, "facts": {"plan": ["team"]}}):
         text = filled(prompt, metadata)
         assert not re.search(r"\{[{%]|[%}]\}", text.replace("]}", ""))
@@ -259,47 +259,47 @@ def test_every_prompt_can_be_filled_in_whatever_the_metadata_say(prompt):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_prompt_is_used(name):
+def test_prompts_are_all_used(name):
     flow = config().flows[name]
     used = {route.prompt for route in flow.routes.values()} | {step.job.get("prompt") for step in flow.steps}
     assert used - {None} == {f"file:{prompt}" for prompt in PROMPTS if prompt.startswith(f"{name}/")}
 
 
-def test_metadata_are_told_to_the_models_that_can_use_them():
-    told: dict[str, set[str]] = defaultdict(set)
+def test_metadata_reach_the_prompts_that_use_them():
+    found: dict[str, set[str]] = defaultdict(set)
     for prompt in PROMPTS:
         text = filled(prompt, METADATA)
-        told[prompt.partition("/")[0]] |= {
+        found[prompt.partition("/")[0]] |= {
             name for name, value in METADATA.items() if isinstance(value, str) and value in text
         }
-    assert {"company", "product", "customer", "facts", "policy"} <= told["support_chat"]
-    assert {"outlet", "audience", "words", "style"} <= told["content_engine"]
-    assert {"field", "target", "glossary", "audience", "words"} <= told["research_assistant"]
-    assert {"pupil", "topic", "subject"} <= told["education"]
+    assert {"company", "product", "customer", "facts", "policy"} <= found["support_chat"]
+    assert {"outlet", "audience", "words", "style"} <= found["content_engine"]
+    assert {"field", "target", "glossary", "audience", "words"} <= found["research_assistant"]
+    assert {"pupil", "topic", "subject"} <= found["education"]
 
 
 @pytest.mark.parametrize("subject", ["math", "science", "language", "history", "computing"])
-def test_a_lesson_fits_the_grade(subject):
-    told = [filled(f"education/{subject}.md", {"grade": grade} if grade else {}) for grade in (None, 7, 11, 14)]
-    assert len(set(told)) == 4
-    for text, level in zip(told, ("not known", "middle school", "high school", "university"), strict=True):
+def test_lesson_fits_the_grade(subject):
+    prompts = [filled(f"education/{subject}.md", {"grade": grade} if grade else {}) for grade in (None, 7, 11, 14)]
+    assert len(set(prompts)) == 4
+    for text, level in zip(prompts, ("not known", "middle school", "high school", "university"), strict=True):
         assert level in text
-    assert "Hint mode" not in told[0]
+    assert "Hint mode" not in prompts[0]
     assert "Hint mode" in filled(f"education/{subject}.md", {"mode": "hint"})
 
 
-def test_a_class_teacher_speaks_to_the_youngest_in_shorter_sentences():
-    told = [filled("education/primary.md", {"grade": grade}) for grade in (0, 2, 4)]
-    assert "kindergarten" in told[0]
-    assert "eight words" in told[0]
-    assert "eight words" in told[1]
-    assert "eight words" not in told[2]
+def test_class_teacher_uses_shorter_sentences_for_the_youngest():
+    prompts = [filled("education/primary.md", {"grade": grade}) for grade in (0, 2, 4)]
+    assert "kindergarten" in prompts[0]
+    assert "eight words" in prompts[0]
+    assert "eight words" in prompts[1]
+    assert "eight words" not in prompts[2]
 
 
 # -- steps ---------------------------------------------------------------------------------------------
 
 
-def test_the_editor_gets_brief_and_draft_but_what_the_desk_asks_back_goes_to_the_author():
+def test_editor_gets_brief_and_draft_unless_the_desk_asks_back():
     flow = config().flows["content_engine"]
     job = parse_job({"kind": "content_engine", "text": "Ferry sails: {{ 300 }}"})
     edited = make_step_job(flow, 1, job, [StepOutcome("draft", "succeeded", output="Ferry sails again")])
@@ -310,14 +310,14 @@ def test_the_editor_gets_brief_and_draft_but_what_the_desk_asks_back_goes_to_the
     assert make_step_job(flow, 1, job, asked) is None
 
 
-def test_whoever_edits_themselves_leaves_the_editor_out():
+def test_editor_is_skipped_for_authors_who_edit_themselves():
     flow = config().flows["content_engine"]
     job = parse_job({"kind": "content_engine", "text": "Ferry sails", "metadata": {"edit": False}})
     assert make_step_job(flow, 1, job, [StepOutcome("draft", "succeeded", output="Ferry sails again")]) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_example_is_an_input_of_the_workflow_and_its_routing_is_sure(name):
+def test_example_is_a_valid_input_with_a_certain_route(name):
     job = parse_job({"kind": name, **read_input(config().flows[name], [])})
     check_job(job, config())
     verdict = cascade(name).classify(job.question)

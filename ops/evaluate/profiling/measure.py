@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from ops.evaluate.profiling.diversity import diversity
 from ops.evaluate.profiling.judging import GradedAnswer
 from ops.evaluate.profiling.statistics import quantile, wilson
-from tasks.config.profiles import Cost, Creativity, Ethics, EvalSet, Latency, ModelProfile, Scores, Share
+from tasks.config.models import Profile
+from tasks.config.profiles import Cost, Creativity, Ethics, EvalSet, Latency, ModelProfile, Share
 
 __all__ = ["cost_score", "profile_of", "share_of", "speed_score"]
 
@@ -51,7 +52,7 @@ def profile_of(
         eval=eval_set,
         judge=judge,
         simulated=any(item.answer.simulated for item in graded),
-        scores=Scores(
+        scores=Profile(
             speed=speed_score(latency) if latency else None,
             accuracy=accuracy.score if accuracy else None,
             creativity=_round(50 * (creativity.distinct_2 + creativity.dissimilarity)) if creativity else None,
