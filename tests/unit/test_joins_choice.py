@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins import JoinAnswer, Missing, join_named, join_options
-from tasks.parallel.joins.material import CUT, count_tokens
+from tasks.parallel.joins.question_material import CUT, count_tokens
 from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tests.joining import play, work
 

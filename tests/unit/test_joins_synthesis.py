@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins import JoinAnswer, Missing, Piece, Work, join_named, join_options
-from tasks.parallel.joins.material import CUT, count_tokens, mark_blocks, room_for_material, truncate
+from tasks.parallel.joins.question_material import CUT, count_tokens, mark_blocks, room_for_material, truncate
 from tasks.parallel.joins.synthesis import cited_numbers, find_citations
 from tests.joining import play, work
 

@@ -2,7 +2,7 @@
 
 The modules are the joins (`majority` also holds `weighted`, `scores` `mean` and `median`, `synthesis` `reduction`) and
 what they share: `work` (their values), `registry` (declaration and lookup), `outputs` (distinct or JSON outputs),
-`similarity`, `material` and `verdicts` (questions to a model), `tree` (rounds of questions), `refusal`.
+`similarity`, `question_material` and `verdicts` (questions to a model), `tree` (rounds of questions), `refusal`.
 """
 
 from tasks.parallel.joins.registry import (

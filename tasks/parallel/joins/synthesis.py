@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.parallel.joins.material import DATA
+from tasks.parallel.joins.question_material import DATA
 from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.tree import Tree, TreePlan, grow

@@ -15,7 +15,7 @@ from itertools import count
 from pydantic import JsonValue
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins.material import PER_BLOCK, count_tokens, mark_blocks, room_for_material, truncate
+from tasks.parallel.joins.question_material import PER_BLOCK, count_tokens, mark_blocks, room_for_material, truncate
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion, JoinQuestions, Piece, Work
 
 __all__ = ["Tree", "TreePlan", "grow"]

@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeAlias
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.schema import find_problem
-from tasks.parallel.joins.material import DATA, PER_BLOCK, count_tokens, mark_blocks, room_for_material, truncate
+from tasks.parallel.joins.question_material import (
+    DATA,
+    PER_BLOCK,
+    count_tokens,
+    mark_blocks,
+    room_for_material,
+    truncate,
+)
 from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
 
@@ -26,7 +33,7 @@ TASK = 1 / 4
 #: Tokens of an output in a list: fewer are too little to judge it by.
 LEAST_TOKENS = 64
 
-_REASON = "JudgeReply with JSON: a reason of one sentence, and"
+_REASON = "Reply with JSON: a reason of one sentence, and"
 PAIR_PROMPT = (
     "You compare two answers to the same task. The better one is more correct, more complete and more useful for what "
     f"the task asks; neither its length nor its place counts. {DATA} {_REASON} the winner: A, B, or tie."
