@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from tasks.accept import Accepted, accept, check_job
+from tasks.accept import Accepted, accept
 from tasks.config.config import Config
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.ids import CallId
@@ -31,6 +31,7 @@ from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tasks.workflows.ask_route import cancel_question
+from tasks.workflows.check_job import check_job
 
 __all__ = ["AsyncProducer", "JobNotFound", "Producer"]
 

@@ -1,4 +1,4 @@
-"""Step 1, behind every producer: write down a job that was checked at the border, have it routed.
+"""Step 1, called by every producer: write checked jobs into the ledger, and publish them to the router.
 
 Once `accept` has returned an id, the job is in the ledger and will end, whatever crashes.
 """
@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING
 
 from tasks.contract.errors import BadInput, Unreachable
 from tasks.contract.job import Job
-from tasks.workflows.check_job import KINDS, check_job
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
     from tasks.queue.publisher import Publisher
 
-__all__ = ["KINDS", "Accepted", "accept", "check_job"]
+__all__ = ["Accepted", "accept"]
 
-#: Seconds that the broker has to take route messages, beside 10 ms for each; then the sweeper sends them.
+#: Seconds that the broker has to take route messages, beside 10 ms for each; after that the sweeper publishes them.
 PUBLISH_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`new` is False where an idempotency key named a job that had been accepted before."""
+    """`new` is False where the idempotency key, or the id, is that of a job that was accepted before."""
 
     id: str
     state: str
@@ -39,15 +38,15 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     """Accept checked jobs, in order.
 
     Raises:
-        BadInput: for an idempotency key that was used for another request: nothing was accepted then. Or for an id that
+        BadInput: for an idempotency key that was used for another request: no job was accepted then. Or for an id that
             is another job's: the other jobs of the request were accepted.
-        Unreachable: if Redis does not answer. What was not accepted may be submitted again.
+        Unreachable: if Redis does not answer. The request may be sent again.
     """
-    wanted = await _bound(jobs, ledger)
+    wanted = await _bind_idempotency_keys(jobs, ledger)
     words = await ledger.accept(wanted, keep_seconds=config.limits.keep_seconds)
     fresh = [word == "accepted" for word in words]
     routed = [(job.id, job.priority) for job, new in zip(wanted, fresh, strict=True) if new]
-    # They are accepted already: where the broker doesn't answer, the sweeper has them routed once it is back.
+    # These jobs are accepted: while the broker doesn't answer, the sweeper publishes them later.
     with contextlib.suppress(Unreachable, TimeoutError):
         await asyncio.wait_for(publisher.send_routes(routed), PUBLISH_TIMEOUT + len(routed) / 100)
     if "taken" in words:
@@ -65,8 +64,8 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     ]
 
 
-async def _bound(jobs: Sequence[Job], ledger: Ledger) -> list[Job]:
-    """Each job under the id that its idempotency key is bound to."""
+async def _bind_idempotency_keys(jobs: Sequence[Job], ledger: Ledger) -> list[Job]:
+    """The jobs, each with the id that its idempotency key is bound to."""
     keyed = [place for place, job in enumerate(jobs) if job.idempotency_key is not None]
     bound = list(jobs)
     for place, (job_id, same) in zip(keyed, await ledger.jobs.reserve_keys([jobs[at] for at in keyed]), strict=True):

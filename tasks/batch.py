@@ -12,7 +12,7 @@ from typing import Any
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
-from tasks.accept import accept, check_job
+from tasks.accept import accept
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 from tasks.contract.ids import ulid
@@ -20,6 +20,7 @@ from tasks.contract.job import Job
 from tasks.contract.job_parsing import parse_job
 from tasks.ledger.batches import Batches
 from tasks.queue.ports import Ports, ports_of
+from tasks.workflows.check_job import check_job
 
 __all__ = ["CHUNK", "batch", "read_jobs"]
 

@@ -35,14 +35,14 @@ async def copy_result(ports: Ports, part: CallId) -> str | None:
     """The part's state; None where its child job has not ended, and the chord must not count this message."""
     views = ports.ledger.views
     known = await views.read(part.job)
-    (sent,) = await views.statuses(part.job, part.index, 1)
-    if known is None or not sent.job:
-        return sent.state or "gone"
-    if sent.state not in {"waiting", "running"}:
-        return sent.state
-    (summary,) = await views.summaries([sent.job])
+    (status,) = await views.statuses(part.job, part.index, 1)
+    if known is None or not status.job:
+        return status.state or "gone"
+    if status.state not in {"waiting", "running"}:
+        return status.state
+    (summary,) = await views.summaries([status.job])
     # Of a child job with many parts only the joined output is read.
-    result = await views.result(sent.job, outputs=summary is not None and summary.kind == "single")
+    result = await views.result(status.job, outputs=summary is not None and summary.kind == "single")
     if result is None or not result.final:
         return None
     job, _, _ = known
@@ -52,10 +52,10 @@ async def copy_result(ports: Ports, part: CallId) -> str | None:
             await notify_parent(ports.publisher, job)
         return "cancelled"
     output = (result.output or "") if result.state == "succeeded" else None
-    return await child_jobs.finish_part(ports, job, part, sent.job, output=output, record=_record_of(result))
+    return await child_jobs.finish_part(ports, job, part, status.job, _make_record(result), output=output)
 
 
-def _record_of(result: Result) -> PartRecord:
+def _make_record(result: Result) -> PartRecord:
     failed = result.state in _ENDS
     return PartRecord(
         usage=result.usage,

@@ -278,12 +278,7 @@ class Run:
             record = replace(record, ballot=ballot, weight=weight)
         written, admitted = await _repeat_while_unreachable(
             lambda: self.ports.ledger.settle(
-                self.name,
-                claim.model,
-                self.owner,
-                output=output,
-                record=record,
-                reports=settlements,
+                self.name, claim.model, self.owner, output=output, record=record, reports=settlements
             )
         )
         state = "failed" if output is None else "succeeded"

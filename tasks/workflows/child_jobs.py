@@ -44,10 +44,10 @@ async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[P
         try:
             child = _child_job(ports.config, fields, {**inherited, "id": part.job}, parent)
         except PointsmanError as error:
-            await finish_part(ports, job, name, part.job, error=str(error))
+            await finish_part(ports, job, name, part.job, PartRecord(error=str(error), never_created=True))
             continue
         if child is None:
-            await finish_part(ports, job, name, part.job, skipped=True)
+            await finish_part(ports, job, name, part.job, PartRecord(skipped=True, never_created=True))
         else:
             children.append(child)
     if not children:
@@ -67,37 +67,31 @@ async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[P
 
 
 async def finish_part(
-    ports: Ports,
-    job: Job,
-    part: CallId,
-    child: str,
-    *,
-    output: str | None = None,
-    error: str = "",
-    skipped: bool = False,
-    record: PartRecord | None = None,
+    ports: Ports, job: Job, part: CallId, child: str, record: PartRecord, *, output: str | None = None
 ) -> str:
     """Write the end of the part of `job` whose child job is `child`; returns the part's state.
 
-    Without a `record` the child job was never created. Publishes the join where this part decides the job. A workflow
-    step that is optional and fails counts as skipped: the workflow goes on.
+    Publishes the join where this part decides the job. An optional step of a workflow that fails counts as skipped: the
+    workflow goes on.
     """
-    workflow = ports.config.flows.get(job.kind)
-    optional = workflow is not None and part.index < len(workflow.steps) and workflow.steps[part.index].optional
-    passed_over = skipped or (output is None and optional)
-    if record is None:
-        record = PartRecord(error=error or None, never_created=True)
-    record = replace(record, skipped=passed_over)
+    nothing_to_do = record.skipped
+    if output is None and _is_optional(ports.config, job, part.index):
+        record = replace(record, skipped=True)
     word, detail = await ports.ledger.jobs.finish(part.job, part.index, child, output=output, record=record)
-    if skipped or (word == "complete" and detail != "all"):
-        # A skipped part has no message in the chord, and an early stop does not wait for the chord.
+    if nothing_to_do or (word == "complete" and detail != "all"):
+        # A part with nothing to do has no message in the chord, and an early stop does not wait for the chord.
         await ports.publisher.send_join(part.job, wave=part.wave or 0)
     elif record.never_created:
         # No child job will end and publish this message: without it the chord of the wave would wait for ever.
         await ports.publisher.send_finish_parts([part])
     if word == "over":
         return "cancelled"
-    return "skipped" if passed_over else "failed" if output is None else "succeeded"
+    return "skipped" if record.skipped else "failed" if output is None else "succeeded"
+
+
+def _is_optional(config: Config, job: Job, step: int) -> bool:
+    workflow = config.flows.get(job.kind)
+    return workflow is not None and step < len(workflow.steps) and workflow.steps[step].optional
 
 
 async def read_steps(ports: Ports, job: Job, count: int) -> list[StepOutcome]:

@@ -103,8 +103,8 @@ def test_parts_of_a_job_that_has_ended_leave_nothing_behind(run):
         job = await at.routed(kind="sections", items=["x"] * 2)
         await at.ledger.cancel(job.id, "cancelled", "so it is")
         stage = StagePlan([PartSpec("fast", text="x")] * 1001)
-        assert await at.ledger.plan(job.id, DECISION.model_dump_json(), StagePlan(stage)) == ("over", None, [])
-        assert await at.ledger.plan("gone", DECISION.model_dump_json(), StagePlan(stage)) == ("gone", None, [])
+        assert await at.ledger.plan(job.id, DECISION.model_dump_json(), stage) == ("over", None, [])
+        assert await at.ledger.plan("gone", DECISION.model_dump_json(), stage) == ("gone", None, [])
         assert at.store.keys(redis_keys.all_of_job("gone")) == []
         assert all(at.store.pttl(key) > 0 for key in at.store.keys(redis_keys.all_of_job(job.id)))
 

@@ -12,7 +12,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job_parsing import parse_job
@@ -20,6 +19,7 @@ from tasks.loading.load import json_schema, parse
 from tasks.routing.classify.condition import read_condition
 from tasks.routing.classify.context import ContextRules, read_rule
 from tasks.routing.classify.decision import Abstention, Facts, Verdict
+from tasks.workflows.check_job import check_job
 
 #: A Saturday evening in UTC, Sunday morning in Tokyo.
 SATURDAY = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.ids import new_id
@@ -21,6 +20,7 @@ from tasks.contract.schema import check_schema, is_closed
 from tasks.loading.load import parse
 from tasks.routing.classify.decision import Abstention, Verdict
 from tasks.routing.classify.llm import ModelClassifier, derive_question_id
+from tasks.workflows.check_job import check_job
 
 CONFIG = Config.model_validate(
     {

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from tasks.accept import check_job
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts
+from tasks.workflows.check_job import check_job
 from worker.fitting import MOST_CHOICES, LazyCascades
 
 CONFIG = parse("""\

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from tasks.accept import check_job
 from tasks.batch import read_jobs
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import load, parse
 from tasks.routing.classify.build import build_cascade
+from tasks.workflows.check_job import check_job
 from tests.unit.test_docs import PAGES, REPOSITORY, blocks
 
 EXAMPLE = REPOSITORY / "pointsman.yaml"

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from tasks.accept import check_job
 from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.schema import PATTERN_LENGTH, check_schema, find_problem, is_closed
 from tasks.loading.load import parse
+from tasks.workflows.check_job import check_job
 
 CONFIG = parse("models: {m: {provider: openai, base_url: 'http://x/v1'}}\nroutes: {r: {models: [m]}}\ndefault_route: r")
 DEEP: dict[str, object] = {}

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.accept import check_job
 from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
@@ -17,6 +16,7 @@ from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import DEEPEST, child_id, fields_for_item, fields_for_section
 from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.proposal import MOST, plan_question, read_proposal
+from tasks.workflows.check_job import check_job
 
 CONFIG = parse("""
 models: {fast: {provider: simulated}, slow: {provider: simulated}}

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tasks.accept import check_job
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import Job
 from tasks.loading.load import parse
 from tasks.routing.options import read_options
 from tasks.routing.snapshot import ModelLoad, Snapshot, Traits
 from tasks.routing.strategies import contextual, cost_quality, profile
+from tasks.workflows.check_job import check_job
 from tests.snapshots import chosen, idle, names, request
 
 METRICS = ("speed", "accuracy", "creativity", "ethics", "cost")

@@ -13,12 +13,12 @@ import pytest
 
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
-from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job_parsing import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.split import split
+from tasks.workflows.check_job import check_job
 from tasks.workflows.steps import StepOutcome, make_step_job
 
 NAMES = ("code_review", "content_writing", "legal_review", "moderation", "research_synthesis")

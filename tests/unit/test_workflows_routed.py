@@ -14,7 +14,6 @@ import pytest
 from ops.cli.cmd_run import read_input
 from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
-from tasks.accept import check_job
 from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job import Job
@@ -23,6 +22,7 @@ from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.cascade import DEFAULT, Cascade
 from tasks.routing.classify.decision import Facts, Verdict
+from tasks.workflows.check_job import check_job
 from tasks.workflows.steps import StepOutcome, make_step_job
 
 NAMES = ("content_engine", "education", "research_assistant", "support_chat")

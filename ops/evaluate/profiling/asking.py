@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.accept import check_job
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Result, Usage
 from tasks.ledger import digest
+from tasks.workflows.check_job import check_job
 
 if TYPE_CHECKING:
     from producer import AsyncProducer

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tasks.accept import KINDS, check_job
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job_parsing import parse_job
+from tasks.workflows.check_job import KINDS, check_job
 
 CONFIG = Config.model_validate(
     {
