@@ -19,7 +19,7 @@ from worker.loop import EX_SOFTWARE, STOP_TIMEOUT, event_loop
 from worker.loop_lag import measure_loop_lag
 from worker.metrics import Metrics, serve_metrics
 from worker.models import Clients
-from worker.stranded import Stranded
+from worker.rebalancer import Rebalancer
 from worker.sweeper import Sweeper
 from worker.telemetry import AttemptLog, Hooks, logs_all_attempts
 
@@ -71,7 +71,7 @@ class Runtime:
         loops = [
             self._heartbeat.beat_forever(),
             self._heartbeat.cancel_forever(),
-            Sweeper(self._ledger, publisher, Stranded(self._ledger, self._config)).sweep_forever(),
+            Sweeper(self._ledger, publisher, Rebalancer(self._ledger, self._config)).sweep_forever(),
             collect_garbage_forever(),
         ]
         if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):

@@ -22,7 +22,7 @@ from tasks.ledger.jobs import JOIN_LEASE
 from tasks.queue.app import ROUTE, model_queue
 from tasks.queue.lists import waiting_ids
 from tasks.queue.publisher import Publisher
-from worker.stranded import Stranded
+from worker.rebalancer import Rebalancer
 
 __all__ = ["Sweeper"]
 
@@ -43,10 +43,10 @@ UNFINISHED = frozenset({"waiting", "queued", "running"})
 
 
 class Sweeper:
-    def __init__(self, ledger: Ledger, publisher: Publisher, stranded: Stranded) -> None:
+    def __init__(self, ledger: Ledger, publisher: Publisher, rebalancer: Rebalancer) -> None:
         self._ledger = ledger
         self._publisher = publisher
-        self._stranded = stranded
+        self._rebalancer = rebalancer
         self._name = secrets.token_hex(6)
 
     async def sweep_forever(self) -> None:
@@ -63,7 +63,7 @@ class Sweeper:
         admitted = await self._ledger.fleet.tick()
         await self._ledger.mark_queued(admitted)
         await self._publish(admitted)
-        await self._publish(await self._stranded.sweep())
+        await self._publish(await self._rebalancer.rebalance())
         await self._sweep_calls()
         await self._sweep_jobs()
 
@@ -107,7 +107,7 @@ class Sweeper:
             (ended if place in {"waiting", "delayed"} else queued).append(lease)
         lost = await self._rescue(running)
         lost += await self._send_lost(queued)
-        again = await self._stranded.rehome(lost)
+        again = await self._rebalancer.move_lost(lost)
         again += await self._ledger.free_all(ended)
         await self._publish(again)
 

@@ -55,14 +55,15 @@ local function left(limiter, kind, size)
   return math.max(0, math.floor(count / size))
 end
 
-local MODEL_FIELDS = { 'open_until', 'probe_until', 'paused_until', 'spent_day', 'key', 'mean_tok', 'rpm', 'tpm',
-  'window', 'r', 't', 'said_r', 'said_r_until', 'said_t', 'said_t_until', 'left_r', 'left_r_until', 'left_t', 'left_t_until' }
-local KEY_FIELDS = { 'rpm', 'tpm', 'window', 'r', 't' }
-
-local function read_fields(name, fields)
-  local values, limiter = redis.call('HMGET', limiter_key(name), unpack(fields)), {}
-  for k, field in ipairs(fields) do limiter[field] = values[k] or nil end
-  return limiter
+-- The fields of a limiter that admission needs; an absent one is false.
+local function read_limiter(name)
+  local v = redis.call('HMGET', limiter_key(name), 'open_until', 'probe_until', 'paused_until', 'spent_day', 'key',
+    'mean_tok', 'rpm', 'tpm', 'window', 'r', 't', 'said_r', 'said_r_until', 'said_t', 'said_t_until',
+    'left_r', 'left_r_until', 'left_t', 'left_t_until')
+  return { open_until = v[1], probe_until = v[2], paused_until = v[3], spent_day = v[4], key = v[5],
+    mean_tok = v[6], rpm = v[7], tpm = v[8], window = v[9], r = v[10], t = v[11],
+    said_r = v[12], said_r_until = v[13], said_t = v[14], said_t_until = v[15],
+    left_r = v[16], left_r_until = v[17], left_t = v[18], left_t_until = v[19] }
 end
 
 -- How many calls may stand in a model's queue beside those that run, by its limiter and its key's: a call that must wait
@@ -74,7 +75,7 @@ local function most_ahead(limiter)
   most = math.min(most, left(limiter, 'r', 1), left(limiter, 't', size))
   if limiter.open_until then most = math.min(most, now < (tonumber(limiter.probe_until) or 0) and 0 or 1) end
   if limiter.key then
-    local key = read_fields('key:' .. limiter.key, KEY_FIELDS)
+    local key = read_limiter('key:' .. limiter.key)
     most = math.min(most, starts(key, 'r', 1), starts(key, 't', size))
   end
   return most
@@ -85,7 +86,7 @@ end
 local doors = {}
 local function door(model)
   if not doors[model] then
-    local limiter = read_fields('model:' .. model, MODEL_FIELDS)
+    local limiter = read_limiter('model:' .. model)
     local closed = closed_reason(model, limiter)
     local ahead = closed and 0 or most_ahead(limiter)
     local running = ahead < math.huge and redis.call('ZCOUNT', running_key('model:' .. model), now, '+inf') or 0

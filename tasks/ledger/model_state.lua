@@ -50,6 +50,7 @@ end
 
 -- The two kinds of rate, and the options that limit them: requests and tokens a minute.
 local RATES = { r = 'rpm', t = 'tpm' }
+local SAID, LEFT = { r = 'said_r', t = 'said_t' }, { r = 'left_r', t = 'left_t' }
 -- This share of a limit may start at once. The rest comes at an even pace.
 local BURST = { r = 0.04, t = 0.10 }
 
@@ -65,13 +66,14 @@ local function window_of(limiter) return tonumber(limiter.window) or MINUTE_US e
 
 -- The limit in force: the configured one, or the provider's where that is lower; nil without either
 local function limit_of(limiter, kind)
-  local limit, said = tonumber(limiter[RATES[kind]]), tonumber(limiter['said_' .. kind])
-  if said and now < tonumber(limiter['said_' .. kind .. '_until']) and (not limit or said < limit) then return said end
+  local limit, said = tonumber(limiter[RATES[kind]]), tonumber(limiter[SAID[kind]])
+  if said and now < tonumber(limiter[SAID[kind] .. '_until']) and (not limit or said < limit) then return said end
   return limit
 end
 
 -- What is left by the provider's headers, and until when that counts (ms); nil where they said nothing
 local function left_of(limiter, kind)
-  local left_until = tonumber(limiter['left_' .. kind .. '_until'])
-  if left_until and now < left_until then return tonumber(limiter['left_' .. kind]), left_until end
+  local left = tonumber(limiter[LEFT[kind]])
+  local left_until = left and tonumber(limiter[LEFT[kind] .. '_until'])
+  if left_until and now < left_until then return left, left_until end
 end

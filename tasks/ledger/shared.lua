@@ -1,4 +1,4 @@
--- What every script begins with; `Script` in store.py puts it before the script's own file, and a call of `dispatch`
+-- What every script begins with; `Script` in store.py puts it before the script's own file, and calls of `run_step`
 -- behind. A step is a function in `step`, and its parameters are what the step is given: Python names them, the words
 -- travel in their order. An argument that is absent is ''. A parameter `rest` is a table of all words that are left.
 
@@ -8,14 +8,12 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local step = {}
 
--- Runs the step that ARGV names. `counts` has the number of parameters of each step; `lists` those with a `rest`.
-local function dispatch(counts, lists)
+-- Run the step that ARGV names, with its `count` arguments; `has_rest`: the last is a table of all words that are left.
+local function run_step(count, has_rest)
   local name = ARGV[1]
-  local count = counts[name]
-  if not count then return redis.error_reply('ERR no step ' .. tostring(name)) end
-  if lists[name] then
+  if has_rest then
     local rest = {}
-    for k = count + 1, #ARGV do rest[#rest + 1] = ARGV[k] end
+    for k = count + 1, #ARGV do rest[k - count] = ARGV[k] end
     ARGV[count + 1] = rest
   elseif #ARGV ~= count + 1 then
     return redis.error_reply('ERR step ' .. name .. ' takes ' .. count .. ' arguments, not ' .. #ARGV - 1)

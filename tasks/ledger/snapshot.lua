@@ -34,7 +34,9 @@ function step.snapshot(turn, rest)
   end
   for k, model in ipairs(rest) do
     local values, did = redis.call('HMGET', limiter_key('model:' .. model), unpack(FIELDS)), {}
-    for j, field in ipairs(FIELDS) do did[field] = values[j] or nil end
+    for j = 1, #FIELDS do
+      if values[j] then did[FIELDS[j]] = values[j] end
+    end
     local waiting, bound = count_waiting(lists, model)
     seen[k + 1] = {
       capacity(model) or 0, in_flight('single', model), in_flight('part', model), waiting, bound,

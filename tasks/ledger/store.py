@@ -79,16 +79,13 @@ class Script:
         text = "\n".join(folder.joinpath(file).read_text(encoding="utf-8") for file in ("shared.lua", *before, name))
         self.name = name
         self.steps = {step: tuple(re.findall(r"\w+", names)) for step, names in _STEP.findall(text)}
-        counts = ", ".join(f"{step} = {len(names)}" for step, names in self.steps.items())
-        lists = ", ".join(f"{step} = true" for step, names in self.steps.items() if names[-1:] == ("rest",))
-        self.source = f"{text}\nreturn dispatch({{ {counts} }}, {{ {lists} }})\n"
-        if "\nreturn step[" in text:  # until the last script has named arguments
-            self.source = text
+        # Comparisons, since tables would be made anew at each call.
+        branches = [
+            f"if ARGV[1] == '{step}' then return run_step({len(names)}, {str(names[-1:] == ('rest',)).lower()}) end"
+            for step, names in self.steps.items()
+        ]
+        self.source = "\n".join((text, *branches, "return redis.error_reply('ERR no step ' .. tostring(ARGV[1]))\n"))
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-    def command(self, keys: Sequence[str], *words: Any) -> Words:
-        """Until the last script has named arguments."""
-        return ("EVALSHA", self.digest, len(keys), *keys, *words)
 
     def words(self, keys: Sequence[str], step: str, **arguments: Any) -> Words:
         """The command that runs a step.

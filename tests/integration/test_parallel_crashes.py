@@ -28,7 +28,7 @@ from tasks.queue.publisher import Publisher
 from tasks.route import route_job
 from tasks.workflows.voting import read_ballot
 from tests import redis_keys
-from worker.stranded import Stranded
+from worker.rebalancer import Rebalancer
 from worker.sweeper import Sweeper
 
 MODELS = ("fast", "slow")
@@ -106,7 +106,7 @@ class Place:
         self.trips, self.dies_at, self._mortal = 0, dies_at, False
         self.broker = Broker(self._died)
         self.ports = SimpleNamespace(config=config, ledger=ledger, publisher=self.broker, predictor=None)
-        self.sweeper = Sweeper(ledger, self.broker, Stranded(ledger, config))
+        self.sweeper = Sweeper(ledger, self.broker, Rebalancer(ledger, config))
         self.asked = Counter()
         run = ledger.store.run
 

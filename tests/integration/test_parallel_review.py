@@ -19,7 +19,7 @@ from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
 from tests.harness import ledger_runs
 from tests.publishing import RecordingPublisher
-from worker.stranded import Stranded, Stuck
+from worker.rebalancer import Rebalancer, StrandedCall
 from worker.sweeper import Sweeper
 
 CONFIG = parse("""
@@ -40,7 +40,7 @@ class Place:
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
         self.notes = RecordingPublisher()
         self.ports = SimpleNamespace(config=CONFIG, ledger=ledger, publisher=self.notes, predictor=None)
-        self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
+        self.sweeper = Sweeper(ledger, self.notes, Rebalancer(ledger, CONFIG))
 
     async def routed(self, decision=DECISION, **fields):
         job = parse_job(fields)
@@ -230,8 +230,8 @@ def test_question_whose_model_is_drained_goes_to_another_named_model(run, asker,
         assert (question, left) in at.notes.called
         for model in ("slow", "judge"):
             await at.fleet.drain(model, on=model == left, move=True)
-        stuck = Stuck(question, left, "drained")
-        _, admitted = await Stranded(at.ledger, CONFIG)._move([stuck], await at.fleet.snapshot())
+        stranded = StrandedCall(question, left, "drained")
+        _, admitted = await Rebalancer(at.ledger, CONFIG)._move([stranded], await at.fleet.snapshot())
         return [model for _, model in admitted]
 
     assert run(steps) == goes

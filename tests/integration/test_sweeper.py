@@ -21,7 +21,7 @@ from tests import redis_keys
 from tests.harness import ledger_runs, part_call, ranked
 from tests.publishing import RecordingPublisher
 from worker.leases import Heartbeat
-from worker.stranded import Stranded
+from worker.rebalancer import Rebalancer
 from worker.sweeper import LOOK_AT, Sweeper
 
 MODELS = ("fast", "slow")
@@ -38,7 +38,7 @@ class Place:
     def __init__(self, ledger, store):
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
         self.notes = RecordingPublisher()
-        self.sweeper = Sweeper(ledger, self.notes, Stranded(ledger, CONFIG))
+        self.sweeper = Sweeper(ledger, self.notes, Rebalancer(ledger, CONFIG))
 
     async def sweep(self):
         self.notes.clear()

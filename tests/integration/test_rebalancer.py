@@ -26,7 +26,7 @@ from tests import redis_keys
 from tests.harness import DEADLINE, Finals, close_app, fleet, ledger_runs, part_call, ranked, wait_for
 from tests.recorder import Say, recorder
 from worker.leases import Heartbeat
-from worker.stranded import WINDOW, Stranded
+from worker.rebalancer import WINDOW, Rebalancer
 from worker.sweeper import Sweeper
 
 MODELS = ("fast", "slow", "third")
@@ -55,7 +55,7 @@ class Place:
     def __init__(self, ledger, store, app):
         self.ledger, self.jobs, self.fleet, self.store = ledger, ledger.jobs, ledger.fleet, store
         self.publisher = Publisher(ledger.store, app)
-        self.sweeper = Sweeper(ledger, self.publisher, Stranded(ledger, CONFIG))
+        self.sweeper = Sweeper(ledger, self.publisher, Rebalancer(ledger, CONFIG))
 
     async def single(self, *, model="fast", decision=EITHER, **more):
         """A call that was admitted to `model`; its message stands in the queue."""
