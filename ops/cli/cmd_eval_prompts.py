@@ -24,7 +24,7 @@ UNLIKELY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class PromptOptions:
+class PromptArguments:
     """The prompts that are compared, and who answers and grades."""
 
     route: Annotated[str, typer.Option(metavar="NAME", help="The route whose prompt is compared.")]
@@ -55,7 +55,7 @@ async def prompts(
         list[Path] | None, typer.Argument(metavar="FILE", help="More versions, as those of --prompts.")
     ] = None,
     *,
-    options: PromptOptions,
+    options: PromptArguments,
     run: RunName = None,
     timeout: RunTimeout = None,
     as_json: AsJson = False,

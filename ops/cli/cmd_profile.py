@@ -26,7 +26,7 @@ DEFAULT_OUT = "profiles.json"
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileOptions:
+class ProfileArguments:
     """What is measured, and the files that are written."""
 
     evaluation: Annotated[
@@ -60,7 +60,7 @@ class ProfileOptions:
 
 
 async def profile(
-    *, options: ProfileOptions, run: RunName = None, timeout: RunTimeout = None, as_json: AsJson = False
+    *, options: ProfileArguments, run: RunName = None, timeout: RunTimeout = None, as_json: AsJson = False
 ) -> int:
     """Measure the models: speed, accuracy, creativity, ethics, cost.
 
@@ -115,7 +115,7 @@ def _read_profiles(target: Path) -> ProfileFile | None:
     return read_profile_file(target) if target.exists() else None
 
 
-def _check_places(target: Path, options: ProfileOptions) -> None:
+def _check_places(target: Path, options: ProfileArguments) -> None:
     """Raise `Failure` if a file can't be written: before an hour of measuring, not after."""
     from ops.cli.exits import Failure
 
@@ -164,7 +164,7 @@ def _write_reports(
     measured: Mapping[str, ModelProfile],
     graded: Mapping[str, Sequence[GradedAnswer]],
     cases: CaseSet,
-    options: ProfileOptions,
+    options: ProfileArguments,
 ) -> None:
     from ops.cli.render import note
     from ops.evaluate.profiling.files import outcomes_csv, write_text

@@ -314,7 +314,7 @@ def test_a_server_left_over_by_a_killed_owner_is_ended_before_the_next_starts(st
     waker.join()
 
     # then
-    wait_until_gone(pid, 0.1)
+    wait_until_gone(pid)
     with connect(server.url) as client:
         assert client.get("job") == "accepted"
     server.stop()
