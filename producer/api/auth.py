@@ -135,7 +135,7 @@ def _check_host(headers: Sequence[tuple[bytes, bytes]]) -> ProblemDetails | None
         "wrong_host",
         "without API keys, only requests to a name of this machine are answered",
         "Host",
-        f"ask for 127.0.0.1 or localhost, or configure keys with {KEYS_FILE}",
+        f"use 127.0.0.1 or localhost, or configure keys with {KEYS_FILE}",
     )
 
 

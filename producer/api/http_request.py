@@ -98,7 +98,7 @@ def idempotency_key_of(request: Request) -> str | None:
     if not given:
         return None
     if len(given) > 1:
-        raise BadInput("Idempotency-Key", "stands twice, with two values", "send one")
+        raise BadInput("Idempotency-Key", "is given twice, with two values", "send one")
     key = given.pop().strip()
     quoted = _QUOTED.fullmatch(key)
     if quoted:

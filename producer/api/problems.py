@@ -110,13 +110,13 @@ def problem_of(error: Exception) -> ProblemDetails:
                 503,
                 "unreachable",
                 str(error),
-                remedy="ask again; a submission with an idempotency key is accepted once, however often it is sent",
+                remedy="retry; a submission with an idempotency key is accepted once, however often it is sent",
                 headers={"retry-after": str(RETRY_AFTER)},
             )
         case HTTPException():
             return _of_http(error)
         case _:
-            return ProblemDetails(500, "internal_error", "the server's log says more")
+            return ProblemDetails(500, "internal_error", "see the log of the server")
 
 
 def _of_http(error: HTTPException) -> ProblemDetails:
@@ -126,5 +126,5 @@ def _of_http(error: HTTPException) -> ProblemDetails:
         allowed = headers.get("allow", "")
         return ProblemDetails(405, code, "this path takes other methods", remedy=f"use {allowed}", headers=headers)
     if code == "not_found":
-        return ProblemDetails(404, code, "nothing is served at this path", remedy="GET / lists what is")
+        return ProblemDetails(404, code, "nothing is served at this path", remedy="GET / lists the paths")
     return ProblemDetails(error.status_code, code, error.detail, headers=headers)

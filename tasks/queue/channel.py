@@ -218,7 +218,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def _free_slots(self) -> int:
         """How many messages may be reserved now."""
         if self.qos.has_own_condition or type(self._queue_cycle) not in _ROUND_ROBIN:
-            return 1  # the condition, or the order of queues, must be asked again for each message
+            return 1  # the condition, or the order of queues, may change with each message
         prefetch = self.qos.prefetch_count
         return min(prefetch - self.qos.in_progress, MOST_RESERVED) if prefetch else MOST_RESERVED
 

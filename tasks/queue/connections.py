@@ -118,7 +118,7 @@ class Connections:
         """
         silence = monotonic() - self._heard_at
         if silence > DEAD_AFTER:
-            raise RedisConnectionError("the server gives no sign on the connection that waits for messages")
+            raise RedisConnectionError("the server is silent on the connection that waits for messages")
         if silence > PING_AFTER:
             self._listening.send_command("PING", check_health=False)
 

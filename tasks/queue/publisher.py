@@ -120,7 +120,7 @@ class Publisher:
 
 
 async def notify_parent(publisher: Publisher, job: Job) -> None:
-    """Publish what waits for the end of `job`: the end of its parent's part, or the routing of the job it asks for."""
+    """Publish what waits for the end of `job`: the end of its parent's part, or the routing of the job it routes."""
     if job.parent is not None:
         await publisher.send_finish_parts([CallId.parse(job.parent.part)])
     if job.routed_job is not None:
