@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.contract.files import write_at_once
+from tasks.contract.atomic_file import write_at_once
 
 __all__ = ["BOUNDS_MS", "measure_loop_lag", "quantile"]
 

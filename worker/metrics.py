@@ -13,9 +13,9 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from tasks.config.models import Model
+from tasks.contract.atomic_file import write_at_once
+from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import ConfigError, ModelError
-from tasks.contract.files import write_at_once
-from tasks.contract.telemetry import AttemptEvent
 
 __all__ = ["Metrics", "metrics_address", "serve_metrics"]
 

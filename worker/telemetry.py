@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from tasks.contract.attempt_event import AttemptEvent, Hook
 from tasks.contract.errors import ConfigError
-from tasks.contract.telemetry import AttemptEvent, Hook
 
 __all__ = ["AttemptLog", "Hooks", "logs_all_attempts"]
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Hooks:
-    """A `tasks.contract.telemetry.Hook` that passes each event on to several."""
+    """A `tasks.contract.attempt_event.Hook` that passes each event on to several."""
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         self._hooks = tuple(hooks)

@@ -1,9 +1,9 @@
-"""The HTTP API: one resource a file (`jobs`, `events`, `console`), keys in `auth`, errors in `problems`.
+"""The HTTP API: one resource a file (`job_routes`, `event_routes`, `console`), keys in `auth`, errors in `problems`.
 
-`app` puts them together, `server` is the process.
+`asgi` puts them together, `server` is the process.
 """
 
-from producer.api.app import create_app
+from producer.api.asgi import create_app
 from producer.api.auth import RequestGuard
 from producer.api.problems import ProblemDetails, Refused, problem_of
 from producer.api.server import serve

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from producer.api.server import DEFAULT_PORT, serve
+from tasks.contract.atomic_file import write_at_once
 from tasks.contract.errors import ConfigError
-from tasks.contract.files import write_at_once
 from tasks.contract.logs import configure_logs
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 import uvicorn
 
-from producer.api.app import create_app
+from producer.api.asgi import create_app
 from producer.api.auth import RequestGuard
 from producer.client import AsyncProducer
 from tasks.config.config import Config

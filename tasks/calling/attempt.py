@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celery.utils.log import get_task_logger
 
+from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import (
     ModelError,
     PermanentModelError,
@@ -27,7 +28,6 @@ from tasks.contract.errors import (
 )
 from tasks.contract.ids import CallId
 from tasks.contract.result import Usage
-from tasks.contract.telemetry import AttemptEvent
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Outcome, find_pause
 from tasks.ledger.records import BookReply

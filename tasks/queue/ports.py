@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from tasks.config.config import Config
+    from tasks.contract.attempt_event import Hook
     from tasks.contract.ids import CallId
     from tasks.contract.model_client import ModelClients
-    from tasks.contract.telemetry import Hook
     from tasks.ledger import Ledger
     from tasks.ledger.limiter import Grant
     from tasks.queue.publisher import Publisher

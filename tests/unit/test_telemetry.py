@@ -11,9 +11,9 @@ from urllib.request import urlopen
 import pytest
 import structlog
 
+from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import ConfigError
 from tasks.contract.result import Usage
-from tasks.contract.telemetry import AttemptEvent
 from worker.loop_lag import BOUNDS_MS, measure_loop_lag, quantile
 from worker.metrics import Metrics, metrics_address, serve_metrics
 from worker.telemetry import AttemptLog, Hooks, logs_all_attempts

@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer.api.auth import RequestGuard
 from producer.api.console import Console
-from producer.api.events import EventRoutes
+from producer.api.event_routes import EventRoutes
 from producer.api.http_request import time_limit
-from producer.api.jobs import JobRoutes
+from producer.api.job_routes import JobRoutes
 from producer.api.problems import Refused, problem_of
 from producer.client import AsyncProducer
 from tasks.contract.errors import PointsmanError, Unreachable
