@@ -70,7 +70,12 @@ class BadInput(PointsmanError):
         self.field = field
         self.problem = problem
         self.remedy = remedy
-        super().__init__(f"{field}: {problem}" + (f"; {remedy}" if remedy else ""))
+        super().__init__(f"{field}: {self.sentence}")
+
+    @property
+    def sentence(self) -> str:
+        """Problem and remedy, without the field."""
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
 class ConfigError(PointsmanError):

@@ -34,7 +34,6 @@ __all__ = [
 
 SCHEMA_VERSION: Literal[1] = 1
 
-
 #: Rank in the backlog: the lower goes first.
 PRIORITIES: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
 
@@ -52,37 +51,37 @@ class Message(Value):
 
 
 class Item(Value):
-    """One section that a producer cut itself. What it says of its own goes before what the job says."""
+    """One section that the producer cut itself. Its own fields take precedence over those of the job."""
 
     text: str
     title: str = Field(default="", max_length=200)
     prompt: str | None = None
-    #: With one of these the section is a job of its own, which is routed for itself.
+    #: With a route or a model the section is a child job, which is routed by itself.
     route: str | None = None
     model: str | None = None
     response_schema: Mapping[str, JsonValue] | None = None
 
 
 class File(Value):
-    """A document to work on. It is read where the job is accepted; what is kept is its text."""
+    """A document to work on. Its text is read when the job is accepted, and only the text is kept."""
 
-    #: Its ending says what it is: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl; any other, that it is text.
+    #: The ending is the format: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl; any other means text.
     name: str = Field(min_length=1, max_length=255)
     #: Its bytes in base64.
     data: str = Field(min_length=1)
 
 
 class Parent(Value):
-    """The part (``JOB.INDEX.WAVE``) that a job is the work of, and how many jobs there are above it."""
+    """The part (``JOB.INDEX.WAVE``) whose work a child job is, and the number of jobs above the child job."""
 
     part: str
     depth: int = Field(ge=1)
-    #: Parts that the job may have, with those of the jobs within it: its share of what its parent may have.
+    #: Parts that the child job and its own child jobs may have: a share of the parent's.
     parts: int | None = Field(default=None, ge=1)
 
 
 class Variety(Value):
-    """What the votes of one job differ in, by turns: for models that refuse a temperature."""
+    """Prompts, models and seeds that the votes of a job use in turn: for models that refuse a temperature."""
 
     prompts: tuple[str, ...] = Field(default=(), max_length=100)
     models: tuple[str, ...] = Field(default=(), max_length=100)
@@ -243,15 +242,15 @@ class Job(Value):
 
     @field_validator("stop", mode="before")
     @classmethod
-    def _one_stop(cls, value: Any) -> Any:
+    def _as_tuple(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _shape(self) -> Self:
+    def _check_shape(self) -> Self:
         given = [name for name in INPUTS if getattr(self, name) is not None]
         if len(given) != 1:
-            said = " and ".join(given) or "none"
-            raise BadInput("text", f"exactly one of text, messages, items and files is needed, got {said}")
+            found = " and ".join(given) or "none"
+            raise BadInput("text", f"exactly one of text, messages, items and files is needed, got {found}")
         if self.text is not None and not self.text.strip():
             raise BadInput("text", "is empty", "send the text that the model shall work on")
         if self.messages is not None and not any(message.content.strip() for message in self.messages):
@@ -304,7 +303,7 @@ class Job(Value):
 
     @property
     def fixed_route(self) -> str | None:
-        """The route that the producer named, in either of the two ways to say it."""
+        """The route that the producer named, in `route` or in `model`."""
         return self.model.removeprefix("route:") if self.model.startswith("route:") else self.route
 
     @property

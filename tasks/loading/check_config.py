@@ -63,7 +63,7 @@ def check_scores(config: Config) -> list[Problem]:
         try:
             check_metrics(config, name, route.strategy, None)
         except BadInput as error:
-            problems.append((("routes", name, "strategy"), f"{error.problem}; {error.remedy}"))
+            problems.append((("routes", name, "strategy"), error.sentence))
     return problems
 
 
@@ -147,7 +147,7 @@ def _rules(when: Any) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any]]]:
 def _check_rule(route: str, place: Loc, when: Mapping[Any, Any], seen: dict[frozenset[Any], str]) -> Iterator[Problem]:
     """Find invalid conditions, and rules equal to one of another route. `seen`: the route of each earlier rule."""
     if not when:
-        yield place, "has no condition, so it would always hold; default_route is for what nobody claims"
+        yield place, "has no condition, so it would always hold; default_route is for texts that no route claims"
         return
     conditions = []
     problems: list[Problem] = []

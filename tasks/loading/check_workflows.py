@@ -44,7 +44,7 @@ def check_library(config: Config, documents: Mapping[str, YamlFile]) -> list[Pro
         try:
             check_prompt(config, route.prompt or "", at="prompt")
         except BadInput as error:
-            own.append((("routes", name, "prompt"), _sentence(error)))
+            own.append((("routes", name, "prompt"), error.sentence))
     return own
 
 
@@ -66,7 +66,7 @@ def _check_routes(config: Config, workflow: str) -> Iterator[Problem]:
             if not unmeasured(config):
                 check_metrics(config, full, route.strategy, None)
         except BadInput as error:
-            yield (*at, error.field), _sentence(error)
+            yield (*at, error.field), error.sentence
 
 
 def _check_steps(config: Config, workflow: Workflow, inputs: Mapping[str, tuple[Input, ...]]) -> Iterator[Problem]:
@@ -76,20 +76,20 @@ def _check_steps(config: Config, workflow: Workflow, inputs: Mapping[str, tuple[
 
 def _check_step(config: Config, job: Mapping[str, Any], at: Loc, inputs: Mapping[str, Any]) -> Iterator[Problem]:
     """Check a step as a job with a made-up input; the real input is checked when the step runs."""
-    from tasks.workflows.check_job import check_job  # noqa: PLC0415 - with all joins and splits, which few configurations need
+    from tasks.workflows.check_job import check_job  # noqa: PLC0415 - loads all joins and splits, which few configurations need
 
     try:
-        read = parse_job({**job, **_some_input(job, find_inputs(job, inputs))})
+        read = parse_job({**job, **_made_up_input(job, find_inputs(job, inputs))})
         check_job(read, config)
         check_prompts(job, config)
     except BadInput as error:
-        yield (*at, *_loc(error.field)), _sentence(error)
+        yield (*at, *_loc(error.field)), error.sentence
         return
     if isinstance(job.get("each"), Mapping):
         yield from _check_step(config, job["each"], (*at, "each"), inputs)
 
 
-def _some_input(job: Mapping[str, Any], takes: Sequence[Input]) -> dict[str, Any]:
+def _made_up_input(job: Mapping[str, Any], takes: Sequence[Input]) -> dict[str, Any]:
     if takes[0] == "items":
         quorum = job.get("quorum")
         return {"items": ["x"] * (quorum if isinstance(quorum, int) and 0 < quorum <= 1000 else 1)}
@@ -117,10 +117,6 @@ def _kinds(job: Mapping[str, Any]) -> Iterator[str]:
         yield job["kind"]
     if isinstance(job.get("each"), Mapping):
         yield from _kinds(job["each"])
-
-
-def _sentence(error: BadInput) -> str:
-    return f"{error.problem}; {error.remedy}" if error.remedy else error.problem
 
 
 def _loc(field: str) -> Loc:

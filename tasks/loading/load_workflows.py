@@ -39,7 +39,7 @@ _OWN = GIVEN | {"key"}
 
 @cache
 def collections() -> Mapping[str, str]:
-    """The packages that hold workflows, by the word for each in the configuration."""
+    """The packages that hold workflows, by their names in the configuration."""
     return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
@@ -134,13 +134,13 @@ def _folder(config: Config, name: str, source: Source) -> Path | None:
 
 
 @cache
-def _collection(word: str) -> Path:
-    return Path(str(files(collections()[word])))
+def _collection(name: str) -> Path:
+    return Path(str(files(collections()[name])))
 
 
-def names_in(word: str) -> list[str]:
-    """The workflows of a collection."""
-    return sorted(path.parent.name for path in _collection(word).glob(f"*/{FILE}"))
+def names_in(collection: str) -> list[str]:
+    """The names of the workflows in a collection."""
+    return sorted(path.parent.name for path in _collection(collection).glob(f"*/{FILE}"))
 
 
 def _read_file(path: Path) -> tuple[YamlFile, WorkflowFile]:
