@@ -81,6 +81,6 @@ def fit_predictor(config: Config) -> Predictor | None:
     """Fit the predictor of the configuration's outcomes, or load it in the same way; None without outcomes."""
     if config.outcomes is None:
         return None
-    from tasks.routing.quality.build import CACHE, predictor_of  # noqa: PLC0415
+    from tasks.routing.quality.predictor import CACHE, build_predictor  # noqa: PLC0415
 
-    return predictor_of(config, cache=state_dir() / CACHE)
+    return build_predictor(config, cache=state_dir() / CACHE)

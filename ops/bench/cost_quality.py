@@ -1,9 +1,9 @@
-"""How well it is predicted which model is good enough: ours beside ridge and neighbours over TF-IDF, on the same folds.
+"""Compares the predictor of quality with ridge regression and nearest neighbours over TF-IDF, on the same folds.
 
     python -m ops.bench.cost_quality ../shared/data/outcomes/mmlu.csv --seeds 3
 
-Five folds for each seed. Of two models the figure is APGR, of more the recovered share of the oracle's gap. What the
-parts of ours do alone is shown beside it. The interval is a paired bootstrap over questions, within their folds.
+Five folds for each seed. Of two models the figure is APGR, of more the recovered share of the oracle's gap. The
+interval is a paired bootstrap over questions, within their folds.
 """
 
 from __future__ import annotations
@@ -21,40 +21,36 @@ import numpy as np
 
 from ops.evaluate.cost_quality.curve import Curve, oracle_gap, share_curve
 from tasks.contract.errors import PointsmanError
-from tasks.routing.classify.encoder import Encoder, encoder_named
-from tasks.routing.quality.features import looks
 from tasks.routing.quality.outcomes import Outcomes, read_outcomes
 from tasks.routing.quality.predictor import QualityPredictor
-from tasks.routing.quality.trees import Trees
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Finding", "compare"]
+__all__ = ["PeerComparison", "compare"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
-#: What a contestant says: its name → the predictions for the texts of a fold.
+#: Name of a contestant → its predictions for the texts of a fold.
 Predictions: TypeAlias = dict[str, "Floats"]
 
 OURS = "ours"
-WITH_ENCODER = "ours, with an encoder"
 FOLDS = 5
 #: Resamples of the bootstrap.
 RESAMPLES = 1_000
-#: Settings of the peers that are tried; each is a contestant of its own, so that the best counts in hindsight.
+#: Settings of the peers; each is a contestant, so the best setting counts in hindsight.
 PENALTIES = (1.0, 3.0, 10.0, 30.0)
 NEIGHBOURS = (50, 100, 200)
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The figure of each contestant in each fold, and how far ours is above the best of the peers."""
+class PeerComparison:
+    """The figure of each contestant in each fold, and the difference of ours to the best peer."""
 
     figure: str
     folds: Mapping[str, Sequence[float]]
     peer: str
     difference: float
-    #: Of the difference, 95 %.
+    #: The 95 % interval of the difference.
     interval: tuple[float, float]
     #: Of ours and of the peer with two models: the share of the gap that is recovered at each percent of calls to the
     #: strong one, mean over the folds.
@@ -74,7 +70,7 @@ class Finding:
         }
 
     def lines(self) -> list[str]:
-        """For people: mean ± standard deviation over the folds."""
+        """Format mean ± standard deviation over the folds."""
         width = max(map(len, self.folds))
         low, high = self.interval
         return [
@@ -86,23 +82,21 @@ class Finding:
         ]
 
 
-def compare(
-    outcomes: Outcomes, *, seeds: int, encoder: Encoder | None = None, say: Callable[[str], None] = lambda _: None
-) -> Finding:
+def compare(outcomes: Outcomes, *, seeds: int, report: Callable[[str], None] = lambda _: None) -> PeerComparison:
     """Five folds for each seed; every contestant sees the same."""
     found: dict[str, list[float]] = {}
     kept: list[tuple[Predictions, Floats]] = []
     for number, (train, test) in enumerate(_folds(outcomes, seeds), 1):
-        said = _peers(train, test.prompts) | _ours(train, test.prompts, encoder)
+        said = _predict_by_peers(train, test.prompts) | {OURS: QualityPredictor.fit(train).predict_all(test.prompts)}
         for name, predicted in said.items():
             found.setdefault(name, []).append(_figure(predicted, test.correct))
         kept.append((said, test.correct))
-        say(f"fold {number} of {FOLDS * seeds}: ours {found[OURS][-1]:.3f}")
+        report(f"fold {number} of {FOLDS * seeds}: ours {found[OURS][-1]:.3f}")
     peers = [name for name in found if name.startswith("TF-IDF")]
     peer = max(peers, key=lambda name: fmean(found[name]))
     differences = _bootstrap([(said[OURS], said[peer], correct) for said, correct in kept])
     low, high = np.quantile(differences, [0.025, 0.975])
-    return Finding(
+    return PeerComparison(
         figure="APGR" if len(outcomes.models) == 2 else "recovered oracle gap",
         folds=found,
         peer=peer,
@@ -163,7 +157,7 @@ def _bootstrap(folds: Sequence[tuple[Floats, Floats, Floats]]) -> Floats:
     return found
 
 
-def _peers(train: Outcomes, prompts: Sequence[str]) -> Predictions:
+def _predict_by_peers(train: Outcomes, prompts: Sequence[str]) -> Predictions:
     """scikit-learn's, over words and pairs of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import Ridge as Peer
@@ -182,58 +176,20 @@ def _peers(train: Outcomes, prompts: Sequence[str]) -> Predictions:
     return said
 
 
-def _ours(train: Outcomes, prompts: Sequence[str], encoder: Encoder | None) -> Predictions:
-    """The predictor, and what its parts do alone."""
-    fitted = QualityPredictor.fit(train)
-    parts, targets = fitted.parts, train.correct
-    seen, new = looks(train.prompts), looks(prompts)
-    asked = parts.terms.transform(prompts).astype(np.float64)
-    said: Predictions = {
-        "topic alone (ridge on LSA)": parts.topic.predict(asked),
-        "looks and topic alone (kernel)": parts.kernel.predict(parts.landmarks.likeness(new, asked)),
-        "looks alone (trees)": Trees.fit(seen, targets - targets.mean(axis=1, keepdims=True)).predict(new),
-        OURS: fitted.predict_all(prompts),
-    }
-    if encoder is not None:
-        said[WITH_ENCODER] = QualityPredictor.fit(train, encoder=encoder).predict_all(prompts)
-    return said
-
-
-class _Remembering:
-    """An encoder that is asked once for each text: every fold has most of them."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._known: dict[str, Any] = {}
-        self.fingerprint = encoder.fingerprint
-
-    def prepare(self) -> None:
-        self._encoder.prepare()
-
-    def encode(self, texts: Sequence[str]) -> Any:
-        new = list(dict.fromkeys(text for text in texts if text not in self._known))
-        if new:
-            self._known.update(zip(new, self._encoder.encode(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.cost_quality", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="graded answers, as for eval cost-quality")
     parser.add_argument("--seeds", type=int, default=3, help="five folds for each (default: 3)")
-    parser.add_argument("--encoder", default="none", help="none, embed or a URL, as one more contestant")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--plot", type=Path, help="draw the curves of files with two models (.png or .svg)")
     options = parser.parse_args(arguments)
-    found: dict[str, Finding] = {}
+    found: dict[str, PeerComparison] = {}
     try:
-        encoder = encoder_named(options.encoder)
         for file in options.files:
             found[file.name] = compare(
                 read_outcomes(file),
                 seeds=max(1, options.seeds),
-                encoder=_Remembering(encoder) if encoder is not None else None,
-                say=lambda line: print(line, file=sys.stderr),
+                report=lambda line: print(line, file=sys.stderr),
             )
     except PointsmanError as error:
         print(f"cost_quality: {error}", file=sys.stderr)

@@ -30,9 +30,6 @@ def cost_quality(
             "--prices", metavar="FILE", help='USD per million tokens, JSON: {"<model>": {"input": 0.1, "output": 0.4}}.'
         ),
     ] = None,
-    encoder: Annotated[
-        str, typer.Option("--encoder", metavar="none|embed|URL", help="What else turns prompts into vectors.")
-    ] = "none",
     share: Annotated[
         float | None,
         typer.Option(
@@ -61,7 +58,6 @@ def cost_quality(
     from ops.cli.render import note, print_json
     from ops.evaluate.cost_quality.evaluation import evaluate
     from tasks.contract.errors import BadInput
-    from tasks.routing.classify.encoder import encoder_named
     from tasks.routing.quality.outcomes import read_outcomes, read_prices
 
     if plot is not None:
@@ -71,7 +67,7 @@ def cost_quality(
             raise BadInput("plot", "drawing needs matplotlib", "pip install 'pointsman[bench]'")
     priced = read_prices(prices) if prices is not None else None
     learned, scored = read_outcomes(train, prices=priced), read_outcomes(test, prices=priced)
-    found = evaluate(learned, scored, encoder=encoder_named(encoder), share=share, prices=priced)
+    found = evaluate(learned, scored, share=share, prices=priced)
     if set(learned.prompts) & set(scored.prompts):
         both = sum(prompt in set(learned.prompts) for prompt in set(scored.prompts))
         note(f"{both} prompts stand in both files: for those the figures say what was remembered, not what was learned")
@@ -123,8 +119,8 @@ def _sketch(found: Evaluation) -> list[list[str]]:
     for point in found.points(11):
         recovered = point["recovered"]
         full = 0 if recovered is None else round(BAR * min(1.25, max(0.0, recovered)))
-        told = "-" if recovered is None else f"{'█' * full} {recovered:.0%}"
-        lines.append([f"{point['share']:.0%}", f"{point['accuracy']:.3f}", told])
+        shown = "-" if recovered is None else f"{'█' * full} {recovered:.0%}"
+        lines.append([f"{point['share']:.0%}", f"{point['accuracy']:.3f}", shown])
     return lines
 
 

@@ -100,9 +100,9 @@ def _predict_quality(job: Job, verdict: Verdict, config: Config) -> Mapping[str,
     if not needs_prediction(job, verdict.route, config):
         return {}
     from tasks.queue.address import state_dir
-    from tasks.routing.quality.build import CACHE, predictor_of
+    from tasks.routing.quality.predictor import CACHE, build_predictor
 
-    return predictor_of(config, cache=state_dir() / CACHE).predict(job.question)
+    return build_predictor(config, cache=state_dir() / CACHE).predict(job.question)
 
 
 def _decide(

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from tasks.contract.errors import ConfigError
-from tasks.routing.quality import cache
-from tasks.routing.quality.build import build_predictor
-from tasks.routing.quality.features import LOOKS, describe, looks
-from tasks.routing.quality.linear import Ridge, folds_of
 from tasks.routing.quality.outcomes import Outcomes
-from tasks.routing.quality.predictor import QualityPredictor
-from tasks.routing.quality.terms import TermSpace
+from tasks.routing.quality.predictor import QualityPredictor, fit_to_file
+from tasks.routing.quality.surface import NAMES, measure_surface, surface_rows
 from tasks.routing.quality.trees import Growth, Trees
 
 STRANGE = [
@@ -46,7 +42,7 @@ def outcomes(count=300, *, seed=0, source="made up"):
 
 @pytest.fixture(scope="module")
 def predictor():
-    return QualityPredictor.fit(outcomes())
+    return QualityPredictor.fit(outcomes(600))
 
 
 def test_it_learns_who_is_good_at_what(predictor):
@@ -64,7 +60,7 @@ def test_the_mean_prediction_is_about_the_mean_grade_of_texts_that_it_has_not_se
 
 
 def test_the_same_outcomes_give_the_same_predictor(predictor):
-    again = QualityPredictor.fit(outcomes())
+    again = QualityPredictor.fit(outcomes(600))
     texts = outcomes(20, seed=2).prompts
     assert np.array_equal(again.predict_all(texts), predictor.predict_all(texts))
 
@@ -106,103 +102,65 @@ def test_too_little_to_learn_from_is_told(few, said):
         QualityPredictor.fit(few)
 
 
-class Letters:
-    """An encoder: how often the letters stand in a text."""
-
-    fingerprint = "letters"
-
-    def __init__(self):
-        self.asked = 0
-
-    def encode(self, texts):
-        self.asked += len(texts)
-        rows = np.array([[text.lower().count(letter) for letter in "aeiou"] for text in texts], np.float32)
-        return rows / np.maximum(1, np.linalg.norm(rows, axis=1, keepdims=True))
+def write_outcomes(path, some):
+    lines = [f'"{text}",{grades[0]},{grades[1]}' for text, grades in zip(some.prompts, some.correct, strict=True)]
+    path.write_text("\n".join(["prompt,small_correct,large_correct", *lines]), encoding="utf-8")
+    return path
 
 
-def test_an_encoder_takes_part_and_is_asked_once_a_text():
-    letters, some = Letters(), outcomes(60)
-    with_letters = QualityPredictor.fit(some, encoder=letters)
-    assert letters.asked == 60
-    assert with_letters.predict("How much is 3 + 4?") != QualityPredictor.fit(some).predict("How much is 3 + 4?")
+def fit_cached(tmp_path, *, seed=0, name="outcomes.csv"):
+    file = write_outcomes(tmp_path / name, outcomes(40, seed=seed))
+    return fit_to_file(file, ["small", "large"], cache=tmp_path / "cache")
 
 
-def test_a_cached_predictor_says_the_same_and_is_not_fitted_again(tmp_path, monkeypatch):
-    first = cache.fitted(outcomes(40), folder=tmp_path)
+def test_cached_predictor_predicts_the_same_without_a_fit(tmp_path, monkeypatch):
+    first = fit_cached(tmp_path)
     monkeypatch.setattr(QualityPredictor, "fit", None)
-    second = cache.fitted(outcomes(40, source="another path"), folder=tmp_path)
+    second = fit_cached(tmp_path, name="another.csv")
     texts = [*outcomes(10, seed=5).prompts, *STRANGE]
     assert np.array_equal(first.predict_all(texts), second.predict_all(texts))
     assert second.models == first.models
 
 
-def test_the_cache_holds_one_file_for_each_table_and_encoder(tmp_path):
-    for some, encoder in ((outcomes(40), None), (outcomes(40, seed=9), None), (outcomes(40), Letters())):
-        cache.fitted(some, encoder=encoder, folder=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+def test_cache_holds_one_file_for_each_table(tmp_path):
+    fit_cached(tmp_path)
+    fit_cached(tmp_path, seed=9)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
-def test_a_broken_cache_is_made_anew(tmp_path, damage):
-    cache.fitted(outcomes(40), folder=tmp_path)
-    (file,) = tmp_path.iterdir()
+def test_damaged_cache_is_fitted_again(tmp_path, damage):
+    fit_cached(tmp_path)
+    (file,) = (tmp_path / "cache").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    cache.fitted(outcomes(40), folder=tmp_path)
+    fit_cached(tmp_path)
     assert file.read_bytes() == whole
-    assert list(tmp_path.iterdir()) == [file]
+    assert list((tmp_path / "cache").iterdir()) == [file]
 
 
-def test_a_folder_that_is_none_costs_a_fit_only(tmp_path):
-    file = tmp_path / "file"
-    file.touch()
-    assert cache.fitted(outcomes(40), folder=file / "below").models == ("small", "large")
+def test_cache_that_is_no_folder_costs_only_a_fit(tmp_path):
+    (tmp_path / "cache").touch()
+    assert fit_cached(tmp_path).models == ("small", "large")
 
 
-def test_the_cache_holds_no_prompt_in_plain_words(tmp_path):
-    cache.fitted(outcomes(40), folder=tmp_path)
-    (file,) = tmp_path.iterdir()
+def test_cache_holds_no_prompt(tmp_path):
+    fit_cached(tmp_path)
+    (file,) = (tmp_path / "cache").iterdir()
     assert b"How much is" not in file.read_bytes()
 
 
 def test_looks_are_the_same_columns_for_any_text():
-    assert looks(STRANGE).shape == (len(STRANGE), len(LOOKS))
-    assert np.isfinite(looks(STRANGE)).all()
-    assert looks([]).shape == (0, len(LOOKS))
+    assert surface_rows(STRANGE).shape == (len(STRANGE), len(NAMES))
+    assert np.isfinite(surface_rows(STRANGE)).all()
+    assert surface_rows([]).shape == (0, len(NAMES))
 
 
 def test_looks_see_options_numbers_and_the_kind_of_a_question():
-    said = describe("Which of these is not a prime?\nA. 7\nB. 91\nC. all of these\nD. None")
+    said = measure_surface("Which of these is not a prime?\nA. 7\nB. 91\nC. all of these\nD. None")
     assert (said["options"], said["options with a digit"], said["an option combines others"]) == (4, 0.5, True)
     assert (said["negation"], said["which or what"], said["why or how"]) == (True, True, False)
-    assert describe("How many eggs?")["a calculation"]
-
-
-def test_terms_that_stand_together_lie_together():
-    texts = ["the cat and the dog", "a dog and a cat", "stocks and bonds", "bonds beat stocks"] * 3
-    space, places = TermSpace.fit(texts)
-    cats, stocks, more = space.transform(["cat dog", "stocks bonds", "dog"])
-    assert more @ cats > 10 * abs(more @ stocks)
-    assert places == pytest.approx(space.transform(texts), abs=1e-5)
-    assert not space.transform(["nothing known"]).any()
-
-
-def test_folds_keep_equal_texts_together_whatever_their_order():
-    texts = [f"t{at % 40}" for at in range(100)]
-    there = dict(zip(texts, folds_of(texts), strict=True))
-    assert dict(zip(texts[::-1], folds_of(texts[::-1]), strict=True)) == there
-    assert sorted(np.bincount(list(there.values()))) == [8] * 5
-
-
-def test_stacked_predictions_come_from_models_that_have_not_seen_the_row():
-    chance = np.random.default_rng(0)
-    rows, noise = chance.normal(size=(200, 150)), chance.normal(size=(200, 2))
-    folds = np.arange(200) % 5
-    model, unseen = Ridge.stacked(rows, noise, folds)
-    seen = model.predict(rows)
-    # Nothing can be learned: what was seen is remembered, what was not isn't even close.
-    assert np.corrcoef(seen[:, 0], noise[:, 0])[0, 1] > 0.5
-    assert abs(np.corrcoef(unseen[:, 0], noise[:, 0])[0, 1]) < 0.25
+    assert measure_surface("How many eggs?")["a calculation"]
 
 
 def test_trees_learn_a_step_and_its_exception():
@@ -225,8 +183,8 @@ def test_a_configuration_gets_predictions_for_the_models_that_it_has(tmp_path):
     file = tmp_path / "outcomes.csv"
     lines = [f"How much is {at} + 1?,1,0,1" for at in range(30)]
     file.write_text("\n".join(["prompt,a_correct,b_correct,gone_correct", *lines]), encoding="utf-8")
-    found = build_predictor(file, models=["b", "a", "c"], folder=tmp_path / "cache")
+    found = fit_to_file(file, ["b", "a", "c"], cache=tmp_path / "cache")
     assert found.predict("How much is 7 + 1?") == pytest.approx({"a": 1.0, "b": 0.0})
     assert len(list((tmp_path / "cache").iterdir())) == 1
     with pytest.raises(ConfigError, match="at least two must be in both"):
-        build_predictor(file, models=["a", "c"])
+        fit_to_file(file, ["a", "c"])

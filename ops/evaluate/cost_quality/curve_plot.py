@@ -1,4 +1,4 @@
-"""The curves of `pointsman eval cost-quality` and of its benchmark as pictures."""
+"""Draws the curves of `pointsman eval cost-quality` and of its benchmark."""
 
 from __future__ import annotations
 

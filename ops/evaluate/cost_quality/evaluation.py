@@ -1,4 +1,4 @@
-"""How good a predictor is at choosing models, on graded texts that it was not fitted to."""
+"""Evaluates how well a predictor chooses models, on graded texts that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from tasks.routing.quality.predictor import QualityPredictor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.routing.classify.encoder import Encoder
     from tasks.routing.quality.outcomes import Outcomes, Prices
 
 __all__ = ["Evaluation", "evaluate"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
-#: Predictions whose time is taken, one text each.
+#: Predictions that are timed, one text each.
 TIMED = 200
 #: Points of a curve in JSON: every percent.
 POINTS = 101
@@ -34,7 +33,7 @@ POINTS = 101
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found. Accuracies are mean grades on the test file, costs USD a call on it, or None."""
+    """The result of `evaluate`. Accuracies are mean grades on the test file, costs USD a call on it, or None."""
 
     train_rows: int
     test_rows: int
@@ -47,14 +46,14 @@ class Evaluation:
     #: ``share`` of calls to the strong model, or share of the way from the weak one's ``cost`` to the strong one's.
     axis: str
     curve: Curve | None
-    #: Of the choice that looks at predicted quality alone.
+    #: Accuracy and cost of the choice by predicted quality alone.
     router_accuracy: float
     router_cost_usd: float | None
     oracle_accuracy: float
     recovered_oracle_gap: float | None
     fit_s: float
     p50_ms: float
-    #: Setting of the strategy → value, for the share that was wished for.
+    #: Setting of the strategy → value, for the requested share.
     calibration: Mapping[str, float] | None = None
 
     @property
@@ -116,23 +115,22 @@ def evaluate(
     train: Outcomes,
     test: Outcomes,
     *,
-    encoder: Encoder | None = None,
     share: float | None = None,
     prices: Prices | None = None,
 ) -> Evaluation:
-    """Fit to `train`, choose for `test`.
+    """Fit to `train` and choose models for `test`.
 
     With `share` the settings of the strategy are calibrated on the predictions for `test`, so that at most that share
     of its calls costs more than the cheapest model: by the cost of a typical call where `prices` are given, as the
-    strategy reckons, else by the mean cost on `test`.
+    strategy computes it, else by the mean cost on `test`.
 
     Raises:
         ConfigError: if the files have not the same models, or `train` is too small.
-        BadInput: if a `share` is wished for and nothing tells what calls cost.
+        BadInput: if a `share` is requested and neither file has costs.
     """
     test = test.of_models(train.models)
     started = time.perf_counter()
-    predictor = QualityPredictor.fit(train, encoder=encoder)
+    predictor = QualityPredictor.fit(train)
     fit_s = time.perf_counter() - started
     predicted = predictor.predict_all(test.prompts)
     weak, strong = _ends(train)
@@ -182,7 +180,7 @@ def _typical(models: Sequence[str], prices: Prices | None, means: Floats | None)
 
 def _calibrated(predicted: Floats, costs: Floats | None, share: float) -> dict[str, float]:
     if costs is None:
-        raise BadInput("share", "nothing tells which model is the cheaper one", "give prices")
+        raise BadInput("share", "without costs no model is the cheaper one", "give prices")
     found = {"share": share, "threshold": calibrate(predicted, costs, rule="threshold", share=share)}
     if np.ptp(costs) > 0:
         found["tradeoff"] = calibrate(predicted, costs, rule="tradeoff", share=share)

@@ -1,8 +1,8 @@
-"""A classifier fitted from the examples of a configuration: a few texts a route, no library but numpy.
+"""A classifier fitted from the examples of a configuration: a few texts a route, in numpy alone.
 
-An expert on words (`features`, `linear`) and, with an encoder, one on vectors (`encoder`, `network`) score the routes.
-What makes it usable for routing is that it knows when to abstain: `calibration` weighs the experts and finds the
-threshold on texts that they had not seen, among them whole routes left out; `language` tells what it can't read.
+Linear `experts` on words (`features`) and, with an encoder, on vectors (`encoder`) score the routes. Routing needs a
+classifier that knows when to abstain: `calibration` weighs the experts and finds the threshold on texts that no fit had
+seen, among them whole routes left out.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.contract.errors import ConfigError, EncoderFailed
-from tasks.routing.classify import cache as kept
 from tasks.routing.classify.calibration import Calibration
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
-from tasks.routing.classify.experts import Experts, Problem
-from tasks.routing.classify.features import Features
-from tasks.routing.classify.language import Languages
+from tasks.routing.classify.experts import Experts, TrainingRows
+from tasks.routing.classify.features import Vocabulary
 from tasks.routing.classify.material import Material, refuse_contradictions
+from tasks.routing.fitted_files import FittedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tasks.routing.classify.encoder import Encoder
+    from tasks.routing.fitted_files import Arrays
 
 __all__ = ["ExampleClassifier", "Guess"]
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The likeliest route, wanted or not. `doubt` says why it can't be trusted, whatever the confidence; or nothing."""
+    """The likeliest route, whether it reaches the threshold or not. `doubt` says why it is none, if so."""
 
     route: str
     confidence: float
@@ -49,11 +49,8 @@ class ExampleClassifier:
 
     name = "examples"
 
-    def __init__(self, fitted: kept.Fitted, encoder: Encoder | None = None) -> None:
-        self._features = fitted.features
-        self._experts = fitted.experts
-        self._calibration = fitted.calibration
-        self._languages = fitted.languages
+    def __init__(self, fitted: _Fitted, encoder: Encoder | None = None) -> None:
+        self._fitted = fitted
         self._encoder = encoder
         self.routes = fitted.routes
         self.slow = encoder is not None
@@ -70,14 +67,11 @@ class ExampleClassifier:
         outside: Sequence[str] = (),
         contradictions: bool = False,
     ) -> ExampleClassifier | None:
-        """Fit one to `examples` (route → its texts); None when fewer than two routes have a text.
+        """Fit to `examples` (route → its texts); None when fewer than two routes have a text.
 
-        `cache` is a folder where what was fitted is kept, named by its content: the next fit to the same examples reads
-        it. `outside` are texts that belong to no route; the threshold is better for them. `contradictions` allows one
-        text to be an example of two routes, as data sets have it. Deterministic.
-
-        Without an encoder 0.3 s for 30 examples of 3 routes, 5 s for 1,500 of 150, 9 s for 15,000 of 150; with the
-        packaged one 5 s, 14 s and 45 s, on one core.
+        `cache` is a folder of `FittedFiles`: the next fit to the same examples reads it. `outside` are texts that
+        belong to no route; the threshold is better for them. `contradictions` allows one text to be an example of two
+        routes, as data sets have it. Deterministic.
 
         Raises:
             ConfigError: if two routes claim the same text, or the encoder gives no vectors.
@@ -88,12 +82,10 @@ class ExampleClassifier:
         if material is None:
             return None
         try:
-            key = kept.key_of(material, outside, encoder.fingerprint if encoder else "")
-            fitted = kept.load(cache, key) if cache else None
-            if fitted is None:
-                fitted = _fit(material, outside, encoder)
-                if cache:
-                    kept.store(cache, key, fitted)
+            key = ["examples", *material.key(), list(outside), encoder.fingerprint if encoder else ""]
+            fitted = FittedFiles(cache).load_or_fit(
+                key, lambda arrays: _Fitted.of_arrays(material.routes, arrays), lambda: _fit(material, outside, encoder)
+            )
             if encoder:
                 encoder.prepare()
         except EncoderFailed as error:
@@ -130,19 +122,17 @@ class ExampleClassifier:
     def guesses(self, texts: Sequence[str]) -> list[Guess]:
         """The likeliest route of each text; with an encoder, many at a time are quicker. Raises EncoderFailed."""
         read = [excerpt(text) for text in texts]
-        rows = [self._features.row(text) for text in read]
+        rows = [self._fitted.vocabulary.row(text) for text in read]
         found = [Guess(self.routes[0], 0.0, "no word in common with the examples")] * len(read)
-        # With no word there is nothing to encode either: an endpoint need not be asked.
+        # Without a word there is nothing to encode either: an endpoint need not be asked.
         known = [at for at, row in enumerate(rows) if len(row[0]) or (self._encoder and _has_word(read[at]))]
         if not known:
             return found
         vectors = self._encoder.encode([read[at] for at in known]) if self._encoder else None
-        scores = self._experts.scores([rows[at] for at in known], vectors)
-        for at, p in zip(known, self._calibration.confidences(scores), strict=True):
-            language = self._languages.foreign(read[at])
+        scores = self._fitted.experts.scores([rows[at] for at in known], vectors)
+        for at, p in zip(known, self._fitted.calibration.confidences(scores), strict=True):
             best = int(p.argmax())
-            doubt = f"written in {language}, which no example is" if language else ""
-            found[at] = Guess(self.routes[best], float(p[best]), doubt)
+            found[at] = Guess(self.routes[best], float(p[best]))
         return found
 
 
@@ -150,14 +140,40 @@ def _has_word(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
-def _fit(material: Material, outside: Sequence[str], encoder: Encoder | None) -> kept.Fitted:
-    features = Features.fit(material.texts)
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """All that was learned from the examples."""
+
+    routes: tuple[str, ...]
+    vocabulary: Vocabulary
+    experts: Experts
+    calibration: Calibration
+
+    def arrays(self) -> Arrays:
+        calibration = self.calibration
+        return {
+            "hashes": self.vocabulary.hashes,
+            "idf": self.vocabulary.idf,
+            "figures": np.array([self.vocabulary.unseen, calibration.threshold, calibration.accuracy]),
+            "expert_weights": np.array(calibration.weights),
+            **self.experts.arrays(),
+        }
+
+    @classmethod
+    def of_arrays(cls, routes: tuple[str, ...], saved: Arrays) -> _Fitted:
+        unseen, threshold, accuracy = map(float, saved["figures"])
+        vocabulary = Vocabulary(saved["hashes"], saved["idf"], unseen)
+        calibration = Calibration(tuple(map(float, saved["expert_weights"])), threshold, accuracy)
+        return cls(routes, vocabulary, Experts.of_arrays(saved), calibration)
+
+
+def _fit(material: Material, outside: Sequence[str], encoder: Encoder | None) -> _Fitted:
+    vocabulary = Vocabulary.fit(material.texts)
     beyond = [excerpt(text) for text in outside if text.strip()]
     vectors = encoder.encode([*material.texts, *beyond]) if encoder else None
     own = None if vectors is None else vectors[: len(material.texts)]
     others = None if vectors is None else vectors[len(material.texts) :]
-    labels = np.array(material.labels, np.intp)
-    problem = Problem(features.rows(material.texts), own, labels, features.size, len(material.routes))
-    calibration = Calibration.of(problem, features.rows(beyond), others)
-    languages = Languages.of(material.texts)
-    return kept.Fitted(material.routes, features, Experts.fit(problem), calibration, languages)
+    rows = [vocabulary.row(text) for text in material.texts]
+    training = TrainingRows(rows, own, np.array(material.labels, np.intp), vocabulary.size, len(material.routes))
+    calibration = Calibration.of(training, [vocabulary.row(text) for text in beyond], others)
+    return _Fitted(material.routes, vocabulary, Experts.fit(training), calibration)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import ConfigError
 
@@ -51,6 +51,10 @@ class Material:
                 kept.append(text[:EXAMPLE_CHARACTERS])
                 labels.append(label)
         return cls(tuple(usable), tuple(kept), tuple(labels))
+
+    def key(self) -> list[Any]:
+        """All of it as JSON values: names the file of a model that was fitted to it."""
+        return [self.routes, self.labels, self.texts]
 
 
 def refuse_contradictions(examples: Mapping[str, Sequence[str]]) -> None:

@@ -1,72 +1,54 @@
-"""How likely each model answers a text well, learned from texts whose answers were graded.
+"""Predicts how likely each model answers a text well, learned from texts whose answers were graded.
 
-Three models over numpy alone, the third on what the first two say:
-
-1. ridge regression over the topic (`terms`, and an encoder's vectors where one is given),
-2. kernel regression over looks and topic (`landmarks`),
-3. boosted `trees` over the looks (`features`) and the predictions of 1 and 2 for texts that they had not seen.
-
-All models of a table are predicted together, as the mean of a text (how hard it is for all) and each model's difference
-from that mean (who is better at it). The difference is what a choice goes by, and it has trees of its own: fitted as
-one, they would spend themselves on the mean, which varies far more.
+Boosted `trees` over the `surface` of a text. Two of them: one for the mean over all models (how hard the text is), one
+for each model's difference from that mean (which model is better at it). A choice between models depends on the
+difference; in one common fit the mean, which varies far more, would take most of the splits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tasks.contract.errors import ConfigError
-from tasks.routing.quality.features import looks
-from tasks.routing.quality.landmarks import Landmarks
-from tasks.routing.quality.linear import Ridge, folds_of
-from tasks.routing.quality.terms import TermSpace
+from tasks.routing.fitted_files import FittedFiles
+from tasks.routing.quality.outcomes import read_outcomes
+from tasks.routing.quality.surface import surface_rows
 from tasks.routing.quality.trees import Trees
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.routing.classify.encoder import Encoder
+    from tasks.config.config import Config
+    from tasks.routing.fitted_files import Arrays
     from tasks.routing.quality.outcomes import Outcomes
 
-__all__ = ["LEAST_ROWS", "Parts", "QualityPredictor"]
+__all__ = ["CACHE", "LEAST_ROWS", "QualityPredictor", "build_predictor", "fit_to_file"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
-#: Graded texts from which a predictor is fitted: with fewer, what it says is noise.
+#: Folder in the state directory that keeps fitted predictors.
+CACHE = "predictors"
+#: Graded texts that a fit needs: with fewer, a prediction is noise.
 LEAST_ROWS = 20
-#: Texts that are used at most, evenly spread over the file: bounds the time to fit to about a minute.
+#: Texts that are used at most, evenly spread over the file: bounds the time of a fit to some 10 seconds.
 MOST_ROWS = 30_000
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a predictor is made of; a saved array is named after its part."""
-
-    terms: TermSpace
-    topic: Ridge
-    landmarks: Landmarks
-    kernel: Ridge
-    level: Trees
-    differences: Trees
 
 
 class QualityPredictor:
     """Made by `fit`; immutable afterwards, safe to share between threads."""
 
-    def __init__(self, models: Sequence[str], parts: Parts, encoder: Encoder | None = None) -> None:
+    def __init__(self, models: Sequence[str], level: Trees, differences: Trees) -> None:
         self.models = tuple(models)
-        self.parts = parts
-        self._encoder = encoder
+        self._level = level
+        self._differences = differences
 
     @classmethod
-    def fit(cls, outcomes: Outcomes, *, encoder: Encoder | None = None) -> QualityPredictor:
-        """Fit one to graded texts. Deterministic; 15 s for 6,000 prompts and two models on one core of 2025.
-
-        Of more than 30,000 texts an even selection is used. With an `encoder` each text is embedded once.
+    def fit(cls, outcomes: Outcomes) -> QualityPredictor:
+        """Fit to graded texts. Deterministic; 2 s for 6,000 prompts and two models on one core of 2025.
 
         Raises:
             ConfigError: if there are fewer than two models or fewer than 20 texts.
@@ -78,77 +60,63 @@ class QualityPredictor:
                 f"{outcomes.source}: has {len(outcomes.prompts)} graded prompts; at least {LEAST_ROWS} are needed"
             )
         chosen = slice(None, None, -(-len(outcomes.prompts) // MOST_ROWS))
-        prompts, targets = outcomes.prompts[chosen], outcomes.correct[chosen].astype(np.float64)
-        folds = folds_of(prompts)
-        seen = looks(prompts)
-        terms, places = TermSpace.fit(prompts)
-        topics = _topics(places, encoder, prompts)
-        topic, unseen_topic = Ridge.stacked(topics, targets, folds)
-        landmarks = Landmarks.fit(seen, topics)
-        kernel, unseen_kernel = Ridge.stacked(landmarks.likeness(seen, topics), targets, folds)
-        rows = np.hstack([seen, _contrasts(unseen_topic), _contrasts(unseen_kernel)])
-        contrasts = _contrasts(targets)
-        level, differences = Trees.fit(rows, contrasts[:, :1]), Trees.fit(rows, contrasts[:, 1:])
-        return cls(outcomes.models, Parts(terms, topic, landmarks, kernel, level, differences), encoder)
+        rows, grades = surface_rows(outcomes.prompts[chosen]), outcomes.correct[chosen].astype(np.float64)
+        mean = grades.mean(axis=1, keepdims=True)
+        return cls(outcomes.models, Trees.fit(rows, mean), Trees.fit(rows, grades - mean))
 
     def predict(self, text: str) -> Mapping[str, float]:
-        """How likely each model answers `text` well, 0 to 1, in the order of the outcomes.
+        """Predict for each model the probability of a good answer, in the order of the outcomes.
 
-        Never raises for what a text contains; 0.5 ms for one of 300 characters.
+        Raises for no text; 0.2 ms for one of 300 characters.
         """
         return dict(zip(self.models, map(float, self.predict_all([text])[0]), strict=True))
 
     def predict_all(self, texts: Sequence[str]) -> Floats:
-        """The same for many: n × models."""
-        parts = self.parts
-        seen, topics = looks(texts), _topics(parts.terms.transform(texts), self._encoder, texts)
-        said = [
-            _contrasts(parts.topic.predict(topics)),
-            _contrasts(parts.kernel.predict(parts.landmarks.likeness(seen, topics))),
-        ]
-        rows = np.hstack([seen, *said])
-        found: Floats = np.clip(parts.level.predict(rows) + parts.differences.predict(rows), 0.0, 1.0)
+        """Predict for many texts: texts × models."""
+        rows = surface_rows(texts)
+        found: Floats = np.clip(self._level.predict(rows) + self._differences.predict(rows), 0.0, 1.0)
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it is but the encoder, to be saved (`tasks.routing.quality.cache`)."""
-        return {
-            f"{name}.{array}": value
-            for name in Parts.__slots__
-            for array, value in getattr(self.parts, name).arrays().items()
-        }
+        """Return all of it as arrays, which `of_arrays` reads."""
+        parts = {"level": self._level, "differences": self._differences}
+        trees = {f"{name}.{array}": value for name, part in parts.items() for array, value in part.arrays().items()}
+        return {"models": np.frombuffer("\n".join(self.models).encode(), np.uint8), **trees}
 
     @classmethod
-    def of_arrays(
-        cls, models: Sequence[str], saved: Mapping[str, NDArray[Any]], *, encoder: Encoder | None = None
-    ) -> QualityPredictor:
-        """What `arrays` gave, with the same encoder. Raises KeyError or ValueError for what is no predictor."""
-        part: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in Parts.__slots__}
-        for full, value in saved.items():
-            name, _, array = full.partition(".")
-            part[name][array] = value
-        return cls(
-            models,
-            Parts(
-                terms=TermSpace.of_arrays(part["terms"]),
-                topic=Ridge.of_arrays(part["topic"]),
-                landmarks=Landmarks.of_arrays(part["landmarks"]),
-                kernel=Ridge.of_arrays(part["kernel"]),
-                level=Trees.of_arrays(part["level"]),
-                differences=Trees.of_arrays(part["differences"]),
-            ),
-            encoder,
+    def of_arrays(cls, saved: Arrays) -> QualityPredictor:
+        """Read `arrays`. Raises KeyError or ValueError for arrays of something else."""
+        level, differences = (
+            Trees.of_arrays({full.removeprefix(part): value for full, value in saved.items() if full.startswith(part)})
+            for part in ("level.", "differences.")
         )
+        return cls(saved["models"].tobytes().decode().split("\n"), level, differences)
 
 
-def _topics(places: NDArray[np.float32], encoder: Encoder | None, texts: Sequence[str]) -> Floats:
-    found = places.astype(np.float64)
-    if encoder is None:
-        return found
-    return np.hstack([found, np.asarray(encoder.encode(texts), np.float64)])
+def build_predictor(config: Config, *, cache: Path | None = None) -> QualityPredictor:
+    """Fit to the outcomes of a configuration, or read from `cache` what was fitted to the same ones.
+
+    Raises:
+        ConfigError: as `fit_to_file`.
+    """
+    assert config.outcomes is not None
+    return fit_to_file(config.folder / config.outcomes, config.models, cache=cache)
 
 
-def _contrasts(scores: Floats) -> Floats:
-    """The mean of each row, then each model's difference from it."""
-    mean = scores.mean(axis=1, keepdims=True)
-    return np.hstack([mean, scores - mean])
+def fit_to_file(path: Path, models: Collection[str], *, cache: Path | None = None) -> QualityPredictor:
+    """Fit to the grades that a file has of `models`; its other columns are ignored.
+
+    Raises:
+        ConfigError: if the file cannot be read, is too small, or has fewer than two of the models.
+    """
+    table = read_outcomes(path)
+    known = [model for model in table.models if model in models]
+    if len(known) < 2:
+        raise ConfigError(
+            f"{path}: outcomes: has grades of {', '.join(table.models)}, and the configuration has the models "
+            f"{', '.join(models)}; at least two must be in both, by the same name"
+        )
+    table = table.of_models(known)
+    return FittedFiles(cache).load_or_fit(
+        ["quality", table.fingerprint], QualityPredictor.of_arrays, lambda: QualityPredictor.fit(table)
+    )

@@ -1,7 +1,7 @@
-"""What a prompt looks like, in numbers: its length, its options, its figures and symbols, what kind of question it is.
+"""Surface features of a prompt: its length, options, numbers and symbols, and the kind of question that it asks.
 
-How hard a question is shows more in its looks than in its topic: on the two public sets of
-docs/explanation/cost-quality.md trees over these numbers alone were better than TF-IDF over all words.
+The difficulty of a question shows more in its surface than in its topic: docs/explanation/cost-quality.md has the
+figures.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LOOKS", "describe", "looks"]
+__all__ = ["NAMES", "measure_surface", "surface_rows"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
-#: Characters that are read; the length counts them all.
+#: Characters that are read; the feature "characters" counts all of them.
 READ_CHARACTERS = 16_000
 #: Letters from which a word counts as long.
 LONG_WORD = 10
@@ -40,20 +40,20 @@ _CODE = re.compile(r"\bdef |\bfunction\b")
 _DIGIT = re.compile(r"\d")
 
 
-def describe(text: str) -> dict[str, float]:
-    """The numbers of one text, by name; finite for any text, an empty one too."""
+def measure_surface(text: str) -> dict[str, float]:
+    """Measure one text: finite numbers by name, also for an empty text."""
     length = len(text)
     text = text[:READ_CHARACTERS]
     low = text.lower()
     lines = [line for line in text.split("\n") if line.strip()]
     options = [match[1] for line in lines if (match := _OPTION.match(line))]
-    stem = sum(len(line) + 1 for line in lines if not _OPTION.match(line))
+    outside = sum(len(line) + 1 for line in lines if not _OPTION.match(line))
     sizes = [len(option) for option in options] or [0]
     words, numbers = _WORD.findall(text), _NUMBER.findall(text)
     characters, count = max(1, len(text)), max(1, len(words))
     return {
         "characters": math.log1p(length),
-        "characters outside options": math.log1p(stem),
+        "characters outside options": math.log1p(outside),
         "characters of an option": math.log1p(fmean(sizes)),
         "spread of the options' lengths": math.log1p(pstdev(sizes)),
         "longest option over the mean": max(sizes) / (1 + fmean(sizes)),
@@ -85,10 +85,11 @@ def describe(text: str) -> dict[str, float]:
     }
 
 
-#: The names of what `describe` returns, in its order.
-LOOKS: tuple[str, ...] = tuple(describe(""))
+#: The names of the features, in the order of `measure_surface`.
+NAMES: tuple[str, ...] = tuple(measure_surface(""))
 
 
-def looks(texts: Sequence[str]) -> Floats:
-    """A row for each text, a column for each of `LOOKS`."""
-    return np.array([list(describe(text).values()) for text in texts], np.float64).reshape(len(texts), len(LOOKS))
+def surface_rows(texts: Sequence[str]) -> Floats:
+    """Measure many texts: a row for each text, a column for each of `NAMES`."""
+    rows = [list(measure_surface(text).values()) for text in texts]
+    return np.array(rows, np.float64).reshape(len(texts), len(NAMES))
