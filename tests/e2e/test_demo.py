@@ -12,7 +12,7 @@ import psutil
 from tests.harness import DEADLINE, REPOSITORY
 
 
-def test_the_demo_does_the_main_job_and_leaves_nothing_behind(tmp_path):
+def test_demo_runs_the_main_job_and_leaves_nothing_behind(tmp_path):
     # One temporary directory for all that it makes, so that its processes can be told from others.
     process = subprocess.Popen(
         [sys.executable, "-m", "ops", "demo", "--json"],

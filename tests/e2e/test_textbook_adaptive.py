@@ -33,7 +33,7 @@ def running(tmp_path, gemini):
         yield running
 
 
-def test_adaptive_weights_give_a_model_less_and_less_once_it_is_slow(running, gemini):
+def test_adaptive_weights_shift_away_from_a_model_that_becomes_slow(running, gemini):
     assert wait_for(lambda: _share(running) >= 3, "an even share of gemini")
     gemini.serve(latency=1.0)
     wait_for(lambda: _share(running) <= 1, "what is slow getting less")

@@ -149,7 +149,7 @@ def test_weighted_round_robin_gives_exactly_its_shares_over_a_cycle(running):
 
 
 @pytest.mark.parametrize(("metric", "model"), BEST.items())
-def test_the_priority_of_a_job_or_of_its_route_chooses_by_profile(running, metric, model):
+def test_priority_metric_of_a_job_or_its_route_chooses_by_profile(running, metric, model):
     by_job = ask(running, {"text": "hello", "route": "profile", "priority_metric": metric})
     by_route = ask(running, {"text": "hello", "route": f"by-{metric}"})
     assert model_of(by_job) == model_of(by_route) == model
@@ -157,7 +157,7 @@ def test_the_priority_of_a_job_or_of_its_route_chooses_by_profile(running, metri
     assert by_job.routing.model == model
 
 
-def test_the_same_text_always_goes_to_the_same_model_and_many_texts_to_all(running):
+def test_hashing_keeps_a_text_on_one_model_and_spreads_many_texts(running):
     texts = [f"question number {number}" for number in range(30)]
     rounds = [[model_of(result) for result in ask_all(running, [{"text": text, "route": "pinned"} for text in texts])]
               for _ in range(3)]  # fmt: skip
@@ -165,7 +165,7 @@ def test_the_same_text_always_goes_to_the_same_model_and_many_texts_to_all(runni
     assert set(rounds[0]) == set(NAMES)
 
 
-def test_jobs_of_one_key_go_to_one_model_whatever_their_text(running):
+def test_hashing_keeps_jobs_of_one_key_on_one_model(running):
     jobs = [{"text": f"question {number}", "key": "tenant 7", "route": "pinned"} for number in range(10)]
     assert len(set(map(model_of, ask_all(running, jobs)))) == 1
 
@@ -179,7 +179,7 @@ def test_jobs_of_one_key_go_to_one_model_whatever_their_text(running):
         ("cooking_recipes", "gpt-4", "no context holds: the default: gpt-4"),
     ],
 )
-def test_each_context_goes_to_its_specialist_and_an_unknown_one_to_the_default(running, context, model, said):
+def test_contextual_routing_uses_the_specialist_or_the_default(running, context, model, said):
     result = ask(running, {"text": "Go on.", "metadata": {"context": context}, "route": "contexts"})
     assert model_of(result) == model
     assert said in result.routing.reason
@@ -192,7 +192,7 @@ CREATIVE = {"text": "A poem about the rain, please."}
 GENERAL = {"text": "What is the capital of Canada?"}
 
 
-def test_each_request_goes_to_its_specialist_unless_that_is_slow_or_failing_and_no_job_is_lost(running, gpt, gemini):
+def test_specialist_gets_its_requests_unless_it_is_slow_or_failing(running, gpt, gemini):
     _classified(running)
     gpt.stop()
     gemini.serve(latency=1.5)

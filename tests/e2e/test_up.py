@@ -115,7 +115,7 @@ def up(tmp_path_factory):
         yield up
 
 
-def test_another_service_enqueues_over_http_and_reads_the_result(up):
+def test_http_client_submits_a_job_and_reads_its_result(up):
     accepted = up.http.post("/jobs", json={"text": "Where is my invoice?", "metadata": {"tier": "gold"}})
     assert accepted.status_code == 202
     assert accepted.json()["state"] == "accepted"
@@ -130,7 +130,7 @@ def test_another_service_enqueues_over_http_and_reads_the_result(up):
     assert {"usage", "cost_usd", "queue_wait_s", "latency_s", "attempts"} <= result["parts"][0].keys()
 
 
-def test_an_array_is_answered_in_its_order(up):
+def test_http_array_is_answered_in_order(up):
     jobs = [
         {"kind": "sections", "items": ["a", "b"], "join": "concatenate"},
         {"kind": "vote", "text": "x", "n": 3, "join": "majority", "early_stop": "exact", "prefer": "cost"},
@@ -142,7 +142,7 @@ def test_an_array_is_answered_in_its_order(up):
     assert {result["state"] for result in results} == {"succeeded"}
 
 
-def test_flower_shows_tasks_and_queues_to_those_who_have_the_password_and_never_a_prompt(up):
+def test_flower_needs_the_password_and_shows_no_prompt(up):
     job = up.http.post("/jobs", json={"text": SECRET, "prompt": SECRET, "model": "fast"}).json()["id"]
     up.wait(job)
     flower = up.about["flower"]
@@ -165,14 +165,14 @@ def _finished(client: httpx.Client, task: str) -> dict[str, Any] | None:
     return found if found and found["state"] == "SUCCESS" else None
 
 
-def test_no_secret_stands_in_any_argument_or_readable_file(up):
+def test_up_puts_no_secret_into_arguments_or_readable_files(up):
     password = (up.state / "flower.password").read_text().strip()
     for process in psutil.Process(up.process.pid).children(recursive=True):
         assert password not in " ".join(process.cmdline())
     assert up.state.stat().st_mode & 0o077 == 0
 
 
-def test_stock_commands_work_beside_ours(up):
+def test_celery_commands_work_with_up(up):
     env = {**os.environ, "POINTSMAN_STATE_DIR": str(up.state)}
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker", "inspect", "active_queues", "--timeout", "10", "--json"],
@@ -182,7 +182,7 @@ def test_stock_commands_work_beside_ours(up):
     assert queues == {"route", "join", "model.fast", "model.slow"}
 
 
-def test_a_second_up_on_the_same_state_directory_is_refused_with_the_remedy(up):
+def test_up_refuses_a_second_one_on_the_same_state_directory(up):
     done = subprocess.run(up.command, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
     assert done.returncode == 2
     assert "another pointsman up runs on it" in done.stderr
@@ -192,7 +192,7 @@ def test_a_second_up_on_the_same_state_directory_is_refused_with_the_remedy(up):
     assert up.http.get("/healthz").status_code == 200
 
 
-def test_a_port_in_use_is_told_before_anything_starts(up, tmp_path):
+def test_up_reports_a_port_in_use_before_it_starts_anything(up, tmp_path):
     words = [*up.command]
     words[words.index("--state-dir") + 1] = str(tmp_path / "other")
     words[words.index("--port") + 1] = up.url.rpartition(":")[2]
@@ -202,7 +202,7 @@ def test_a_port_in_use_is_told_before_anything_starts(up, tmp_path):
     assert "is in use" in done.stderr
 
 
-def test_a_malformed_message_is_put_aside_and_harms_no_worker(up):
+def test_malformed_message_goes_to_the_quarantine_and_harms_no_worker(up):
     before = up.workers("slow")[0].pid
     up.redis.lpush("model.slow", "this is no message")
     wait_for(
@@ -213,7 +213,7 @@ def test_a_malformed_message_is_put_aside_and_harms_no_worker(up):
     assert up.workers("slow")[0].pid == before
 
 
-def test_a_worker_that_is_killed_is_started_again(up):
+def test_up_restarts_a_killed_worker(up):
     before = up.workers("slow")[0]
     before.kill()
     wait_for(
@@ -224,7 +224,7 @@ def test_a_worker_that_is_killed_is_started_again(up):
     assert up.wait(job)["state"] == "succeeded"
 
 
-def test_the_command_line_submits_waits_and_explains(up):
+def test_command_line_submits_waits_and_explains(up):
     output = up.cli("submit", "--wait", "Where is my invoice?")
     assert "[simulated fast] Where is my invoice?" in output
     job = json.loads(up.cli("submit", "--json", "--wait", "--kind", "vote", "-n", "3", "Yes or no?"))
@@ -233,7 +233,7 @@ def test_the_command_line_submits_waits_and_explains(up):
     assert "least_connections" in told
 
 
-def test_a_pool_is_scaled_up_and_down_to_a_total_of_calls_in_flight(tmp_path):
+def test_pool_is_scaled_up_and_down_to_a_total_of_calls_in_flight(tmp_path):
     with Up(tmp_path) as up:
         stats = up.state / "ready" / "simulated"
         models = stats.read_text().strip().removesuffix("/v1")
@@ -271,7 +271,7 @@ def _threads(up: Up) -> list[int]:
     return sorted(found)
 
 
-def test_ctrl_c_and_a_restart_finish_what_was_queued(tmp_path):
+def test_up_finishes_queued_jobs_after_ctrl_c_and_a_restart(tmp_path):
     with Up(tmp_path) as up:
         ids = up.http.post("/jobs", json=[{"text": f"{n}", "model": "slow"} for n in range(30)]).json()
         wait_for(lambda: up.http.get(f"/jobs/{ids[0]['id']}").json()["state"] == "running", "the first call")
@@ -280,7 +280,7 @@ def test_ctrl_c_and_a_restart_finish_what_was_queued(tmp_path):
         assert {up.wait(job["id"])["state"] for job in ids} == {"succeeded"}
 
 
-def test_kill_9_of_up_leaves_nothing_running_and_the_next_one_goes_on(tmp_path):
+def test_up_that_is_killed_leaves_no_process_and_the_next_one_goes_on(tmp_path):
     with Up(tmp_path) as up:
         job = up.http.post("/jobs", json={"kind": "sections", "items": ["a"] * 6, "model": "slow"}).json()["id"]
         wait_for(lambda: up.http.get(f"/jobs/{job}").json()["state"] == "running", "the first call")
@@ -292,7 +292,7 @@ def test_kill_9_of_up_leaves_nothing_running_and_the_next_one_goes_on(tmp_path):
         assert up.wait(job)["state"] == "succeeded"
 
 
-def test_a_schedule_runs_a_file_as_a_batch_each_minute(tmp_path):
+def test_schedule_runs_a_file_as_a_batch_each_minute(tmp_path):
     (tmp_path / "jobs.jsonl").write_text('{"text": "invoice one"}\n\n{"text": "two", "model": "fast"}\n')
     config = {**CONFIG, "schedules": {"minutely": {"cron": "* * * * *", "batch": "jobs.jsonl"}}}
     with Up(tmp_path, config=config) as up:

@@ -11,7 +11,7 @@ from tests import redis_keys
 from tests.harness import DEADLINE, Finals, fleet, wait_for
 
 
-def test_kill_9_of_a_worker_in_mid_job_is_repaired_within_seconds_by_the_sweeper(tmp_path):
+def test_killed_worker_s_job_is_repaired_by_the_sweeper_within_seconds(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 1.0}}) as running:
         _, victim = running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"text": "hello"})
@@ -27,7 +27,7 @@ def test_kill_9_of_a_worker_in_mid_job_is_repaired_within_seconds_by_the_sweeper
         assert running.stats("fast")["requests"] == 2
 
 
-def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at_once(tmp_path):
+def test_soft_shutdown_returns_calls_and_another_worker_starts_them(tmp_path):
     simulations = {"fast": {"latency": 30.0}, "quick": {"latency": 0.2}}
     models = {"fast": {"capacity": 4, "model": "fast"}}
     with fleet(tmp_path, models=models, simulations=simulations) as running:
@@ -52,7 +52,7 @@ def test_a_soft_shutdown_hands_calls_back_to_another_worker_which_starts_them_at
         assert redis.hget(redis_keys.parts(job.id), "0:lost") is None
 
 
-def test_a_part_that_kills_every_worker_fails_in_the_end_and_its_job_with_a_reason(tmp_path):
+def test_part_that_kills_every_worker_fails_its_job_with_a_reason(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 1}}, simulations={"fast": {"failure": "never"}}) as running:
         running.start("route,join", 2)
         job = running.producer.submit({"text": "hello"})
@@ -67,7 +67,7 @@ def test_a_part_that_kills_every_worker_fails_in_the_end_and_its_job_with_a_reas
         assert redis.zcard(redis_keys.claims("fast")) == 0
 
 
-def test_redis_killed_in_mid_work_loses_nothing_that_was_accepted(tmp_path):
+def test_killed_redis_loses_no_accepted_job(tmp_path):
     simulations = {"fast": {"latency": 0.3}}
     with fleet(tmp_path, models={"fast": {"capacity": 8}}, simulations=simulations) as running:
         running.start_all([("route,join", 2), ("model.fast", 8)])
@@ -85,7 +85,7 @@ def test_redis_killed_in_mid_work_loses_nothing_that_was_accepted(tmp_path):
             assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
 
-def test_answers_that_come_while_redis_is_away_are_kept_and_no_model_is_asked_again(tmp_path):
+def test_answers_that_arrive_without_redis_are_kept_and_not_repeated(tmp_path):
     simulations = {"fast": {"latency": 2.0}}
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations=simulations) as running:
         running.start_all([("route,join", 2), ("model.fast", 4)])

@@ -11,7 +11,7 @@ from tests.recorder import Say, recorder
 CAPACITY = 8
 
 
-def test_half_of_the_workers_are_killed_and_no_place_stays_taken(tmp_path):
+def test_killed_workers_leave_no_lease_behind(tmp_path):
     with recorder({"busy": lambda _: Say(delay=1.0)}) as models:
         configured = {"busy": {"base_url": models.url, "capacity": CAPACITY, "api_key_env": "SOME_KEY"}}
         keys = {"SOME_KEY": {"concurrency": CAPACITY}}
@@ -41,7 +41,7 @@ def test_half_of_the_workers_are_killed_and_no_place_stays_taken(tmp_path):
                 wait_for(lambda key=key: not good(key), "the end of all leases")
 
 
-def test_a_killed_prober_does_not_keep_the_breaker_closed_to_the_next(tmp_path):
+def test_breaker_admits_another_probe_after_a_killed_one(tmp_path):
     # The first asks for a pause and opens the breaker; the probe never gets an answer; the next one does.
     answers = [Say(status=402, headers={"Retry-After": "1"}), Say(delay=60.0)]
     say = lambda asked: answers[asked] if asked < len(answers) else Say()  # noqa: E731

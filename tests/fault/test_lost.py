@@ -13,7 +13,7 @@ from tests import redis_keys
 from tests.harness import DEADLINE, Finals, fleet, publish, wait_for
 
 
-def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_until_the_sweeper_sends_it(tmp_path):
+def test_redelivered_message_is_ignored_while_a_dead_worker_s_lease_lives(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 12.0}}) as running:
         _, victim = running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"kind": "vote", "n": 3, "text": "hello", "early_stop": "off"})
@@ -37,7 +37,7 @@ def test_a_message_redelivered_while_the_dead_worker_s_lease_lives_is_ignored_un
         assert [part.attempts for part in result.parts] == [2, 2, 2]
 
 
-def test_a_redelivered_call_whose_output_exists_does_not_ask_the_model_again(tmp_path):
+def test_redelivered_call_with_an_output_does_not_call_the_model_again(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
         _, worker = running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"text": "hello"})
@@ -51,7 +51,7 @@ def test_a_redelivered_call_whose_output_exists_does_not_ask_the_model_again(tmp
 
 
 @pytest.mark.parametrize("queue", ["route", "model.fast"])
-def test_a_message_that_the_broker_lost_is_published_again(tmp_path, queue):
+def test_message_that_the_broker_lost_is_published_again(tmp_path, queue):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running:
         redis = running.redis
         if queue != "route":
@@ -66,7 +66,7 @@ def test_a_message_that_the_broker_lost_is_published_again(tmp_path, queue):
         assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
 
-def test_a_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
+def test_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {"latency": 2.0}}) as running:
         running.start_all([("route,join", 2), ("model.fast", 4)])
         job = running.producer.submit({"kind": "sections", "items": ["a", "b", "c"]})
@@ -77,7 +77,7 @@ def test_a_chord_whose_counters_are_lost_is_joined_by_the_sweeper(tmp_path):
         assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
 
 
-def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
+def test_join_that_is_triggered_twice_happens_once(tmp_path):
     with (
         fleet(tmp_path, models={"fast": {"capacity": 4}}, simulations={"fast": {}}) as running,
         Finals(running) as finals,
@@ -92,7 +92,7 @@ def test_a_join_that_is_triggered_twice_happens_once(tmp_path):
         assert finals.of(job.id) == 1
 
 
-def test_a_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
+def test_job_of_high_priority_overtakes_a_thousand_that_wait(tmp_path):
     with fleet(tmp_path, models={"fast": {"capacity": 2}}, simulations={"fast": {"latency": 0.2}}) as running:
         running.start_all([("route,join", 4), ("model.fast", 2)])
         jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(1000)])

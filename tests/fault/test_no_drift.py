@@ -23,7 +23,7 @@ def loads(running):
     return asyncio.run(look())
 
 
-def test_after_kill_9_of_every_worker_and_router_no_call_in_flight_counts_past_its_lease(tmp_path):
+def test_calls_in_flight_count_no_longer_than_their_leases_after_kill_9(tmp_path):
     simulations = {name: {"latency": 300.0} for name in MODELS}
     routes = {"both": {"models": list(MODELS), "strategy": "least_latency"}}
     with fleet(tmp_path, models=MODELS, simulations=simulations, routes=routes, default_route="both") as running:

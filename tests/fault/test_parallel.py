@@ -148,7 +148,7 @@ def vote(n, **more):
 # -- bad input -----------------------------------------------------------------------------------
 
 
-def test_a_document_without_a_section_fails_and_one_with_a_single_section_does_not(submit, voices):
+def test_document_without_a_section_fails_and_one_with_one_succeeds(submit, voices):
     none = submit(lambda _: "x", kind="sections", text="[]", split="json", model="able")
     assert (none.state, none.parts_total, voices.asked) == ("failed", 0, [])
     assert "no element with content" in none.error
@@ -157,7 +157,7 @@ def test_a_document_without_a_section_fails_and_one_with_a_single_section_does_n
     assert "done" in one.output
 
 
-def test_fifty_thousand_sections_that_a_model_refuses_fail_at_the_first(submit, voices):
+def test_fifty_thousand_refused_sections_fail_at_the_first(submit, voices):
     text = "\n".join(f"line {number}" for number in range(50_000))
     result = submit(lambda _: Reply(status=400), kind="sections", text=text, split="lines", model="able")
     assert (result.state, result.parts_total) == ("failed", 50_000)
@@ -178,7 +178,7 @@ def test_thousands_of_sections_are_joined_in_order_over_their_waves(running, sub
 
 
 @pytest.mark.parametrize("policy", ["fail", "partial"])
-def test_a_part_over_the_model_s_context_fails_the_job_or_is_named_as_missing(submit, voices, policy):
+def test_part_over_the_model_s_context_fails_the_job_or_is_missing(submit, voices, policy):
     result = submit(lambda _: "done", **sections("short", "word " * 500, "brief") | {"model": "small"}, policy=policy)
     if policy == "fail":
         assert (result.state, voices.asked) == ("failed", [])
@@ -190,7 +190,7 @@ def test_a_part_over_the_model_s_context_fails_the_job_or_is_named_as_missing(su
     assert [gap["index"] for gap in result.details["missing"]] == [1]
 
 
-def test_where_no_part_fits_even_the_policy_partial_has_a_reason(submit, voices):
+def test_partial_policy_fails_with_a_reason_if_no_part_fits(submit, voices):
     result = submit(lambda _: "done", **sections("word " * 500, "word " * 600) | {"model": "small"}, policy="partial")
     assert (result.state, voices.asked) == ("failed", [])
     assert "at least one must succeed" in result.error
@@ -211,7 +211,7 @@ def test_answers_of_the_wrong_schema_fail_their_parts(submit):
 
 
 @pytest.mark.parametrize("join", ["best_of", "synthesis", "options", "consistent"])
-def test_a_judge_that_refuses_or_fails_ends_the_job_with_a_reason_or_without_it(submit, join):
+def test_judge_that_refuses_or_fails_ends_the_job_with_or_without_reason(submit, join):
     job = vote(3, join=join, join_model="judge", seed=1)
     if join == "consistent":
         job["join_options"] = {"method": "model"}
@@ -225,7 +225,7 @@ def test_a_judge_that_refuses_or_fails_ends_the_job_with_a_reason_or_without_it(
         assert result.error if result.state == "failed" else result.output, result
 
 
-def test_ties_and_votes_that_all_differ_are_told(submit):
+def test_vote_reports_ties_and_votes_that_all_differ(submit):
     tied = submit(lambda asked: "yes" if asked.seed % 2 else "no", **vote(4))
     assert (tied.state, tied.output in {"yes", "no"}) == ("succeeded", True)
     assert sorted(tied.details["tie"]) == ["no", "yes"]
@@ -236,7 +236,7 @@ def test_ties_and_votes_that_all_differ_are_told(submit):
 
 
 @pytest.mark.parametrize("policy", ["fail", "partial"])
-def test_where_every_part_fails_the_reason_of_the_first_is_told(submit, policy):
+def test_job_whose_parts_all_fail_has_the_reason_of_the_first(submit, policy):
     for job in (sections("a", "b"), vote(3), vote(3, join="threshold", early_stop="exact")):
         result = submit(lambda _: Reply(status=400), **job, policy=policy)
         assert result.state == "failed"
@@ -244,14 +244,14 @@ def test_where_every_part_fails_the_reason_of_the_first_is_told(submit, policy):
         assert "model 'able'" in result.error
 
 
-def test_of_a_threshold_s_votes_the_one_that_speaks_decides(submit):
+def test_threshold_is_decided_by_the_only_vote_that_succeeds(submit):
     # Two of three fail: two flags can't come any more, and yet nothing has been said.
     job = vote(3, join="threshold", early_stop="exact", policy="partial", join_options={"k": 2})
     result = submit(lambda asked: "no" if asked.seed == 2 else Reply(status=400), **job)
     assert (result.state, result.output) == ("succeeded", "clear")
 
 
-def test_a_server_that_never_answers_is_a_part_that_timed_out(submit):
+def test_part_of_a_server_that_never_answers_times_out(submit):
     result = submit(
         lambda asked: HELD if asked.text == "b" else "done", **sections("a", "b") | {"model": "slow"}, policy="partial"
     )
@@ -271,7 +271,7 @@ def test_a_server_that_never_answers_is_a_part_that_timed_out(submit):
         ("says_no_text", "the join"),
     ],
 )
-def test_a_join_that_raises_or_never_ends_fails_its_job(running, outside, finals, voices, join, reason):
+def test_join_that_raises_or_never_ends_fails_its_job(running, outside, finals, voices, join, reason):
     voices.forget(lambda _: "more")
     job = parse_job(sections("a", "b", join=join))
 
@@ -326,7 +326,7 @@ def test_messages_that_come_many_times_at_once_take_effect_once(running, outside
     assert {result.output for result in results[15:]} == {"0"}
 
 
-def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, finals, voices):
+def test_sweeper_sends_what_a_router_left_half_done(running, outside, finals, voices):
     voices.forget(lambda asked: f"{asked.text}!")
     flat = parse_job(sections("a", "b", "c"))
     nested = parse_job(sections("a", "b", each={"model": "able"}))
@@ -361,7 +361,7 @@ def test_what_a_router_left_half_done_is_sent_by_the_sweeper(running, outside, f
     assert Counter(asked.text for asked in voices.asked) == {"a": 2, "b": 2, "c": 1, "which?": 4}
 
 
-def test_an_end_that_nobody_could_tell_is_found_by_the_sweeper(running, outside, finals, voices):
+def test_sweeper_finds_an_end_that_was_not_reported(running, outside, finals, voices):
     voices.forget(lambda _: HELD)
     job = running.producer.submit(sections("a", "b", each={"kind": "sections", "split": "paragraphs", "model": "able"}))
     children = [child_id(job.id, index) for index in (0, 1)]
@@ -388,7 +388,7 @@ def test_an_end_that_nobody_could_tell_is_found_by_the_sweeper(running, outside,
 # -- workers that are killed -----------------------------------------------------------------------
 
 
-def test_parts_of_all_shapes_whose_worker_is_killed_are_done_by_another(running, outside, finals, voices):
+def test_parts_of_all_shapes_of_a_killed_worker_are_done_by_another(running, outside, finals, voices):
     voices.forget(lambda asked: HELD if asked.model == "held" else "done")
     victim = running.start("model.held", 16)
     shapes = [
@@ -425,7 +425,7 @@ def test_parts_of_all_shapes_whose_worker_is_killed_are_done_by_another(running,
     assert len(voices.asked) - asked == 2 + 6 + 1 + 1 + 1
 
 
-def test_a_router_killed_among_its_waves_and_joins_leaves_nothing_undone(running, finals, voices):
+def test_router_killed_among_its_waves_and_joins_leaves_nothing_undone(running, finals, voices):
     voices.forget(lambda _: "done")
     jobs = [
         running.producer.submit(sections(*(f"{number}" for number in range(1500)), model="quick")).id,

@@ -46,7 +46,7 @@ def start_jobs(running: Fleet, models, requests):
     return jobs
 
 
-def test_the_queued_and_running_work_of_a_killed_pool_succeeds_elsewhere_and_ends_once(killed):
+def test_killed_pool_s_calls_succeed_elsewhere_and_end_once(killed):
     running, models, finals, _ = killed
     _, first, second, _ = running.start_all(
         [("route,join", 4), ("model.doomed", CAPACITY // 2), ("model.doomed", CAPACITY // 2), ("model.good", CAPACITY)]
@@ -86,7 +86,7 @@ def test_the_queued_and_running_work_of_a_killed_pool_succeeds_elsewhere_and_end
     }
 
 
-def test_without_another_candidate_work_waits_and_goes_on_when_the_pool_is_back(killed):
+def test_killed_pool_s_calls_wait_for_it_without_another_candidate(killed):
     running, models, finals, hanging = killed
     _, pool = running.start_all([("route,join", 2), ("model.doomed", CAPACITY)])
     requests = [{"text": f"{number}", "model": "doomed"} for number in range(12)]
@@ -108,7 +108,7 @@ def test_without_another_candidate_work_waits_and_goes_on_when_the_pool_is_back(
     assert len(models.of["good"].times) == 0
 
 
-def test_a_pool_that_was_told_to_end_takes_its_marks_back_and_one_that_starts_sets_them(killed):
+def test_serving_marks_are_set_at_the_start_and_removed_at_the_end(killed):
     running, _, _, _ = killed
     one, other = running.start_all([("model.doomed,model.good", 2), ("model.doomed", 2)])
     store = running.redis

@@ -16,7 +16,7 @@ from tests.harness import DEADLINE, REPOSITORY, alive
 SERVER = ("http.server", "--bind", "127.0.0.1", "0")
 
 
-def test_it_runs_in_its_directory_and_environment_on_the_streams_it_was_given(tmp_path):
+def test_forked_process_has_the_given_directory_environment_and_streams(tmp_path):
     (tmp_path / "said.txt").write_text("one\n")
     done = forked.run("zipfile", "-c", "made.zip", "said.txt", env=os.environ, cwd=tmp_path, timeout=DEADLINE)
     assert (done.returncode, (tmp_path / "made.zip").exists()) == (0, True)
@@ -25,7 +25,7 @@ def test_it_runs_in_its_directory_and_environment_on_the_streams_it_was_given(tm
     assert (read.stdout, read.stderr) == ('{\n    "a": "\\u00fc"\n}\n', "")
 
 
-def test_its_exit_code_and_its_errors_are_those_of_a_started_process(tmp_path):
+def test_forked_process_has_the_exit_code_and_errors_of_a_started_one(tmp_path):
     words = ("json.tool", "nowhere.json")
     done = forked.run(*words, env=os.environ, cwd=tmp_path, timeout=DEADLINE)
     started = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -33,7 +33,7 @@ def test_its_exit_code_and_its_errors_are_those_of_a_started_process(tmp_path):
     assert done.stderr.splitlines()[-1] == started.stderr.splitlines()[-1]
 
 
-def test_it_imports_the_code_of_this_repository_itself(tmp_path):
+def test_forked_process_imports_the_code_of_this_repository(tmp_path):
     tree = forked.run(
         "trace", "--listfuncs", "--module", "tasks.contract.errors", env=os.environ, cwd=tmp_path, timeout=DEADLINE
     )
@@ -41,7 +41,7 @@ def test_it_imports_the_code_of_this_repository_itself(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_it_is_ended_by_signals_and_leaves_no_zombie(tmp_path, number):
+def test_forked_process_is_ended_by_signals_and_leaves_no_zombie(tmp_path, number):
     with (tmp_path / "log").open("wb") as log:
         process = forked.start(*SERVER, env=os.environ, output=log)
     assert alive(process.pid)
@@ -56,12 +56,12 @@ def test_it_is_ended_by_signals_and_leaves_no_zombie(tmp_path, number):
     process.kill()  # is nothing any more
 
 
-def test_what_runs_too_long_is_killed(tmp_path):
+def test_forked_process_that_runs_too_long_is_killed(tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         forked.run(*SERVER, env=os.environ, cwd=tmp_path, timeout=0.2)
 
 
-def test_what_the_interpreter_must_be_told_at_its_start_gets_one_of_its_own(tmp_path):
+def test_forked_process_with_interpreter_options_is_started_anew(tmp_path):
     env = {**os.environ, "PYTHONVERBOSE": "1"}
     with (tmp_path / "log").open("wb") as log:
         process = forked.start("this", env=env, output=log)

@@ -25,7 +25,7 @@ def most_in_a_minute(times):
     return most
 
 
-def test_600_a_minute_hold_in_every_window_and_are_used_while_a_worker_is_killed(tmp_path):
+def test_rpm_of_600_holds_and_is_used_while_a_worker_is_killed(tmp_path):
     with recorder({"paced": lambda _: Say(delay=0.3)}) as models:
         configured = {"paced": {"base_url": models.url, "capacity": 60, "rpm": RPM}}
         with fleet(tmp_path, models=configured, simulations={"none": {}}) as running:
