@@ -23,7 +23,7 @@ __all__ = ["replace_files", "replace_files_of_jobs"]
 
 #: Characters of an item's title (`tasks.contract.job.Item`), and of the file name in it.
 TITLE, NAME = 200, 100
-#: One thread for each job whose files are read: each may keep a core busy. The pool is separate, so that a hostile
+#: Reads the files of several jobs at a time, one for each core. The pool is separate, so that a hostile
 #: document delays other documents only.
 _READERS = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="documents")
 

@@ -142,9 +142,9 @@ class _Pair:
 
     def points(self, place: int) -> float:
         """Return 1 if the output won both orders, 0 if it lost both or the pair is unusable, else 1/2."""
-        if not self.usable:
+        if not self.usable or self.orders_won(self.opponent(place)) == 2:
             return 0.0
-        return {2: 1.0}.get(self.orders_won(place), 0.0 if self.orders_won(self.opponent(place)) == 2 else 0.5)
+        return 1.0 if self.orders_won(place) == 2 else 0.5
 
     def opponent(self, place: int) -> int:
         return self.other if place == self.one else self.one
