@@ -46,18 +46,20 @@ def result_of(running, **job):
     return running.producer.wait(submitted.id, timeout=DEADLINE)
 
 
-@pytest.mark.parametrize(("prompt", "model"), [(EASY, "cheap"), (HARD, "dear")])
-def test_an_easy_text_goes_to_the_cheap_model_and_a_hard_one_to_the_dear(running, prompt, model):
-    result = result_of(running, text=prompt.format("order 4242"))
+@pytest.mark.parametrize(
+    ("prompt", "model"), [(EASY.format("land4242"), "cheap"), (HARD.format("order 4242"), "dear")], ids=MODELS
+)
+def test_cost_quality_sends_easy_texts_to_the_cheap_model(running, prompt, model):
+    result = result_of(running, text=prompt)
     assert (result.state, result.parts[0].model) == ("succeeded", model)
     assert "predicted" in result.routing.reason
 
 
-def test_each_section_of_a_job_is_predicted_by_its_own_text(running):
+def test_cost_quality_predicts_each_section_by_its_own_text(running):
     items = [EASY.format("land1"), HARD.format("order 7"), EASY.format("land3")]
     result = result_of(running, kind="sections", items=items, prompt="Answer.")
     assert [part.model for part in result.parts] == ["cheap", "dear", "cheap"]
 
 
-def test_what_was_fitted_is_kept_for_the_next_start(running):
+def test_fitted_predictor_is_kept_for_the_next_start(running):
     assert any((running.folder / "workers" / "predictors").iterdir())
