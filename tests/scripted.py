@@ -1,22 +1,22 @@
-"""Models over HTTP that say what a test's function makes of the question, and remember everything they were asked."""
+"""Models over HTTP that answer by a function of the test, and keep everything they were asked."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-__all__ = ["Asked", "Reply", "Scripted", "scripted"]
+__all__ = ["Asked", "Reply", "Scripted", "chat_completion", "scripted", "serve_chat"]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as the model saw it."""
+    """One request as the model received it."""
 
     model: str
     #: The system message, "" where there is none.
@@ -68,14 +68,7 @@ class Scripted:
             self.in_flight -= 1
         if reply.status != 200:
             return web.json_response({"error": {"message": "no"}}, status=reply.status)
-        message = {"role": "assistant", "content": reply.text}
-        read, written = reply.tokens
-        return web.json_response(
-            {
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
-            }
-        )
+        return web.json_response(chat_completion(reply.text, reply.tokens))
 
 
 def _read(body: dict[str, Any]) -> Asked:
@@ -95,25 +88,45 @@ def _read(body: dict[str, Any]) -> Asked:
 def scripted() -> Iterator[Scripted]:
     """Serve any model on a free port, on a thread of its own."""
     models = Scripted()
+    with serve_chat(models.complete) as url:
+        models.url = url
+        yield models
+
+
+def chat_completion(text: str, tokens: tuple[int, int]) -> dict[str, Any]:
+    """An answer in OpenAI's form, with its tokens of input and of output."""
+    read, written = tokens
+    message = {"role": "assistant", "content": text}
+    return {
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+    }
+
+
+@contextmanager
+def serve_chat(complete: Callable[[web.Request], Awaitable[web.Response]]) -> Iterator[str]:
+    """Serve OpenAI's chat completions on a free port, on a thread of its own; yields the base URL.
+
+    `complete` is cancelled when its client leaves.
+    """
     loop = asyncio.new_event_loop()
     app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/chat/completions", models.complete)
+    app.router.add_post("/v1/chat/completions", complete)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
 
-    async def start() -> None:
+    async def start() -> str:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
-        await site.start()
-        models.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
 
-    loop.run_until_complete(start())
+    url = loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield models
+        yield url
     finally:
         asyncio.run_coroutine_threadsafe(runner.shutdown(), loop).result(10)
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(70)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
