@@ -285,7 +285,8 @@ function step.delay(call, model, candidates, priority, delay_ms, lease_ms, rest)
   else
     wait(list, priority, call)
   end
-  return step.release(call, model, lease_ms)
+  leave_queue(call, model)
+  return admit_waiting(lease_ms)
 end
 
 -- Move a call from a model's queue, or from its waiting list, to the list of another ranking, as if it had come there
@@ -296,7 +297,8 @@ function step.move(call, model, candidates, priority, age_ms, lease_ms, rest)
   local list = list_of(read_preferences(call, rest, 1), tonumber(candidates))
   keep_preferences(call, rest, 1)
   wait(list, priority, call, tonumber(age_ms))
-  return step.release(call, model, lease_ms)
+  leave_queue(call, model)
+  return admit_waiting(lease_ms)
 end
 
 -- Bring back the delayed calls that are due, and admit.

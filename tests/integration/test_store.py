@@ -106,16 +106,22 @@ def test_script_refuses_unknown_steps_and_arguments(step, arguments, problem):
         FLEET.words((), step, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("words", "problem"), [(("leads",), "no step leads"), (("lead", "r", "n"), "takes 3 arguments")]
-)
-def test_server_refuses_unknown_steps_and_a_wrong_number_of_words(valkey, words, problem):
+@pytest.mark.parametrize("change", [lambda words: words[:-1], lambda words: (*words, "one more")])
+def test_step_refuses_a_wrong_number_of_words(valkey, change):
     async def use(store, _):
-        evalsha, digest, count, *_ = FLEET.words((), "lead", role="r", name="n", ms=1)
-        with pytest.raises(PointsmanError, match=problem):
-            await store.run((evalsha, digest, count, *words))
+        with pytest.raises(PointsmanError, match="step lead takes role, name, ms, not"):
+            await store.run(change(FLEET.words((), "lead", role="r", name="n", ms=1)))
 
     on_store(valkey.url, use, FLEET)
+
+
+def test_all_steps_are_loaded_together(valkey):
+    async def use(store, redis):
+        await store.run(FLEET.words((), "lead", role="r", name="n", ms=1))
+        return await redis.script_exists(*(step.digest for step in FLEET.steps.values()))
+
+    # A group that finds one step missing and the next one there would run them out of order.
+    assert all(on_store(valkey.url, use, FLEET))
 
 
 def test_large_commands_travel_apart(valkey):
