@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from tasks.contract.answer import parse_answer
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.schema import PATTERN_LENGTH, check_schema, find_problem, is_closed
@@ -100,25 +99,6 @@ def test_find_problem_ends_where_a_reference_is_circular():
     assert find_problem(schema, 1).what == "takes too long to check"
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ('{"a": 1}', {"a": 1}),
-        ('\n```json\n{"a": 1}\n```\n', {"a": 1}),
-        ("```\n[1]\n```", [1]),
-        ('```JSON\n"x"```', "x"),
-    ],
-)
-def test_parse_answer_reads_answers_with_and_without_a_fence(text, answer):
-    assert parse_answer(text) == answer
-
-
-@pytest.mark.parametrize("text", ["", "hello", "NaN", "Here: {}", "```json\nhello\n```", "[" * 100_000])
-def test_parse_answer_refuses_invalid_json(text):
-    with pytest.raises(ValueError, match=r".+"):
-        parse_answer(text)
-
-
 def test_is_closed_needs_all_properties_required():
     closed = {
         "type": "object",
@@ -132,9 +112,3 @@ def test_is_closed_needs_all_properties_required():
     assert not is_closed(closed | {"required": []})
     assert not is_closed(closed | {"minProperties": 1})
     assert not is_closed({"type": "array", "items": {"type": "object"}})
-
-
-def test_parse_answer_refuses_an_unclosed_block_at_once():
-    # By a pattern this took minutes: blank lines match in quadratically many ways.
-    with pytest.raises(ValueError, match="Expecting value"):
-        parse_answer("```json" + "\n" * 100_000 + "x")
