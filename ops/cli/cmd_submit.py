@@ -35,7 +35,7 @@ class JobInput:
         typer.Option(
             "--job",
             metavar="FILE",
-            help="Begin with this job, a JSON object; - reads standard input. What options say goes before it.",
+            help="Begin with this job, a JSON object; - reads standard input. Options take precedence.",
         ),
     ] = None
 
@@ -50,8 +50,8 @@ async def submit(
 ) -> int:
     """Submit a job; print its id or, with --wait, its output.
 
-    The text comes from the argument, from --file, or from a pipe. Which model works on it is decided by its route, and
-    the route by what the text says, unless you name one. The exit code tells how the job ended.
+    The text comes from the argument, from --file, or from a pipe. The route of the text
+    decides which model works on it, unless you name one. The exit code shows how the job ended.
 
         pointsman submit "Why was I charged twice?" --wait
         cat contract.md | pointsman submit --split headings --prompt "Name the risks." -w

@@ -6,13 +6,13 @@ The ledger answers with a `Result` (`tasks.contract.result`). `docs/reference/jo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tasks.contract.errors import BadInput
 from tasks.contract.ids import new_id
-from tasks.contract.job_fields import FieldRule
+from tasks.contract.job_fields import FieldRule, job_field
 from tasks.contract.validation import Value
 
 __all__ = [
@@ -91,154 +91,135 @@ class Variety(Value):
 class Job(Value):
     """What a producer submits. `JOB_FIELDS` has the rules of its fields by name."""
 
-    schema_version: Annotated[Literal[1], FieldRule("never")] = SCHEMA_VERSION
+    schema_version: Literal[1] = job_field("never", default=SCHEMA_VERSION)
     #: Pointsman makes one where the producer gives none.
-    id: Annotated[str, FieldRule("never")] = Field(default_factory=new_id, pattern=r"^[0-9a-z]{26}$")
-    kind: Annotated[
-        str,
-        FieldRule(
-            "own",
-            "--kind KIND",
-            "single, sections, vote or a workflow. Follows from --item, --file, --split and -n where left out.",
-        ),
-    ] = "single"
-
-    text: Annotated[str | None, FieldRule("input", bulk=True)] = None
-    messages: Annotated[tuple[Message, ...] | None, FieldRule("input", bulk=True)] = None
-    items: Annotated[
-        tuple[str | Item, ...] | None,
-        FieldRule("input", "--item TEXT", "One of several texts, instead of TEXT. May be repeated.", bulk=True),
-    ] = None
-    files: Annotated[
-        tuple[File, ...] | None,
-        FieldRule(
-            "input",
-            "--file -f FILE",
-            "Read the text from this file: text, Markdown, HTML, PDF or DOCX. Several are a section each, unless"
-            " --split or --kind says otherwise.",
-        ),
-    ] = Field(default=None, min_length=1, max_length=1000)
-    prompt: Annotated[
-        str | None,
-        FieldRule(
-            "inherited",
-            "--prompt TEXT",
-            "The instruction, instead of the route's; file:NAME is a prompt of the configuration.",
-        ),
-    ] = None
-
-    split: Annotated[
-        str | None,
-        FieldRule(
-            "own",
-            "--split HOW",
-            "How a text is cut into sections: headings, numbered, pages, paragraphs, sentences, lines, tokens,"
-            " rows, json, files or plan.",
-        ),
-    ] = None
-    split_options: Annotated[
-        Mapping[str, JsonValue],
-        FieldRule("own", "--split-option NAME=VALUE", "An option of the split. May be repeated."),
-    ] = Field(default_factory=dict)
-    each: Annotated[
-        Mapping[str, JsonValue] | None,
-        FieldRule(
-            "own",
-            "--each NAME=VALUE",
-            "Makes each section a job of its own, with this field: --each kind=vote --each n=5. May be repeated.",
-        ),
-    ] = None
-    join: Annotated[
-        str | None, FieldRule("own", "--join HOW", "How the parts become one output: concatenate, majority, ...")
-    ] = None
-    join_options: Annotated[
-        Mapping[str, JsonValue],
-        FieldRule("own", "--join-option NAME=VALUE", "An option of the join. May be repeated."),
-    ] = Field(default_factory=dict)
-    #: ``auto`` stands for the models of the parts. A split by a model asks the same model.
-    join_model: Annotated[
-        str, FieldRule("own", "--join-model NAME", "Who answers what the join asks: a model, or route:NAME.")
-    ] = "auto"
-    n: Annotated[int | None, FieldRule("own", "--n -n N", "How many votes.")] = Field(default=None, ge=1, le=1000)
-    variety: Annotated[Variety | None, FieldRule("own")] = None
-    policy: Annotated[
-        Literal["fail", "partial", "quorum"],
-        FieldRule("own", "--policy WHEN", "When parts fail: fail, the default, partial or quorum."),
-    ] = "fail"
-    quorum: Annotated[int | None, FieldRule("own", "--quorum N", "Parts that must succeed, with --policy quorum.")] = (
-        Field(default=None, ge=1)
+    id: str = job_field("never", default_factory=new_id, pattern=r"^[0-9a-z]{26}$")
+    kind: str = job_field(
+        "own",
+        "--kind KIND",
+        "single, sections, vote or a workflow. Follows from --item, --file, --split and -n where left out.",
+        default="single",
     )
-    early_stop: Annotated[Literal["exact", "off"], FieldRule("own")] = "exact"
-    confidence: Annotated[
-        float | None, FieldRule("own", "--confidence SHARE", "End a vote once it is so sure, such as 0.95.")
-    ] = Field(default=None, gt=0, lt=1)
-    prefer: Annotated[
-        Literal["cost", "latency"],
-        FieldRule("own", "--prefer WHAT", "latency asks for all votes at once; cost for no more than can decide."),
-    ] = "latency"
 
-    route: Annotated[
-        str | None, FieldRule("routing", "--route NAME", "The route, instead of classifying the text.")
-    ] = None
+    text: str | None = job_field("input", bulk=True)
+    messages: tuple[Message, ...] | None = job_field("input", bulk=True)
+    items: tuple[str | Item, ...] | None = job_field(
+        "input", "--item TEXT", "One of several texts, instead of TEXT. May be repeated.", bulk=True
+    )
+    files: tuple[File, ...] | None = job_field(
+        "input",
+        "--file -f FILE",
+        "Read the text from this file: text, Markdown, HTML, PDF or DOCX. Several are a section each, unless --split or"
+        " --kind says otherwise.",
+        min_length=1,
+        max_length=1000,
+    )
+    prompt: str | None = job_field(
+        "inherited",
+        "--prompt TEXT",
+        "The instruction, instead of the route's; file:NAME is a prompt of the configuration.",
+    )
+
+    split: str | None = job_field(
+        "own",
+        "--split HOW",
+        "How a text is cut into sections: headings, numbered, pages, paragraphs, sentences, lines, tokens, rows, json,"
+        " files or plan.",
+    )
+    split_options: Mapping[str, JsonValue] = job_field(
+        "own", "--split-option NAME=VALUE", "An option of the split. May be repeated.", default={}
+    )
+    each: Mapping[str, JsonValue] | None = job_field(
+        "own",
+        "--each NAME=VALUE",
+        "Makes each section a job of its own, with this field: --each kind=vote --each n=5. May be repeated.",
+    )
+    join: str | None = job_field("own", "--join HOW", "How the parts become one output: concatenate, majority, ...")
+    join_options: Mapping[str, JsonValue] = job_field(
+        "own", "--join-option NAME=VALUE", "An option of the join. May be repeated.", default={}
+    )
+    #: ``auto`` stands for the models of the parts. A split by a model asks the same model.
+    join_model: str = job_field(
+        "own",
+        "--join-model NAME",
+        "The model that answers questions of the join: a model, or route:NAME.",
+        default="auto",
+    )
+    n: int | None = job_field("own", "--n -n N", "The number of votes.", ge=1, le=1000)
+    variety: Variety | None = job_field("own")
+    policy: Literal["fail", "partial", "quorum"] = job_field(
+        "own", "--policy WHEN", "When parts fail: fail, the default, partial or quorum.", default="fail"
+    )
+    quorum: int | None = job_field("own", "--quorum N", "Parts that must succeed, with --policy quorum.", ge=1)
+    early_stop: Literal["exact", "off"] = job_field("own", default="exact")
+    confidence: float | None = job_field(
+        "own", "--confidence SHARE", "End a vote at this confidence in its leader, such as 0.95.", gt=0, lt=1
+    )
+    prefer: Literal["cost", "latency"] = job_field(
+        "own",
+        "--prefer WHAT",
+        "latency asks for all votes at once; cost for no more than can decide.",
+        default="latency",
+    )
+
+    route: str | None = job_field("routing", "--route NAME", "The route, instead of classifying the text.")
     #: The routes that classification chooses from, instead of all; the first is the default.
-    routes: Annotated[tuple[str, ...] | None, FieldRule("routing")] = Field(default=None, min_length=1, max_length=1000)
-    model: Annotated[
-        str,
-        FieldRule("routing", "--model -m NAME", "A model, or route:NAME; auto, the default, has it chosen."),
-    ] = "auto"
-    strategy: Annotated[
-        str | None, FieldRule("inherited", "--strategy NAME", "How a model is chosen, instead of the route's way.")
-    ] = None
-    priority_metric: Annotated[
-        Literal["speed", "accuracy", "creativity", "ethics", "cost"] | None, FieldRule("inherited")
-    ] = None
-    key: Annotated[
-        str | None,
-        FieldRule("own", "--key KEY", "What strategies pin on that keep equal keys together.", steps=True),
-    ] = Field(default=None, max_length=1024)
-    priority: Annotated[
-        Literal["high", "normal", "low"],
-        FieldRule("same", "--priority RANK", "high, normal, the default, or low."),
-    ] = "normal"
+    routes: tuple[str, ...] | None = job_field("routing", min_length=1, max_length=1000)
+    model: str = job_field(
+        "routing",
+        "--model -m NAME",
+        "A model, or route:NAME; with auto, the default, routing chooses it.",
+        default="auto",
+    )
+    strategy: str | None = job_field(
+        "inherited", "--strategy NAME", "The strategy that chooses the model, instead of the route's."
+    )
+    priority_metric: Literal["speed", "accuracy", "creativity", "ethics", "cost"] | None = job_field("inherited")
+    key: str | None = job_field(
+        "own",
+        "--key KEY",
+        "Strategies that pin keys send jobs with equal keys to the same model.",
+        steps=True,
+        max_length=1024,
+    )
+    priority: Literal["high", "normal", "low"] = job_field(
+        "same", "--priority RANK", "high, normal, the default, or low.", default="normal"
+    )
     #: Counted from acceptance; past it, the job is `expired`.
-    deadline: Annotated[float | None, FieldRule("rest", "--deadline SECONDS", "Seconds until the job expires.")] = (
-        Field(default=None, gt=0, le=30 * 86_400)
+    deadline: float | None = job_field(
+        "rest", "--deadline SECONDS", "Seconds until the job expires.", gt=0, le=30 * 86_400
     )
     #: Attempts of one part over all its models; by default as many as these models have together.
-    max_attempts: Annotated[int | None, FieldRule("inherited", steps=True)] = Field(default=None, ge=1, le=1000)
+    max_attempts: int | None = job_field("inherited", steps=True, ge=1, le=1000)
     #: Seconds from a part's first attempt within which another may start.
-    retry_seconds: Annotated[float | None, FieldRule("inherited", steps=True)] = Field(
-        default=None, ge=0, le=30 * 86_400
-    )
+    retry_seconds: float | None = job_field("inherited", steps=True, ge=0, le=30 * 86_400)
 
-    labels: Annotated[Mapping[str, str], FieldRule("same", "--label NAME=VALUE", "May be repeated.")] = Field(
-        default_factory=dict
+    labels: Mapping[str, str] = job_field("same", "--label NAME=VALUE", "May be repeated.", default={})
+    metadata: Mapping[str, JsonValue] = job_field(
+        "same", "--metadata NAME=VALUE", "A JSON value counts as such. May be repeated.", default={}
     )
-    metadata: Annotated[
-        Mapping[str, JsonValue],
-        FieldRule("same", "--metadata NAME=VALUE", "A JSON value counts as such. May be repeated."),
-    ] = Field(default_factory=dict)
-    idempotency_key: Annotated[
-        str | None,
-        FieldRule("never", "--idempotency-key KEY", "Submitting again with the same key gives the same job."),
-    ] = Field(default=None, min_length=1, max_length=255)
-    webhook: Annotated[str | None, FieldRule("never")] = None
+    idempotency_key: str | None = job_field(
+        "never",
+        "--idempotency-key KEY",
+        "Submitting again with the same key gives the same job.",
+        min_length=1,
+        max_length=255,
+    )
+    webhook: str | None = job_field("never")
     #: The part that this job is the work of. Pointsman alone sets it.
-    parent: Annotated[Parent | None, FieldRule("never")] = None
-    budget_usd: Annotated[float | None, FieldRule("rest", "--budget USD", "What it may cost in all.")] = Field(
-        default=None, gt=0, le=1_000_000, allow_inf_nan=False
+    parent: Parent | None = job_field("never")
+    budget_usd: float | None = job_field(
+        "rest", "--budget USD", "The most that the job may cost.", gt=0, le=1_000_000, allow_inf_nan=False
     )
 
-    temperature: Annotated[float | None, FieldRule("inherited", "--temperature T", "From 0 to 2.")] = Field(
-        default=None, ge=0, le=2
+    temperature: float | None = job_field("inherited", "--temperature T", "From 0 to 2.", ge=0, le=2)
+    top_p: float | None = job_field("inherited", gt=0, le=1)
+    max_tokens: int | None = job_field(
+        "inherited", "--max-tokens N", "Tokens of an answer at most.", ge=1, le=1_000_000
     )
-    top_p: Annotated[float | None, FieldRule("inherited")] = Field(default=None, gt=0, le=1)
-    max_tokens: Annotated[int | None, FieldRule("inherited", "--max-tokens N", "Tokens of an answer at most.")] = Field(
-        default=None, ge=1, le=1_000_000
-    )
-    seed: Annotated[int | None, FieldRule("inherited", "--seed N", "For models that can repeat themselves.")] = None
-    stop: Annotated[tuple[str, ...] | None, FieldRule("inherited")] = Field(default=None, max_length=4)
-    response_schema: Annotated[Mapping[str, JsonValue] | None, FieldRule("inherited")] = None
+    seed: int | None = job_field("inherited", "--seed N", "For models that can repeat themselves.")
+    stop: tuple[str, ...] | None = job_field("inherited", max_length=4)
+    response_schema: Mapping[str, JsonValue] | None = job_field("inherited")
 
     @field_validator("stop", mode="before")
     @classmethod

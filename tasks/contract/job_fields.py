@@ -1,4 +1,4 @@
-"""The rules of a job's fields beside their types; `tasks.contract.job` attaches a `FieldRule` to each field.
+"""The rules of a job's fields beside their types; `tasks.contract.job` gives each field a `FieldRule`.
 
 Every list of fields in the code is derived from these rules: the fields that child jobs inherit, those that the ledger
 keeps apart, the options of ``pointsman submit``.
@@ -6,10 +6,12 @@ keeps apart, the options of ``pointsman submit``.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["ChildRule", "FieldRule"]
+from pydantic import Field
+
+__all__ = ["ChildRule", "FieldRule", "job_field"]
 
 #: The value of a field in the child jobs of a job:
 #:
@@ -30,8 +32,27 @@ class FieldRule:
     child: ChildRule
     option: str = ""
     help: str = ""
-    _: KW_ONLY
     #: A workflow job may set it, and then the jobs of its steps have this value.
     steps: bool = False
     #: It may be large: the ledger keeps it apart, so that reading a job's state never reads it.
     bulk: bool = False
+
+
+def job_field(
+    child: ChildRule,
+    option: str = "",
+    help: str = "",  # noqa: A002 - as typer calls it
+    *,
+    default: Any = None,
+    steps: bool = False,
+    bulk: bool = False,
+    **constraints: Any,
+) -> Any:
+    """A pydantic field with these rules; `constraints` are those of `pydantic.Field`."""
+    if default == {}:
+        constraints["default_factory"] = dict
+    elif "default_factory" not in constraints:
+        constraints["default"] = default
+    field = Field(**constraints)
+    field.metadata.append(FieldRule(child, option, help, steps, bulk))
+    return field
