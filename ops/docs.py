@@ -1,6 +1,6 @@
-"""``make docs``: the pages of the reference that are written by a program, from what the program itself says.
+"""``make docs``: generate the pages of the reference that follow from the code.
 
-`tests/unit/test_docs.py` fails where a page differs from what is made here.
+`tests/unit/test_docs.py` fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ops.cli.exits import MEANINGS
 __all__ = ["commands", "pages"]
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
-#: Options of every command: told once, at the top of the page.
+#: Options of every command, which the top of the page describes once.
 COMMON = ("config", "state_dir", "verbose", "as_json", "help")
 
 _CLI = """\
@@ -27,8 +27,8 @@ _CLI = """\
 
 <!-- Written by `make docs` from the commands themselves. -->
 
-Results stand on stdout, all else on stderr. With `--json` a command prints one JSON document, an error too:
-`{"error": {"code", "message", "field", "remedy"}}`. What the exit codes say: [exit codes](exit-codes.md).
+Results go to stdout, everything else to stderr. With `--json` a command prints one JSON document, errors too:
+`{"error": {"code", "message", "field", "remedy"}}`. The exit codes: [exit codes](exit-codes.md).
 
 All commands take `--config FILE` (or `POINTSMAN_CONFIG`), `--state-dir DIR` (or `POINTSMAN_STATE_DIR`), `--verbose`,
 which shows the traceback of an error, and `--help`.
@@ -45,7 +45,7 @@ _EXITS = """\
 
 
 def pages() -> dict[Path, str]:
-    """Each written page with its text."""
+    """Return each generated page with its text."""
     return {
         FOLDER / "cli.md": "\n".join([_CLI, *(_section(name, command) for name, command in commands())]),
         FOLDER / "exit-codes.md": _EXITS + "".join(f"| {code:d} | {meaning} |\n" for code, meaning in MEANINGS.items()),
@@ -53,7 +53,7 @@ def pages() -> dict[Path, str]:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """All commands below ``pointsman`` in the order of the help, with their full names."""
+    """Yield all commands below ``pointsman`` in the order of the help, with their full names."""
     yield from _below("pointsman", typer.main.get_command(app))
 
 
@@ -78,7 +78,7 @@ def _section(name: str, command: Any) -> str:
 
 def _help(command: Any) -> Iterator[str]:
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        # The examples: marked as what is not wrapped, or alone with the first line, where their indentation is lost.
+        # The examples: marked as unwrapped, or alone with the first line, where their indentation is lost.
         if paragraph.startswith(("\b", "pointsman ")):
             yield f"```sh\n{inspect.cleandoc(paragraph.lstrip(chr(8)).strip(chr(10)))}\n```\n"
         else:

@@ -27,6 +27,7 @@ __all__ = [
     "Verbose",
     "Wait",
     "WorkflowName",
+    "check_plot",
 ]
 
 ConfigFile = Annotated[
@@ -84,3 +85,15 @@ RunTimeout = Annotated[
     float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="Seconds to wait; the run goes on after.")
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw into this file, .png or .svg.")]
+
+
+def check_plot(path: Path) -> None:
+    """Raise `BadInput` for a plot that can't be drawn, before anything is measured."""
+    from importlib.util import find_spec
+
+    from tasks.contract.errors import BadInput
+
+    if path.suffix not in {".png", ".svg"}:
+        raise BadInput("plot", f"{path.name} is no name of a picture", "end it in .png or .svg")
+    if find_spec("matplotlib") is None:
+        raise BadInput("plot", "drawing needs matplotlib", "pip install 'pointsman[bench]'")

@@ -1,13 +1,14 @@
-"""`pointsman eval cost-quality`: what predicting the good-enough model saves, on graded answers of your own."""
+"""``pointsman eval cost-quality``: the savings of predicting the good-enough model, on graded answers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import AsJson
+from ops.cli.arguments import AsJson, Plot, check_plot
 
 if TYPE_CHECKING:
     from ops.evaluate.cost_quality.evaluation import Evaluation
@@ -18,76 +19,79 @@ __all__ = ["cost_quality"]
 BAR = 40
 
 
-def cost_quality(
-    *,
+@dataclass(frozen=True, slots=True)
+class GradedFiles:
+    """The graded answers, and their prices."""
+
     train: Annotated[
         Path, typer.Option("--train", metavar="FILE", help="Graded answers to learn from: CSV or JSON lines.")
-    ],
-    test: Annotated[Path, typer.Option("--test", metavar="FILE", help="The same, to choose for.")],
+    ]
+    test: Annotated[Path, typer.Option("--test", metavar="FILE", help="The same, to choose for.")]
     prices: Annotated[
         Path | None,
         typer.Option(
             "--prices", metavar="FILE", help='USD per million tokens, JSON: {"<model>": {"input": 0.1, "output": 0.4}}.'
         ),
-    ] = None,
+    ] = None
+
+
+def cost_quality(
+    *,
+    files: GradedFiles,
     share: Annotated[
         float | None,
         typer.Option(
             "--share", min=0, max=1, help="Print settings of cost_quality that send this share past the cheapest model."
         ),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the curve into this file, .png or .svg.")
-    ] = None,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from graded answers which model is good enough, and see what that saves.
+    """Learn from graded answers which model is good enough, and measure the savings.
 
-    Files have a column `prompt` and one `<model>_correct` a model, from 0 to 1; what calls cost may stand in
-    `<model>_cost` (USD a call) or `<model>_price` (USD per million tokens). Of two models: apgr is the average share of
-    the gap between them that is recovered, over all shares of calls to the strong one (a coin has 0.5), cpt50 and cpt80
-    the percent of calls to the strong one at which 50 and 80 % are recovered. Of more models, the same between the
-    cheapest and the best single one, over cost; and the share of what a perfect choice would gain over the best single
-    model.
+    Files have a column `prompt` and one `<model>_correct` a model, from 0 to 1; costs may be in `<model>_cost` (USD a
+    call) or `<model>_price` (USD per million tokens). For two models: apgr is the average share of the gap between them
+    that is recovered, over all shares of calls to the strong one (a coin has 0.5), cpt50 and cpt80 the percent of calls
+    to the strong one at which 50 and 80 % are recovered. For more models: the same between the cheapest and the best
+    single one, over cost; and the share of the gain of a perfect choice over the best single model.
 
         pointsman eval cost-quality --train graded.csv --test held_out.csv --plot curve.svg
         pointsman eval cost-quality --train graded.jsonl --test held_out.jsonl --prices prices.json --json
     """
-    from importlib.util import find_spec
-
     from ops.cli.render import note, print_json
     from ops.evaluate.cost_quality.evaluation import evaluate
-    from tasks.contract.errors import BadInput
     from tasks.routing.quality.outcomes import read_outcomes, read_prices
 
     if plot is not None:
-        if plot.suffix not in {".png", ".svg"}:
-            raise BadInput("plot", f"{plot.name} is no name of a picture", "end it in .png or .svg")
-        if find_spec("matplotlib") is None:
-            raise BadInput("plot", "drawing needs matplotlib", "pip install 'pointsman[bench]'")
-    priced = read_prices(prices) if prices is not None else None
-    learned, scored = read_outcomes(train, prices=priced), read_outcomes(test, prices=priced)
-    found = evaluate(learned, scored, share=share, prices=priced)
-    if set(learned.prompts) & set(scored.prompts):
-        both = sum(prompt in set(learned.prompts) for prompt in set(scored.prompts))
-        note(f"{both} prompts stand in both files: for those the figures say what was remembered, not what was learned")
+        check_plot(plot)
+    prices = read_prices(files.prices) if files.prices is not None else None
+    learned, scored = read_outcomes(files.train, prices=prices), read_outcomes(files.test, prices=prices)
+    found = evaluate(learned, scored, share=share, prices=prices)
+    both = set(learned.prompts) & set(scored.prompts)
+    if both:
+        note(f"{len(both)} prompts are in both files: for those the figures show what was remembered, not learned")
     if plot is not None:
-        from ops.evaluate.cost_quality.curve_plot import draw
-
-        try:
-            draw(found, plot)
-        except OSError as error:
-            raise BadInput("plot", f"{plot} can't be written: {error.strerror}", "name another file") from None
+        _draw(found, plot)
     if as_json:
         print_json(found.as_json())
     else:
         _show(found)
 
 
+def _draw(found: Evaluation, plot: Path) -> None:
+    from ops.evaluate.cost_quality.curve_plot import draw
+    from tasks.contract.errors import BadInput
+
+    try:
+        draw(found, plot)
+    except OSError as error:
+        raise BadInput("plot", f"{plot} can't be written: {error.strerror}", "name another file") from None
+
+
 def _show(found: Evaluation) -> None:
     from ops.cli.render import print_table
 
-    said = found.as_json()
+    figures_json = found.as_json()
     print(f"fitted to {found.train_rows} prompts in {found.fit_s:.1f} s, scored on {found.test_rows}")
     print(f"one prediction takes {found.p50_ms:.2f} ms\n")
     rows = [
@@ -99,10 +103,10 @@ def _show(found: Evaluation) -> None:
     print_table(["model", "accuracy", "USD a call", ""], rows, whole=["model"], right=["accuracy", "USD a call"])
     print()
     figures = [
-        ("apgr", _number(said["apgr"]), "average performance gap recovered; a coin has 0.5"),
-        ("cpt50", _number(said["cpt50"], 1), f"percent of {_axis(found)} for half of the gap"),
-        ("cpt80", _number(said["cpt80"], 1), f"percent of {_axis(found)} for 80 % of the gap"),
-        ("recovered_oracle_gap", _number(said["recovered_oracle_gap"]), "of what a perfect choice gains"),
+        ("apgr", _number(figures_json["apgr"]), "average performance gap recovered; a coin has 0.5"),
+        ("cpt50", _number(figures_json["cpt50"], 1), f"percent of {_axis(found)} for half of the gap"),
+        ("cpt80", _number(figures_json["cpt80"], 1), f"percent of {_axis(found)} for 80 % of the gap"),
+        ("recovered_oracle_gap", _number(figures_json["recovered_oracle_gap"]), "of what a perfect choice gains"),
         *((f"calibrated {name}", f"{value:.6g}", "") for name, value in (found.calibration or {}).items()),
     ]
     print_table(["figure", "value", ""], figures, whole=["figure"], right=["value"])
@@ -119,8 +123,8 @@ def _sketch(found: Evaluation) -> list[list[str]]:
     for point in found.points(11):
         recovered = point["recovered"]
         full = 0 if recovered is None else round(BAR * min(1.25, max(0.0, recovered)))
-        shown = "-" if recovered is None else f"{'█' * full} {recovered:.0%}"
-        lines.append([f"{point['share']:.0%}", f"{point['accuracy']:.3f}", shown])
+        bar = "-" if recovered is None else f"{'█' * full} {recovered:.0%}"
+        lines.append([f"{point['share']:.0%}", f"{point['accuracy']:.3f}", bar])
     return lines
 
 

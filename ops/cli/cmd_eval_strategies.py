@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import AsJson
+from ops.cli.arguments import AsJson, Plot, check_plot
 
 if TYPE_CHECKING:
     from ops.evaluate.simulation.compare import StrategyComparison
@@ -28,31 +28,23 @@ def strategies(
     requests: Annotated[
         int | None, typer.Option("--requests", min=1, help="By default as many as the scenario has.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the tails into this file, .png or .svg.")
-    ] = None,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare strategies over a scenario, simulated: no server, no model, no waiting.
+    """Compare strategies over a scenario, in a simulation: no server, no model, no waiting.
 
-    What decides is the code that routes your jobs; arrivals and answers are drawn from a seed. Scenarios: one-slow,
+    The production code decides; arrivals and answers are drawn from a seed. Scenarios: one-slow,
     fast-fail, mixed, herd, herd-late, unequal, recovery, cold-start, zipf-keys, long-answers, large (minutes).
 
         pointsman eval strategies --scenario one-slow --seeds 5
         pointsman eval strategies --scenario fleet.yaml --strategy least_latency --strategy prequal --json
     """
-    from importlib.util import find_spec
-
     from ops.cli.render import note, print_json
     from ops.evaluate.simulation.compare import compare, fitting
     from ops.evaluate.simulation.scenarios import read
-    from tasks.contract.errors import BadInput
 
     if plot is not None:
-        if plot.suffix not in {".png", ".svg"}:
-            raise BadInput("plot", f"{plot.name} is no name of a picture", "end it in .png or .svg")
-        if find_spec("matplotlib") is None:
-            raise BadInput("plot", "drawing needs matplotlib", "pip install 'pointsman[bench]'")
+        check_plot(plot)
     chosen = read(scenario)
     if requests is not None:
         chosen = chosen.model_copy(update={"requests": requests})

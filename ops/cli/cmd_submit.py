@@ -1,4 +1,4 @@
-"""``pointsman submit``: one job from the shell."""
+"""``pointsman submit``: submit one job."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def submit(
 
 
 def _read_fields(given: JobInput, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the job: of the file, of ``--field``, of the options, then what follows from all of these."""
+    """Return the fields of the job: from the file, ``--field`` and the options, then those that follow."""
     from ops.cli.inputs import read_documents, read_job, read_text, values
     from tasks.contract.job import INPUTS
 

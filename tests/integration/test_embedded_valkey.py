@@ -88,7 +88,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_it_answers_on_a_unix_socket_and_is_found_by_its_state_directory(state_dir):
+def test_server_answers_on_a_unix_socket_in_its_state_directory(state_dir):
     with ValkeyServer(state_dir) as server, connect(server.url) as client:
         assert server.url == f"unix://{state_dir}/valkey.sock"
         assert find_url(state_dir) == server.url
@@ -102,7 +102,7 @@ def test_it_answers_on_a_unix_socket_and_is_found_by_its_state_directory(state_d
         }
 
 
-def test_it_answers_on_a_port_only_to_who_knows_the_password_which_outlives_a_restart(state_dir):
+def test_server_on_a_port_needs_a_password_that_outlives_a_restart(state_dir):
     # given
     port = free_port()
     server = ValkeyServer(state_dir, port=port)
@@ -122,7 +122,7 @@ def test_it_answers_on_a_port_only_to_who_knows_the_password_which_outlives_a_re
         assert client.get("job") == "accepted"
 
 
-def test_what_was_accepted_survives_kill_9(state_dir):
+def test_data_survive_kill_9(state_dir):
     # given
     server = ValkeyServer(state_dir)
     server.start()
@@ -141,7 +141,7 @@ def test_what_was_accepted_survives_kill_9(state_dir):
     server.stop()
 
 
-def test_it_starts_on_a_log_whose_end_was_cut_off_by_a_power_loss(state_dir):
+def test_server_starts_on_a_log_that_a_power_loss_cut_off(state_dir):
     # given
     with ValkeyServer(state_dir) as server, connect(server.url) as client:
         client.set("first", "x" * 100)
@@ -155,7 +155,7 @@ def test_it_starts_on_a_log_whose_end_was_cut_off_by_a_power_loss(state_dir):
         assert client.get("last") is None
 
 
-def test_a_log_that_is_corrupt_is_named_with_a_remedy_that_works(state_dir, tmp_path):
+def test_corrupt_log_is_named_with_a_remedy_that_works(state_dir, tmp_path):
     # given
     with ValkeyServer(state_dir) as server, connect(server.url) as client:
         client.set("before", "it")
@@ -182,7 +182,7 @@ def test_a_log_that_is_corrupt_is_named_with_a_remedy_that_works(state_dir, tmp_
 
 
 @pytest.mark.parametrize("file", ["*.base.rdb", "*.manifest"])
-def test_data_beyond_repair_is_named_and_no_process_stays(state_dir, file):
+def test_data_beyond_repair_are_named_and_no_process_stays(state_dir, file):
     # given
     with ValkeyServer(state_dir) as server, connect(server.url) as client:
         client.set("job", "accepted")
@@ -195,7 +195,7 @@ def test_data_beyond_repair_is_named_and_no_process_stays(state_dir, file):
     assert find_url(state_dir) is None
 
 
-def test_a_port_in_use_is_named_with_its_remedy(state_dir):
+def test_port_in_use_is_named_with_its_remedy(state_dir):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         server = ValkeyServer(state_dir, port=port)
@@ -204,7 +204,7 @@ def test_a_port_in_use_is_named_with_its_remedy(state_dir):
         assert str(server.log_path) in str(caught.value)
 
 
-def test_nobody_else_can_read_what_it_keeps_and_no_secret_is_in_its_arguments(state_dir):
+def test_files_are_private_and_arguments_hold_no_secret(state_dir):
     with ValkeyServer(state_dir, port=free_port()) as server, connect(server.url) as client:
         client.set("job", "accepted")
         password = (state_dir / "password").read_text()
@@ -215,19 +215,19 @@ def test_nobody_else_can_read_what_it_keeps_and_no_secret_is_in_its_arguments(st
         assert password not in " ".join(psutil.Process(server.pid).cmdline())
 
 
-def test_the_socket_is_private(state_dir):
+def test_socket_is_private(state_dir):
     with ValkeyServer(state_dir):
         assert stat.S_IMODE((state_dir / "valkey.sock").stat().st_mode) == 0o700
 
 
-def test_a_directory_others_can_write_to_is_refused(state_dir):
+def test_directory_that_others_can_write_to_is_refused(state_dir):
     state_dir.mkdir()
     state_dir.chmod(0o777)
     with pytest.raises(ConfigError, match="not private"):
         ValkeyServer(state_dir).start()
 
 
-def test_a_long_or_odd_path_works_and_keeps_its_address_over_a_restart(tmp_path):
+def test_long_or_odd_path_keeps_its_address_over_a_restart(tmp_path):
     # given
     state_dir = tmp_path / ("long" * 30) / 'with "quotes", spaces and ümläuts'
 
@@ -262,7 +262,7 @@ def test_stop_leaves_no_process_and_no_address_and_may_be_called_again(state_dir
         client.ping()
 
 
-def test_a_server_that_does_not_react_is_killed_in_time(state_dir):
+def test_server_that_does_not_react_is_killed_in_time(state_dir):
     # given
     server = ValkeyServer(state_dir)
     server.start()
@@ -276,7 +276,7 @@ def test_a_server_that_does_not_react_is_killed_in_time(state_dir):
     assert not psutil.pid_exists(pid)
 
 
-def test_a_directory_whose_owner_lives_is_refused_and_its_server_goes_on(state_dir):
+def test_directory_of_a_living_owner_is_refused_and_its_server_goes_on(state_dir):
     with ValkeyServer(state_dir) as server, connect(server.url) as client:
         with pytest.raises(ConfigError, match=f"process {os.getpid()} runs a server"):
             ValkeyServer(state_dir).start()
@@ -284,7 +284,7 @@ def test_a_directory_whose_owner_lives_is_refused_and_its_server_goes_on(state_d
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
-def test_it_ends_when_its_owner_is_killed(state_dir):
+def test_server_ends_when_its_owner_is_killed(state_dir):
     # given
     owner, _, pid = start_owner(state_dir)
 
@@ -297,7 +297,7 @@ def test_it_ends_when_its_owner_is_killed(state_dir):
     wait_for(lambda: find_url(state_dir) is None, "the lock to be free")
 
 
-def test_a_server_left_over_by_a_killed_owner_is_ended_before_the_next_starts(state_dir):
+def test_leftover_server_is_ended_before_the_next_starts(state_dir):
     # given: it can't end with its owner, because it is stopped at that moment
     owner, url, pid = start_owner(state_dir)
     with connect(url) as client:
@@ -320,7 +320,7 @@ def test_a_server_left_over_by_a_killed_owner_is_ended_before_the_next_starts(st
     server.stop()
 
 
-def test_a_left_over_server_that_never_ends_is_an_error_in_time(state_dir):
+def test_leftover_server_that_never_ends_is_an_error_in_time(state_dir):
     # given
     owner, _, pid = start_owner(state_dir)
     os.kill(pid, signal.SIGSTOP)
@@ -333,7 +333,7 @@ def test_a_left_over_server_that_never_ends_is_an_error_in_time(state_dir):
     wait_until_gone(pid)
 
 
-def test_a_server_started_from_a_thread_outlives_that_thread(state_dir):
+def test_server_started_from_a_thread_outlives_that_thread(state_dir):
     # given
     server = ValkeyServer(state_dir)
     starter = threading.Thread(target=server.start)
@@ -349,13 +349,13 @@ def test_a_server_started_from_a_thread_outlives_that_thread(state_dir):
     server.stop()
 
 
-def test_it_is_out_of_reach_of_ctrl_c(state_dir):
+def test_server_is_out_of_reach_of_ctrl_c(state_dir):
     with ValkeyServer(state_dir) as server:
         assert os.getsid(server.pid) == server.pid
         assert os.getpgid(server.pid) == server.pid
 
 
-def test_starting_it_imports_no_second_redis_client():
+def test_find_binary_imports_no_second_redis_client():
     code = "import sys, ops.embedded.valkey as v; v.find_binary(); print([m for m in sys.modules if m[:6] == 'valkey'])"
     found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

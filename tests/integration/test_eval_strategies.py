@@ -23,7 +23,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_scenario_is_run_by_every_strategy_that_fits_and_told_as_json():
+def test_scenario_is_run_by_every_strategy_that_fits():
     ran = run("--scenario", "mixed", "--requests", "600", "--json")
 
     assert ran.returncode == 0, ran.stderr
@@ -39,7 +39,7 @@ def test_a_scenario_is_run_by_every_strategy_that_fits_and_told_as_json():
         assert 0.999 < sum(one["share_of_attempts"].values()) < 1.001
 
 
-def test_a_file_is_compared_by_the_strategies_that_are_asked_for_with_mean_and_spread(tmp_path):
+def test_scenario_file_is_compared_by_the_named_strategies_with_spread(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("rate: 20\nrequests: 200\nmodels: [{name: a, count: 3}]\n")
     plot = tmp_path / "own.svg"
@@ -56,7 +56,7 @@ def test_a_file_is_compared_by_the_strategies_that_are_asked_for_with_mean_and_s
     assert "<svg" in plot.read_text()
 
 
-def test_mistakes_are_told_with_field_and_remedy_before_anything_runs(tmp_path):
+def test_wrong_options_are_reported_with_field_and_remedy(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("rate: 20\nmodels: [{name: a, capacity: 0}]\n")
     for words, said in [
@@ -71,7 +71,7 @@ def test_mistakes_are_told_with_field_and_remedy_before_anything_runs(tmp_path):
         assert "Traceback" not in ran.stderr
 
 
-def test_a_decision_of_every_strategy_is_measured_beside_litellm():
+def test_decision_of_every_strategy_is_measured_beside_litellm():
     command = [sys.executable, "-m", "ops", "bench", "decision", "--quick", "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
 

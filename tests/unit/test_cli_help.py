@@ -57,12 +57,12 @@ def test_help_names_every_exit_code(capsys):
         assert f"{code:>5}  {meaning}" in told
 
 
-def test_the_command_alone_prints_its_help(capsys):
+def test_command_alone_prints_its_help(capsys):
     assert main([]) == Exit.OK
     assert "Commands:" in capsys.readouterr().out
 
 
-def test_no_first_line_of_a_command_is_cut_off_in_the_list(capsys):
+def test_help_cuts_off_no_first_line_of_a_command(capsys):
     main(["--help"])
     listed = capsys.readouterr().out.partition("Commands:")[2].partition("Exit codes:")[0]
     assert "..." not in listed

@@ -34,7 +34,7 @@ def a_result(parts: int = 1, **fields: Any) -> Result:
 @pytest.mark.parametrize(
     ("passed", "shown"), [(-3, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m"), (7199, "1h"), (90_000, "1d")]
 )
-def test_an_age_has_one_unit(passed, shown):
+def test_age_has_one_unit(passed, shown):
     assert age(100, 100 + passed) == shown
 
 
@@ -42,20 +42,20 @@ def test_an_age_has_one_unit(passed, shown):
     ("usd", "shown"),
     [(0, "$0"), (0.0000087, "$0.0000087"), (0.00012, "$0.00012"), (0.25, "$0.25"), (3.14159, "$3.14")],
 )
-def test_a_cost_shows_what_counts_of_it(usd, shown):
+def test_cost_shows_its_significant_digits(usd, shown):
     assert cost(usd) == shown
 
 
-def test_times_are_milliseconds_below_a_second():
+def test_seconds_are_milliseconds_below_one():
     assert [seconds(None), seconds(0.0061), seconds(2.06)] == ["-", "6 ms", "2.1 s"]
 
 
-def test_a_summary_names_route_model_time_tokens_and_cost():
+def test_summary_names_route_model_time_tokens_and_cost():
     told = summary(a_result(simulated=True, usage=Usage(input_tokens=12, output_tokens=34), cost_usd=0.25))
     assert told == "succeeded · simulated · route billing · model fast · 1.5 s · 12+34 tokens · $0.25"
 
 
-def test_control_characters_never_reach_a_terminal(capsys, monkeypatch):
+def test_print_text_removes_control_characters_on_a_terminal(capsys, monkeypatch):
     assert printable(f"{ESCAPE}red\x07\x9b\x7f\tand\n") == "[31mred\tand\n"
     screen = Terminal()
     monkeypatch.setattr("sys.stdout", screen)
@@ -63,12 +63,12 @@ def test_control_characters_never_reach_a_terminal(capsys, monkeypatch):
     assert screen.getvalue() == "[31mred\n"
 
 
-def test_into_a_pipe_an_output_goes_as_it_is(capsys):
+def test_print_text_leaves_an_output_unchanged_in_a_pipe(capsys):
     print_text(f"{ESCAPE}red\n")
     assert capsys.readouterr().out == f"{ESCAPE}red\n"
 
 
-def test_a_table_cuts_nothing_that_must_stay_whole(capsys, monkeypatch):
+def test_print_table_wraps_no_whole_column(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     print_table(("job", "reason"), [("0" * 26, "many words that go on " * 3)], whole=("job",))
     lines = capsys.readouterr().out.splitlines()
@@ -77,7 +77,7 @@ def test_a_table_cuts_nothing_that_must_stay_whole(capsys, monkeypatch):
     assert all(len(line) <= 40 for line in lines)
 
 
-def test_in_a_pipe_a_table_has_one_line_a_row(capsys, monkeypatch):
+def test_print_table_has_one_line_a_row_in_a_pipe(capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     print_table(("a", "b"), [("x", "word " * 50), ("[red]y[/red]", f"two\nlines{ESCAPE}")])
     lines = capsys.readouterr().out.splitlines()
@@ -86,7 +86,7 @@ def test_in_a_pipe_a_table_has_one_line_a_row(capsys, monkeypatch):
     assert "two lines[31m" in lines[2]
 
 
-def test_a_long_fact_goes_on_below_itself(capsys, monkeypatch):
+def test_print_facts_continues_a_long_value_below_itself(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     print_facts([("route", "billing"), ("reason", "many words that need two lines")])
     assert capsys.readouterr().out.splitlines() == [
@@ -96,20 +96,20 @@ def test_a_long_fact_goes_on_below_itself(capsys, monkeypatch):
     ]
 
 
-def test_json_is_one_document_with_its_letters(capsys):
+def test_print_json_keeps_letters(capsys):
     print_json({"text": "Grüße"})
     out = capsys.readouterr().out
     assert json.loads(out) == {"text": "Grüße"}
     assert "Grüße" in out
 
 
-def test_of_many_parts_only_those_that_run_are_shown():
+def test_shown_parts_are_the_running_ones_of_many():
     assert len(shown_parts(a_result(parts=MOST_ROWS))) == MOST_ROWS
     shown = shown_parts(a_result(parts=1000))
     assert [part.index for part in shown] == [1, 3, 5, 7, 9, 11, 13, 15]
 
 
-def test_each_final_state_has_its_exit_code():
+def test_exit_of_state_has_a_code_for_each_final_state():
     codes = {state: exit_of_state(state) for state in FINAL}
     assert codes == {
         "succeeded": Exit.OK, "failed": Exit.FAILED, "cancelled": Exit.STOPPED, "expired": Exit.STOPPED,

@@ -41,11 +41,11 @@ def file(folder, name, content):
         (["text"], "a.json", "{ no JSON", {"text": "{ no JSON"}),
     ],
 )
-def test_a_file_is_the_input_that_the_workflow_takes(tmp_path, inputs, name, content, given):
+def test_read_input_takes_a_file_as_the_workflow_s_input(tmp_path, inputs, name, content, given):
     assert read_input(flow(*inputs), [file(tmp_path, name, content)]) == given
 
 
-def test_each_of_several_files_is_an_item(tmp_path):
+def test_read_input_makes_an_item_of_each_of_several_files(tmp_path):
     files = [file(tmp_path, "a.md", "A"), file(tmp_path, "b.txt", "B")]
 
     assert read_input(flow("items"), files) == {
@@ -55,19 +55,19 @@ def test_each_of_several_files_is_an_item(tmp_path):
         read_input(flow("text"), files)
 
 
-def test_no_file_is_the_example(tmp_path):
+def test_read_input_without_a_file_takes_the_example(tmp_path):
     assert read_input(flow("text", example=file(tmp_path, "example.md", "E")), []) == {"text": "E"}
     with pytest.raises(Failure, match="has no example"):
         read_input(flow("text"), [])
 
 
-def test_standard_input_is_read_as_what_it_holds(monkeypatch):
+def test_read_input_parses_standard_input(monkeypatch):
     for text, given in (("plain", {"text": "plain"}), (json.dumps(MESSAGES), {"messages": MESSAGES})):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
         assert read_input(flow("messages"), [Path("-")]) == given
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_read_input_names_a_missing_file(tmp_path):
     with pytest.raises(Failure, match=r"no\.md can't be read: No such file"):
         read_input(flow("text"), [tmp_path / "no.md"])

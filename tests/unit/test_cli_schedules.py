@@ -29,15 +29,15 @@ def due(cron: str, after: str, timezone: str = "UTC") -> str | None:
         ("0 0 29 2 mon", "2026-03-01T00:00:00", None),
     ],
 )
-def test_the_next_run_is_the_first_match_after_now(cron, after, expected):
+def test_next_run_is_the_first_match_after_now(cron, after, expected):
     assert due(cron, after) == expected
 
 
-def test_a_schedule_follows_the_clock_of_its_zone():
+def test_next_run_follows_the_clock_of_its_zone():
     assert due("30 2 * * *", "2026-01-10T12:00:00", "Europe/Berlin") == "2026-01-11 01:30"
     assert due("30 2 * * *", "2026-07-10T12:00:00", "Europe/Berlin") == "2026-07-11 00:30"
 
 
-def test_a_minute_that_summer_time_leaves_out_does_not_come():
+def test_next_run_skips_a_minute_that_summer_time_leaves_out():
     # 2026-03-29: the clock goes from 02:00 to 03:00.
     assert due("30 2 * * *", "2026-03-28T12:00:00", "Europe/Berlin") == "2026-03-30 00:30"

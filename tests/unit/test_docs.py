@@ -81,14 +81,14 @@ def first_column(text: str, head: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("page", "title"), FIELDS)
-def test_a_table_of_fields_names_exactly_the_fields(page, title):
+def test_table_of_fields_names_exactly_the_fields(page, title):
     known = FIELDS[page, title].model_fields.items()
     fields = [field.alias or name for name, field in known if not field.exclude]
 
     assert sorted(first_column(section(REFERENCE / page, title), "field")) == sorted(fields)
 
 
-def test_the_distributions_are_told_with_their_fields():
+def test_distributions_are_documented_with_their_fields():
     told = dict(
         re.findall(r"^\| `(constant|uniform|exponential|lognormal)` \| (.*) \|$",
                    section(REFERENCE / "configuration.md", "simulation"), re.MULTILINE)
@@ -101,7 +101,7 @@ def test_the_distributions_are_told_with_their_fields():
 
 
 @pytest.mark.parametrize(("title", "states"), [("States of a job", JobState), ("States of a part", PartState)])
-def test_the_drawn_states_are_those_of_the_contract(title, states):
+def test_drawn_states_are_those_of_the_contract(title, states):
     text = section(REFERENCE / "job.md", title)
     arrows = re.findall(r"^    (\S+) --> ([^\s:]+)", text, re.MULTILINE)
 
@@ -124,7 +124,7 @@ def test_each_step_that_an_arrow_names_is_one_of_the_script():
     assert drawn - {"routed", "a", "no"} <= steps
 
 
-def test_every_variable_of_the_code_is_told():
+def test_every_variable_of_the_code_is_documented():
     sources = [path for room in ("tasks", "worker", "producer", "ops") for path in (REPOSITORY / room).rglob("*.py")]
     read = {name for path in sources for name in re.findall(r"\bPOINTSMAN_[A-Z_]*[A-Z]\b", path.read_text())}
 
@@ -132,7 +132,7 @@ def test_every_variable_of_the_code_is_told():
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_a_written_page_is_what_the_code_says(page):
+def test_generated_pages_are_up_to_date(page):
     assert page.read_text() == pages()[page], "run `make docs`"
 
 

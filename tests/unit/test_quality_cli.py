@@ -136,7 +136,7 @@ def test_prompts_in_both_files_are_remarked_on(files, capsys):
     code, out, err = run(capsys, "--train", files[1], "--test", files[1], "--json")
     assert code == Exit.OK
     assert json.loads(out)["test_rows"] == 200
-    assert "200 prompts stand in both files" in err
+    assert "200 prompts are in both files" in err
 
 
 def test_the_benchmark_compares_with_its_peers_on_the_same_folds(tmp_path, capsys, monkeypatch):
