@@ -19,7 +19,7 @@ ALL: tuple[str, ...] = tuple(sorted(strategies()))
 BOUND: frozenset[str] = frozenset({"round_robin", "weighted_round_robin", "consistent_hash"})
 
 SEEDS = st.integers(0, 2**64 - 1)
-#: A strategy's word, whatever it was asked.
+#: A strategy with its options.
 Choose = Callable[[Request, tuple[str, ...], Snapshot], Ranking]
 
 
@@ -31,7 +31,7 @@ def request(seed: int = 0, **facts: Any) -> Request:
     return Request(route="r", key=facts.pop("key", "k"), seed=seed, **facts)
 
 
-#: Any state of a model that the ledger may tell, however unlikely.
+#: Any state of a model that the ledger may report, however unlikely.
 LOADS = st.builds(
     ModelLoad,
     capacity=st.integers(0, 64),
@@ -85,7 +85,7 @@ CASES = st.builds(_case, _FLEETS, st.text(max_size=5), SEEDS, st.integers(0, 10*
 
 
 def chosen(choose: Choose, asked: Request, snapshot: Snapshot) -> str:
-    """Who gets the call where all have room."""
+    """The model that gets the call where all have room."""
     return pick_model(choose(asked, tuple(snapshot.models), snapshot), snapshot)
 
 
@@ -105,7 +105,7 @@ def tally(
 
 
 def idle(count: int, *, capacity: int = 10, **figures: Any) -> dict[str, ModelLoad]:
-    """As many models of which nobody has anything to do."""
+    """As many models without any calls."""
     return {model: ModelLoad(capacity=capacity, **figures) for model in names(count)}
 
 

@@ -188,7 +188,7 @@ def spread_parts(
 
 
 def pick_model(ranking: Ranking, snapshot: Snapshot) -> str:
-    """The model that a call takes which waits for no room: what `fleet.lua` does, as values."""
+    """The model that a call takes which waits for no room: what `admission.lua` does, as values."""
     models = snapshot.models
     own = ranking.preferences[: len(ranking.preferences) - ranking.fallbacks]
     open_ = (

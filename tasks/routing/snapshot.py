@@ -1,4 +1,4 @@
-"""What a strategy sees and what it says: plain values."""
+"""The values between routers and strategies: the snapshot of the fleet, a request, a ranking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue
 
 __all__ = ["ModelLoad", "Preference", "Ranking", "Request", "Snapshot", "Strategy", "Traits", "options_of"]
 
-#: A load without capacity, and the age of what was never seen.
+#: The load of a model without capacity, and the age of a sample that does not exist.
 INFINITE = float("inf")
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -20,9 +20,9 @@ Options = TypeVar("Options", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
-    """One model at one moment, over the whole fleet. Counts are calls; how it did is learned from every attempt.
+    """One model at one moment, over the whole fleet. Counts are calls.
 
-    `tasks.routing.model_statistics` has the formulas of what is learned.
+    Its statistics come from every attempt; `tasks.routing.model_statistics` has their formulas.
     """
 
     capacity: int
@@ -32,22 +32,22 @@ class ModelLoad:
     parts: int = 0
     #: Calls in the backlog that this model may take, alone or among others.
     waiting: int = 0
-    #: Of these, calls that wait for this model: its turn, or its share of the keys.
+    #: Of these, calls that are bound to this model: by its turn, or by their key.
     bound: int = 0
-    #: Why nobody is sent there now: ``breaker``, ``budget``, ``paused``, ``drained`` or ``dead``; "" where it is open.
+    #: Why no call is sent there now: ``breaker``, ``budget``, ``paused``, ``drained`` or ``dead``; "" where it is open.
     closed: str = ""
-    #: Seconds that a call takes, peak-sensitive; None where none has answered yet.
+    #: Seconds that a call takes, as a peak EWMA; None before the first answer.
     latency_s: float | None = None
-    #: Seconds since the last attempt that told something of it.
+    #: Seconds since the last attempt that says something of it.
     seen_s: float = INFINITE
     #: Failures since the last answer, and seconds since the last of them.
     faults: int = 0
     fault_s: float = INFINITE
     #: Share of the latest attempts that failed.
     errors: float = 0.0
-    #: Seconds that calls lately stood in its queue.
+    #: Seconds that calls stood in its queue lately.
     queue_wait_s: float = 0.0
-    #: Seconds for each token of the answer, without what a call costs before its first token.
+    #: Seconds for each token of an answer, without the time before the first one.
     token_s: float | None = None
     #: Attempts and tokens in a second, over the last minute.
     calls_per_s: float = 0.0
@@ -91,7 +91,7 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a strategy may know of a job: never its text."""
+    """The facts of a job that a strategy may use: never its text."""
 
     route: str
     key: str
@@ -102,13 +102,13 @@ class Request:
     length: int | None = None
     at: datetime | None = None
     priority_metric: str | None = None
-    #: A random number of 64 bits, drawn for this decision: strategies that need chance take it from here.
+    #: A random number of 64 bits, drawn for this decision: the only source of chance for strategies.
     seed: int = 0
-    #: What the route says about its strategy; None where it says nothing, or the job names another strategy.
+    #: The route's options of its strategy; None without any, or where the job names another strategy.
     options: BaseModel | None = None
-    #: Of each candidate.
+    #: Traits of each candidate.
     traits: Mapping[str, Traits] = field(default_factory=dict)
-    #: How likely each candidate answers this very text well, 0 to 1, where a predictor was fitted.
+    #: The probability that each candidate answers this text well, 0 to 1, where a predictor was fitted.
     quality: Mapping[str, float] = field(default_factory=dict)
 
     def traits_of(self, model: str) -> Traits:
@@ -128,7 +128,7 @@ _UNKNOWN = Traits()
 
 
 class Preference(NamedTuple):
-    """How much a call wants a model: the least ``base + slope * load`` is taken, with the load at that moment."""
+    """How much a call prefers a model: the least ``base + slope * load`` wins, with the load at admission."""
 
     model: str
     base: float
@@ -141,10 +141,10 @@ class Preference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A strategy's word.
+    """What a strategy returns.
 
     `bound`: the call waits for its first preference, and the rest may take it only while that model is closed; else it
-    takes whichever has room. `balance`, with a bound call: a model that has more than `balance` times its even share of
+    takes any that has room. `balance`, with a bound call: a model that has more than `balance` times its even share of
     the calls is passed over for the next preference (bounded load). The last `fallbacks` preferences may take the call
     only while all the others are closed.
     """

@@ -53,7 +53,7 @@ async def fill(fleet, model, calls):
 # -- order ---------------------------------------------------------------------------------------
 
 
-def test_the_backlog_is_admitted_by_priority_then_time_over_all_lanes(run):
+def test_admission_is_by_priority_then_time_over_all_waiting_lists(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
@@ -66,7 +66,7 @@ def test_the_backlog_is_admitted_by_priority_then_time_over_all_lanes(run):
             waiting.append((priority, number, call))
             begun = await fleet.now()
             while await fleet.now() < begun + 0.002:
-                pass  # the order within one millisecond is nobody's
+                pass  # the order within one millisecond is undefined
         order = []
         freed = held[0]
         for _ in waiting:
@@ -79,7 +79,7 @@ def test_the_backlog_is_admitted_by_priority_then_time_over_all_lanes(run):
     run(steps)
 
 
-def test_a_call_that_no_model_has_room_for_does_not_hold_up_another_lane(run):
+def test_call_without_room_does_not_hold_up_other_waiting_lists(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         await fill(fleet, FAST, 2)
@@ -94,7 +94,7 @@ def test_a_call_that_no_model_has_room_for_does_not_hold_up_another_lane(run):
     capacities=st.tuples(st.integers(0, 4), st.integers(0, 4)),
     steps=st.lists(st.tuples(st.sampled_from(["admit", "release", "delay", "tick", "withdraw"]), st.integers(0, 30))),
 )
-def test_no_model_is_ever_given_more_than_twice_its_capacity_and_nobody_stands_twice(run, store, capacities, steps):
+def test_queue_holds_at_most_twice_the_capacity_and_each_call_once(run, store, capacities, steps):
     async def play(fleet):
         store.flushdb()
         await fleet.configure(dict(zip(MODELS, capacities, strict=True)))
@@ -136,7 +136,7 @@ def test_no_model_is_ever_given_more_than_twice_its_capacity_and_nobody_stands_t
 # -- choice --------------------------------------------------------------------------------------
 
 
-def test_a_bound_call_waits_for_its_model_while_an_unbound_one_takes_whichever_has_room(run):
+def test_bound_call_waits_for_its_model_an_unbound_one_takes_any(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
@@ -147,7 +147,7 @@ def test_a_bound_call_waits_for_its_model_while_an_unbound_one_takes_whichever_h
     run(steps)
 
 
-def test_two_calls_admitted_at_once_do_not_both_take_the_model_that_was_idle(run):
+def test_calls_admitted_at_once_do_not_all_take_the_idle_model(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         replies = await asyncio.gather(*(admit(fleet, call_of(number), *EITHER) for number in range(2)))
@@ -156,7 +156,7 @@ def test_two_calls_admitted_at_once_do_not_both_take_the_model_that_was_idle(run
     run(steps)
 
 
-def test_preferences_are_weighed_with_the_load_of_the_moment(run):
+def test_preferences_are_weighed_with_the_load_at_admission(run):
     async def steps(fleet):
         await fleet.configure({FAST: 2, SLOW: 2})
         preferences = (Preference(FAST, 0.0, 1.0), Preference(SLOW, 0.8, 1.0))
@@ -181,7 +181,7 @@ def test_parts_of_fan_outs_count_as_load(run):
 # -- capacity ------------------------------------------------------------------------------------
 
 
-def test_a_pool_that_is_scaled_up_admits_more_and_one_at_zero_nobody(run):
+def test_scale_changes_how_many_calls_are_admitted(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
@@ -202,7 +202,7 @@ def test_a_pool_that_is_scaled_up_admits_more_and_one_at_zero_nobody(run):
     run(steps)
 
 
-def test_a_model_that_left_the_configuration_is_given_nothing_any_more(run):
+def test_configure_removes_models_that_left_the_configuration(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         await fleet.configure({SLOW: 1})
@@ -212,7 +212,7 @@ def test_a_model_that_left_the_configuration_is_given_nothing_any_more(run):
     run(steps)
 
 
-def test_the_snapshot_counts_turns_and_those_who_wait_alone_or_among_others(run):
+def test_snapshot_counts_turns_and_waiting_calls(run):
     async def steps(fleet):
         await fleet.configure({FAST: 0, SLOW: 0})
         await admit(fleet, call_of(1))
@@ -228,18 +228,18 @@ def test_the_snapshot_counts_turns_and_those_who_wait_alone_or_among_others(run)
 # -- one place a call ------------------------------------------------------------------------------
 
 
-def test_a_call_that_is_admitted_twice_stays_in_its_one_place(run, store):
+def test_admit_of_an_admitted_call_returns_its_one_slot(run, store):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         one = call_of(1)
         assert await admit(fleet, one) == [Admitted(one, FAST)]
-        # In flight: it is told again, whatever the second wants.
+        # In flight: it is returned again, whatever the second ranking is.
         assert await admit(fleet, one, Preference(SLOW, 0.0)) == [Admitted(one, FAST)]
         await fill(fleet, SLOW, 2)
         await fill_up(fleet)
         two = call_of(2)
         assert await admit(fleet, two) == []
-        # Waiting: also in no second lane.
+        # Waiting: in no second list either.
         assert await admit(fleet, two, *EITHER) == []
         assert await fleet.find([one, two, call_of(3)]) == ["single", "waiting", "nowhere"]
         # Delayed: not before its time.
@@ -255,7 +255,7 @@ async def fill_up(fleet):
     assert await admit(fleet, CallId("filler", 0)) == [Admitted(CallId("filler", 0), FAST)]
 
 
-def test_a_delayed_call_gives_up_its_place_and_comes_back_when_it_is_due(run):
+def test_delayed_call_releases_its_slot_and_comes_back_when_due(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
@@ -264,7 +264,7 @@ def test_a_delayed_call_gives_up_its_place_and_comes_back_when_it_is_due(run):
             Admitted(call_of(1), FAST)
         ]
         assert await fleet.tick() == []
-        # What is due now comes back at once: to the end of the backlog, where nobody else waits.
+        # What is due now comes back at once: to the end of the backlog, where no other call waits.
         assert await fleet.delay(held[1], FAST, ranked([Preference(FAST, 0.0)]), priority="normal", seconds=0) == [
             Admitted(held[1], FAST)
         ]
@@ -272,7 +272,7 @@ def test_a_delayed_call_gives_up_its_place_and_comes_back_when_it_is_due(run):
     run(steps)
 
 
-def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
+def test_withdraw_removes_calls_wherever_they_are(run, store):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         in_flight, delayed = await fill(fleet, FAST, 2)
@@ -293,7 +293,7 @@ def test_who_is_withdrawn_comes_back_from_nowhere(run, store):
 # -- leases --------------------------------------------------------------------------------------
 
 
-def test_a_lease_lapses_unless_it_is_held_and_a_part_has_one_not_two(run):
+def test_lease_lapses_unless_renewed_and_a_part_has_only_one(run):
     async def steps(fleet):
         await fleet.configure({FAST: 5, SLOW: 5})
         single, part = CallId("s", 0), part_call("p", 1)
@@ -315,7 +315,7 @@ def test_a_lease_lapses_unless_it_is_held_and_a_part_has_one_not_two(run):
     run(steps)
 
 
-def test_a_process_may_hold_more_calls_than_lua_can_unpack(run):
+def test_lease_of_more_calls_than_lua_can_unpack(run):
     async def steps(fleet):
         calls = [call_of(number) for number in range(20_000)]
         await fleet.lease({FAST: calls})
@@ -324,7 +324,7 @@ def test_a_process_may_hold_more_calls_than_lua_can_unpack(run):
     run(steps)
 
 
-def test_a_lease_that_is_dropped_admits_nobody(run):
+def test_forget_ends_a_lease_and_admits_no_call(run):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
@@ -336,7 +336,7 @@ def test_a_lease_that_is_dropped_admits_nobody(run):
     run(steps)
 
 
-def test_of_fifty_who_want_to_lead_one_does_until_its_term_is_over(run, store):
+def test_lead_gives_the_role_to_one_of_fifty_until_its_term_ends(run, store):
     async def steps(fleet):
         names = [f"worker {number}" for number in range(50)]
         leads = await asyncio.gather(*(fleet.lead("sweeper", name, seconds=60) for name in names))
@@ -353,7 +353,7 @@ def test_of_fifty_who_want_to_lead_one_does_until_its_term_is_over(run, store):
     assert 0 < store.pttl(redis_keys.SWEEPER_LEADER) <= 60_000
 
 
-def test_cancelled_jobs_are_told_for_a_while_and_then_forgotten(run, monkeypatch):
+def test_cancelled_jobs_are_listed_for_a_while(run, monkeypatch):
     async def steps(fleet):
         now = await fleet.now()
 
@@ -369,7 +369,7 @@ def test_cancelled_jobs_are_told_for_a_while_and_then_forgotten(run, monkeypatch
     run(steps)
 
 
-def test_jobs_are_looked_at_when_they_are_due_the_longest_due_first(run):
+def test_due_returns_jobs_by_how_long_they_are_due(run):
     async def steps(fleet):
         await fleet.watch({"later": 60.0, "due": -1.0, "overdue": -2.0})
         assert await fleet.due() == ["overdue", "due"]
@@ -383,7 +383,7 @@ def test_jobs_are_looked_at_when_they_are_due_the_longest_due_first(run):
 # -- size ----------------------------------------------------------------------------------------
 
 
-def test_a_release_costs_the_same_however_many_wait(run, store, capsys):
+def test_release_costs_the_same_however_many_calls_wait(run, store, capsys):
     async def steps(fleet):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = (await fill(fleet, FAST, 2))[0]
@@ -414,7 +414,7 @@ def test_a_release_costs_the_same_however_many_wait(run, store, capsys):
     run(steps)
 
 
-def test_one_step_admits_a_bounded_number_and_the_next_goes_on(run, store):
+def test_tick_admits_a_bounded_number_of_calls(run, store):
     async def steps(fleet):
         await fleet.configure({FAST: 1000, SLOW: 1})
         store.zadd(redis_keys.waiting_list("fast"), {str(call_of(number)): number for number in range(500)})

@@ -62,7 +62,7 @@ def models_of(running, jobs):
 
 
 def queued_at_first(running, count):
-    """Jobs of the route that stand in the queue of the first model, which nobody serves."""
+    """Jobs of the route that stand in the queue of the first model, which no worker serves."""
     store = running.redis
     store.hset(redis_keys.DRAINED, "second", 1)
     jobs = submit(running, count)
@@ -71,13 +71,13 @@ def queued_at_first(running, count):
     return jobs
 
 
-def test_a_drained_model_gets_nobody_and_works_its_queue_off(place):
+def test_drained_model_gets_no_call_and_works_its_queue_off(place):
     running, asked, cli = place
     queued = queued_at_first(running, 4)
 
-    told = cli("pools", "drain", "first")
-    assert told.returncode == 0, told.stderr
-    assert "takes no new calls; what is queued is worked off (4 queued or running)" in told.stdout
+    done = cli("pools", "drain", "first")
+    assert done.returncode == 0, done.stderr
+    assert "takes no new calls; what is queued is worked off (4 queued or running)" in done.stdout
     later = submit(running, 6)
     assert models_of(running, later) == {"second"}
     assert running.redis.llen("model.first") == 4
@@ -85,17 +85,17 @@ def test_a_drained_model_gets_nobody_and_works_its_queue_off(place):
     worker = running.start("model.first", CAPACITY)
     assert models_of(running, queued) == {"first"}
     assert len(asked["first"].times) == 4
-    told = cli("pools", "drain", "first", "--reset")
-    assert told.stdout == "first: takes calls again\n"
+    done = cli("pools", "drain", "first", "--reset")
+    assert done.stdout == "first: takes calls again\n"
     assert models_of(running, submit(running, 4)) == {"first", "second"}
     worker.stop()
 
 
-def test_a_drain_that_moves_sends_what_is_queued_to_other_models(place):
+def test_drain_with_move_sends_queued_calls_to_other_models(place):
     running, asked, cli = place
     queued, before = queued_at_first(running, 4), len(asked["second"].times)
-    told = cli("pools", "drain", "first", "--move")
-    assert "what is queued goes to other models" in told.stdout
+    done = cli("pools", "drain", "first", "--move")
+    assert "what is queued goes to other models" in done.stdout
 
     assert models_of(running, queued) == {"second"}
     assert len(asked["second"].times) == before + 4
@@ -106,10 +106,10 @@ def test_a_drain_that_moves_sends_what_is_queued_to_other_models(place):
     cli("pools", "drain", "first", "--reset")
 
 
-def test_the_only_candidate_drained_has_its_jobs_wait_and_says_so(place):
+def test_drain_of_the_only_candidate_has_its_jobs_wait_with_the_reason(place):
     running, asked, cli = place
-    told = cli("pools", "drain", "alone", "--move")
-    assert "jobs of only wait: no other model of theirs is open" in told.stderr
+    done = cli("pools", "drain", "alone", "--move")
+    assert "jobs of only wait: no other model of theirs is open" in done.stderr
     job = running.producer.submit({"text": "x", "route": "only"})
     named = running.producer.submit({"text": "x", "model": "alone"})
     for waiting in (job, named):
@@ -122,7 +122,7 @@ def test_the_only_candidate_drained_has_its_jobs_wait_and_says_so(place):
     worker.stop()
 
 
-def test_the_mark_shows_in_every_list_and_on_the_page(place):
+def test_drain_shows_in_every_list_and_on_the_page(place):
     running, _, cli = place
     assert cli.json("pools", "drain", "first")["drained"] is True
     assert cli.json("pools", "drain", "second", "--move")["move"] is True
@@ -149,9 +149,9 @@ def test_the_mark_shows_in_every_list_and_on_the_page(place):
 
 @pytest.mark.parametrize(
     ("words", "problem"),
-    [(["nobody"], "not known"), (["first", "--move", "--reset"], "exclude each other")],
+    [(["unknown"], "not known"), (["first", "--move", "--reset"], "exclude each other")],
 )
-def test_bad_arguments_are_told_and_nothing_is_drained(place, words, problem):
+def test_drain_refuses_bad_arguments(place, words, problem):
     running, _, cli = place
     done = cli("pools", "drain", *words)
     assert done.returncode != 0
@@ -159,7 +159,7 @@ def test_bad_arguments_are_told_and_nothing_is_drained(place, words, problem):
     assert running.redis.hlen(redis_keys.DRAINED) == 0
 
 
-def test_a_dead_pool_shows_as_such(place):
+def test_dead_pool_shows_in_the_lists(place):
     running, _, cli = place
     running.redis.hset(redis_keys.SERVED, "alone", 1)
     assert {pool["model"]: pool["closed"] for pool in cli.json("pools")}["alone"] == "dead"

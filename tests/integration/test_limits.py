@@ -96,7 +96,7 @@ def running(tmp_path_factory, models):
         yield running
 
 
-def gate(running, model):
+def limiter_of(running, model):
     return running.redis.hgetall(redis_keys.limiter(model))
 
 
@@ -104,7 +104,7 @@ def results(running, jobs, *, timeout=DEADLINE):
     return [running.producer.wait(job.id, timeout=timeout) for job in jobs]
 
 
-def test_600_requests_a_minute_are_held_by_all_processes_together_and_used(running, models):
+def test_600_requests_a_minute_are_kept_and_used_by_all_processes(running, models):
     seconds, burst, step = 20.0, 24, 60 / (600 - 24 + 1)
     allowed = burst + math.floor(seconds / step)
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "paced"} for number in range(300)])
@@ -122,7 +122,7 @@ def test_600_requests_a_minute_are_held_by_all_processes_together_and_used(runni
     wait_for(lambda: running.redis.zcard(redis_keys.leases("paced")) == 0, "the end of all leases", within=4)
 
 
-def test_a_429_with_retry_after_holds_back_the_whole_model_and_no_other(running, models):
+def test_429_with_retry_after_pauses_the_whole_model_and_no_other(running, models):
     limited = running.producer.submit_many([{"text": f"{number}", "model": "stormy"} for number in range(12)])
     wait_for(lambda: models.of["stormy"].times, "the first call")
     began = time.monotonic()
@@ -132,7 +132,7 @@ def test_a_429_with_retry_after_holds_back_the_whole_model_and_no_other(running,
     ended = results(running, limited)
     assert {result.state for result in ended} == {"succeeded"}
     times = models.of["stormy"].times
-    # Those that were under way at the first 429 could not know of it; nobody else came before it was time.
+    # Those that were under way at the first 429 could not know of it; no other call came before the pause had ended.
     early = [at for at in times[4:] if at < times[0] + REFILL]
     assert early == []
     # A rate limit costs time, not tries: three attempts would not have been enough for four refusals.
@@ -141,13 +141,13 @@ def test_a_429_with_retry_after_holds_back_the_whole_model_and_no_other(running,
     assert {tried.attempts for tried in throttled} == {1}
 
 
-def test_a_spent_quota_opens_the_breaker_moves_the_work_and_lets_one_probe_through(running, models):
+def test_spent_quota_opens_the_breaker_and_moves_the_calls(running, models):
     first = running.producer.submit_many([{"text": f"{number}", "route": "spending"} for number in range(30)])
     ended = results(running, first)
     assert {result.state for result in ended} == {"succeeded"}
     assert {result.parts[0].model for result in ended} == {"spare"}
     assert 1 <= len(models.of["spent"].times) <= 3  # as many as were under way at once
-    state = gate(running, "spent")
+    state = limiter_of(running, "spent")
     assert state["why"] == "quota_exhausted"
     # Jobs for that model alone wait until it half-opens, then one goes ahead.
     asked = len(models.of["spent"].times)
@@ -159,7 +159,7 @@ def test_a_spent_quota_opens_the_breaker_moves_the_work_and_lets_one_probe_throu
     assert times[asked + 1] - times[asked] >= 0.3  # the answer to the probe came first
 
 
-def test_what_fails_moves_to_the_next_candidate_and_the_result_says_who_was_tried(running):
+def test_failed_call_moves_on_and_the_result_lists_the_tried_models(running):
     jobs = running.producer.submit_many([{"text": f"{number}", "route": "failing"} for number in range(6)])
     ended = results(running, jobs)
     assert {(result.state, result.parts[0].model) for result in ended} == {("succeeded", "spare")}
@@ -174,7 +174,7 @@ def test_what_fails_moves_to_the_next_candidate_and_the_result_says_who_was_trie
             }
 
 
-def test_where_no_candidate_is_left_the_part_fails_with_every_reason(running):
+def test_part_without_candidates_left_fails_with_every_reason(running):
     # The breaker of "gone" may be open by now: then it is not asked, and the job would wait for it.
     running.redis.delete(redis_keys.limiter("gone"))
     job = running.producer.submit({"text": "x", "route": "hopeless"})
@@ -196,7 +196,7 @@ def test_max_attempts_and_retry_seconds_bound_a_part(running):
     assert "its time for retries is over" in result.error
 
 
-def test_a_job_does_not_spend_more_than_its_budget(running):
+def test_job_does_not_spend_more_than_its_budget(running):
     job = running.producer.submit({"text": "x", "model": "dear", "budget_usd": 0.005})
     result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "failed"
@@ -214,7 +214,7 @@ def test_a_job_does_not_spend_more_than_its_budget(running):
     assert all("budget_usd $0.02" in part.error for part in result.parts if part.state == "failed")
 
 
-def test_a_model_whose_day_is_paid_out_is_left_alone_and_the_next_one_does_the_work(running, models):
+def test_model_with_a_spent_day_budget_is_closed_and_the_next_works(running, models):
     before = len(models.of["dear"].times)
     jobs = running.producer.submit_many([{"text": f"{number}", "route": "paying"} for number in range(12)])
     ended = results(running, jobs)
@@ -222,16 +222,16 @@ def test_a_model_whose_day_is_paid_out_is_left_alone_and_the_next_one_does_the_w
     dear = [result for result in ended if result.parts[0].model == "dear"]
     assert len(dear) == len(models.of["dear"].times) - before == 2
     assert [result.cost_usd for result in dear] == pytest.approx([0.01, 0.01])
-    assert float(gate(running, "dear")["usd"]) == pytest.approx(0.02 * 1e6)
+    assert float(limiter_of(running, "dear")["usd"]) == pytest.approx(0.02 * 1e6)
 
 
-def test_capacity_holds_over_processes_that_have_more_slots(running, models):
+def test_capacity_bounds_processes_that_have_more_slots(running, models):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "narrow"} for number in range(20)])
     assert {result.state for result in results(running, jobs)} == {"succeeded"}
     assert models.of["narrow"].peak == 2
 
 
-def test_a_slow_call_is_raced_by_the_next_model_within_the_budget_for_hedges(running, models):
+def test_slow_call_is_hedged_by_the_next_model_within_the_budget(running, models):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "lazy"} for number in range(38)])
     assert {result.state for result in results(running, jobs)} == {"succeeded"}
     assert len(models.of["lazy"].times) == 38
@@ -252,7 +252,7 @@ def test_a_slow_call_is_raced_by_the_next_model_within_the_budget_for_hedges(run
     assert len(models.of["second"].times) <= 2 + 1
 
 
-def test_hedges_add_no_more_calls_than_their_budget_however_many_are_slow(running, models):
+def test_hedges_stay_within_their_budget_however_many_are_slow(running, models):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "dawdling"} for number in range(200)])
     ended = results(running, jobs)
     assert {result.state for result in ended} == {"succeeded"}
@@ -261,14 +261,14 @@ def test_hedges_add_no_more_calls_than_their_budget_however_many_are_slow(runnin
     assert len(models.of["dawdling"].times) <= 200 + hedged
 
 
-def test_the_list_of_models_shows_breakers_and_the_use_of_limits(running):
+def test_list_of_models_shows_breakers_and_the_use_of_limits(running):
     running.redis.hset(redis_keys.limiter("calm"), mapping={"open_until": 9e15, "why": "overloaded"})
     running.producer.wait(running.producer.submit({"text": "x", "model": "cheap"}).id, timeout=DEADLINE)
     command = [sys.executable, "-m", "ops", "models"]
     environment = {**os.environ, **running.env, "COLUMNS": "160"}
 
-    told = subprocess.run([*command, "--json"], env=environment, capture_output=True, timeout=DEADLINE, check=True)
-    now = {model["name"]: model["now"] for model in json.loads(told.stdout)}
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, timeout=DEADLINE, check=True)
+    now = {model["name"]: model["now"] for model in json.loads(done.stdout)}
     assert (now["calm"]["breaker"], now["calm"]["why"]) == ("open", "overloaded")
     assert now["cheap"]["breaker"] == "closed"
     assert now["cheap"]["most"] == MODELS["cheap"]["capacity"]

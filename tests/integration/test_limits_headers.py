@@ -1,4 +1,4 @@
-"""What providers say of their limits in headers, with real worker processes: nobody is asked more than they allow."""
+"""What providers say of their limits in headers, with real worker processes: no model is asked more than they allow."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def running(tmp_path_factory, windows):
             yield running
 
 
-def test_a_provider_that_allows_less_than_is_configured_and_says_so_is_not_overrun(running):
+def test_lower_limit_in_headers_is_kept_by_all_processes(running):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "even"} for number in range(80)])
     wait_for(lambda: running.stats("even")["requests"] >= 8, "the first calls")
     began, asked = time.monotonic(), running.stats("even")["requests"]
@@ -89,7 +89,7 @@ def test_a_provider_that_allows_less_than_is_configured_and_says_so_is_not_overr
     assert int(shown["said_r"]) == ALLOWED
 
 
-def test_what_is_left_of_a_window_is_not_overrun_by_all_processes_together(running, windows):
+def test_requests_left_of_a_window_bound_all_processes_together(running, windows):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "window"} for number in range(30)])
     results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert {result.state for result in results} == {"succeeded"}
@@ -100,7 +100,7 @@ def test_what_is_left_of_a_window_is_not_overrun_by_all_processes_together(runni
     assert len(windows.came) <= 6
 
 
-def test_a_refusal_without_retry_after_holds_the_model_for_as_long_as_its_headers_say(running):
+def test_429_without_retry_after_pauses_the_model_by_its_headers(running):
     jobs = running.producer.submit_many([{"text": f"{number}", "model": "curt"} for number in range(6)])
     results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert {result.state for result in results} == {"succeeded"}

@@ -66,7 +66,7 @@ async def admit(ledger, *preferences, bound=False, balance=None, call=None):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_script_learns_what_the_formulas_say_sample_by_sample(run, store, seed):
+def test_script_has_the_statistics_of_the_formulas_sample_by_sample(run, store, seed):
     rng = random.Random(seed)
 
     async def steps(ledger):
@@ -97,7 +97,7 @@ def test_the_script_learns_what_the_formulas_say_sample_by_sample(run, store, se
     run(steps)
 
 
-def test_a_model_that_nobody_asked_is_unknown_and_not_quick(run):
+def test_model_without_attempts_is_unknown_and_not_quick(run):
     async def steps(ledger):
         load = await seen(ledger)
         assert (load.latency_s, load.token_s, load.faults, load.errors) == (None, None, 0, 0.0)
@@ -106,7 +106,7 @@ def test_a_model_that_nobody_asked_is_unknown_and_not_quick(run):
     run(steps)
 
 
-def test_a_fast_failure_is_not_fast(run):
+def test_fast_failure_does_not_lower_the_latency(run):
     async def steps(ledger):
         await attempt(ledger, took_s=1.0)
         for _ in range(3):
@@ -121,7 +121,7 @@ def test_a_fast_failure_is_not_fast(run):
     run(steps)
 
 
-def test_attempts_and_tokens_of_the_last_minute_are_told_as_rates(run):
+def test_snapshot_has_the_rates_of_the_last_minute(run):
     async def steps(ledger):
         for _ in range(6):
             await attempt(ledger, tokens=110)
@@ -136,7 +136,7 @@ def test_attempts_and_tokens_of_the_last_minute_are_told_as_rates(run):
 # -- what is done with it at admission ---------------------------------------------------------------
 
 
-def test_a_call_that_waits_keeps_how_much_it_wants_each_model(run, store):
+def test_waiting_call_keeps_its_preferences(run, store):
     async def steps(ledger):
         for _ in range(8):
             for model in MODELS:
@@ -154,7 +154,7 @@ def test_a_call_that_waits_keeps_how_much_it_wants_each_model(run, store):
     run(steps)
 
 
-def test_a_wish_is_forgotten_with_its_call(run, store):
+def test_preferences_are_removed_with_their_call(run, store):
     async def steps(ledger):
         for _ in range(8):
             for model in MODELS:
@@ -168,7 +168,7 @@ def test_a_wish_is_forgotten_with_its_call(run, store):
     run(steps)
 
 
-def test_a_bound_call_whose_model_is_closed_goes_to_the_next_that_it_wants_not_to_the_least_loaded(run):
+def test_bound_call_of_a_closed_model_takes_its_next_preference(run):
     async def steps(ledger):
         await admit(ledger, ("slow", 0.0))
         await ledger.fleet.drain("fast", on=True)
@@ -178,7 +178,7 @@ def test_a_bound_call_whose_model_is_closed_goes_to_the_next_that_it_wants_not_t
     run(steps)
 
 
-def test_a_drained_model_gets_nothing_until_it_is_taken_back(run):
+def test_drained_model_gets_no_call_until_the_drain_ends(run):
     async def steps(ledger):
         await ledger.fleet.drain("fast", on=True)
         assert (await seen(ledger)).closed == "drained"
@@ -193,7 +193,7 @@ def test_a_drained_model_gets_nothing_until_it_is_taken_back(run):
     run(steps)
 
 
-def test_a_fallback_is_asked_while_all_others_are_closed_and_not_while_they_are_only_full(run):
+def test_fallback_takes_calls_while_all_others_are_closed_not_full(run):
     async def steps(ledger):
         preferences = [Preference("fast", 0.0, 1.0), Preference("mid", 0.0, 1.0), Preference("slow", 9.0)]
 
@@ -213,7 +213,7 @@ def test_a_fallback_is_asked_while_all_others_are_closed_and_not_while_they_are_
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bounded_load_is_decided_in_the_script_as_it_is_in_values(run, seed):
+def test_script_bounds_the_load_as_pick_model_does(run, seed):
     rng = random.Random(seed)
 
     async def steps(ledger):

@@ -1,4 +1,4 @@
-"""Work that stands where nobody will do it in time goes to another candidate, and is done once."""
+"""Stranded calls move to other candidates, and each runs once."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Place:
         return [part_call(job.id, index) for index in range(n)]
 
     async def dies(self, *models):
-        """Workers served these models, and nobody has for a while."""
+        """Workers served these models, and none has for a while."""
         for model in models:
             self.store.hset(redis_keys.SERVED, model, 1)
 
@@ -121,7 +121,7 @@ def run(server, store):
 # -- presence ------------------------------------------------------------------------------------
 
 
-def test_a_model_that_nobody_ever_served_is_open_and_one_that_nobody_serves_any_more_is_dead(run):
+def test_model_is_open_before_its_first_worker_and_dead_after_its_last(run):
     async def steps(at):
         serving = ["fast"]
         heartbeat = Heartbeat(at.ledger, serving=lambda: serving)
@@ -134,7 +134,7 @@ def test_a_model_that_nobody_ever_served_is_open_and_one_that_nobody_serves_any_
         serving[:] = ["slow"]
         await heartbeat.beat()
         assert await at.fleet.serving() == {"slow": 1}
-        # Somebody may be about to serve it again.
+        # A worker may be about to serve it again.
         assert (await at.fleet.snapshot()).models["fast"].closed == ""
         at.store.hset(redis_keys.SERVED, "fast", served - 10_001)
         assert (await at.fleet.snapshot()).models["fast"].closed == "dead"
@@ -148,7 +148,7 @@ def test_a_model_that_nobody_ever_served_is_open_and_one_that_nobody_serves_any_
     run(steps)
 
 
-def test_processes_are_counted_apart_and_a_mark_that_is_not_renewed_lapses(run):
+def test_serving_counts_processes_until_their_report_lapses(run):
     async def steps(at):
         for _ in range(3):
             await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
@@ -160,7 +160,7 @@ def test_processes_are_counted_apart_and_a_mark_that_is_not_renewed_lapses(run):
     run(steps)
 
 
-def test_nobody_is_admitted_to_a_dead_model_and_who_waits_for_it_alone_is_when_it_is_back(run):
+def test_dead_model_gets_no_call_until_it_is_served_again(run):
     async def steps(at):
         await at.dies("fast")
         alone, either = CallId("alone", 0), CallId("either", 0)
@@ -175,7 +175,7 @@ def test_nobody_is_admitted_to_a_dead_model_and_who_waits_for_it_alone_is_when_i
     run(steps)
 
 
-def test_a_closed_model_takes_nobody_while_parts_still_run_there(run):
+def test_closed_model_gets_no_call_while_parts_run_there(run):
     async def steps(at):
         await at.sections(3)
         for number in range(3):
@@ -190,7 +190,7 @@ def test_a_closed_model_takes_nobody_while_parts_still_run_there(run):
 
 
 @pytest.mark.parametrize("why", ["breaker", "dead", "drained", "budget"])
-def test_queued_calls_leave_a_model_that_was_closed(run, why):
+def test_queued_calls_leave_a_closed_model(run, why):
     async def steps(at):
         calls = [await at.single() for _ in range(3)]
         if why == "breaker":
@@ -218,7 +218,7 @@ def test_queued_calls_leave_a_model_that_was_closed(run, why):
     run(steps)
 
 
-def test_a_drained_model_works_its_queue_off_unless_it_is_told_to_let_it_go(run):
+def test_queued_calls_of_a_drained_model_stay_without_move(run):
     async def steps(at):
         call = await at.single()
         await at.fleet.drain("fast", on=True)
@@ -231,10 +231,10 @@ def test_a_drained_model_works_its_queue_off_unless_it_is_told_to_let_it_go(run)
     run(steps)
 
 
-def test_a_model_that_seems_dead_for_one_sweep_keeps_its_calls(run):
+def test_model_that_is_dead_for_one_sweep_keeps_its_calls(run):
     async def steps(at):
         call = await at.single()
-        await at.dies("fast")  # as after Redis was away: its workers have not told yet
+        await at.dies("fast")  # as after Redis was away: its workers have not reported yet
         await at.sweeper.sweep()
         await Heartbeat(at.ledger, serving=lambda: ["fast"]).beat()
         await at.sweeper.sweep()
@@ -263,7 +263,7 @@ def test_a_call_that_has_nowhere_to_go_stays(run, reason):
     run(steps)
 
 
-def test_a_call_moves_only_so_often(run):
+def test_call_moves_three_times_at_most(run):
     async def steps(at):
         call = await at.single()
         for number in range(MOST_MOVES + 2):
@@ -278,7 +278,7 @@ def test_a_call_moves_only_so_often(run):
     run(steps)
 
 
-def test_a_hashed_call_goes_to_the_next_model_of_its_key(run):
+def test_hashed_call_moves_to_the_next_model_of_its_key(run):
     async def steps(at):
         decision = decided("consistent_hash", "fast", "slow", "third")
         for number in range(8):
@@ -298,7 +298,7 @@ def test_a_hashed_call_goes_to_the_next_model_of_its_key(run):
     run(steps)
 
 
-def test_those_that_can_not_move_do_not_hold_up_those_behind_them(run):
+def test_immovable_calls_do_not_hold_up_those_behind_them(run):
     async def steps(at):
         named = decided("explicit", "fast")
         await at.fleet.scale("fast", 2 * WINDOW)
@@ -326,7 +326,7 @@ def test_more_than_a_window_moves_in_one_sweep(run):
     run(steps)
 
 
-def test_parts_move_and_stay_parts_of_their_chord(run):
+def test_moved_parts_stay_in_their_chord(run):
     async def steps(at):
         calls = await at.sections(3)
         before = [json.loads(message) for message in at.store.lrange("model.fast", 0, -1)]
@@ -342,7 +342,7 @@ def test_parts_move_and_stay_parts_of_their_chord(run):
     run(steps)
 
 
-def test_a_message_that_an_operator_put_there_is_left_alone(run):
+def test_message_of_an_operator_stays_in_its_queue(run):
     async def steps(at):
         at.store.lpush("model.fast", json.dumps({"headers": {"id": "not-ours"}, "body": ""}), "no JSON at all")
         call = await at.single()
@@ -354,7 +354,7 @@ def test_a_message_that_an_operator_put_there_is_left_alone(run):
     run(steps)
 
 
-def test_a_call_whose_message_a_worker_took_this_moment_is_not_moved(run):
+def test_call_whose_message_a_worker_has_just_taken_does_not_move(run):
     async def steps(at):
         call = await at.single()
         at.opens("fast")
@@ -373,7 +373,7 @@ def test_a_call_whose_message_a_worker_took_this_moment_is_not_moved(run):
     run(steps)
 
 
-def test_a_call_that_waits_for_a_closed_model_alone_goes_to_a_candidate_that_has_opened(run):
+def test_call_waiting_for_a_closed_model_moves_to_an_opened_candidate(run):
     async def steps(at):
         # The other was closed when it was placed: whose turn it is was not asked of it.
         turns = decided("round_robin", "fast", "slow")
@@ -403,7 +403,7 @@ async def lapse(at, call, model="fast"):
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-def test_what_a_dead_pool_had_reserved_or_ran_is_sent_to_another_candidate(run, claimed):
+def test_calls_of_a_dead_pool_move_to_another_candidate(run, claimed):
     async def steps(at):
         call = await at.single()
         at.store.rpop("model.fast")
@@ -419,7 +419,7 @@ def test_what_a_dead_pool_had_reserved_or_ran_is_sent_to_another_candidate(run, 
     run(steps)
 
 
-def test_after_a_crash_between_taking_the_message_and_the_move_the_call_is_found(run):
+def test_crash_after_the_message_is_removed_loses_no_call(run):
     async def steps(at):
         call = await at.single()
         at.opens("fast")
@@ -441,7 +441,7 @@ def test_after_a_crash_between_taking_the_message_and_the_move_the_call_is_found
     run(steps)
 
 
-def test_after_a_crash_between_the_two_halves_of_the_move_the_call_is_found(run):
+def test_crash_between_the_halves_of_a_move_loses_no_call(run):
     async def steps(at):
         call = await at.single()
         at.store.rpop("model.fast")
@@ -457,7 +457,7 @@ def test_after_a_crash_between_the_two_halves_of_the_move_the_call_is_found(run)
 # -- messages that are out of date -----------------------------------------------------------------
 
 
-def test_a_message_of_the_queue_that_a_call_has_left_starts_nothing(run):
+def test_stale_message_of_the_old_queue_starts_nothing(run):
     async def steps(at):
         call = await at.single()
         at.opens("fast")
@@ -472,7 +472,7 @@ def test_a_message_of_the_queue_that_a_call_has_left_starts_nothing(run):
     run(steps)
 
 
-def test_a_message_of_a_call_that_waits_again_starts_nothing(run):
+def test_message_of_a_call_that_waits_again_starts_nothing(run):
     async def steps(at):
         call = await at.single()
         await at.jobs.claim(call.job, 0, "owner", at="fast")
@@ -493,7 +493,7 @@ def learned(at, **latencies):
         at.store.hset(redis_keys.limiter(model), mapping={"lat": latency * 1000, "lat_at": seconds * 1000})
 
 
-def test_a_queued_call_moves_where_it_ends_in_time_and_only_if_it_would_not(run):
+def test_late_call_moves_to_a_candidate_that_ends_it_in_time(run):
     async def steps(at):
         learned(at, fast=20.0, slow=2.0)
         # Four start at once, the next after 5, 10 … s, and each needs 20.
@@ -512,7 +512,7 @@ def test_a_queued_call_moves_where_it_ends_in_time_and_only_if_it_would_not(run)
     run(steps)
 
 
-def test_a_call_that_is_late_everywhere_stays(run):
+def test_call_that_is_late_everywhere_stays(run):
     async def steps(at):
         learned(at, fast=20.0, slow=40.0, third=1.0)
         calls = [await at.single(deadline=15) for _ in range(6)]
@@ -522,7 +522,7 @@ def test_a_call_that_is_late_everywhere_stays(run):
     run(steps)
 
 
-def test_those_that_move_together_are_not_all_counted_as_the_first(run):
+def test_calls_that_move_together_count_as_load_of_their_target(run):
     async def steps(at):
         learned(at, fast=20.0, slow=5.0)
         calls = [await at.single(deadline=6) for _ in range(8)]
@@ -534,7 +534,7 @@ def test_those_that_move_together_are_not_all_counted_as_the_first(run):
     run(steps)
 
 
-def test_a_call_that_waits_bound_to_a_model_moves_for_its_deadline_too(run):
+def test_waiting_bound_call_moves_for_its_deadline(run):
     async def steps(at):
         learned(at, fast=20.0, slow=2.0)
         for _ in range(8):
@@ -548,7 +548,7 @@ def test_a_call_that_waits_bound_to_a_model_moves_for_its_deadline_too(run):
     run(steps)
 
 
-def test_deadlines_of_jobs_that_ended_are_forgotten(run):
+def test_deadlines_of_ended_jobs_are_removed(run):
     async def steps(at):
         learned(at, fast=20.0)
         for _ in range(5):
@@ -564,7 +564,7 @@ def test_deadlines_of_jobs_that_ended_are_forgotten(run):
 # -- with real workers -----------------------------------------------------------------------------
 
 
-def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_each_asked_once(tmp_path):
+def test_jobs_queued_at_a_model_whose_breaker_opens_run_once_elsewhere(tmp_path):
     models = {"shut": {"capacity": 10}, "good": {"capacity": 10}}
     routes = {"either": {"models": ["shut", "good"], "strategy": "round_robin"}}
     with (
@@ -579,7 +579,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
     ):
         redis = running.redis
         running.start_all([("route,join", 2), ("model.good", 10)])
-        # The good one is drained: all go to the other, which nobody serves yet.
+        # The good one is drained: all go to the other, which no worker serves yet.
         redis.hset(redis_keys.DRAINED, "good", 1)
         jobs = running.producer.submit_many([{"text": f"job {number}"} for number in range(20)])
         wait_for(lambda: redis.llen("model.shut") == 20, "the queue")
@@ -593,8 +593,8 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         assert {(result.parts[0].model, result.parts[0].attempts) for result in results} == {("good", 1)}
         assert len(said.of["good"].times) == 20
         command = [sys.executable, "-m", "ops", "explain", jobs[0].id]
-        told = subprocess.run(command, env={**os.environ, **running.env}, capture_output=True, text=True, check=True)
-        assert "moved from shut: breaker" in told.stdout
+        done = subprocess.run(command, env={**os.environ, **running.env}, capture_output=True, text=True, check=True)
+        assert "moved from shut: breaker" in done.stdout
 
         # Messages of the old queue that turn up later do nothing: no model is asked, no job ends twice.
         redis.hdel(redis_keys.limiter("shut"), "open_until", "why")
@@ -608,7 +608,7 @@ def test_twenty_jobs_queued_at_a_model_whose_breaker_opens_succeed_on_the_other_
         assert redis.zcard(redis_keys.claims("shut")) == 0
 
 
-def test_a_message_of_the_old_queue_that_comes_first_leaves_the_call_to_the_new_one(tmp_path):
+def test_message_of_the_old_queue_leaves_the_call_to_the_new_one(tmp_path):
     with (
         recorder({"old": lambda _: Say(), "new": lambda _: Say()}) as said,
         fleet(

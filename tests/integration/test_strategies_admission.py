@@ -49,7 +49,7 @@ async def admitted(fleet, number, name, *, seed=0, key="k", options=None):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_where_all_have_room_the_feeder_takes_whom_the_strategy_wants(run, name):
+def test_admission_takes_the_preferred_model_where_all_have_room(run, name):
     async def steps(fleet, _store):
         chance = Random(name)
         await fleet.configure({model: 20 + place for place, model in enumerate(MODELS)})
@@ -63,7 +63,7 @@ def test_where_all_have_room_the_feeder_takes_whom_the_strategy_wants(run, name)
 @pytest.mark.parametrize(
     "name", ["least_connections", "power_of_two", "round_robin", "random", "contextual", "profile"]
 )
-def test_a_trickle_of_calls_over_an_idle_fleet_does_not_all_go_to_the_first(run, name):
+def test_trickle_over_an_idle_fleet_does_not_all_go_to_the_first_model(run, name):
     async def steps(fleet, _store):
         chance = Random(name)
         await fleet.configure(dict.fromkeys(MODELS, 4))
@@ -88,7 +88,7 @@ STATES = st.lists(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(state=STATES, factor=st.floats(1.0, 4.0), keys=st.lists(st.text(max_size=8), min_size=1, max_size=4))
-def test_the_bound_of_consistent_hashing_is_the_same_in_the_feeder_as_in_pick(run, state, factor, keys):
+def test_bounded_hashing_is_the_same_in_admission_as_in_pick_model(run, state, factor, keys):
     async def steps(fleet, store):
         capacities = {model: capacity for model, (capacity, *_) in zip(MODELS, state, strict=True)}
         await fleet.configure(capacities)
@@ -98,16 +98,16 @@ def test_the_bound_of_consistent_hashing_is_the_same_in_the_feeder_as_in_pick(ru
             for number in range(waiting):
                 # Some wait for this model alone, some would take another once it is closed.
                 rest = sorted(set(MODELS) - {model})
-                lane = f"{model}>{','.join(rest)}" if number % 2 else model
-                store.zadd(redis_keys.waiting_list(lane), {f"waits{model}{number}.0": 1e15 + number})
-                store.sadd(redis_keys.WAITING_LISTS, lane)
+                models = f"{model}>{','.join(rest)}" if number % 2 else model
+                store.zadd(redis_keys.waiting_list(models), {f"waits{model}{number}.0": 1e15 + number})
+                store.sadd(redis_keys.WAITING_LISTS, models)
             if closed:
                 await fleet.drain(model, on=True)
         options = read_options("consistent_hash", {"factor": factor})
         for number, key in enumerate(keys):
             snapshot = await fleet.snapshot(turn="r")
             if all(load.closed or not load.capacity for load in snapshot.models.values()):
-                return  # then nobody is chosen now: the call waits
+                return  # then no model is chosen now: the call waits
             call, _, wanted = await admitted(fleet, number, "consistent_hash", key=key, options=options)
             assert _where(store)[str(call)] == wanted
 
@@ -124,7 +124,7 @@ def _where(store):
     return found
 
 
-def test_a_hot_key_spills_over_as_far_as_its_bound_and_no_further(run):
+def test_hot_key_spills_over_up_to_its_bound(run):
     async def steps(fleet, _store):
         await fleet.configure(dict.fromkeys(MODELS, 10))
         counts = Counter()

@@ -87,7 +87,7 @@ class Scenario(_Value):
     #: Routers that decide, and the seconds for which each decides on one look at the fleet.
     routers: int = Field(default=1, ge=1, le=10_000)
     stale_s: float = Field(default=0.0, ge=0, le=3600)
-    #: Whether a call is admitted by the load of that moment, as in `fleet.lua`; else by the router's older snapshot.
+    #: Whether a call is admitted by the load of that moment (`admission.lua`); else by the router's older snapshot.
     fresh_admission: bool = True
     #: Attempts that a request has at each model.
     attempts: int = Field(default=3, ge=1, le=20)

@@ -62,7 +62,7 @@ class SimulatedFleet:
         self._traits = {name: Traits(weight=spec.weight) for name, spec in specs}
         self._join()
         self.record = Record(list(self._models), [place % scenario.routes for place in range(len(specs))])
-        #: The waiting lists of each route, as in `fleet.lua`: the models that may take a call, and the calls in order.
+        #: The waiting lists of each route, as in `admission.lua`: models that may take a call, and the calls.
         self._waiting_lists: list[dict[WaitingList, deque[Call]]] = [{} for _ in range(scenario.routes)]
         self._turns = [0] * scenario.routes
         self._looks: dict[tuple[int, int], tuple[float, Mapping[str, ModelLoad]]] = {}
@@ -244,7 +244,7 @@ class SimulatedFleet:
             for models in self._of_route
         ]
 
-    # -- late admission, as in fleet.lua ---------------------------------------------------------
+    # -- late admission, as in admission.lua ------------------------------------------------------
 
     def _wait(self, call: Call, ranking: Ranking) -> None:
         names = [preference.model for preference in ranking.preferences]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "SimulatedModel"]
 
-#: As in `fleet.lua`: a model's queue holds this many times its capacity.
+#: As in `admission.lua`: a model's queue holds this many times its capacity.
 AHEAD = 2
 
 
@@ -127,7 +127,7 @@ class SimulatedModel:
         return self.breaker.end(now, good=good, probe=call.probe)
 
     def _lately(self, now: float) -> float:
-        """Attempts of the last minute: as in `fleet.lua`, this minute's and the rest of the one before."""
+        """Attempts of the last minute: as in `snapshot.lua`, this minute's and the rest of the one before."""
         age = int(now // 60) - self._minute
         left = 1 - (now % 60) / 60
         if age == 0:
