@@ -49,7 +49,7 @@ def best_of(work: Work) -> Joined | JoinQuestions:
     if by_scores:
         return _by_scores(work, options, outputs, judge)
     all_pairs = options.method == "pairs" and len(outputs) <= MOST_PAIRED
-    standings = (_compare_all if all_pairs else _knock_out)(outputs, work.rounds, judge)
+    standings = (_compare_all if all_pairs else _knock_out)(work, outputs, judge)
     if isinstance(standings, JoinQuestions):
         return standings
     replies = [reply for pair in standings.pairs for reply in pair.replies]
@@ -65,7 +65,7 @@ def _by_scores(
 ) -> Joined | JoinQuestions:
     if not work.rounds:
         return JoinQuestions(tuple(judge.score(one.text, title=f"judge {one.index + 1}") for one in outputs))
-    replies = [read_reply(answer, "score") for answer in _check_answers(work.rounds[0], len(outputs))]
+    replies = [read_reply(answer, "score") for answer in work.round_answers(0, len(outputs))]
     details = {"method": "scores"} | _count_replies(replies) | _list_shortened(judge, outputs, 1)
     scores = {place: reply.value for place, reply in enumerate(replies) if reply.fault is None}
     if not scores:
@@ -181,9 +181,7 @@ def _pair_details(outputs: Sequence[DistinctOutput], standings: _Standings) -> d
     }
 
 
-def _knock_out(
-    outputs: Sequence[DistinctOutput], rounds: Sequence[Sequence[JoinAnswer]], judge: JudgeQuestions
-) -> _Standings | JoinQuestions:
+def _knock_out(work: Work, outputs: Sequence[DistinctOutput], judge: JudgeQuestions) -> _Standings | JoinQuestions:
     """Compare neighbours by index in rounds, n - 1 pairs in all; an output without a neighbour advances.
 
     A tie goes to the output that won an order, then to the one with more votes, then to the first. If a whole round has
@@ -195,9 +193,9 @@ def _knock_out(
         places = list(zip(left[::2], left[1::2], strict=False))
         if not places or (pairs and not any(pair.usable for pair in pairs)):
             break
-        if level >= len(rounds):
+        if level >= len(work.rounds):
             return JoinQuestions(_pair_questions(outputs, places, judge))
-        compared = _read_pairs(places, rounds[level])
+        compared = _read_pairs(places, work.round_answers(level, 2 * len(places)))
         pairs += compared
         rest = left[-1:] if len(left) % 2 else []
         left = [
@@ -208,14 +206,12 @@ def _knock_out(
     return _Standings(winner, (winner, *equal) if equal else (), pairs)
 
 
-def _compare_all(
-    outputs: Sequence[DistinctOutput], rounds: Sequence[Sequence[JoinAnswer]], judge: JudgeQuestions
-) -> _Standings | JoinQuestions:
+def _compare_all(work: Work, outputs: Sequence[DistinctOutput], judge: JudgeQuestions) -> _Standings | JoinQuestions:
     """Compare all n (n - 1) / 2 pairs. Most points win (Copeland), then most orders won, then most votes."""
     places = list(combinations(range(len(outputs)), 2))
-    if not rounds:
+    if not work.rounds:
         return JoinQuestions(_pair_questions(outputs, places, judge))
-    pairs = _read_pairs(places, rounds[0])
+    pairs = _read_pairs(places, work.round_answers(0, 2 * len(places)))
     ranks = [_rank(outputs, pairs, place) for place in range(len(outputs))]
     winner = max(range(len(outputs)), key=ranks.__getitem__)
     equal = [place for place, rank in enumerate(ranks) if rank[0] == ranks[winner][0] and place != winner]
@@ -243,11 +239,5 @@ def _pair_questions(
 
 
 def _read_pairs(places: Sequence[tuple[int, int]], answers: Sequence[JoinAnswer]) -> list[_Pair]:
-    replies = [read_reply(answer, "pair") for answer in _check_answers(answers, 2 * len(places))]
+    replies = [read_reply(answer, "pair") for answer in answers]
     return [_Pair(*pair, (replies[2 * at], replies[2 * at + 1])) for at, pair in enumerate(places)]
-
-
-def _check_answers(answers: Sequence[JoinAnswer], questions: int) -> Sequence[JoinAnswer]:
-    if len(answers) != questions:
-        raise JoinError(f"{len(answers)} answers came to {questions} questions of the join")
-    return answers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.work import Joined, Piece, Work, coverage, missing_details, missing_note
 
@@ -29,8 +28,7 @@ def concatenate(work: Work) -> Joined:
     """
     options = work.options_as(ConcatenateOptions)
     pieces, missing = work.pieces, work.missing
-    if not pieces:
-        raise JoinError(f"none of the {len(missing)} sections has an output")
+    work.require_pieces()
     blocks = {piece.index: _add_title(piece) if options.titles else piece.output.strip("\n") for piece in pieces}
     blocks |= {one.index: missing_note(one) for one in missing}
     output = options.separator.join(blocks[index] for index in sorted(blocks))

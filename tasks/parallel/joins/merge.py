@@ -61,8 +61,7 @@ def merge(work: Work) -> Joined:
     `confidence` is the share of the sections whose output is in the merged value.
     """
     options = work.options_as(MergeOptions)
-    if not work.pieces:
-        raise JoinError(f"none of the {len(work.missing)} sections has an output")
+    work.require_pieces()
     found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
     merging = MergedValue(options.conflicts, key=options.key, unique=options.unique)
     last = found[0].piece

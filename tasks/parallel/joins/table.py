@@ -44,8 +44,7 @@ def table(work: Work) -> Joined:
     a column of its name. `confidence` is the share of the sections that are in the table.
     """
     options = work.options_as(TableOptions)
-    if not work.pieces:
-        raise JoinError(f"none of the {len(work.missing)} sections has an output")
+    work.require_pieces()
     found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
     rows = [(one.piece.title, row) for one in found for row in _make_rows(one.data)]
     columns = list(options.columns) if options.columns is not None else list(_list_columns(row for _, row in rows))

@@ -78,8 +78,7 @@ def grow(work: Work, plan: TreePlan) -> Tree | JoinQuestions:
         JoinError: if there is no part, if a necessary question failed, or if the answers of a round do not match its
             questions.
     """
-    if not work.pieces:
-        raise JoinError(f"none of the {len(work.missing)} parts has an output")
+    work.require_pieces("parts")
     tree = Tree()
     room = (
         min(room_for_material(work.window, plan.prompt), room_for_material(work.window, plan.reduce_prompt)) - SENTENCE
@@ -97,7 +96,7 @@ def grow(work: Work, plan: TreePlan) -> Tree | JoinQuestions:
         tree.rounds = level + 1
         if level >= len(work.rounds):
             return JoinQuestions(tuple(_make_question(group, plan, task, words, last=last) for group in asked))
-        answers = _read_answers(asked, work.rounds[level], plan, tree, last=last)
+        answers = _read_answers(asked, work.round_answers(level, len(asked)), plan, tree, last=last)
         if last:
             tree.output = answers[0]
             return tree
@@ -144,8 +143,6 @@ def _read_answers(
     asked: Sequence[Sequence[_Node]], answers: Sequence[JoinAnswer], plan: TreePlan, tree: Tree, *, last: bool
 ) -> list[str]:
     """Return the outputs, "" for a failed question whose parts may be lost."""
-    if len(answers) != len(asked):
-        raise JoinError(f"{len(answers)} answers came to {len(asked)} questions of the join")
     outputs = [(answer.output or "").strip() and (answer.output or "") for answer in answers]
     failed = [place for place, output in enumerate(outputs) if not output]
     if failed and (last or not plan.partial or len(failed) == len(asked)):

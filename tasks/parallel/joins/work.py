@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
-from tasks.contract.errors import BadInput
+from tasks.contract.errors import BadInput, JoinError
 
 __all__ = [
     "Join",
@@ -115,6 +115,18 @@ class Work:
     def options_as(self, kind: type[Options]) -> Options:
         """Return the options of the join, or its defaults where the job has none."""
         return self.options if isinstance(self.options, kind) else kind()
+
+    def require_pieces(self, noun: str = "sections") -> None:
+        """Raise `JoinError` if no part has an output."""
+        if not self.pieces:
+            raise JoinError(f"none of the {len(self.missing)} {noun} has an output")
+
+    def round_answers(self, level: int, questions: int) -> Sequence[JoinAnswer]:
+        """Return the answers of a round; raise `JoinError` if they do not match its number of `questions`."""
+        answers = self.rounds[level]
+        if len(answers) != questions:
+            raise JoinError(f"{len(answers)} answers came to {questions} questions of the join")
+        return answers
 
 
 class Join(Protocol):
