@@ -54,7 +54,7 @@ async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:
             job.model_copy(
                 update={
                     "id": scheduled_id(schedule, tick, line),
-                    # The id says it already; a key in the file would stand for another request at each tick.
+                    # The id identifies the job; a key in the file would stand for another request at each tick.
                     "idempotency_key": None,
                     "labels": {**job.labels, "schedule": schedule, "batch": name},
                 }
@@ -69,7 +69,7 @@ async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:
     except Unreachable:
         raise
     except PointsmanError as error:
-        log.error("schedule %s: %s", schedule, error)  # noqa: TRY400 - the sentence says it all
+        log.error("schedule %s: %s", schedule, error)  # noqa: TRY400 - the message is enough
         await batches.fail(name, str(error))
 
 

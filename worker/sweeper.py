@@ -1,8 +1,8 @@
-"""The recovery path: one worker process of the fleet finds what got lost and sets it going again.
+"""The recovery path: one worker process of the fleet compares ledger and broker, and repairs what a crash left behind.
 
-It needs no message to arrive and no process to end well. Once a second it brings back delayed calls, admits what has
-room, and looks at every call whose lease has lapsed and every job that is due for a look. All it does is safe to
-repeat: publishing a message twice costs a round trip, not a call.
+The sweeper depends on no message and on no orderly end of a process. Once a second it admits delayed and waiting calls,
+and checks every call whose lease has lapsed and every job whose next check is due. Every repair is safe to repeat:
+publishing a message twice costs a round trip, not a call.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ log = structlog.get_logger(__name__)
 TICK = 1.0
 #: Seconds that the leader keeps the role without renewing it.
 TERM = 3 * TICK + 1
-#: Seconds after which an unfinished job is looked at again.
-NEXT_LOOK = 10.0
-#: Seconds between two looks at a job that waits in the backlog: there may be a million of them.
-NEXT_LOOK_WAITING = 60.0
-#: Jobs looked at together, and how often that in one sweep: the rest is due at the next.
-LOOK_AT = 500
-LOOKS = 10
+#: Seconds between two checks of an unfinished job.
+NEXT_CHECK = 10.0
+#: Seconds between two checks of a job that waits in the backlog: there may be a million of them.
+NEXT_CHECK_WAITING = 60.0
+#: Jobs that are checked together, and the number of such groups in one sweep: the next sweep checks the rest.
+CHUNK = 500
+MOST_CHUNKS = 10
 
 UNFINISHED = frozenset({"waiting", "queued", "running"})
 
@@ -50,6 +50,7 @@ class Sweeper:
         self._name = secrets.token_hex(6)
 
     async def sweep_forever(self) -> None:
+        """Sweep once a `TICK` while this process leads."""
         while True:
             try:
                 if await self._ledger.fleet.lead("sweeper", self._name, seconds=TERM):
@@ -59,7 +60,7 @@ class Sweeper:
             await asyncio.sleep(TICK)
 
     async def sweep(self) -> None:
-        """One round."""
+        """Admit calls, rebalance stranded ones, and repair calls and jobs."""
         admitted = await self._ledger.fleet.tick()
         await self._ledger.mark_queued(admitted)
         await self._publish(admitted)
@@ -75,8 +76,8 @@ class Sweeper:
         for job in jobs:
             await self._publisher.send_join(job)
 
-    async def _settle(self, parts: Sequence[str | None]) -> None:
-        """The jobs that are the work of these parts have ended."""
+    async def _finish_parts(self, parts: Sequence[str | None]) -> None:
+        """Have these parts finished, whose child jobs have ended."""
         ended = [CallId.parse(part) for part in parts if part is not None]
         if ended:
             await self._publisher.send_finish_parts(ended)
@@ -96,23 +97,23 @@ class Sweeper:
             if status.state == "waiting":
                 waiting.append(lease)
             elif status.state not in UNFINISHED or status.model != lease.model:
-                ended.append(lease)  # final, or of a job that is gone, or it stands at another model by now
+                ended.append(lease)  # the part is final, its job is gone, or it stands at another model by now
             elif status.state == "queued":
                 queued.append(lease)
             else:
                 running.append((lease, status.owner))
-        # A part that waits has no lease, unless it was admitted and whoever did it died before saying so.
+        # A part that waits has no lease, unless it was admitted and that process died before it marked the part.
         places = await self._ledger.fleet.find([call for call, _ in waiting])
         for lease, place in zip(waiting, places, strict=True):
             (ended if place in {"waiting", "delayed"} else queued).append(lease)
-        lost = await self._rescue(running)
-        lost += await self._send_lost(queued)
+        lost = await self._requeue(running)
+        lost += await self._find_lost(queued)
         again = await self._rebalancer.move_lost(lost)
         again += await self._ledger.free_all(ended)
         await self._publish(again)
 
-    async def _send_lost(self, calls: Sequence[Admitted]) -> list[Admitted]:
-        """Of calls that shall stand in a queue, those whose message is not there."""
+    async def _find_lost(self, calls: Sequence[Admitted]) -> list[Admitted]:
+        """Renew the leases of queued calls; returns those without a message in their queue."""
         by_model: dict[str, list[CallId]] = {}
         for call, model in calls:
             by_model.setdefault(model, []).append(call)
@@ -127,18 +128,18 @@ class Sweeper:
         await self._ledger.mark_queued(missing)
         return missing
 
-    async def _rescue(self, calls: Sequence[tuple[Admitted, str]]) -> list[Admitted]:
-        """Running calls whose worker gives no sign: have them run again, unless they kill every worker they meet."""
+    async def _requeue(self, calls: Sequence[tuple[Admitted, str]]) -> list[Admitted]:
+        """Queue running calls again whose worker is dead, or fail those that killed too many; returns the former."""
         requeue = self._ledger.jobs.requeue
         words = await self._ledger.store.run(*(requeue(call.job, call.index, owner) for (call, _), owner in calls))
         again: list[Admitted] = []
-        held: dict[str, list[CallId]] = {}
+        leased: dict[str, list[CallId]] = {}
         ended: list[Admitted] = []
         for (lease, owner), word in zip(calls, words, strict=True):
             call, model = lease
             if word == "ok":
                 log.warning("sweep.worker_lost", call=str(call), model=model)
-                held.setdefault(model, []).append(call)
+                leased.setdefault(model, []).append(call)
                 again.append(lease)
             elif word == "poison":
                 log.error("sweep.poison", call=str(call), model=model)
@@ -149,27 +150,27 @@ class Sweeper:
                     await self._join([call.job])
                 elif outcome.word == "ended":
                     (summary,) = await self._ledger.views.summaries([call.job])
-                    await self._settle([summary.parent if summary is not None else None])
+                    await self._finish_parts([summary.parent if summary is not None else None])
             elif word in {"final", "gone"}:
                 ended.append(lease)
-            # else it was taken over, or just started: its lease will show
-        await self._ledger.fleet.lease(held, seconds=QUEUED_LEASE)
+            # else another worker has claimed the part, or its owner has just started: the lease will be visible
+        await self._ledger.fleet.lease(leased, seconds=QUEUED_LEASE)
         return again + await self._ledger.free_all(ended)
 
-    # -- jobs that are due for a look --------------------------------------------------------------
+    # -- jobs whose check is due -------------------------------------------------------------------
 
     async def _sweep_jobs(self) -> None:
-        routing: frozenset[str] | None = None
-        for round_ in range(LOOKS):
-            due = await self._ledger.fleet.due(LOOK_AT)
+        waiting: frozenset[str] | None = None
+        for round_ in range(MOST_CHUNKS):
+            due = await self._ledger.fleet.due(CHUNK)
             if due and round_ == 0:
-                routing = await waiting_ids(self._ledger.store, ROUTE)
-            await self._look_at(due, routing)
-            if len(due) < LOOK_AT:
+                waiting = await waiting_ids(self._ledger.store, ROUTE)
+            await self._check_jobs(due, waiting)
+            if len(due) < CHUNK:
                 return
 
-    async def _look_at(self, due: Sequence[str], routing: frozenset[str] | None) -> None:
-        """`routing` are the names of the messages that wait for routers, None if there are too many to read."""
+    async def _check_jobs(self, due: Sequence[str], waiting: frozenset[str] | None) -> None:
+        """`waiting` are the names of the messages in the routing queue, None if there are too many to read."""
         now = await self._ledger.fleet.now()
         alive: dict[str, JobSummary] = {}
         over: list[str] = []
@@ -188,13 +189,13 @@ class Sweeper:
             else:
                 alive[job] = summary
         await self._ledger.fleet.unwatch(over)
-        pauses = await self._set_going(alive, routing)
+        pauses = await self._repair(alive, waiting)
         await self._ledger.fleet.watch(
             {job: min(pause, (alive[job].deadline_at or math.inf) - now) for job, pause in pauses.items()}
         )
 
     async def _orphans(self, jobs: Mapping[str, JobSummary | None]) -> set[str]:
-        """Those that are the work of a job that has ended: whoever ended it died before it told them."""
+        """The child jobs whose parent has ended: the process that ended it died before it cancelled them."""
         parents = {
             job: CallId.parse(summary.parent).job
             for job, summary in jobs.items()
@@ -203,27 +204,27 @@ class Sweeper:
         states = await self._ledger.views.states(list(parents.values()))
         return {job for job, state in zip(parents, states, strict=True) if state in FINAL}
 
-    async def _set_going(self, jobs: Mapping[str, JobSummary], routing: frozenset[str] | None) -> dict[str, float]:
-        """Set jobs going again that stand still; returns the seconds until the next look at each."""
-        pauses = dict.fromkeys(jobs, NEXT_LOOK)
+    async def _repair(self, jobs: Mapping[str, JobSummary], waiting: frozenset[str] | None) -> dict[str, float]:
+        """Publish the messages that these jobs lack; returns the seconds until the next check of each."""
+        pauses = dict.fromkeys(jobs, NEXT_CHECK)
         unrouted: list[tuple[str, str]] = []
         joins: list[str] = []
         singles: dict[str, JobSummary] = {}
         for job, summary in jobs.items():
             if summary.state == "joining":
-                # The ledger gives the join to another once the first had its time.
+                # The ledger lets another process join once the first has used up its time.
                 joins.append(job)
                 pauses[job] = JOIN_LEASE / 2
             elif summary.n is None:
-                if _absent(job, ("route", "fanout.0"), routing):
+                if _absent(job, ("route", "fanout.0"), waiting):
                     unrouted.append((job, summary.priority))
             elif summary.kind == "single":
                 singles[job] = summary
             elif summary.left == 0:
                 joins.append(job)
             else:
-                joins += await self._look_at_parts(job, summary, routing)
-        unrouted += await self._look_at_singles(singles, pauses)
+                joins += await self._repair_parts(job, summary, waiting)
+        unrouted += await self._repair_singles(singles, pauses)
         if unrouted:
             await self._publisher.send_routes(unrouted)
         await self._join(joins)
@@ -231,16 +232,16 @@ class Sweeper:
 
     async def _expire(self, job: str, summary: JobSummary) -> None:
         if await self._ledger.cancel(job, "expired", "the deadline passed") == "ok":
-            await self._settle([summary.parent])
+            await self._finish_parts([summary.parent])
 
-    async def _look_at_singles(self, jobs: Mapping[str, JobSummary], pauses: dict[str, float]) -> list[tuple[str, str]]:
-        """A call that stands nowhere at all was lost between two steps: it is routed anew, unless it ran already."""
+    async def _repair_singles(self, jobs: Mapping[str, JobSummary], pauses: dict[str, float]) -> list[tuple[str, str]]:
+        """Returns the jobs to route again: their call was lost between two steps, and is in no queue and no list."""
         places = await self._ledger.fleet.find([CallId(job, 0) for job in jobs])
         unrouted: list[tuple[str, str]] = []
         ran: list[CallId] = []
         for (job, summary), place in zip(jobs.items(), places, strict=True):
             if place == "waiting":
-                pauses[job] = NEXT_LOOK_WAITING
+                pauses[job] = NEXT_CHECK_WAITING
             elif place == "nowhere" and summary.state == "running":
                 ran.append(CallId(job, 0))
             elif place == "nowhere":
@@ -248,45 +249,45 @@ class Sweeper:
         await self._lapse(ran)
         return unrouted
 
-    async def _look_at_parts(self, job: str, summary: JobSummary, routing: frozenset[str] | None) -> list[str]:
-        """The parts of the waves that were sent; returns the job where it has to be joined, or its next wave sent."""
+    async def _repair_parts(self, job: str, summary: JobSummary, waiting: frozenset[str] | None) -> list[str]:
+        """Repair the parts of the waves that were sent; returns the job where all have ended and none is joined."""
         parts = await self._ledger.views.statuses(job, 0, summary.sent)
         unfinished = [part for part in parts if part.state in UNFINISHED]
         if not unfinished:
-            # All that was sent has ended, and nobody asked for the rest.
-            return [job] if _absent(job, (f"fanout.{len(summary.starts)}",), routing) else []
-        await self._look_at_children(job, summary, [part for part in unfinished if part.job], routing)
+            # The join either finishes the job or sends its next wave.
+            return [job] if _absent(job, (f"fanout.{len(summary.starts)}",), waiting) else []
+        await self._repair_children(job, summary, [part for part in unfinished if part.job], waiting)
         calls = [summary.call(job, part.index) for part in unfinished if not part.job]
         places = await self._ledger.fleet.find(calls)
         await self._lapse([call for call, place in zip(calls, places, strict=True) if place == "nowhere"])
         return []
 
-    async def _look_at_children(
-        self, job: str, summary: JobSummary, parts: Sequence[PartStatus], routing: frozenset[str] | None
+    async def _repair_children(
+        self, job: str, summary: JobSummary, parts: Sequence[PartStatus], waiting: frozenset[str] | None
     ) -> None:
-        """Parts that are jobs: one that has ended ends its part; one that isn't there was never accepted."""
+        """Finish parts whose child job has ended, and create child jobs that are missing."""
         states = await self._ledger.views.states([part.job for part in parts])
         calls = [summary.call(job, part.index) for part in parts]
         ended = [str(call) for call, state in zip(calls, states, strict=True) if state in FINAL]
-        await self._settle(ended)
+        await self._finish_parts(ended)
         never_created = {call.wave or 0 for call, state in zip(calls, states, strict=True) if state is None}
         for wave in sorted(never_created):
-            if _absent(job, (f"fanout.{wave}",), routing):
+            if _absent(job, (f"fanout.{wave}",), waiting):
                 await self._publisher.send_fanout(job, wave=wave)
 
     async def _lapse(self, calls: Sequence[CallId]) -> None:
-        """Calls without a lease: give them one that has lapsed, so that the next sweep looks at them."""
+        """Give calls without a lease one that has lapsed, so that the next sweep checks them."""
         statuses = await self._ledger.sweep.statuses([(call.job, call.index) for call in calls])
-        held: dict[str, list[CallId]] = {}
+        leased: dict[str, list[CallId]] = {}
         for call, status in zip(calls, statuses, strict=True):
             if status.model:
-                held.setdefault(status.model, []).append(call)
-        await self._ledger.fleet.lease(held, seconds=-1.0)
+                leased.setdefault(status.model, []).append(call)
+        await self._ledger.fleet.lease(leased, seconds=-1.0)
 
 
-def _absent(job: str, steps: Sequence[str], routing: frozenset[str] | None) -> bool:
-    """Whether no message for these steps waits. Of a queue too long to read it is taken that all do."""
-    return routing is not None and not any(f"{job}.{step}" in routing for step in steps)
+def _absent(job: str, steps: Sequence[str], waiting: frozenset[str] | None) -> bool:
+    """Whether no message for these steps waits; False where the queue is too long to read."""
+    return waiting is not None and not any(f"{job}.{step}" in waiting for step in steps)
 
 
 #: A lease must outlive several beats and a sweep, or living workers would be taken for dead.

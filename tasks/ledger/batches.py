@@ -1,4 +1,4 @@
-"""Batches: which jobs came from which file. A list of ids; the jobs themselves are in the ledger like all others."""
+"""Batches: which jobs came from which file. A batch is a list of ids; its jobs are in the ledger like all others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Batches:
         )
 
     async def add(self, batch: str, jobs: Sequence[str], *, keep_seconds: int) -> None:
-        """Note jobs of a batch; safe to repeat, the order of first mention stays."""
+        """Note jobs of a batch; safe to repeat, the order in which they were first added stays."""
         key = f"pm:{{{batch}}}:batch-jobs"
         first = await self._store.run(("ZCARD", key))
         flat = [item for place, job in enumerate(jobs, start=int(first[0])) for item in (place, job)]

@@ -1,7 +1,7 @@
-"""The ledger as its users see it: jobs and fleet over one connection, and the steps that touch both in one round trip.
+"""The ledger as its users see it: jobs and fleet over one connection, and operations on both in one round trip.
 
-A script touches either a job's keys or the fleet's, never both: a crash may fall between the two halves of a step here.
-Each half is safe to repeat, and the sweeper finds what stands half done.
+A script touches either a job's keys or the fleet's, never both: a crash may fall between the halves of an operation.
+Each half is safe to repeat, and the sweeper repairs what is half done.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tasks.routing.snapshot import Ranking
 
 __all__ = ["Ledger"]
 
-#: Seconds after acceptance at which the sweeper looks at a job for the first time.
-FIRST_LOOK = 5.0
+#: Seconds from acceptance to the sweeper's first check of a job.
+FIRST_CHECK = 5.0
 #: Jobs that are cancelled at the same time: their commands share round trips.
 TOGETHER = 100
-#: Waits for a job at one time, in one process.
+#: Clients in one process that wait for jobs at the same time.
 MOST_LISTENING = 10_000
 
 
@@ -35,7 +35,7 @@ class Ledger:
     def __init__(self, url: str, models: Sequence[str], *, connections: int = 64) -> None:
         """`url` as redis-py takes it; `models` are all models of the configuration."""
         self._redis = connect(url, connections=connections)
-        # Whoever waits for a job keeps a connection all the time: these must not take those of the commands.
+        # A client that waits for a job keeps a connection: commands have connections of their own.
         self._listening = connect(url, connections=MOST_LISTENING)
         self.store = Store(self._redis, (MOVE, ADMISSION, FLEET, LIMITER, SNAPSHOT))
         self.jobs = Jobs(self.store)
@@ -51,25 +51,25 @@ class Ledger:
     async def accept(self, jobs: Sequence[Job], *, keep_seconds: int) -> list[str]:
         """Write jobs: ``accepted``, ``exists`` (it was written before), or ``taken`` (its id is another job's).
 
-        The sweeper's note goes first: a job that was written is always looked at again.
+        The sweeper's note goes first: every job that was written is checked.
         """
-        looks = {job.id: min(FIRST_LOOK, job.deadline or FIRST_LOOK) for job in jobs}
+        checks = {job.id: min(FIRST_CHECK, job.deadline or FIRST_CHECK) for job in jobs}
         accepts = [self.jobs.accept(job, keep_seconds=keep_seconds) for job in jobs]
         dates = {job.id: job.deadline for job in jobs if job.deadline is not None}
-        notes = [self.fleet.watch(looks), *([self.fleet.set_deadlines(dates)] if dates else [])]
+        notes = [self.fleet.watch(checks), *([self.fleet.set_deadlines(dates)] if dates else [])]
         return list((await self.store.run(*notes, *accepts))[len(notes) :])
 
     async def place(self, job: Job, decision: Decision, ranking: Ranking) -> list[Admitted]:
-        """Route a single job: write the decision down, put its call into the backlog, admit whom there is room for."""
+        """Route a single job: write the decision, put its call into the backlog, and admit the calls that have room."""
         call = CallId(job.id, 0)
         waits_for = ranking.preferences[0].model if ranking.bound and ranking.balance is None else ""
         admitted: list[Admitted]
         routed, admitted = await self.store.run(
-            # First: whoever admits the call finds the job ready for it.
+            # First: a call that is admitted finds its job ready.
             self.jobs.route(job.id, decision, placed="waiting", model=waits_for),
             self.fleet.admit(call, ranking, priority=job.priority),
         )
-        if routed != "routed":  # it was cancelled meanwhile
+        if routed != "routed":  # the job was cancelled meanwhile
             await self.fleet.withdraw([call])
             admitted = [place for place in admitted if place.call != call]
         await self.mark_queued(admitted)
@@ -109,16 +109,16 @@ class Ledger:
         await self.fleet.lease(calls, seconds=QUEUED_LEASE)
 
     async def cancel(self, job: str, state: str, why: str) -> str:
-        """End a job and the jobs that are its parts' work, and stop their calls: ``ok``, ``final`` or ``gone``."""
+        """End a job and its child jobs, and stop their calls: ``ok``, ``final`` or ``gone``."""
         word = await self.jobs.stop(job, state, why)
         if word == "ok":
-            # Asked when it has ended: until then its parts may have been planned.
+            # Read when the job has ended: until then its parts may have been planned.
             (summary,) = await self.views.summaries([job])
             await self.drop_calls(job, summary)
         return word
 
     async def drop_calls(self, job: str, summary: JobSummary | None) -> None:
-        """Nobody wants a job's calls any more, nor those of the jobs that are its parts' work."""
+        """Drop the calls of a job that has ended, and cancel its child jobs."""
         await self.fleet.cancel(job)
         if summary is not None:
             await self.fleet.withdraw(summary.calls(job))
@@ -127,7 +127,7 @@ class Ledger:
                 await asyncio.gather(*(self.cancel_child(child) for child in children[at : at + TOGETHER]))
 
     async def cancel_child(self, job: str) -> None:
-        """End a job that is the work of a part, because the job that it is a part of has ended: that tells its cost."""
+        """End a child job whose parent has ended, and add its cost to the parent's part."""
         if await self.cancel(job, "cancelled", "the job that it was a part of has ended") != "ok":
             return
         (summary,) = await self.views.summaries([job])
@@ -148,7 +148,7 @@ class Ledger:
         record: PartRecord,
         reports: Sequence[Command[str]] = (),
     ) -> tuple[FinishReply, list[Admitted]]:
-        """Write a part's end, free its place, and admit the next: whose messages shall be published.
+        """Write a part's end, release its slot, and admit the next calls, whose messages are to be published.
 
         `reports` are those of its attempts (`Limiter.release`): they release what the attempts acquired.
         """
@@ -161,11 +161,11 @@ class Ledger:
         return finished, admitted
 
     async def free(self, call: CallId, model: str) -> list[Admitted]:
-        """A call ended without an outcome of its own: free its place and admit the next."""
+        """Release the slot of a call that ended without writing an outcome, and admit the next calls."""
         return await self.free_all([Admitted(call, model)])
 
     async def free_all(self, ended: Sequence[Admitted]) -> list[Admitted]:
-        """The same for several calls."""
+        """Release the slots of several calls."""
         if not ended:
             return []
         replies = await self.store.run(*(self.fleet.release(call, model) for call, model in ended))
@@ -176,7 +176,7 @@ class Ledger:
     async def delay(
         self, call: CallId, model: str, ranking: Ranking, *, priority: str, seconds: float
     ) -> list[Admitted]:
-        """A call gives up its place and waits anew after `seconds`, see `Fleet.delay`; the next is admitted."""
+        """Release the slot of a call, which waits again after `seconds` (`Fleet.delay`), and admit the next calls."""
         admitted = await self.fleet.delay(call, model, ranking, priority=priority, seconds=seconds)
         await self.mark_queued(admitted)
         return admitted

@@ -117,9 +117,9 @@ def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = (
 
 
 def _routing(decision: str | None, parts: Sequence[Part]) -> Decision | None:
-    """The decision, with the model that the feeder chose in the end, where all parts have the same.
+    """The decision, with the model that admission chose in the end, where all parts have the same.
 
-    Who was asked by the join, or for the plan, is not who did the job.
+    The models that answered a join's questions or made the plan do not count.
     """
     if not decision:
         return None
@@ -129,25 +129,25 @@ def _routing(decision: str | None, parts: Sequence[Part]) -> Decision | None:
 
 
 def as_mapping(reply: Any) -> dict[str, str]:
-    """A hash as the server tells it, flat or as a mapping."""
+    """A hash of the server's reply, which is flat or a mapping."""
     if isinstance(reply, dict):
         return reply
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def read_starts(text: str | None) -> tuple[int, ...]:
-    """With which part each wave began that was sent."""
+    """The first part of each wave that was sent."""
     return tuple([int(start) for start in text.split(",")]) if text else ()
 
 
 def read_stages(text: str | None) -> tuple[Stage, ...]:
-    """The stages of a job that has other parts than its sections or votes."""
+    """The stages of a job; none where sections or votes are its only parts."""
     stages = [entry.split(":") for entry in text.split(",")] if text else []
     return tuple([Stage(role, int(first), int(count)) for role, first, count in stages])
 
 
 def read_wave(reply: Sequence[Any]) -> Wave | None:
-    """The wave that a step has sent; None where it has sent none."""
+    """The wave that a step has sent, or None."""
     return Wave(int(reply[1]), int(reply[2]), int(reply[3])) if reply[0] == "ok" else None
 
 
@@ -166,7 +166,7 @@ def _parts(
     for index in range(n):
         state = fields.get(f"{index}:state", "waiting")
         if job_state in FINAL and state in {"waiting", "queued", "running"}:
-            # The job ended without it: nobody will touch it again.
+            # The job ended without this part, which stays as it is.
             state = "skipped" if job_state in {"succeeded", "failed"} else "cancelled"
         record = json.loads(fields.get(f"{index}:record", "{}"))
         tried = record.get("tried") or json.loads(fields.get(f"{index}:tried", "[]"))

@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The part is ours until our lease lapses: everything the call needs."""
+    """A part that its owner may run until the lease lapses, with everything that the run needs."""
 
     attempt: int
     part: PartSpec
@@ -62,10 +62,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDenied:
-    """No claim.
+    """Why there is no claim.
 
-    `busy`: it runs (`owner`); `done`: `state` is final; `gone`: no such job or part; `elsewhere`: this message is out
-    of date, the part stands at another `model`, or waits ("").
+    `busy`: `owner` runs the part; `done`: its `state` is final; `gone`: there is no such job or part; `elsewhere`: the
+    message is out of date, the part stands at another `model`, or waits ("").
     """
 
     word: Literal["busy", "done", "gone", "elsewhere"]
@@ -76,7 +76,7 @@ class ClaimDenied:
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """What is kept of a finished part besides its output."""
+    """What a run or a child job reports of a part besides its output. `to_json` is what the ledger keeps of it."""
 
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
@@ -84,11 +84,11 @@ class PartRecord:
     queue_wait_s: float | None = None
     simulated: bool = False
     error: str | None = None
-    #: Who answered, where that isn't the model that the part was claimed for: a hedge won.
+    #: The model that answered, where that is not the claimed one: a hedge won.
     model: str | None = None
     #: Second calls that raced the first.
     hedges: int = 0
-    #: Hash of the prompt that it was asked with.
+    #: Hash of the prompt.
     prompt: str | None = None
     tried: tuple[Tried, ...] = ()
     #: USD that the last attempt added to what the job has spent; `cost_usd` is that of all of them.
@@ -142,7 +142,7 @@ class FinishReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """Where a job stands, for the sweeper: cheap to read, nothing in it is parsed."""
+    """Where a job stands: cheap to read, since no text is read or parsed."""
 
     state: str
     kind: str
@@ -151,12 +151,12 @@ class JobSummary:
     priority: str
     #: Unix seconds, or None.
     deadline_at: float | None
-    #: How many of its parts were sent, and with which of them each wave began.
+    #: How many of its parts were sent, and the first part of each wave.
     sent: int = 0
     starts: tuple[int, ...] = ()
-    #: Whether jobs are the work of its parts.
+    #: Whether parts of it have child jobs.
     has_children: bool = False
-    #: The part that it is the work of, as `CallId` is written.
+    #: The parent's part that this child job does, as `CallId` is written.
     parent: str | None = None
 
     def call(self, job_id: str, index: int) -> CallId:
@@ -164,7 +164,7 @@ class JobSummary:
         return CallId(job_id, index, wave_at(self.starts, index))
 
     def calls(self, job_id: str) -> list[CallId]:
-        """Those of all calls that were sent, or may have been."""
+        """The names of all its calls, whether they were sent or not."""
         if self.kind == "single":
             return [CallId(job_id, 0)]
         return [self.call(job_id, index) for index in range(self.n or 0)]
@@ -172,16 +172,16 @@ class JobSummary:
 
 @dataclass(frozen=True, slots=True)
 class MovablePart:
-    """A part that is not running, for who would have it go elsewhere."""
+    """A part that is queued or waits, and what choosing another model for it takes."""
 
     state: str
-    #: The model it stands at, or waits for; None where it is bound to none.
+    #: The model that it is queued at, or waits for; None where it waits for no particular one.
     model: str | None
     decision: Decision
     tried: tuple[Tried, ...]
     #: How often it moved.
     moves: int
-    #: Seconds since it was queued, or began to wait.
+    #: Seconds since it was queued or began to wait.
     waited_s: float
     #: The models that may do it; empty: the decision's candidates.
     candidates: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ class MovablePart:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """A wave that was just sent: its parts are `count` from `first` on."""
+    """A wave that was just sent: `count` parts from index `first` on."""
 
     number: int
     first: int
@@ -244,7 +244,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Parts that are planned together: ``""`` for sections and votes, ``plan``, or ``join``."""
+    """Parts that were planned together. `role` is "" for sections and votes, ``plan``, or ``join``."""
 
     role: str
     first: int
@@ -252,9 +252,11 @@ class Stage:
 
 
 class JoinReply(NamedTuple):
-    """Whether a job may be joined, see `Jobs.join`.
+    """Whether a job may be joined now.
 
-    For ``wait``: how many parts have not ended, how many there are, how many were sent, and in how many waves.
+    ``go``: the caller joins it. ``wait``: parts are missing; `left` of `n` have not ended, `sent` were sent in `waves`.
+    ``busy``: another process joins it. ``done``, ``gone``, ``poison``: it has ended, there is none, or its join was
+    started too often.
     """
 
     word: str
@@ -265,7 +267,7 @@ class JoinReply(NamedTuple):
 
     @property
     def wave_ended(self) -> bool:
-        """All that was sent has ended, and there is more to send."""
+        """Every part that was sent has ended, and others were not sent."""
         return self.word == "wait" and self.left == self.n - self.sent > 0
 
 
@@ -276,16 +278,16 @@ class Progress:
     n: int
     left: int
     sent: int
-    #: Where its sections or votes begin.
+    #: The index of its first section or vote.
     base: int
-    #: Empty where it has no parts but these.
+    #: Empty where sections or votes are its only parts.
     stages: tuple[Stage, ...]
     starts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PartOutcome:
-    """A part as a join reads it. `output` is None where there is none; `error` says why."""
+    """How a part ended, as a join reads it. Where `output` is None, `error` says why."""
 
     index: int
     state: str
@@ -296,5 +298,5 @@ class PartOutcome:
 
 
 def wave_at(starts: Sequence[int], index: int) -> int:
-    """The number of the wave that a part belongs to; the next one's where it was not sent yet."""
+    """The number of the wave that a part belongs to, or will belong to."""
     return max(0, bisect_right(starts, index) - 1)

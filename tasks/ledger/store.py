@@ -24,11 +24,11 @@ from tasks.contract.errors import PointsmanError, Unreachable
 
 __all__ = ["Command", "Commands", "Script", "Store", "Words", "connect"]
 
-#: Seconds: a Redis that doesn't answer within these is told as `Unreachable`, never waited for without end.
+#: Seconds: a Redis that does not answer within these raises `Unreachable`.
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 30.0
-#: A connection that broke is made again so often, with these seconds between. What timed out is not asked again: it
-#: would multiply the wait, and who does not answer for half a minute will not do so on being asked twice.
+#: How often a broken connection is made again, and the seconds between. A command that timed out is not repeated: that
+#: would multiply the wait.
 RETRIES = 2
 BACKOFF = 0.05
 #: Words of commands above which they travel apart from the others.
@@ -134,9 +134,9 @@ def _word(value: Any) -> str | int | float:
 
 
 def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -> Redis:
-    """A client whose waits are bounded. `url` as redis-py takes it: ``redis://``, ``rediss://``, ``unix://``.
+    """Return a client whose waits are bounded. `url` as redis-py takes it: ``redis://``, ``rediss://``, ``unix://``.
 
-    Where all its connections are busy the next command waits for one: a burst is no failure.
+    Where all connections are busy the next command waits for one: a burst is no failure.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -155,8 +155,8 @@ def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -
 class Store:
     """Sends commands in groups, and brings scripts to servers that forgot them (a restart does that).
 
-    One round trip serves all who ask at the same time: while one group is under way the next gathers. Each caller waits
-    for its own replies. Belongs to one event loop.
+    One round trip serves all callers of the same moment: while one group is on its way the next one gathers. Each
+    caller waits for its own replies. Belongs to one event loop.
     """
 
     def __init__(self, redis: Redis, scripts: Sequence[Script]) -> None:
@@ -216,7 +216,7 @@ class Store:
             redis.exceptions.RedisError, OSError: if Redis does not answer within the bound.
         """
         if sum(map(len, commands)) > BULK:
-            # It would keep the others waiting, heartbeats among them.
+            # In a group it would delay the others, heartbeats among them.
             return await self._exchange(commands)
         asked = _Asked(commands, asyncio.get_running_loop().create_future(), late)
         self._gathering.append(asked)
@@ -232,7 +232,7 @@ class Store:
         finally:
             self._sender = None
             if self._gathering and not asyncio.get_running_loop().is_closed():
-                # The loop is being closed: whoever still asks is told so.
+                # The loop is being closed.
                 for asked in self._gathering:
                     asked.replies.cancel()
                 self._gathering = []
@@ -261,7 +261,7 @@ class Store:
     async def _exchange(self, commands: Sequence[Words]) -> list[Any]:
         """Send all, then read all replies. A reply that is an error stands among the others.
 
-        What was sent on a connection that broke is sent again: every step is safe to repeat.
+        Commands on a connection that broke are sent again: every step is safe to repeat.
         """
         pool = self.redis.connection_pool
         for again in range(RETRIES, -1, -1):
@@ -273,7 +273,7 @@ class Store:
                 if not again:
                     raise
             except BaseException:
-                # Its replies would be taken for those of the next.
+                # A reply that is still on its way would be read as that of the next command.
                 await connection.disconnect(nowait=True)
                 raise
             finally:

@@ -22,7 +22,7 @@ from tests.harness import ledger_runs, part_call, ranked
 from tests.publishing import RecordingPublisher
 from worker.leases import Heartbeat
 from worker.rebalancer import Rebalancer
-from worker.sweeper import LOOK_AT, Sweeper
+from worker.sweeper import CHUNK, Sweeper
 
 MODELS = ("fast", "slow")
 CONFIG = parse("""
@@ -243,7 +243,7 @@ def test_a_job_that_was_never_routed_is_and_not_twice_while_its_message_waits(ru
 
 def test_all_jobs_that_are_due_are_looked_at_however_many(run):
     async def steps(at):
-        jobs = [Job(text="x") for _ in range(LOOK_AT + 10)]
+        jobs = [Job(text="x") for _ in range(CHUNK + 10)]
         await at.ledger.accept(jobs, keep_seconds=3600)
         await at.look_now(*(job.id for job in jobs))
         assert sorted((await at.sweep()).routed) == sorted(job.id for job in jobs)
