@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ops.evaluate.profiling.asking import Run
+    from ops.evaluate.profiling.asking import EvalRun
     from producer import AsyncProducer
 
 __all__ = ["check_workers", "name_run", "open_run"]
@@ -63,7 +63,7 @@ async def check_workers(models: Sequence[str]) -> None:
 @asynccontextmanager
 async def open_run(
     producer: AsyncProducer, name: str, *, file: str, again: str, timeout: float | None
-) -> AsyncIterator[Run]:
+) -> AsyncIterator[EvalRun]:
     """Open a run that shows its progress. `again` is the command that goes on with it, without the name of the run.
 
     Raises:
@@ -75,7 +75,7 @@ async def open_run(
     from ops.cli.progress import BatchProgress
     from ops.cli.render import note
     from ops.cli.waiting import check_interrupted
-    from ops.evaluate.profiling.asking import NotEnded, Run
+    from ops.evaluate.profiling.asking import EvalRun, NotEnded
 
     remedy = f"{again} --run {name}"
     note(f"run {name}")
@@ -86,7 +86,7 @@ async def open_run(
                 bar.show(ended, of)
                 check_interrupted()
 
-            run = Run(producer, name, show=show, end=None if timeout is None else time.monotonic() + timeout)
+            run = EvalRun(producer, name, show=show, end=None if timeout is None else time.monotonic() + timeout)
             await run.open(file)
             yield run
     except NotEnded as error:

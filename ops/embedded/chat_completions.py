@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ops.embedded.served_model import Completion, Denied, Headers, Repetitions, ServedModel
+from ops.embedded.served_model import Completion, Headers, Repetitions, RequestDenied, ServedModel
 from tasks.config.simulation import LETTERS_A_TOKEN, Simulation
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SimulatedModels:
         except _InvalidRequest as invalid:
             await _send_error(send, invalid.status, str(invalid))
             return
-        except Denied as denied:
+        except RequestDenied as denied:
             await _send_error(send, 429, str(denied), more=denied.headers)
             return
         except _ClientGone:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from tasks.config.simulation import LETTERS_A_TOKEN, Simulation, count_tokens
 
-__all__ = ["Completion", "Denied", "Draws", "Headers", "Repetitions", "ServedModel"]
+__all__ = ["Completion", "RequestDenied", "Draws", "Headers", "Repetitions", "ServedModel"]
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -23,7 +23,7 @@ MINUTE = 60.0
 _TOLERANCE = 1e-6
 
 
-class Denied(Exception):
+class RequestDenied(Exception):
     """The model takes no further request now; `headers` say when, in OpenAI's words."""
 
     def __init__(self, message: str, headers: Headers = ()) -> None:
@@ -99,7 +99,7 @@ class ServedModel:
         """Count a request and return the headers of its answer; `release` must follow.
 
         Raises:
-            Denied: if a limit of the simulation is reached.
+            RequestDenied: if a limit of the simulation is reached.
         """
         self.requests += 1
         limit = self.simulation.concurrency
@@ -142,9 +142,9 @@ class ServedModel:
             raise self._deny(f"more than {rpm} requests a minute", (*headers, retry_after))
         return headers
 
-    def _deny(self, message: str, headers: Headers = ()) -> Denied:
+    def _deny(self, message: str, headers: Headers = ()) -> RequestDenied:
         self.errors += 1
-        return Denied(message, headers)
+        return RequestDenied(message, headers)
 
 
 def _schema_of(body: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops.evaluate.grading import Judging, is_right, read_verdict, right_questions
-from ops.evaluate.profiling.asking import EvalQuestion, Run
+from ops.evaluate.profiling.asking import EvalQuestion, EvalRun
 from ops.evaluate.profiling.statistics import quantile, wilson
 from tasks.parallel.votes import normalize
 
@@ -71,11 +71,11 @@ class WorkflowScore:
         return wilson(self.right, self.graded) if self.graded else None
 
 
-async def ask_cases(run: Run, kind: str, cases: WorkflowCases, *, judge: str | None) -> list[GradedCase]:
+async def ask_cases(run: EvalRun, kind: str, cases: WorkflowCases, *, judge: str | None) -> list[GradedCase]:
     """Run each case as a job of the workflow `kind`, and grade it. Without a `judge` no case may need one.
 
     Raises:
-        BadInput, Unreachable, NotEnded: as `Run.ask`.
+        BadInput, Unreachable, NotEnded: as `EvalRun.ask`.
     """
     questions = [
         EvalQuestion(f"workflow:{kind}:{case.id}", {"kind": kind, **case.input}, f"line {case.line}.input")
@@ -90,7 +90,7 @@ async def ask_cases(run: Run, kind: str, cases: WorkflowCases, *, judge: str | N
     return graded if judge is None else await _judged(run, graded, judge)
 
 
-async def _routes(run: Run, results: Sequence[Result | None]) -> list[set[str]]:
+async def _routes(run: EvalRun, results: Sequence[Result | None]) -> list[set[str]]:
     """The routes that each job's steps took."""
     steps = [[part.job for part in result.parts if part.job] if result is not None else [] for result in results]
     found = dict(
@@ -150,7 +150,7 @@ def _label(answer: str) -> str:
     return str(next(named, answer))
 
 
-async def _judged(run: Run, graded: Sequence[GradedCase], judge: str) -> list[GradedCase]:
+async def _judged(run: EvalRun, graded: Sequence[GradedCase], judge: str) -> list[GradedCase]:
     """The same with the judge's verdicts: right is what convinces in both orders."""
     asked = list(_judgings(graded))
     replies = await run.ask_each([_question(judge, graded[place], judging) for place, judging in asked])

@@ -88,16 +88,14 @@ class Attempt:
     @property
     def usage(self) -> Usage | None:
         """Tokens of the answer, or of answers that could not be used; None where there is no answer."""
-        if self.reply is not None:
-            return self.reply.usage
-        return self.error.usage if self.error is not None else None
+        end = self.reply or self.error
+        return None if end is None else end.usage
 
     @property
     def rate_limits(self) -> RateLimits | None:
         """The provider's rate limits, from the headers of its answer."""
-        if self.reply is not None:
-            return self.reply.rate_limits
-        return self.error.rate_limits if self.error is not None else None
+        end = self.reply or self.error
+        return None if end is None else end.rate_limits
 
     @property
     def outcome(self) -> Outcome:

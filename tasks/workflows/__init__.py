@@ -1,4 +1,4 @@
-"""Jobs as their producers see them: checked, cut into parts, asked about, and jobs within jobs.
+"""What the steps share: the check of a job, the plan of its parts, votes, child jobs, and the question for a route.
 
 Imports queue, ledger, parallel, routing, documents, config, contract. Start with check_job.py, then planning.py.
 """

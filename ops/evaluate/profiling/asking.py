@@ -23,7 +23,7 @@ from tasks.workflows.check_job import check_job
 if TYPE_CHECKING:
     from producer import AsyncProducer
 
-__all__ = ["RUN_NAME", "EvalAnswer", "NotEnded", "EvalQuestion", "Run"]
+__all__ = ["RUN_NAME", "EvalAnswer", "NotEnded", "EvalQuestion", "EvalRun"]
 
 #: A run's name becomes part of Redis keys and of labels.
 RUN_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -71,7 +71,7 @@ class NotEnded(Exception):
         super().__init__(f"{left} jobs have not ended")
 
 
-class Run:
+class EvalRun:
     """Asks; what it asked stands together as a batch of the run's name.
 
     `show` is called again and again with the number of jobs that have ended, and of all jobs. `end` is the

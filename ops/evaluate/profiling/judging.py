@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ops.evaluate.grading import Judging, is_right, read_verdict, refusal_question, right_questions
-from ops.evaluate.profiling.asking import EvalAnswer, EvalQuestion, Run
+from ops.evaluate.profiling.asking import EvalAnswer, EvalQuestion, EvalRun
 from ops.evaluate.profiling.cases import Case
 from tasks.parallel.joins.refusal import is_refusal
 
@@ -71,11 +71,11 @@ def question_of(case: Case, *, key: str, model: str, prompt: str | None, sample:
     return EvalQuestion(key=f"{key}:{case.id}:{sample}", fields=fields, place=f"line {case.line}")
 
 
-async def grade(asked: Sequence[CaseAnswer], *, judge: str | None, run: Run) -> Grading:
+async def grade(asked: Sequence[CaseAnswer], *, judge: str | None, run: EvalRun) -> Grading:
     """Grade answers, in order. Without a `judge` a refusal is known by its words, and no case may have grade judge.
 
     Raises:
-        BadInput, Unreachable, NotEnded: as `Run.ask`.
+        BadInput, Unreachable, NotEnded: as `EvalRun.ask`.
     """
     graded: list[GradedAnswer | None] = [_by_rule(item, judged=judge is not None) for item in asked]
     questions: list[EvalQuestion] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ops.evaluate.profiling.asking import Run
+from ops.evaluate.profiling.asking import EvalRun
 from ops.evaluate.profiling.cases import Case, CaseSet
 from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
 from tasks.contract.errors import BadInput
@@ -62,8 +62,10 @@ def prompt_of(case: Case, config: Config) -> str | None:
     return config.routes[case.route].prompt
 
 
-async def ask_models(run: Run, cases: CaseSet, *, models: Sequence[str], judge: str | None, config: Config) -> Grading:
-    """Ask every model every case and grade the answers. Raises as `Run.ask`."""
+async def ask_models(
+    run: EvalRun, cases: CaseSet, *, models: Sequence[str], judge: str | None, config: Config
+) -> Grading:
+    """Ask every model every case and grade the answers. Raises as `EvalRun.ask`."""
     wanted = [
         (model, case, sample)
         for case in cases.cases

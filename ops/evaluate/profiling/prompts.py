@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.evaluate.profiling.asking import Run
+from ops.evaluate.profiling.asking import EvalRun
 from ops.evaluate.profiling.cases import CaseSet
 from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
 from ops.evaluate.profiling.measure import share_of
@@ -92,9 +92,9 @@ def cases_of_route(cases: CaseSet, route: str) -> CaseSet:
 
 
 async def ask_versions(
-    run: Run, cases: CaseSet, *, versions: Sequence[Version], model: str, judge: str | None
+    run: EvalRun, cases: CaseSet, *, versions: Sequence[Version], model: str, judge: str | None
 ) -> tuple[Grading, Mapping[str, list[GradedAnswer]]]:
-    """Every version on every case; the graded answers of each version in the order of the cases. Raises as `Run.ask`.
+    """Every version on every case; the graded answers of each version in the order of the cases. Raises like `ask`.
 
     A case that brings a prompt of its own is asked with the version all the same: it is the version that is measured.
     """
