@@ -83,7 +83,7 @@ def find_unused(config: Config) -> list[str]:
     _, having = material["examples"]
     if "examples" in order and len(having) == 1:
         found.append(
-            f"only route {having[0]!r} has examples: with nothing to tell apart they are not used; give another some"
+            f"only route {having[0]!r} has examples, and a classifier needs those of two; give another route some"
         )
     if unmeasured(config):
         found.append(f"profiles: {config.profiles} is not there yet; write it with `pointsman profile`")
