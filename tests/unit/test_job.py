@@ -16,6 +16,7 @@ from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job
 from tasks.contract.job_parsing import parse_job
 from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
 from tasks.ledger.jobs import BULK
+from tasks.loading import load_workflows
 from tasks.parallel import nesting
 from tasks.workflows import steps
 
@@ -207,6 +208,13 @@ class TestFieldRules:
                 ),
             ),
             (nesting._ROUTING, "route routes model"),
+            (
+                load_workflows._OWN,
+                (
+                    "schema_version id text messages items files labels metadata priority deadline budget_usd"
+                    " idempotency_key webhook parent key"
+                ),
+            ),
             (steps._HANDED_ON, "metadata labels priority key max_attempts retry_seconds"),
             (
                 steps._ALLOWED,
