@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import Celery
@@ -20,7 +20,7 @@ from tasks.loading.load import load
 from tasks.queue.address import redis_url
 from tasks.queue.app import ROUTE, make_app
 
-__all__ = ["beat_schedule", "this_tick", "zoned"]
+__all__ = ["ZonedCrontab", "beat_schedule", "this_tick"]
 
 #: Seconds between two checks of the schedule: a cron has minutes, so this is soon enough after a clock jump.
 BEAT_INTERVAL = 20
@@ -36,7 +36,7 @@ def beat_schedule(config: Config) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "task": "tasks.batch",
-            "schedule": zoned(schedule.cron, schedule.timezone),
+            "schedule": ZonedCrontab(schedule.cron, schedule.timezone),
             "kwargs": {"schedule": name, "tick": BeatLazyFunc(this_tick)},
             "options": {"queue": ROUTE, "ignore_result": True},
         }
@@ -44,34 +44,31 @@ def beat_schedule(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
-def zoned(cron: str, zone: str) -> ZonedCrontab:
-    """A cron that follows the clock of a time zone."""
-    found: Any = ZonedCrontab.from_string(cron)  # typed as its parent
-    found.cron, found.zone = cron, zone
-    return cast(ZonedCrontab, found)
-
-
 class ZonedCrontab(crontab):
-    """A crontab in a time zone of its own, where Celery's uses the application's.
+    """A crontab in a time zone of its own, where Celery's uses the application's."""
 
-    Made by `zoned`, also when beat reads it back from its file.
-    """
-
-    cron = "* * * * *"
-    zone = "UTC"
+    def __init__(self, cron: str, zone: str) -> None:
+        minute, hour, day_of_month, month_of_year, day_of_week = cron.split()
+        super().__init__(minute, hour, day_of_week, day_of_month, month_of_year)
+        self.cron, self.zone = cron, zone
 
     @property
     def tz(self) -> ZoneInfo:  # type: ignore[override]
         return ZoneInfo(self.zone)
 
     def __reduce__(self) -> Any:
-        return zoned, (self.cron, self.zone)
+        # Beat keeps schedules in a file.
+        return ZonedCrontab, (self.cron, self.zone)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ZonedCrontab) and (self.cron, self.zone) == (other.cron, other.zone)
 
     def __hash__(self) -> int:
         return hash((self.cron, self.zone))
+
+
+#: The name by which beat's files of earlier versions make one.
+zoned = ZonedCrontab
 
 
 def _make() -> Celery:

@@ -105,8 +105,8 @@ def _shutdown_timeout() -> float:
 def _check_queues(queues: Any, config: Config) -> None:
     names = queues.split(",") if isinstance(queues, str) else list(queues or ())
     for name in names:
-        model = name.removeprefix("model.")
-        if name.startswith("model.") and model not in config.models:
+        model = model_of_queue(name)
+        if model is not None and model not in config.models:
             raise ConfigError(f"queue {name}: no such model; configured: {', '.join(sorted(config.models))}")
 
 

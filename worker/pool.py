@@ -6,7 +6,8 @@ block. Celery's tracer, signals, retries, acknowledgements and chords are Celery
 
 The pool can do more than Celery's pool of threads: soft and hard time limits, ``revoke(terminate=True)`` during a call,
 growing and shrinking while it runs, and a shutdown that lets calls finish within the shutdown timeout and returns the
-rest to the broker. Of a plain task it can only drop the outcome: no thread can be ended from outside.
+rest to the broker. No thread can be ended from outside: a plain task has no time limits, and a revoke only drops its
+outcome.
 
 Two threads share the work. The loop's thread runs the tasks. Celery's own thread receives messages and runs the
 callbacks of ended tasks (see `worker.callbacks`).

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producer.schedule import beat_schedule, zoned
+from producer.schedule import ZonedCrontab, beat_schedule
 from tasks.loading.load import parse
 
 CONFIG = """
@@ -21,7 +21,7 @@ schedules:
 
 
 def due(cron: str, zone: str, last_run: str, now: str) -> bool:
-    schedule: Any = zoned(cron, zone)
+    schedule: Any = ZonedCrontab(cron, zone)
     schedule.nowfun = lambda: datetime.fromisoformat(now).replace(tzinfo=UTC)
     return bool(schedule.is_due(datetime.fromisoformat(last_run).replace(tzinfo=UTC))[0])
 
@@ -43,7 +43,7 @@ def test_schedule_is_due_by_the_clock_of_its_zone(zone, now, expected):
 
 
 def test_schedule_keeps_its_zone_in_the_file_of_beat():
-    schedule = zoned("30 2 * * *", "Europe/Berlin")
+    schedule = ZonedCrontab("30 2 * * *", "Europe/Berlin")
     again = pickle.loads(pickle.dumps(schedule))
     assert again == schedule
     assert str(again.tz) == "Europe/Berlin"
