@@ -77,7 +77,7 @@ def test_drained_model_gets_no_call_and_works_its_queue_off(place):
 
     done = cli("pools", "drain", "first")
     assert done.returncode == 0, done.stderr
-    assert "takes no new calls; what is queued is worked off (4 queued or running)" in done.stdout
+    assert "takes no new calls; queued calls are still made (4 queued or running)" in done.stdout
     later = submit(running, 6)
     assert models_of(running, later) == {"second"}
     assert running.redis.llen("model.first") == 4
@@ -95,7 +95,7 @@ def test_drain_with_move_sends_queued_calls_to_other_models(place):
     running, asked, cli = place
     queued, before = queued_at_first(running, 4), len(asked["second"].times)
     done = cli("pools", "drain", "first", "--move")
-    assert "what is queued goes to other models" in done.stdout
+    assert "queued calls go to other models" in done.stdout
 
     assert models_of(running, queued) == {"second"}
     assert len(asked["second"].times) == before + 4
@@ -141,7 +141,7 @@ def test_drain_shows_in_every_list_and_on_the_page(place):
     assert "drained" in cli("models").stdout
 
     page = draw([PoolRow("first", 4, 0, 0, 0, simulated=False, closed="drained")], load(running.config_path))
-    assert 'title="an operator has it take no new calls">drained<' in page
+    assert 'title="an operator has drained it">drained<' in page
     for name in ("first", "second"):
         assert cli("pools", "drain", name, "--reset").returncode == 0
     assert {pool["closed"] for pool in cli.json("pools")} == {None}
