@@ -91,7 +91,9 @@ async def _place(ports: Ports, job: Job, verdict: Verdict) -> list[Admitted]:
     """Rank the candidates; the ledger chooses among them and admits the call in one step."""
     possible = find_candidates(job, verdict.route, ports.config)
     snapshot = await ports.ledger.fleet.snapshot(select_able(possible), turn=verdict.route)
-    (quality,) = await predict_quality(ports.predictor, job, verdict.route, ports.config, [job.question])
+    quality = None
+    if ports.config.outcomes is not None:
+        (quality,) = await predict_quality(ports.predictor, job, verdict.route, ports.config, [job.question])
     decision, ranking = choose(job, verdict, ports.config, snapshot, possible=possible, quality=quality)
     return await ports.ledger.place(job, decision, ranking)
 

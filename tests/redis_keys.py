@@ -6,8 +6,8 @@ or where it makes a state that takes long to reach (a breaker that is open, a de
 
 from __future__ import annotations
 
+from tasks.queue.app import lists_of
 from tasks.queue.channel import QUARANTINE
-from tasks.queue.lists import lists_of
 
 __all__ = [
     "ACTIVE_JOBS",

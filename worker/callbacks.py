@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from tasks.queue.waker import Waker
+from tasks.queue.poller import Waker
 from worker.loop import EventLoop
 
 __all__ = ["Callbacks"]

@@ -1,4 +1,4 @@
-"""One attempt, an HTTP request to a model: acquire what it needs of the fleet's limiter, send it, settle.
+"""One attempt, an HTTP request to a model: build it, acquire what it needs of the fleet's limiter, send it, settle.
 
 Every attempt that acquired something is settled, whether it was answered, failed, cancelled or never sent. Its
 settlement travels with the next step of the ledger; where no step follows, the lease lapses by itself.
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celery.utils.log import get_task_logger
 
+from tasks.config.prompts import Prompt, render
 from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import (
     ModelError,
     PermanentModelError,
     PointsmanError,
+    QuotaExhausted,
     RateLimited,
     RetryableModelError,
     SchemaMismatch,
@@ -27,21 +29,25 @@ from tasks.contract.errors import (
     UnusableModelError,
 )
 from tasks.contract.ids import CallId
-from tasks.contract.result import Usage
+from tasks.contract.job import Message
+from tasks.contract.model_client import ModelRequest
+from tasks.contract.result import Tried, Usage
+from tasks.contract.tokens import estimate_messages
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Outcome, find_pause
 from tasks.ledger.records import BookReply
 
 if TYPE_CHECKING:
+    from tasks.config.config import Config
     from tasks.config.models import Model
-    from tasks.contract.model_client import ModelClients, ModelReply, ModelRequest
+    from tasks.contract.model_client import ModelClients, ModelReply
     from tasks.contract.rate_limits import RateLimits
     from tasks.ledger import Claim
     from tasks.ledger.limiter import Limiter
     from tasks.ledger.store import Command, Words
     from tasks.queue.ports import Ports
 
-__all__ = ["Attempt", "acquire", "settle"]
+__all__ = ["Attempt", "acquire", "add_attempt", "build_request", "estimate_demand", "render_prompt", "settle"]
 
 log = get_task_logger(__name__)
 
@@ -64,6 +70,93 @@ _OUTCOMES: tuple[tuple[type[ModelError], Outcome], ...] = (
     (RetryableModelError, "fault"),
     (PermanentModelError, "neutral"),
 )
+
+
+# -- building the request, pure ------------------------------------------------------------------
+
+
+def render_prompt(claim: Claim, config: Config, index: int) -> Prompt | None:
+    """The system prompt: the part's own, the job's, or the route's; None where there is none.
+
+    Raises:
+        PromptError: if the prompt can't be filled in.
+        KeyError: if the configuration lacks the route.
+    """
+    part, job = claim.part, claim.job
+    route = config.all_routes[claim.decision.route] if claim.decision.route else None
+    source = part.prompt
+    if source is None and not part.bare:
+        source = job.prompt if job.prompt is not None else route.prompt if route is not None else None
+    if not source:
+        return None
+    variables = {
+        "metadata": job.metadata,
+        "labels": job.labels,
+        "title": part.title,
+        "index": index - claim.first + 1,
+        "total": claim.total,
+        "kind": job.kind,
+        "route": claim.decision.route,
+    }
+    return render(config, source, variables)
+
+
+def build_request(claim: Claim, name: str, model: Model, prompt: str | None, index: int) -> ModelRequest:
+    """The request to the model `name`: the prompt as system message, then the section, the text or the messages."""
+    job, part = claim.job, claim.part
+    system = (Message(role="system", content=prompt),) if prompt else ()
+    if part.text is not None:
+        messages: tuple[Message, ...] = (Message(role="user", content=part.text),)
+    elif job.messages is not None:
+        messages = job.messages
+    else:
+        messages = (Message(role="user", content=job.text or ""),)
+    if part.task:
+        messages = (*messages, Message(role="user", content=part.task))
+    return ModelRequest(
+        model=model.model or name,
+        messages=system + messages,
+        timeout=model.timeout if claim.time_left_s is None else min(model.timeout, claim.time_left_s),
+        first_byte_timeout=model.first_byte_timeout,
+        **_options(claim, model, index),
+    )
+
+
+def _options(claim: Claim, model: Model, index: int) -> dict[str, Any]:
+    """The sampling parameters and the schema of the answer."""
+    job, part = claim.job, claim.part
+    if part.bare:
+        # A question of a join or a plan: the options of the job's own parts are not for it.
+        return {"max_tokens": model.max_tokens, "response_schema": part.schema}
+    seed = job.seed
+    if part.seed is not None:
+        seed = part.seed
+    elif job.kind == "vote":
+        # Each vote has a seed of its own, so that votes differ where the model allows it.
+        seed = (job.seed or 0) + index
+    return {
+        "temperature": job.temperature,
+        "top_p": job.top_p,
+        "max_tokens": job.max_tokens or model.max_tokens,
+        "seed": seed,
+        "stop": job.stop,
+        "response_schema": job.response_schema if part.schema is None else part.schema,
+    }
+
+
+def estimate_demand(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Demand:
+    """What `request` has to acquire of the limiter of the model `name`. `payer`: whose hedge it is."""
+    return Demand(
+        id=id_,
+        model=name,
+        input_tokens=estimate_messages([message.content for message in request.messages]),
+        output_tokens=request.max_tokens,
+        price=model.price,
+        payer=payer,
+    )
+
+
+# -- the attempt itself ---------------------------------------------------------------------------
 
 
 @dataclass(eq=False, slots=True)
@@ -189,7 +282,7 @@ async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, de
     cost_usd = 0.0
     commands: list[Command[Any] | Words] = [
         ledger.limiter.acquire(demand),
-        *ledger.fleet.lease({claim.model: [name]}, seconds=LEASE),
+        *ledger.fleet.lease({claim.part.model: [name]}, seconds=LEASE),
     ]
     if budget is not None:
         output = demand.output_tokens if demand.output_tokens is not None else latencies.mean_output(demand.model)
@@ -220,3 +313,17 @@ async def settle(ports: Ports, settlements: Sequence[Command[Any] | Words]) -> N
     if settlements:
         with contextlib.suppress(PointsmanError, TimeoutError):
             await asyncio.wait_for(ports.ledger.store.run(*settlements), SETTLE_TIMEOUT)
+
+
+def add_attempt(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[Tried, ...]:
+    """`tried` with one more attempt at `model`; `error` is None where it answered."""
+    throttled = isinstance(error, RateLimited | QuotaExhausted)
+    before = next((item for item in tried if item.model == model), Tried(model=model))
+    after = before.model_copy(
+        update={
+            "attempts": before.attempts + (not throttled),
+            "throttled": before.throttled + throttled,
+            "error": None if error is None else error.code,
+        }
+    )
+    return (*(item for item in tried if item.model != model), after)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.config.models import Model
     from tasks.ledger import Claim
 
-__all__ = ["Bounds", "Fail", "Retry", "add_attempt", "decide", "find_bounds", "least_asked", "unspent"]
+__all__ = ["Bounds", "Fail", "Retry", "decide", "find_bounds", "least_asked", "unspent"]
 
 #: Seconds: the ceiling of the first delay, doubled each attempt; about one short model call.
 BASE_S = 0.5
@@ -69,8 +69,8 @@ def find_bounds(claim: Claim, models: Mapping[str, Model]) -> Bounds:
     able: Sequence[str] = [item.model for item in claim.decision.candidates if not item.reason and item.model in models]
     if claim.part.candidates:
         able = [name for name in claim.part.candidates if name in models]
-    if claim.model not in able and claim.model in models:
-        able = (claim.model, *able)
+    if claim.part.model not in able and claim.part.model in models:
+        able = (claim.part.model, *able)
     allowed = claim.job.retry_seconds
     return Bounds(
         attempts={name: models[name].attempts for name in able},
@@ -78,20 +78,6 @@ def find_bounds(claim: Claim, models: Mapping[str, Model]) -> Bounds:
         most=claim.job.max_attempts,
         seconds=None if allowed is None else allowed - claim.trying_s,
     )
-
-
-def add_attempt(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[Tried, ...]:
-    """`tried` with one more attempt at `model`; `error` is None where it answered."""
-    throttled = isinstance(error, RateLimited | QuotaExhausted)
-    before = next((item for item in tried if item.model == model), Tried(model=model))
-    after = before.model_copy(
-        update={
-            "attempts": before.attempts + (not throttled),
-            "throttled": before.throttled + throttled,
-            "error": None if error is None else error.code,
-        }
-    )
-    return (*(item for item in tried if item.model != model), after)
 
 
 def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:

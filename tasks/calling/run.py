@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from celery.utils.log import get_task_logger
 
-from tasks.calling.attempt import Attempt, acquire, settle
-from tasks.calling.request import build_request, estimate_demand, render_prompt
-from tasks.calling.retry import Retry, add_attempt, decide, find_bounds, least_asked, unspent
+from tasks.calling.attempt import Attempt, acquire, add_attempt, build_request, estimate_demand, render_prompt, settle
+from tasks.calling.retry import Retry, decide, find_bounds, least_asked, unspent
 from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
 from tasks.contract.ids import CallId
 from tasks.contract.job import Job
@@ -111,7 +110,7 @@ class Run:
         task = asyncio.current_task()
         assert task is not None
         try:
-            with self.ports.leases.keep(self.name, self.claim.model, task, self.grants) as running:
+            with self.ports.leases.keep(self.name, self.claim.part.model, task, self.grants) as running:
                 ended = await self._ask()
         except asyncio.CancelledError:
             if not running.cancelled:
@@ -122,7 +121,7 @@ class Run:
             self._publish_events()
             return await self._finish(None, error="cancelled")
         except (ConfigError, KeyError, PromptError) as problem:
-            return await self._finish(None, error=_describe_config_problem(self.claim.model, problem))
+            return await self._finish(None, error=_describe_config_problem(self.claim.part.model, problem))
         if isinstance(ended, Denied):
             return await self._wait_or_fail(ended)
         if ended.reply is None:
@@ -140,15 +139,15 @@ class Run:
             ConfigError, KeyError: where the configuration of this process lacks the model, its route or its key.
             PromptError: where the prompt can't be filled in.
         """
-        model = self.ports.config.models[self.claim.model]
+        model = self.ports.config.models[self.claim.part.model]
         self.prompt = render_prompt(self.claim, self.ports.config, self.name.index)
-        self.ports.clients.of(self.claim.model)  # raises a ConfigError before anything is acquired
-        demand = estimate_demand(self.claim.model, model, self._request(self.claim.model), id_=self.owner)
+        self.ports.clients.of(self.claim.part.model)  # raises a ConfigError before anything is acquired
+        demand = estimate_demand(self.claim.part.model, model, self._request(self.claim.part.model), id_=self.owner)
         granted = await acquire(self.ports, self.name, self.owner, self.claim, demand)
         if isinstance(granted, Denied):
             return granted
         first = self._attempt(granted)
-        delay = self.ports.latencies.hedge_delay(self.claim.model, model.hedge)
+        delay = self.ports.latencies.hedge_delay(self.claim.part.model, model.hedge)
         if delay is not None:
             return await self._race(first, delay)
         await first.send(self.ports.clients)
@@ -182,7 +181,7 @@ class Run:
 
         Hedges are bounded over the whole fleet: each call earns its model a share of one (`limiter.lua`).
         """
-        asked, models = self.claim.model, self.ports.config.models
+        asked, models = self.claim.part.model, self.ports.config.models
         others = [name for name in unspent(self.claim.tried, self._bounds) if name != asked]
         rival = others[0] if others else asked
         demand = estimate_demand(rival, models[rival], self._request(rival), id_=f"{self.owner}h", payer=asked)
@@ -228,14 +227,14 @@ class Run:
         if denied.reason == "job_budget":
             why = f"it would cost about ${denied.cost_usd:.6f}, of budget_usd ${claim.job.budget_usd:g} there is"
             return await self._finish(None, error=f"the job's budget is used up: {why} ${denied.left_usd:.6f} left")
-        why = f"model {claim.model!r} has to wait: {_REASONS[denied.reason]}"
+        why = f"model {claim.part.model!r} has to wait: {_REASONS[denied.reason]}"
         if claim.tried and bounds.seconds is not None and denied.wait_s >= bounds.seconds:
             return await self._finish(None, error=f"{why}; its time for retries is over")
         # The backlog itself holds calls back while a breaker is open, a budget spent, or a model paused.
         seconds = 0.0
         if denied.reason in {"capacity", "key", "tpm"}:
             seconds = min(max(denied.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
-        left = unspent(claim.tried, bounds) or (claim.model,)
+        left = unspent(claim.tried, bounds) or (claim.part.model,)
         candidates = left if is_sticky(claim.decision.strategy) else least_asked(claim.tried, left)
         fallbacks = tuple(model for model in left if model not in candidates)
         return await self._put_back(why, Retry(seconds, candidates, fallbacks), counts=False)
@@ -249,7 +248,7 @@ class Run:
             *self._settlements(),
         )
         if not released:
-            return Ignored(await ports.ledger.free(self.name, claim.model))
+            return Ignored(await ports.ledger.free(self.name, claim.part.model))
         # Read after the attempts were settled: the strategy takes them into account.
         models = [model for model in (*retry.candidates, *retry.fallbacks) if model in ports.config.models]
         snapshot = await ports.ledger.fleet.snapshot(models, turn=claim.decision.route)
@@ -264,7 +263,7 @@ class Run:
         )
         priority = claim.job.priority
         return Ignored(
-            await ports.ledger.delay(self.name, claim.model, ranking, priority=priority, seconds=retry.delay_s)
+            await ports.ledger.delay(self.name, claim.part.model, ranking, priority=priority, seconds=retry.delay_s)
         )
 
     async def _finish(self, answered: Attempt | None, *, error: str | None = None) -> RunOutcome:
@@ -273,12 +272,12 @@ class Run:
         output = answered.reply.text if answered is not None and answered.reply is not None else None
         record, settlements = self._record(answered, error), self._settlements()
         if claim.job.kind == "vote" and output is not None and not claim.part.bare:
-            voter = answered.grant.model if answered is not None else claim.model
+            voter = answered.grant.model if answered is not None else claim.part.model
             ballot, weight = read_ballot(self.ports.config, claim.job, claim.decision.route, voter, output)
             record = replace(record, ballot=ballot, weight=weight)
         written, admitted = await _repeat_while_unreachable(
             lambda: self.ports.ledger.settle(
-                self.name, claim.model, self.owner, output=output, record=record, reports=settlements
+                self.name, claim.part.model, self.owner, output=output, record=record, reports=settlements
             )
         )
         state = "failed" if output is None else "succeeded"
@@ -297,13 +296,13 @@ class Run:
         job, ledger = self.claim.job, self.ports.ledger
         await ledger.cancel(job.id, "expired", why)
         await settle(self.ports, self._settlements())
-        return JobEnded("cancelled", await ledger.free(self.name, self.claim.model), job=job)
+        return JobEnded("cancelled", await ledger.free(self.name, self.claim.part.model), job=job)
 
     async def _hand_back(self) -> None:
         """This process ends and its message returns to the broker: let the next worker claim the part at once."""
         ledger = self.ports.ledger
         handed = ledger.jobs.hand_back(self.name.job, self.name.index, self.owner)
-        leases = ledger.fleet.lease({self.claim.model: [self.name]}, seconds=QUEUED_LEASE)
+        leases = ledger.fleet.lease({self.claim.part.model: [self.name]}, seconds=QUEUED_LEASE)
         await settle(self.ports, [handed, *leases, *self._settlements()])
 
     # -- what is kept ----------------------------------------------------------------------------

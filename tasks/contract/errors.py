@@ -22,6 +22,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tasks.contract.rate_limits import RateLimits
     from tasks.contract.result import Usage
 
@@ -71,6 +73,11 @@ class BadInput(PointsmanError):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{field}: {self.sentence}")
+
+    @classmethod
+    def unknown(cls, field: str, name: str, names: Iterable[str]) -> BadInput:
+        """The error of a `name` that is none of `names`."""
+        return cls(field, f"{name!r} is not known", f"allowed: {', '.join(sorted(names))}")
 
     @property
     def sentence(self) -> str:

@@ -7,7 +7,6 @@ Lua script stands beside its module. May import what is pure: contract, config, 
 from tasks.ledger.fleet import LEASE, QUEUED_LEASE, WAVE, Admitted, Fleet
 from tasks.ledger.jobs import Jobs
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.reading import digest
 from tasks.ledger.records import (
     Claim,
     ClaimDenied,
@@ -21,6 +20,7 @@ from tasks.ledger.records import (
     StagePlan,
     Wave,
 )
+from tasks.ledger.stored import digest
 
 __all__ = [
     "LEASE",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.contract.job import JOB_FIELDS, Job
 from tasks.ledger.fleet import LEASE, WAVE
-from tasks.ledger.reading import digest, job_key, read_claim, read_wave
 from tasks.ledger.records import BookReply, FinishReply, JoinReply, PartRecord, StagePlan
 from tasks.ledger.store import Command, Script, Store
+from tasks.ledger.stored import digest, job_key, read_claim, read_wave, write_extras, write_record
 
 if TYPE_CHECKING:
     from tasks.contract.result import Decision
@@ -173,7 +173,7 @@ class Jobs:
             owner=owner,
             verdict="skipped" if record.skipped else "failed" if output is None else "succeeded",
             output=(record.error or "") if output is None else output,
-            record=record.to_json(),
+            record=write_record(record),
             ballot=record.ballot,
             weight=record.weight,
             usd=record.spent_usd,
@@ -265,7 +265,7 @@ def _fingerprint(job: Job) -> str:
 
 def _words_of(part: PartSpec) -> tuple[str, ...]:
     section = "" if part.text is None else json.dumps({"section": part.text})
-    return (part.model, part.title, section, part.extras_to_json(), part.job, part.error)
+    return (part.model, part.title, section, write_extras(part), part.job, part.error)
 
 
 def _rule_json(stopping: StopRule) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,11 +53,6 @@ class Claim:
     first: int = 0
     total: int = 1
 
-    @property
-    def model(self) -> str:
-        """The model to ask."""
-        return self.part.model
-
 
 @dataclass(frozen=True, slots=True)
 class ClaimDenied:
@@ -100,25 +94,6 @@ class PartRecord:
     skipped: bool = False
     #: The child job that was to be its work does not exist.
     never_created: bool = False
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "in": self.usage.input_tokens,
-                "out": self.usage.output_tokens,
-                "usd": self.cost_usd,
-                "latency_s": self.latency_s,
-                "wait_s": self.queue_wait_s,
-                "sim": self.simulated,
-                "error": self.error,
-                **({"cached": self.usage.cached_tokens} if self.usage.cached_tokens else {}),
-                **({"reasoning": self.usage.reasoning_tokens} if self.usage.reasoning_tokens else {}),
-                **({"hedges": self.hedges} if self.hedges else {}),
-                **({"prompt": self.prompt} if self.prompt else {}),
-                **({"tried": [item.model_dump(mode="json") for item in self.tried]} if self.tried else {}),
-            },
-            separators=(",", ":"),
-        )
 
 
 class BookReply(NamedTuple):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from tasks.contract.result import FINAL, Decision, Tried
 from tasks.ledger.jobs import MOST_MOVES
-from tasks.ledger.reading import STATUS_FIELDS, job_key, read_job, read_section, read_statuses
 from tasks.ledger.records import MovablePart, PartStatus
-from tasks.parallel.part_spec import PartSpec
+from tasks.ledger.stored import STATUS_FIELDS, job_key, read_job, read_part, read_section, read_statuses
 
 if TYPE_CHECKING:
     from tasks.contract.job import Job
@@ -63,7 +62,7 @@ class SweeperReads:
                     tried=tuple(Tried.model_validate(item) for item in json.loads(tried or "[]")),
                     moves=moves,
                     waited_s=max(0.0, (now - int(queued_at or now)) / 1000),
-                    candidates=PartSpec.from_stored(extras).candidates,
+                    candidates=read_part(extras).candidates,
                 )
                 if movable
                 else None

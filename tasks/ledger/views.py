@@ -8,19 +8,20 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.result import Decision
-from tasks.ledger.reading import (
+from tasks.ledger.records import JobSummary, PartOutcome, PartStatus, Progress
+from tasks.ledger.stored import (
     RESULT_FIELDS,
     STATUS_FIELDS,
     as_mapping,
     job_key,
     read_job,
+    read_part,
     read_result,
     read_section,
     read_stages,
     read_starts,
     read_statuses,
 )
-from tasks.ledger.records import JobSummary, PartOutcome, PartStatus, Progress
 from tasks.parallel.part_spec import PartSpec
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class JobViews:
             ("HMGET", f"{job_key(job_id)}:inputs", *(name for index in indices for name in (index, f"x{index}"))),
         )
         return [
-            PartSpec.from_stored(extras, title=title or "", text=read_section(section))
+            read_part(extras, title=title or "", text=read_section(section))
             for title, section, extras in zip(titles, texts[::2], texts[1::2], strict=True)
         ]
 

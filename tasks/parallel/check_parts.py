@@ -131,6 +131,6 @@ def _within(at: str, checked: Callable[[], None]) -> None:
 
 def known(field: str, name: str, names: Iterable[str]) -> None:
     """Raise `BadInput` unless `name` is one of `names`."""
-    allowed = sorted(names)
+    allowed = frozenset(names)
     if name not in allowed:
-        raise BadInput(field, f"{name!r} is not known", f"allowed: {', '.join(allowed)}")
+        raise BadInput.unknown(field, name, allowed)

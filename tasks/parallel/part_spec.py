@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,6 @@ from typing import Any
 from pydantic import JsonValue
 
 __all__ = ["PartSpec"]
-
-#: Fields that the ledger keeps as one JSON object; the others have a place of their own there.
-_EXTRAS = ("prompt", "schema", "seed", "task", "candidates", "bare", "child")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +37,3 @@ class PartSpec:
     job: str = ""
     #: Why the part has failed before it began: no model can take it.
     error: str = ""
-
-    def extras_to_json(self) -> str:
-        """All but model, title, text, job and error; "" where there is nothing but these."""
-        # By identity: the seed 0 is kept.
-        extras = {
-            name: value
-            for name in _EXTRAS
-            if (value := getattr(self, name)) is not None and value is not False and value != ()
-        }
-        if self.child is not None:
-            extras["child"] = {name: value for name, value in self.child.items() if name != "text"}
-        return json.dumps(extras, separators=(",", ":")) if extras else ""
-
-    @classmethod
-    def from_stored(cls, extras: str | None, *, model: str = "", title: str = "", text: str | None = None) -> PartSpec:
-        """The inverse of `extras_to_json`, with the fields that are kept apart."""
-        if not extras:
-            return cls(model, title, text)
-        read = json.loads(extras)
-        return cls(model, title, text, **(read | {"candidates": tuple(read.get("candidates", ()))}))

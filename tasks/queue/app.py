@@ -10,7 +10,14 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.queue.address import broker_url, result_url
 
-__all__ = ["JOIN", "ROUTE", "VISIBILITY_TIMEOUT", "make_app", "model_of_queue", "model_queue"]
+__all__ = [
+    "JOIN", "PRIORITIES", "ROUTE", "VISIBILITY_TIMEOUT", "list_of", "lists_of", "make_app", "model_of_queue",
+    "model_queue",
+]  # fmt: skip
+
+#: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
+_SEPARATOR = "\x06\x16"
+PRIORITIES = (0, 3, 6, 9)
 
 _MODEL = "model."
 ROUTE = "route"
@@ -38,6 +45,15 @@ def model_queue(model: str) -> str:
 def model_of_queue(queue: str) -> str | None:
     """The model whose calls are in this queue; None for the queues of routing and joining."""
     return queue.removeprefix(_MODEL) if queue.startswith(_MODEL) else None
+
+
+def list_of(queue: str, priority: int = 0) -> str:
+    """The Redis list of a queue's messages of one priority; that of the default priority has the queue's own name."""
+    return f"{queue}{_SEPARATOR}{priority}" if priority else queue
+
+
+def lists_of(queue: str) -> list[str]:
+    return [list_of(queue, priority) for priority in PRIORITIES]
 
 
 def make_app(name: str, redis: str, *, models: tuple[str, ...] = (), kind: type[Celery] = Celery) -> Celery:

@@ -19,8 +19,7 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
-from tasks.queue.acknowledgements import Acknowledgements
-from tasks.queue.connections import MOST_QUARANTINED, Connections, ReservedMessage
+from tasks.queue.connections import MOST_QUARANTINED, Acknowledgements, Connections, ReservedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

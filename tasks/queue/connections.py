@@ -1,4 +1,4 @@
-"""Two connections of a consumer: one reserves messages, the other hears that there are messages to reserve.
+"""Two connections of a consumer: one reserves and acknowledges messages, the other hears of messages to reserve.
 
 The server tracks which lists the first connection has found empty, and notifies the second at their next change
 (``CLIENT TRACKING`` with ``REDIRECT``). Nothing is popped to wake a worker, so each message is written down as reserved
@@ -8,15 +8,17 @@ before it leaves its list. An idle worker sends nothing.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from contextlib import suppress
 from importlib.resources import files
 from secrets import token_hex
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-__all__ = ["MOST_QUARANTINED", "Connections", "Reservation", "ReservedMessage"]
+__all__ = ["MOST_QUARANTINED", "Acknowledgements", "Connections", "Reservation", "ReservedMessage"]
 
 _SOURCE = files("tasks.queue").joinpath("reserve.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
@@ -26,6 +28,9 @@ _CHANGES = "__redis__:invalidate"
 
 #: Entries that a queue's quarantine keeps: the latest.
 MOST_QUARANTINED = 1000
+
+#: Acknowledgements sent in one step.
+MOST_ACKNOWLEDGED = 256
 
 #: Seconds of silence after which the listening connection is sent a PING, and after which it counts as dead.
 PING_AFTER = 10.0
@@ -132,6 +137,37 @@ class Connections:
             if connection is not None:
                 connection.disconnect()
         self._pool.disconnect()
+
+
+class Acknowledgements:
+    """The tags of ended messages that one server still counts as reserved. Any thread may use it.
+
+    All channels of a process to the same server share their tags. So the tags outlive a connection that broke: the
+    channel that comes after it sends them.
+    """
+
+    _by_server: ClassVar[dict[tuple[object, ...], deque[str]]] = {}
+
+    def __init__(self, server: tuple[object, ...]) -> None:
+        self._tags = self._by_server.setdefault(server, deque())
+
+    def __len__(self) -> int:
+        return len(self._tags)
+
+    def add(self, tag: str) -> None:
+        self._tags.append(tag)
+
+    def take(self) -> list[str]:
+        """Remove and return the oldest tags, as many as one step sends."""
+        tags: list[str] = []
+        with suppress(IndexError):
+            while len(tags) < MOST_ACKNOWLEDGED:
+                tags.append(self._tags.popleft())
+        return tags
+
+    def put_back(self, tags: list[str]) -> None:
+        """Return the tags of a step that failed. The server may have removed them: a second removal is harmless."""
+        self._tags.extendleft(reversed(tags))
 
 
 def _call(connection: Any, *words: Any) -> Any:

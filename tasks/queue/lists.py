@@ -1,8 +1,4 @@
-"""The Redis lists of a queue, as kombu's Redis transport keeps them, and the messages that wait in them.
-
-A queue has one list a priority; the list of the default priority has the queue's own name. The sweeper reads the lists
-before it publishes a message again.
-"""
+"""The messages that wait in a queue's Redis lists. The sweeper reads them before it publishes a message again."""
 
 from __future__ import annotations
 
@@ -10,12 +6,9 @@ import re
 from typing import NamedTuple
 
 from tasks.ledger.store import Store
+from tasks.queue.app import lists_of
 
-__all__ = ["PRIORITIES", "Entry", "ahead", "depth", "list_of", "lists_of", "waiting_ids"]
-
-#: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
-_SEPARATOR = "\x06\x16"
-PRIORITIES = (0, 3, 6, 9)
+__all__ = ["Entry", "ahead", "depth", "waiting_ids"]
 
 #: Most messages that are read: of a longer queue, the caller must assume that it holds every message.
 MOST_READ = 20_000
@@ -30,14 +23,6 @@ class Entry(NamedTuple):
     id: str
     list: str
     message: str
-
-
-def list_of(queue: str, priority: int = 0) -> str:
-    return f"{queue}{_SEPARATOR}{priority}" if priority else queue
-
-
-def lists_of(queue: str) -> list[str]:
-    return [list_of(queue, priority) for priority in PRIORITIES]
 
 
 async def ahead(store: Store, queue: str, *, skip: int = 0, most: int) -> list[Entry]:

@@ -19,7 +19,7 @@ from celery.utils.nodenames import anon_nodename
 from celery.utils.time import utcoffset
 
 from tasks.ledger.store import Words
-from tasks.queue.lists import list_of
+from tasks.queue.app import list_of
 
 if TYPE_CHECKING:
     from celery import Celery

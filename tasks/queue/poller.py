@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from importlib import import_module
 from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks.queue.waker import Waker
-
 if TYPE_CHECKING:
     from tasks.queue.connections import Connections
 
-__all__ = ["RECHECK_EVERY", "PolledChannel", "Poller"]
+__all__ = ["RECHECK_EVERY", "PolledChannel", "Poller", "Waker"]
 
 #: Seconds between two checks of the lists without an announcement: a second safety net, at next to no load.
 RECHECK_EVERY = 5.0
@@ -23,6 +22,38 @@ stock: Any = import_module("kombu.transport.redis")
 
 _MESSAGES = "MESSAGES"
 _WAKER = "WAKER"
+
+
+class Waker:
+    """A socket pair by which one thread wakes another that polls sockets (the self-pipe).
+
+    `sock` becomes readable at `notify`, which any thread may call, and unreadable at `clear`.
+    """
+
+    #: kombu's poller looks for the connection of each entry that it polls.
+    connection = None
+
+    def __init__(self) -> None:
+        self.sock, self._sender = socket.socketpair()
+        self.sock.setblocking(False)
+        self._sender.setblocking(False)
+
+    def notify(self) -> None:
+        try:
+            self._sender.send(b"!")
+        except (BlockingIOError, OSError):
+            return  # the buffer is full, so `sock` is readable; or the waker is closed
+
+    def clear(self) -> None:
+        try:
+            while len(self.sock.recv(1024)) == 1024:
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        self.sock.close()
+        self._sender.close()
 
 
 class PolledChannel(Protocol):

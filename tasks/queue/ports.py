@@ -29,7 +29,6 @@ __all__ = [
     "LeasedCall",
     "Leases",
     "Ports",
-    "ports_of",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -10,8 +10,8 @@ from pydantic_core import PydanticSerializationError
 
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput
-from tasks.contract.job import OWN_LABEL, Job
-from tasks.parallel.check_parts import check_parts, known
+from tasks.contract.job import JOB_FIELDS, OWN_LABEL, Job
+from tasks.parallel.check_parts import check_parts
 from tasks.routing.classify.context import context_rules
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
@@ -23,6 +23,8 @@ __all__ = ["KINDS", "check_job"]
 
 #: The kinds of jobs, besides the names of workflows.
 KINDS = ("single", "sections", "vote")
+#: The fields about the parts of a job and their join.
+PARTS = frozenset(name for name, rule in JOB_FIELDS.items() if rule.child == "own") - {"kind", "key"}
 
 
 def check_job(job: Job, config: Config, *, at: str = "") -> None:
@@ -32,19 +34,23 @@ def check_job(job: Job, config: Config, *, at: str = "") -> None:
         BadInput: naming the field (below `at`) and the allowed values.
     """
     dot = f"{at}." if at else ""
-    known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
+    _check_known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
     if job.kind in config.flows:
         from tasks.workflows.steps import check_workflow_job  # noqa: PLC0415 - loads templates, which few configurations need
 
         check_workflow_job(job, config, at=at)
     if job.fixed_route is not None:
-        known(f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes)
+        _check_known(
+            f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes
+        )
     if job.fixed_model is not None:
         routes = (f"route:{name}" for name in config.all_routes)
-        known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
+        _check_known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
     _check_routes(job, config, dot)
-    check_prompt(config, job.prompt or "", at=f"{dot}prompt")
-    check_parts(job, config, dot=dot, check=lambda child: check_job(child, config))
+    if job.prompt:
+        check_prompt(config, job.prompt, at=f"{dot}prompt")
+    if job.kind != "single" or not PARTS.isdisjoint(job.model_fields_set):
+        check_parts(job, config, dot=dot, check=lambda child: check_job(child, config))
     _check_strategy(job, config, dot)
     _check_metadata(job, config, dot)
     if job.webhook is not None:
@@ -55,10 +61,16 @@ def check_job(job: Job, config: Config, *, at: str = "") -> None:
     _check_schema(job.response_schema, dot)
 
 
+def _check_known(field: str, name: str, names: Iterable[str]) -> None:
+    allowed = frozenset(names)
+    if name not in allowed:
+        raise BadInput.unknown(field, name, allowed)
+
+
 def _check_routes(job: Job, config: Config, dot: str) -> None:
     """Check the routes that classification may choose from."""
     for place, route in enumerate(job.routes or ()):
-        known(f"{dot}routes[{place}]", route, config.all_routes)
+        _check_known(f"{dot}routes[{place}]", route, config.all_routes)
     if job.routes is not None and (job.fixed_route is not None or job.fixed_model is not None):
         raise BadInput(
             f"{dot}routes", "are for a job that is classified", "leave them out, or leave out route and model"
@@ -80,7 +92,7 @@ def _check_strategy(job: Job, config: Config, dot: str) -> None:
 def _check_metadata(job: Job, config: Config, dot: str) -> None:
     if OWN_LABEL in job.labels:
         raise BadInput(f"{dot}labels.{OWN_LABEL}", "marks jobs of Pointsman itself", "use another name")
-    if job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
+    if job.metadata and job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
         context_rules(config, job.routes).check(job.metadata, at=dot)
 
 

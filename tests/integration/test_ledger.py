@@ -102,7 +102,7 @@ def test_a_single_job_s_way(run, store):
         assert await ledger.jobs.queue(job, [(0, "slow")]) == "ok"
         claim = await ledger.jobs.claim(job, 0, "owner")
         assert isinstance(claim, Claim)
-        assert (claim.attempt, claim.model, claim.job.text, claim.job.prompt) == (1, "slow", "hello", "be brief")
+        assert (claim.attempt, claim.part.model, claim.job.text, claim.job.prompt) == (1, "slow", "hello", "be brief")
         assert claim.time_left_s == pytest.approx(60, abs=1)
         assert await state_of(ledger, job) == "running"
         assert await finish(ledger, job, 0, "owner", "hi") == ("ended", "succeeded")
@@ -286,7 +286,7 @@ def test_a_call_that_the_feeder_admits_before_its_router_has_written_knows_its_m
         assert await ledger.jobs.claim(job, 0, "early") == ClaimDenied("gone")
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "routed"
         claim = await ledger.jobs.claim(job, 0, "owner")
-        assert (claim.model, claim.decision) == ("slow", DECISION)
+        assert (claim.part.model, claim.decision) == ("slow", DECISION)
         assert await finish(ledger, job, 0, "owner") == ("ended", "succeeded")
 
     run(steps)
@@ -297,7 +297,7 @@ def test_a_second_router_does_not_move_a_call_that_stands_in_a_queue(run):
         job = await single(ledger, model="fast")
         assert await ledger.jobs.route(job, DECISION, placed="waiting", model="slow") == "routed"
         claim = await ledger.jobs.claim(job, 0, "owner")
-        assert claim.model == "fast"
+        assert claim.part.model == "fast"
 
     run(steps)
 
@@ -545,7 +545,7 @@ def test_parts_that_are_written_in_several_steps_are_there_once_they_are_planned
         replies = await ledger.store.run(*ledger.jobs.plan(job, "{}", StagePlan(others, wave=10)))
         assert set(replies) == {("planned", None)}
         claim = await ledger.jobs.claim(job, 2499, "owner")
-        assert (claim.part.text, claim.model, claim.total) == ("2499", "fast", 2500)
+        assert (claim.part.text, claim.part.model, claim.total) == ("2499", "fast", 2500)
 
     run(steps)
 

@@ -162,11 +162,11 @@ class Place:
             output = None if text.startswith("fail") else PLAN if plans else f"<{text}>"
             ballot, weight = "", 1.0
             if output is not None:
-                ballot, weight = read_ballot(self.config, claim.job, "r", claim.model, output)
+                ballot, weight = read_ballot(self.config, claim.job, "r", claim.part.model, output)
             record = PartRecord(
                 cost_usd=0.01, spent_usd=0.01, error="no" if output is None else None, ballot=ballot, weight=weight
             )
-            outcome, admitted = await self.ledger.settle(call, claim.model, "worker", output=output, record=record)
+            outcome, admitted = await self.ledger.settle(call, claim.part.model, "worker", output=output, record=record)
             if admitted:
                 await self.broker.send_calls(admitted)
             if outcome.word == "complete" and outcome.detail != "all":

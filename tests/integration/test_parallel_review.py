@@ -52,7 +52,7 @@ class Place:
         claim = await self.jobs.claim(job, index, f"owner of {index}")
         assert isinstance(claim, Claim)
         outcome, _ = await self.ledger.settle(
-            CallId(job, index, 0), claim.model, f"owner of {index}", output=output, record=PartRecord()
+            CallId(job, index, 0), claim.part.model, f"owner of {index}", output=output, record=PartRecord()
         )
         return outcome
 

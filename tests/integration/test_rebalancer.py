@@ -465,7 +465,7 @@ def test_stale_message_of_the_old_queue_starts_nothing(run):
         stale = await at.jobs.claim(call.job, 0, "old pool", at="fast")
         assert (stale.word, stale.model) == ("elsewhere", "slow")
         claim = await at.jobs.claim(call.job, 0, "new pool", at="slow")
-        assert (claim.attempt, claim.model) == (1, "slow")
+        assert (claim.attempt, claim.part.model) == (1, "slow")
         # Nor while it runs there.
         assert (await at.jobs.claim(call.job, 0, "old pool", at="fast")).word == "elsewhere"
 

@@ -162,7 +162,7 @@ def test_a_call_whose_admission_nobody_lived_to_write_down_runs_on_the_model_tha
 
         claim = await at.jobs.claim(job.id, 0, "owner")
         assert isinstance(claim, Claim)
-        assert claim.model == admitted.model
+        assert claim.part.model == admitted.model
 
     run(steps)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job_parsing import parse_job
+from tasks.ledger.stored import read_part, write_extras
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.parallel.nesting import DEEPEST, child_id, fields_for_item, fields_for_section
@@ -61,7 +62,7 @@ def test_cut_job_gives_votes_prompts_models_and_seeds_in_turn():
 
 def test_cut_job_gives_votes_without_variety_equal_specs():
     votes = cut_job(parse_job({"kind": "vote", "text": "x", "n": 3}), most=5)
-    assert {vote.extras_to_json() for vote in votes} == {""}
+    assert {write_extras(vote) for vote in votes} == {""}
 
 
 def test_cut_job_refuses_more_sections_than_the_limit_with_both_figures():
@@ -225,7 +226,7 @@ def test_read_proposal_of_an_empty_plan_raises_without_quoting_it(answer):
     )
 )
 def test_part_spec_is_read_as_it_was_written(spec):
-    assert PartSpec.from_stored(spec.extras_to_json()) == spec
+    assert read_part(write_extras(spec)) == spec
 
 
 def test_child_ids_are_sorted_with_their_job_by_its_time():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.calling.request import build_request, render_prompt
+from tasks.calling.attempt import build_request, render_prompt
 from tasks.calling.retry import find_bounds
 from tasks.contract.errors import PromptError
 from tasks.contract.job_parsing import parse_job

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.calling.retry import MOST_THROTTLED, Bounds, Fail, Retry, add_attempt, decide, unspent
+from tasks.calling.attempt import add_attempt
+from tasks.calling.retry import MOST_THROTTLED, Bounds, Fail, Retry, decide, unspent
 from tasks.contract.errors import (
     BadRequest,
     ConnectionFailed,

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ops.evaluate.simulation.record import Record
 from ops.evaluate.simulation.simulated_model import Call, SimulatedModel
-from tasks.calling.retry import Bounds, Fail, add_attempt, decide
+from tasks.calling.attempt import add_attempt
+from tasks.calling.retry import Bounds, Fail, decide
 from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick_model
 from tasks.routing.options import is_sticky, strategy_named

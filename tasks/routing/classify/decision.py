@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 __all__ = ["Abstention", "Classifier", "Facts", "Verdict", "excerpt"]
@@ -20,7 +21,7 @@ class Facts:
     """What is known of a request besides its text: the producer's metadata, and when it is routed."""
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: datetime = field(default_factory=partial(datetime.now, UTC))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From the fields of a job's record, and the replies of its steps, to values: pure."""
+"""The stored forms: from values to the fields of a job's record, and back, with the replies of its steps. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, cast
 
 from tasks.contract.job import Job, Parent
 from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Usage
-from tasks.ledger.records import Claim, ClaimDenied, PartStatus, Stage, Wave
+from tasks.ledger.records import Claim, ClaimDenied, PartRecord, PartStatus, Stage, Wave
 from tasks.parallel.part_spec import PartSpec
 
 __all__ = [
-    "RESULT_FIELDS", "STATUS_FIELDS", "as_mapping", "digest", "job_key", "read_claim", "read_job", "read_result",
-    "read_section", "read_stages", "read_starts", "read_statuses", "read_wave",
+    "RESULT_FIELDS", "STATUS_FIELDS", "as_mapping", "digest", "job_key", "read_claim", "read_job", "read_part",
+    "read_result", "read_section", "read_stages", "read_starts", "read_statuses", "read_wave", "write_extras",
+    "write_record",
 ]  # fmt: skip
 
 #: What is read of a job, in this order; the first is None where there is no such job.
@@ -22,6 +23,8 @@ RESULT_FIELDS = (
     "state", "kind", "n", "failed", "decision", "output", "error", "details", "accepted_at", "ended_at", "spec",
     "stages",
 )  # fmt: skip
+#: Fields of a part that the ledger keeps as one JSON object; the others have a place of their own there.
+_EXTRAS = ("prompt", "schema", "seed", "task", "candidates", "bare", "child")
 #: What is read of a part's status, in this order.
 STATUS_FIELDS = ("state", "model", "job", "owner")
 
@@ -50,6 +53,49 @@ def read_section(stored: str | None) -> str | None:
     return None if stored is None else json.loads(stored)["section"]
 
 
+def write_record(record: PartRecord) -> str:
+    """The stored form of a part's record, as JSON."""
+    usage = record.usage
+    return json.dumps(
+        {
+            "in": usage.input_tokens,
+            "out": usage.output_tokens,
+            "usd": record.cost_usd,
+            "latency_s": record.latency_s,
+            "wait_s": record.queue_wait_s,
+            "sim": record.simulated,
+            "error": record.error,
+            **({"cached": usage.cached_tokens} if usage.cached_tokens else {}),
+            **({"reasoning": usage.reasoning_tokens} if usage.reasoning_tokens else {}),
+            **({"hedges": record.hedges} if record.hedges else {}),
+            **({"prompt": record.prompt} if record.prompt else {}),
+            **({"tried": [item.model_dump(mode="json") for item in record.tried]} if record.tried else {}),
+        },
+        separators=(",", ":"),
+    )
+
+
+def write_extras(part: PartSpec) -> str:
+    """The fields of a part without a place of their own in the ledger, as JSON; "" where it has none of them."""
+    # By identity: the seed 0 is kept.
+    extras = {
+        name: value
+        for name in _EXTRAS
+        if (value := getattr(part, name)) is not None and value is not False and value != ()
+    }
+    if part.child is not None:
+        extras["child"] = {name: value for name, value in part.child.items() if name != "text"}
+    return json.dumps(extras, separators=(",", ":")) if extras else ""
+
+
+def read_part(extras: str | None, *, model: str = "", title: str = "", text: str | None = None) -> PartSpec:
+    """The inverse of `write_extras`, with the fields that are kept apart."""
+    if not extras:
+        return PartSpec(model, title, text)
+    read = json.loads(extras)
+    return PartSpec(model, title, text, **(read | {"candidates": tuple(read.get("candidates", ()))}))
+
+
 def read_claim(reply: Sequence[Any]) -> Claim | ClaimDenied:
     """The reply of the step `claim`."""
     word = reply[0]
@@ -68,7 +114,7 @@ def read_claim(reply: Sequence[Any]) -> Claim | ClaimDenied:
     job = read_job(spec, None if section is not None else text)
     return Claim(
         attempt=int(attempt),
-        part=PartSpec.from_stored(extras, model=model, title=title, text=section),
+        part=read_part(extras, model=model, title=title, text=section),
         job=job,
         decision=Decision.model_validate_json(decision),
         queue_wait_s=max(0.0, (int(now) - int(queued_at)) / 1000),
