@@ -30,13 +30,13 @@ __all__ = ["rank_again", "choose", "pick_model", "build_request", "spread_parts"
 
 log = get_task_logger(__name__)
 
-#: The word for no strategy: the producer named the model.
+#: Stands for the strategy where the producer named the model.
 EXPLICIT = "explicit"
 
-#: What chooses where a strategy fails.
+#: The strategy that replaces a failing one.
 INSTEAD = "least_connections"
 
-#: Chance of strategies: needs no secrecy, only that routers differ.
+#: Source of the seeds of strategies: needs no secrecy, only that routers differ.
 _CHANCE = Random()  # noqa: S311
 
 
@@ -51,7 +51,7 @@ def build_request(
     quality: Mapping[str, float] | None = None,
     text: str | None = None,
 ) -> Request:
-    """What strategies may know of a job; `text` is the section that is meant, by default the job's question."""
+    """Build the request of a strategy from a job; `text` is the section of the call, by default the job's question."""
     asked = job.question if text is None else text
     key = job.key if job.key is not None else _hash(asked)
     options = find_options(config, route, strategy) if config is not None else None
@@ -158,7 +158,7 @@ def spread_parts(
     texts: Sequence[str] | None = None,
     qualities: Sequence[Mapping[str, float]] = ({},),
 ) -> tuple[Decision, list[str]]:
-    """The model of each of `parts` calls, as if they were sent one after the other.
+    """Choose the model of each of `parts` calls, as if they were sent one after the other.
 
     `texts` are those of sections, which have a hash and a prediction each; votes share the job's.
     """
@@ -188,7 +188,7 @@ def spread_parts(
 
 
 def pick_model(ranking: Ranking, snapshot: Snapshot) -> str:
-    """The model that a call takes which waits for no room: what `admission.lua` does, as values."""
+    """Pick the model of a call that does not wait for room: the rule of `admission.lua`, as a pure function."""
     models = snapshot.models
     own = ranking.preferences[: len(ranking.preferences) - ranking.fallbacks]
     open_ = (
@@ -213,7 +213,7 @@ def _strategy(job: Job, route: str, config: Config) -> str:
 
 
 def _split(possible: Sequence[Candidate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The models that can do it, and their fallbacks: where no other can, the fallbacks themselves."""
+    """Split into the able models and their fallbacks; the fallbacks are the candidates where no other model is able."""
     able = select_able(possible)
     fallbacks = {candidate.model for candidate in possible if candidate.fallback}
     first = tuple([model for model in able if model not in fallbacks])
@@ -227,7 +227,7 @@ def _rank(name: str, request: Request, able: tuple[str, ...], snapshot: Snapshot
         ranking = strategy_named(name)(request, able, snapshot)
         _check(ranking, able)
     except Exception as error:
-        # A strategy may be anybody's: its mistake must not cost a job.
+        # Strategies come from other distributions, too: a mistake of one must not cost a job.
         log.exception("strategy %s failed", name)
         ranking = strategy_named(INSTEAD)(request, able, snapshot)
         return replace(ranking, reason=f"strategy {name} failed ({type(error).__name__}): {INSTEAD} instead")
@@ -266,7 +266,7 @@ def _decision(
 
 
 def _seen(candidate: Candidate, scores: Mapping[str, float], load: ModelLoad) -> Candidate:
-    """A candidate as it was found at the moment of the decision."""
+    """The candidate with its score and its live state at the moment of the decision."""
     return Candidate.model_construct(
         model=candidate.model,
         score=_finite(scores.get(candidate.model)),
@@ -279,5 +279,5 @@ def _seen(candidate: Candidate, scores: Mapping[str, float], load: ModelLoad) ->
 
 
 def _finite(number: float | None) -> float | None:
-    """JSON has no infinity: a model without capacity has no load to tell."""
+    """None for infinity, which JSON lacks: the load of a model without capacity."""
     return None if number is None or math.isinf(number) else round(number, 9)

@@ -18,7 +18,7 @@ ROUTES = {
 }
 
 
-def test_a_router_whose_encoder_is_away_does_not_start_and_names_field_and_remedy(tmp_path):
+def test_router_without_its_encoder_does_not_start_and_names_the_remedy(tmp_path):
     with fleet(
         tmp_path,
         models=MODELS,
@@ -37,7 +37,7 @@ def test_a_router_whose_encoder_is_away_does_not_start_and_names_field_and_remed
         running.start("model.fast", 2)
 
 
-def test_a_slow_classifier_decides_in_a_worker_and_its_fit_is_kept_for_the_next_start(tmp_path):
+def test_slow_classifier_decides_in_a_worker_and_its_fit_is_kept(tmp_path):
     state = tmp_path / "state-of-workers"
     with fleet(
         tmp_path,

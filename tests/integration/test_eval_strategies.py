@@ -27,12 +27,12 @@ def test_scenario_is_run_by_every_strategy_that_fits():
     ran = run("--scenario", "mixed", "--requests", "600", "--json")
 
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert told["scenario"] == "mixed"
-    assert {"round_robin", "least_latency", "prequal", "consistent_hash", "adaptive"} <= set(told["strategies"])
+    found = json.loads(ran.stdout)
+    assert found["scenario"] == "mixed"
+    assert {"round_robin", "least_latency", "prequal", "consistent_hash", "adaptive"} <= set(found["strategies"])
     # Those that choose a model for what it is good at have nothing to go by here.
-    assert not {"profile", "contextual", "cost_quality"} & set(told["strategies"])
-    for one in told["strategies"].values():
+    assert not {"profile", "contextual", "cost_quality"} & set(found["strategies"])
+    for one in found["strategies"].values():
         assert one["failed"] == 0
         assert one["p50_s"] <= one["p95_s"] <= one["p99_s"]
         assert one["attempts"] >= one["requests"] == 600
@@ -76,7 +76,7 @@ def test_decision_of_every_strategy_is_measured_beside_litellm():
     ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, cwd=REPOSITORY, check=False)
 
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert {"ours least_latency", "ours prequal", "ours profile", "litellm least-busy"} <= set(told["contestants"])
-    assert {figure["unit"] for figure in told["figures"]} == {"µs", "×"}
-    assert all(figure["value"] > 0 for figure in told["figures"])
+    found = json.loads(ran.stdout)
+    assert {"ours least_latency", "ours prequal", "ours profile", "litellm least-busy"} <= set(found["contestants"])
+    assert {figure["unit"] for figure in found["figures"]} == {"µs", "×"}
+    assert all(figure["value"] > 0 for figure in found["figures"])

@@ -1,4 +1,4 @@
-"""The cascade that a configuration makes, and what it is told of material that is used in vain."""
+"""The cascade that a configuration makes, and its findings about unused material."""
 
 from __future__ import annotations
 
@@ -50,26 +50,26 @@ def file_with(classifier):
         ("quantum volcano", Facts({}, NOON), "general", "default"),
     ],
 )
-def test_context_decides_before_rules_and_what_nobody_claims_takes_the_default(text, facts, route, classifier):
+def test_context_decides_before_rules_and_the_default_route_takes_the_rest(text, facts, route, classifier):
     said = build_cascade(parse(FILE)).classify(text, facts)
 
     assert (said.route, said.classifier) == (route, classifier)
 
 
-def test_who_abstained_before_is_told_with_the_verdict():
+def test_verdict_names_the_classifiers_that_abstained_before():
     said = build_cascade(parse(FILE)).classify("an invoice", Facts({"topic": "x"}, NOON))
 
     assert said.reason == "keyword 'invoice'; context abstained (no rule holds)"
 
 
-def test_the_order_of_the_configuration_is_kept():
+def test_order_of_the_configuration_is_kept():
     cascade = build_cascade(parse(file_with("{order: [rules, context]}")))
 
     assert [classifier.name for classifier in cascade.classifiers] == ["rules", "context"]
     assert cascade.classify("an invoice", Facts({"topic": "money"}, NIGHT)).classifier == "rules"
 
 
-def test_its_thresholds_are_those_of_the_configuration():
+def test_thresholds_are_those_of_the_configuration():
     cascade = build_cascade(parse(file_with("{thresholds: {rules: 0.7}}")))
 
     said = cascade.classify("an invoice", Facts({}, NOON))
@@ -86,7 +86,7 @@ def test_hours_are_those_of_the_configured_time_zone():
     assert cascade.classify("x", Facts({"topic": "money"}, NOON.replace(hour=16))).route == "repair"
 
 
-def test_the_model_is_asked_last_and_only_what_nobody_claims():
+def test_model_is_asked_last_and_only_what_nobody_claims():
     cascade = build_cascade(parse(file_with("{llm: {model: fast, min_confidence: 0.9}}")))
 
     referred = cascade.consider("quantum volcano", Facts({}, NOON))
@@ -114,10 +114,10 @@ def test_examples_of_one_route_teach_nothing_and_that_is_told(tmp_path):
     path.write_text(text)
 
     assert [classifier.name for classifier in build_cascade(config).classifiers] == ["context", "rules"]
-    (told,) = find_unused(config)
-    assert told.startswith("only route 'billing' has examples")
+    (message,) = find_unused(config)
+    assert message.startswith("only route 'billing' has examples")
     _, findings = check_config(path)
-    assert [(finding.level, finding.text) for finding in findings[1:]] == [("warn", told)]
+    assert [(finding.level, finding.text) for finding in findings[1:]] == [("warn", message)]
 
 
 def test_material_that_the_order_leaves_out_is_told():
@@ -131,7 +131,7 @@ def test_material_that_the_order_leaves_out_is_told():
     assert find_unused(parse(FILE)) == []
 
 
-def test_an_example_that_stands_under_two_routes_is_refused_with_its_line():
+def test_example_that_stands_under_two_routes_is_refused_with_its_line():
     text = FILE.replace("I can't log in", '"why was  I CHARGED twice?"')
 
     with pytest.raises(ConfigError) as caught:
@@ -147,7 +147,7 @@ def test_an_example_that_stands_under_two_routes_is_refused_with_its_line():
     "text",
     ["", " ", "\x00" * 5000, "\ud800", "🙂🙂", "完全に関係のない文章です", "x " * 500_000, "\u202eabc\u0301\u0327"],
 )
-def test_no_text_however_strange_is_an_error_and_none_is_routed_by_chance(text):
+def test_cascade_takes_any_text_and_routes_none_by_chance(text):
     said = build_cascade(parse(FILE)).classify(text, Facts({}, NOON))
 
     assert (said.route, said.classifier) == ("general", "default")

@@ -1,4 +1,4 @@
-"""Classifiers in turn: who is asked, who decides, and what is told of the rest."""
+"""Classifiers in turn: who is asked, who decides, and the reasons of the rest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODEL = ModelClassifier(ModelChoice(model="judge"), {})
 SILENT = Abstention("one", "nothing to say")
 
 
-def test_the_first_that_is_sure_decides_and_the_rest_are_not_asked():
+def test_first_that_is_sure_decides_and_the_rest_are_not_asked():
     first, second = Says(Verdict("a", "one", 0.9, "")), Says(Verdict("b", "two", 1.0, ""))
 
     verdict = Cascade([first, second], "z").classify("text")
@@ -45,7 +45,7 @@ def test_the_first_that_is_sure_decides_and_the_rest_are_not_asked():
     assert second.asked == []
 
 
-def test_one_that_is_not_sure_enough_is_passed_over():
+def test_classifier_below_its_threshold_is_passed_over():
     first, second = Says(Verdict("a", "one", 0.4, "")), Says(Verdict("b", "two", 0.6, ""))
 
     assert Cascade([first, second], "z", threshold=0.5).classify("text").route == "b"
@@ -58,7 +58,7 @@ def test_each_classifier_may_have_a_threshold_of_its_own():
     assert Cascade([first, second], "z", threshold=0.7, thresholds={"one": 0.5}).classify("text").route == "a"
 
 
-def test_who_abstained_before_stands_in_the_reason_of_the_verdict():
+def test_reason_of_a_verdict_names_who_abstained_before():
     cascade = Cascade([Says(SILENT), Says(Verdict("b", "two", 0.6, "because"))], "z")
 
     assert cascade.classify("text").reason == "because; one abstained (nothing to say)"
@@ -88,7 +88,7 @@ def test_rules_of_context_are_given_the_facts():
     assert cascade.classify("text").route == "z"
 
 
-def test_where_it_is_a_model_s_turn_it_is_referred_to_it_and_nobody_after_it_is_asked():
+def test_cascade_stops_at_a_model_whose_answer_is_missing():
     after = Says(Verdict("b", "two", 1.0, ""))
 
     said = Cascade([Says(SILENT), MODEL, after], "z").consider("text")
@@ -107,7 +107,7 @@ def test_where_it_is_a_model_s_turn_it_is_referred_to_it_and_nobody_after_it_is_
          "because; one abstained (nothing to say); llm abstained (no route fits)"),
     ],
 )  # fmt: skip
-def test_with_the_model_s_answer_it_goes_on_from_there(answer, route, reason):
+def test_cascade_continues_with_the_answer_of_the_model(answer, route, reason):
     classifiers = [Says(SILENT), MODEL, Says(Verdict("b", "two", 1.0, "because"))]
 
     said = Cascade(classifiers, "z", thresholds={"llm": 0.5}).consider("text", answer=answer)
@@ -124,7 +124,7 @@ def test_whoever_can_t_wait_for_a_model_gets_the_word_of_the_others():
 @pytest.mark.parametrize(
     ("slow", "text", "apart"), [(False, "x", False), (True, "x", True), (False, "x" * (LONG + 1), True)]
 )
-def test_what_is_slow_or_reads_a_long_text_does_not_keep_the_loop(slow, text, apart):
+def test_slow_classifier_does_not_block_the_event_loop(slow, text, apart):
     one = Says(Verdict("a", "one", 0.9, ""), slow=slow)
 
     said = asyncio.run(Cascade([one], "z").decide(text))
@@ -133,7 +133,7 @@ def test_what_is_slow_or_reads_a_long_text_does_not_keep_the_loop(slow, text, ap
     assert (one.asked[0] != threading.get_ident()) is apart
 
 
-def test_a_cascade_can_stand_inside_another():
+def test_cascade_can_stand_inside_another():
     inner = Cascade([Rules({"a": ["x"]}), MODEL], "never")
     outer: Classifier = Cascade([inner], "z")
 

@@ -1,4 +1,4 @@
-"""Contextual rules: which hold, which decides, and what is told of rules and metadata that can't be compared."""
+"""Contextual rules: which hold, which decides, and the messages about rules and metadata that can't be compared."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def config_of(**routes):
         ({"level": 1}, {"level": True}, False),
     ],
 )
-def test_a_condition_compares_like_with_like_whatever_the_case(when, metadata, holds):
+def test_condition_compares_like_with_like_whatever_the_case(when, metadata, holds):
     said = judged(rules(("a", when)), metadata)
 
     assert isinstance(said, Verdict) is holds
@@ -122,7 +122,7 @@ def test_length_is_that_of_the_text_in_tokens():
     assert isinstance(judged(context, text="word " * 100), Abstention)
 
 
-def test_metadata_that_is_called_like_a_derived_fact_is_read_by_its_full_name_alone():
+def test_metadata_named_like_a_derived_fact_needs_its_full_name():
     derived, sent = rules(("a", {"hour": 23})), rules(("a", {"metadata.hour": 23}))
 
     assert isinstance(judged(derived, {"hour": 1}), Verdict)
@@ -132,7 +132,7 @@ def test_metadata_that_is_called_like_a_derived_fact_is_read_by_its_full_name_al
     assert isinstance(judged(rules(("a", {"metadata.topic": "x"})), {"topic": "x"}), Verdict)
 
 
-def test_the_rule_with_the_most_conditions_decides_and_says_which_it_is():
+def test_rule_with_the_most_conditions_decides_and_says_which_it_is():
     context = rules(
         ("general", {"topic": "billing"}),
         ("gold", {"topic": "billing", "tier": ["gold", "platinum"]}),
@@ -144,7 +144,7 @@ def test_the_rule_with_the_most_conditions_decides_and_says_which_it_is():
     assert said == Verdict("gold", "context", 1.0, "tier is gold or platinum, topic is billing")
 
 
-def test_rules_of_two_routes_with_equally_many_conditions_abstain_and_both_are_named():
+def test_rules_of_two_routes_with_equally_many_conditions_abstain():
     context = rules(("b", {"topic": "billing"}), ("a", {"language": "de"}))
 
     said = judged(context, {"topic": "billing", "language": "de"})
@@ -164,7 +164,7 @@ def test_without_a_rule_that_holds_it_abstains():
 
 
 @given(METADATA, st.text(max_size=20))
-def test_no_metadata_and_no_text_are_an_error_when_a_job_is_routed(metadata, text):
+def test_routing_takes_any_metadata_and_any_text(metadata, text):
     context = rules(
         ("a", {"topic": "x", "score": {"min": 1}}),
         ("b", {"vip": True, "length": {"max": 5}}),
@@ -177,7 +177,7 @@ def test_no_metadata_and_no_text_are_an_error_when_a_job_is_routed(metadata, tex
 
 
 @given(METADATA)
-def test_what_is_refused_at_the_border_is_what_can_t_be_compared(metadata):
+def test_check_refuses_exactly_what_rules_cannot_compare(metadata):
     context = rules(("a", {"topic": "x", "score": {"min": 1}, "vip": True, "metadata.length": [1, "long"]}))
     allowed = {"topic": (str,), "score": (int, float), "vip": (bool,), "length": (int, float, str)}
     wrong = {
@@ -221,7 +221,7 @@ def test_metadata_of_the_wrong_type_is_refused_when_it_is_submitted(metadata, pr
     check_job(parse_job({"text": "x", "metadata": {"unknown": metadata, "topic": None}}), config)
 
 
-def test_a_job_of_the_wrong_type_that_was_accepted_before_the_rule_came_is_told_in_the_reason():
+def test_reason_names_metadata_of_a_type_that_a_newer_rule_cannot_compare():
     said = judged(rules(("a", {"topic": "x"})), {"topic": ["x"]})
 
     assert said == Abstention("context", "no rule holds; metadata.topic is a list")
@@ -255,7 +255,7 @@ def test_a_job_of_the_wrong_type_that_was_accepted_before_the_rule_came_is_told_
         ("weekday", {"min": 1}, "is no number; write a day"),
     ],
 )
-def test_a_condition_that_can_t_be_read_says_what_may_stand_there(name, value, problem):
+def test_condition_that_can_t_be_read_says_what_may_stand_there(name, value, problem):
     with pytest.raises(ValueError, match=r".") as caught:
         read_condition(name, value)
 
@@ -292,7 +292,7 @@ default_route: a
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             FILE,
@@ -308,14 +308,14 @@ default_route: a
         (FILE.replace("{topic: billing}", "{1: x}"), "p.yaml:6: routes.a.when[0][1]: input should be a valid string"),
     ],
 )
-def test_the_configuration_tells_line_and_field_of_a_rule_that_is_wrong(text, told):
+def test_configuration_reports_line_and_field_of_a_rule_that_is_wrong(text, message):
     with pytest.raises(ConfigError) as caught:
         parse(text, source="p.yaml")
 
-    assert str(caught.value).splitlines()[0].startswith(told)
+    assert str(caught.value).splitlines()[0].startswith(message)
 
 
-def test_the_json_schema_knows_rules_as_a_mapping_and_as_a_list():
+def test_json_schema_knows_rules_as_a_mapping_and_as_a_list():
     good = FILE.replace("[Billing]", "[billing, sales]")
 
     parse(good)

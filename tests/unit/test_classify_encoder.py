@@ -62,7 +62,7 @@ def api():
 
 
 @pytest.mark.parametrize("name", ["", "magic", "ftp://x", "minilm"])
-def test_a_name_of_no_encoder_is_refused_with_those_there_are(name):
+def test_name_of_no_encoder_is_refused_with_those_there_are(name):
     with pytest.raises(ConfigError, match=r"classifier.encoder: .*none, embed, or a URL"):
         encoder_named(name)
 
@@ -71,7 +71,7 @@ def test_none_is_no_encoder():
     assert encoder_named("none") is None
 
 
-def test_the_vectors_of_an_endpoint_come_in_the_order_of_the_texts_and_have_length_one(api):
+def test_endpoint_returns_unit_vectors_in_the_order_of_the_texts(api):
     # when the API answers in another order
     vectors = Endpoint(api.url).encode(["a" * n for n in range(1, 131)])
 
@@ -83,7 +83,7 @@ def test_the_vectors_of_an_endpoint_come_in_the_order_of_the_texts_and_have_leng
     assert {(path, request["model"]) for path, request in api.asked} == {("/v1/embeddings", "the-model")}
 
 
-def test_the_model_of_an_endpoint_may_be_named_and_its_key_stands_in_the_environment(api, monkeypatch):
+def test_endpoint_takes_its_model_from_the_url_and_its_key_from_the_env(api, monkeypatch):
     monkeypatch.setenv("POINTSMAN_EMBEDDINGS_KEY", "secret")
     api.models = ["one", "two"]
 
@@ -95,7 +95,7 @@ def test_the_model_of_an_endpoint_may_be_named_and_its_key_stands_in_the_environ
     assert "secret" not in encoder.fingerprint
 
 
-def test_an_endpoint_that_serves_several_models_must_be_told_which(api):
+def test_endpoint_that_serves_several_models_must_be_told_which(api):
     api.models = ["one", "two"]
 
     with pytest.raises(ConfigError, match=r"serves 2 models; name one: http://127.*/v1\?model=NAME"):
@@ -103,12 +103,12 @@ def test_an_endpoint_that_serves_several_models_must_be_told_which(api):
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///v1"])
-def test_a_url_without_a_host_is_refused(url):
+def test_url_without_a_host_is_refused(url):
     with pytest.raises(ConfigError, match=r"classifier.encoder: .*names no host"):
         Endpoint(url)
 
 
-def test_a_password_in_a_url_is_refused_without_being_shown():
+def test_password_in_a_url_is_refused_without_being_shown():
     with pytest.raises(ConfigError, match="POINTSMAN_EMBEDDINGS_KEY") as caught:
         Endpoint("http://me:hunter2@host/v1")
 
@@ -128,7 +128,7 @@ def test_a_password_in_a_url_is_refused_without_being_shown():
         (200, b'{"data": [{"index": 0, "embedding": [NaN, 1]}]}', "no numbers"),
     ],
 )
-def test_an_answer_that_is_no_vector_is_a_failure_that_shows_no_text(api, status, answer, problem):
+def test_answer_that_is_no_vector_is_a_failure_that_shows_no_text(api, status, answer, problem):
     api.status, api.answer = status, lambda _: answer
 
     with pytest.raises(EncoderFailed, match=problem) as caught:
@@ -137,7 +137,7 @@ def test_an_answer_that_is_no_vector_is_a_failure_that_shows_no_text(api, status
     assert "confidential" not in str(caught.value)
 
 
-def test_after_a_failure_nobody_is_asked_for_a_while(api):
+def test_endpoint_pauses_after_a_failure(api):
     # given
     api.status = 503
     encoder = Endpoint(f"{api.url}?model=m")
@@ -152,7 +152,7 @@ def test_after_a_failure_nobody_is_asked_for_a_while(api):
     assert len(api.asked) == 1
 
 
-def test_an_endpoint_that_is_away_is_a_failure(api):
+def test_endpoint_that_is_away_is_a_failure(api):
     encoder = Endpoint("http://127.0.0.1:1/v1?model=m")
 
     with pytest.raises(EncoderFailed, match="did not answer"):
@@ -166,7 +166,7 @@ def minilm() -> MiniLM:
     return encoder
 
 
-def test_the_packaged_encoder_puts_like_texts_beside_each_other(minilm):
+def test_packaged_encoder_puts_like_texts_beside_each_other(minilm):
     card, payment, weather = minilm.encode(
         ["my credit card was declined", "the payment with my card failed", "will it rain tomorrow"]
     )
@@ -174,7 +174,7 @@ def test_the_packaged_encoder_puts_like_texts_beside_each_other(minilm):
     assert card @ payment > card @ weather + 0.1
 
 
-def test_the_packaged_encoder_gives_unit_vectors_in_the_order_of_the_texts(minilm):
+def test_packaged_encoder_gives_unit_vectors_in_the_order_of_the_texts(minilm):
     texts = ["one", "a much longer text with many more words in it", "two words", ""]
 
     vectors = minilm.encode(texts)
@@ -190,11 +190,11 @@ def test_the_packaged_encoder_gives_unit_vectors_in_the_order_of_the_texts(minil
 @pytest.mark.parametrize(
     "text", ["\ud800", "\x00\x01\xff", "🙂" * 500, "x" * 8_000, "量子力学とは何ですか", "word " * 1_600]
 )
-def test_the_packaged_encoder_takes_any_text(minilm, text):
+def test_packaged_encoder_takes_any_text(minilm, text):
     assert np.isfinite(minilm.encode([text])).all()
 
 
-def test_of_a_long_text_the_packaged_encoder_reads_beginning_and_end(minilm):
+def test_packaged_encoder_reads_beginning_and_end_of_a_long_text(minilm):
     begin, end = "alpha " * HEAD_TOKENS, "omega " * TAIL_TOKENS
 
     long, other = minilm.encode([begin + "middle " * 500 + end, begin + "another " * 900 + end])
@@ -202,7 +202,7 @@ def test_of_a_long_text_the_packaged_encoder_reads_beginning_and_end(minilm):
     assert long @ other == pytest.approx(1, abs=0.01)
 
 
-def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
+def test_missing_package_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setattr(
         "tasks.routing.classify.minilm.find_spec", lambda name: None if name == "tokenizers" else object()
     )

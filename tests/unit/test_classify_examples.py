@@ -63,7 +63,7 @@ def support() -> ExampleClassifier:
         ("is there a discount on the enterprise plan", "sales"),
     ],
 )
-def test_a_text_like_the_examples_takes_their_route(support, text, route):
+def test_text_like_the_examples_takes_their_route(support, text, route):
     verdict = support.classify(text)
 
     assert verdict is not None
@@ -86,7 +86,7 @@ def test_a_text_like_the_examples_takes_their_route(support, text, route):
         "refund volcano zebra quantum " + "lorem ipsum dolor sit amet " * 40_000,
     ],
 )
-def test_a_text_that_shares_almost_nothing_is_left_to_others(support, text):
+def test_text_that_shares_almost_nothing_is_left_to_others(support, text):
     assert support.classify(text) is None
     assert isinstance(support.judge(text), Abstention)
 
@@ -96,14 +96,14 @@ def test_fewer_than_two_routes_with_examples_are_no_classifier():
     assert ExampleClassifier.fit({"a": ["one", "two"], "b": [], "c": ["…"]}) is None
 
 
-def test_one_example_a_route_is_enough_to_fit():
+def test_fit_takes_one_example_a_route():
     fitted = ExampleClassifier.fit({"a": ["red apples"], "b": ["blue skies"]})
 
     assert fitted is not None
     assert fitted.classify("something else entirely") is None
 
 
-def test_the_same_examples_give_the_same_classifier(support):
+def test_fit_is_deterministic(support):
     again = ExampleClassifier.fit(SUPPORT)
 
     assert again is not None
@@ -111,7 +111,7 @@ def test_the_same_examples_give_the_same_classifier(support):
     assert again.judge("charged twice") == support.judge("charged twice")
 
 
-def test_a_route_with_many_examples_does_not_swallow_one_with_few():
+def test_route_with_many_examples_does_not_swallow_one_with_few():
     many = {"a": [f"order number {n} is late" for n in range(60)], "b": ["what is the weather", "will it rain today"]}
 
     fitted = ExampleClassifier.fit(many)
@@ -124,7 +124,7 @@ def test_a_route_with_many_examples_does_not_swallow_one_with_few():
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.text(max_size=20), max_size=4), max_size=4), st.text())
-def test_no_examples_and_no_text_are_an_error(examples, text):
+def test_fit_takes_any_examples_and_any_text(examples, text):
     fitted = ExampleClassifier.fit(examples, contradictions=True)
 
     if fitted is not None:
@@ -133,7 +133,7 @@ def test_no_examples_and_no_text_are_an_error(examples, text):
 
 
 @pytest.mark.parametrize("path", CLINC)
-def test_thirty_intents_of_clinc150_are_told_apart_and_strangers_are_left_alone(path):
+def test_classifier_of_thirty_intents_refuses_texts_out_of_scope(path):
     # given ten examples, spread over the rows, of each of thirty intents
     data = json.loads(path.read_text())
     rows = defaultdict(list)
@@ -179,7 +179,7 @@ class Stub:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def test_with_an_encoder_it_is_slow_and_still_right():
+def test_classifier_with_an_encoder_is_slow_and_right():
     fitted = ExampleClassifier.fit(SUPPORT, encoder=Stub())
 
     assert fitted is not None
@@ -187,7 +187,7 @@ def test_with_an_encoder_it_is_slow_and_still_right():
     assert fitted.guess("please refund my last order").route == "refund"
 
 
-def test_an_encoder_that_fails_makes_it_abstain_and_say_why():
+def test_encoder_that_fails_makes_it_abstain_and_say_why():
     # given
     encoder = Stub()
     fitted = ExampleClassifier.fit(SUPPORT, encoder=encoder)
@@ -200,7 +200,7 @@ def test_an_encoder_that_fails_makes_it_abstain_and_say_why():
     assert fitted.judge("refund") == Abstention("examples", "its encoder failed: stub did not answer")
 
 
-def test_an_encoder_that_fails_when_it_is_fitted_is_an_error_of_the_configuration():
+def test_fit_with_a_failing_encoder_is_a_configuration_error():
     encoder = Stub()
     encoder.away = True
 
@@ -227,7 +227,7 @@ def test_classifier_abstains_from_a_language_of_no_example(support, text):
     assert isinstance(support.judge(text), Abstention)
 
 
-def test_one_text_under_two_routes_is_an_error_that_names_both_and_not_the_text():
+def test_fit_refuses_one_text_under_two_routes_and_does_not_show_it():
     with pytest.raises(ConfigError) as caught:
         ExampleClassifier.fit({"a": ["red", "My  Secret text"], "b": ["blue", "green", "my secret TEXT"], "c": ["x"]})
 
@@ -242,7 +242,7 @@ def test_many_contradictions_are_counted():
         ExampleClassifier.fit({"a": texts, "b": texts})
 
 
-def test_a_data_set_may_contradict_itself():
+def test_data_set_may_contradict_itself():
     assert ExampleClassifier.fit({"a": ["red", "one"], "b": ["blue", "one"]}, contradictions=True) is not None
 
 
@@ -257,11 +257,11 @@ def test_texts_outside_raise_the_threshold_where_they_look_like_examples():
     assert with_them.threshold > without.threshold
 
 
-def test_what_was_fitted_is_read_from_the_cache(tmp_path, monkeypatch):
+def test_fit_reads_the_cache(tmp_path, monkeypatch):
     # given
     folder = tmp_path / "not" / "there"
     first = ExampleClassifier.fit(SUPPORT, encoder=Stub(), cache=folder)
-    monkeypatch.setattr("tasks.routing.classify.examples._fit", None)  # whoever calls it fails
+    monkeypatch.setattr("tasks.routing.classify.examples._fit", None)  # a call fails
 
     # when
     again = ExampleClassifier.fit(SUPPORT, encoder=Stub(), cache=folder)
@@ -295,7 +295,7 @@ def test_other_material_is_fitted_anew(tmp_path, change):
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "text"])
-def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+def test_damaged_cache_is_made_anew(tmp_path, damage):
     # given
     first = ExampleClassifier.fit(SUPPORT, cache=tmp_path)
     (path,) = tmp_path.iterdir()
@@ -325,7 +325,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
         assert arrays["idf"].size
 
 
-def test_a_folder_that_can_not_be_written_costs_nothing_but_time(tmp_path):
+def test_folder_that_can_not_be_written_costs_nothing_but_time(tmp_path):
     file = tmp_path / "file"
     file.touch()
 
@@ -340,7 +340,7 @@ def test_routers_that_fit_at_one_moment_leave_one_whole_file(tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 
 
-def test_a_folder_keeps_the_newest(tmp_path, monkeypatch):
+def test_folder_keeps_the_newest(tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.routing.fitted_files.KEPT", 3)
 
     for n in range(5):

@@ -34,7 +34,7 @@ def found(patterns, text):
         (r"a.c", "a\x00c", True),
     ],
 )
-def test_a_pattern_is_searched_in_the_whole_text_whatever_its_case(pattern, text, is_found):
+def test_pattern_is_searched_in_the_whole_text_whatever_its_case(pattern, text, is_found):
     assert found([pattern], text) == ([pattern] if is_found else [])
 
 
@@ -61,14 +61,14 @@ def test_a_pattern_is_searched_in_the_whole_text_whatever_its_case(pattern, text
         ("x" * 1001, "has 1,001 characters, the limit is 1,000"),
     ],
 )
-def test_a_pattern_that_can_t_be_used_says_where_and_what_to_do(pattern, problem):
+def test_pattern_that_can_t_be_used_says_where_and_what_to_do(pattern, problem):
     with pytest.raises(ValueError, match=r".") as caught:
         compile_pattern(pattern)
 
     assert str(caught.value).startswith(problem)
 
 
-def test_the_configuration_tells_its_line_and_field():
+def test_configuration_tells_its_line_and_field():
     with pytest.raises(ConfigError) as caught:
         parse(
             """\
@@ -97,12 +97,12 @@ def test_too_many_patterns_are_refused():
 
 
 @pytest.mark.parametrize("pattern", [r"(x+x+)+y", r"(a|aa)+$b", r"(.*)*#", r"(?:x?){200}x{200}#"])
-def test_what_takes_other_engines_exponential_time_takes_this_one_a_pass(pattern):
+def test_pattern_of_exponential_time_elsewhere_is_matched_in_one_pass(pattern):
     # A backtracking engine would not come to an end here.
     assert found([pattern], "x" * 1_000_000) == []
 
 
-def test_of_a_text_that_would_take_a_large_pattern_long_only_the_beginning_is_read():
+def test_large_pattern_reads_only_the_beginning_of_a_long_text():
     large, small = r"(?:[a-z]*\s*){900}9", "needle"
     reach = max(LEAST_READ, STEPS // compile_pattern(large).programsize)
 
@@ -136,7 +136,7 @@ def test_patterns_alone_are_rules_too_and_a_tie_is_one():
     assert rules.judge("three") == Abstention("rules", "no keyword or pattern found")
 
 
-def test_a_reason_names_five_hits_and_shortens_a_long_pattern():
+def test_reason_names_five_hits_and_shortens_a_long_pattern():
     rules = Rules({"a": ["k1", "k2", "k3"]}, {"a": [f"p{'x' * 80}|p1", "p2", "p3"]})
 
     said = rules.judge("k1 k2 k3 p1 p2 p3")

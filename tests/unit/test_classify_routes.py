@@ -38,7 +38,7 @@ class TestCascade:
         assert cascade.classify("milk, please").route == "milk"
         assert build_cascade(CONFIG).classify("bread, please").route == "bread"
 
-    def test_the_first_takes_what_nobody_claims(self):
+    def test_first_takes_what_nobody_claims(self):
         verdict = build_cascade(CONFIG, ("wine", "milk")).classify("xyzzy")
 
         assert (verdict.route, verdict.classifier) == ("wine", "default")
@@ -49,7 +49,7 @@ class TestCascade:
         assert build_cascade(CONFIG, ("rest", "wine")).classify("xyzzy", facts).route == "wine"
         assert build_cascade(CONFIG, ("rest", "milk")).classify("xyzzy", facts).route == "rest"
 
-    def test_what_was_fitted_to_the_same_routes_is_kept_once_whatever_their_order(self, tmp_path):
+    def test_cache_holds_one_file_for_the_same_routes_in_any_order(self, tmp_path):
         build_cascade(CONFIG, ("bread", "milk"), cache=tmp_path)
         build_cascade(CONFIG, ("milk", "bread"), cache=tmp_path)
 
@@ -133,7 +133,7 @@ class TestBorder:
             ({"routes": ["wine", "rest"], "metadata": {"age": [1]}}, "metadata.age: "),
         ],
     )
-    def test_what_can_t_be_done_names_field_and_remedy(self, fields, problem):
+    def test_error_names_field_and_remedy(self, fields, problem):
         with pytest.raises(BadInput) as caught:
             check_job(job(**fields), CONFIG)
 

@@ -21,7 +21,7 @@ loads = st.builds(
 )
 
 
-def test_a_call_that_finds_a_free_slot_waits_for_nothing():
+def test_call_that_finds_a_free_slot_waits_for_nothing():
     assert estimate_wait_s(ModelLoad(4, singles=3, latency_s=2.0)) == 0
 
 
@@ -35,23 +35,23 @@ def test_a_call_that_finds_a_free_slot_waits_for_nothing():
         (ModelLoad(1, singles=2, bound=3, latency_s=1.0), 5.0),
     ],
 )
-def test_a_call_starts_when_all_before_it_have(load, wait):
+def test_call_starts_when_all_before_it_have(load, wait):
     assert estimate_wait_s(load) == pytest.approx(wait)
 
 
-def test_a_call_that_stands_in_front_does_not_wait_for_those_behind_it():
+def test_call_that_stands_in_front_does_not_wait_for_those_behind_it():
     load = ModelLoad(2, singles=10, latency_s=4.0)
     assert estimate_wait_s(load, before=1) == 0.0
     assert estimate_wait_s(load, before=2) == 2.0
     assert estimate_wait_s(load, before=9) < estimate_wait_s(load)
 
 
-def test_a_model_without_capacity_never_starts_a_call():
+def test_model_without_capacity_never_starts_a_call():
     assert estimate_wait_s(ModelLoad(0, latency_s=1.0)) == math.inf
     assert is_too_late(ModelLoad(0, latency_s=1.0), 1e9)
 
 
-def test_of_a_model_that_has_not_answered_yet_only_its_queue_is_known():
+def test_estimate_for_an_unseen_model_is_its_queue_wait():
     assert estimate_wait_s(ModelLoad(1, queue_wait_s=3.0)) == 0
     assert estimate_total_s(ModelLoad(1, singles=2, queue_wait_s=3.0)) == 3.0
 

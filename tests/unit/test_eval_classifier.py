@@ -35,7 +35,7 @@ def files(tmp_path, monkeypatch):
     return write
 
 
-def test_the_score_is_one_json_document_with_the_promised_fields(files, capsys):
+def test_score_is_one_json_document_with_the_promised_fields(files, capsys):
     code = main([*files(), "--json"])
 
     found = json.loads(capsys.readouterr().out)
@@ -48,7 +48,7 @@ def test_the_score_is_one_json_document_with_the_promised_fields(files, capsys):
     assert found["threshold"] in [point["threshold"] for point in found["curve"]]
 
 
-def test_the_curve_falls_in_scope_and_rises_out_of_it(files, capsys):
+def test_curve_falls_in_scope_and_rises_out_of_it(files, capsys):
     main([*files(), "--json"])
 
     curve = json.loads(capsys.readouterr().out)["curve"]
@@ -104,7 +104,7 @@ def test_every_label_is_in_every_part_of_a_cross_validation():
     assert cross_validate(rows, 3, None)["accuracy"] == [1.0, 1.0, 1.0]
 
 
-def test_a_set_that_contradicts_itself_is_scored_all_the_same():
+def test_set_that_contradicts_itself_is_scored_all_the_same():
     rows = [Labelled(row["text"], row["label"]) for row in TRAIN]
 
     score = evaluate([*rows, Labelled(rows[0].text, "buy")], rows, None)
@@ -125,7 +125,7 @@ def test_a_set_that_contradicts_itself_is_scored_all_the_same():
         ('{"text": "x", "label": ""}', "train.jsonl:2: label is empty"),
     ],
 )
-def test_a_bad_line_is_told_with_file_line_and_what_a_line_is(files, capsys, line, problem):
+def test_bad_line_is_told_with_file_line_and_what_a_line_is(files, capsys, line, problem):
     code = main([*files(train=[TRAIN[0], line, *TRAIN]), "--json"])
 
     error = json.loads(capsys.readouterr().out)["error"]
@@ -135,7 +135,7 @@ def test_a_bad_line_is_told_with_file_line_and_what_a_line_is(files, capsys, lin
     assert '{"text": "…", "label": "…"}' in error["remedy"]
 
 
-def test_a_file_that_is_missing_or_no_text_is_told(tmp_path):
+def test_file_that_is_missing_or_no_text_is_told(tmp_path):
     (tmp_path / "latin").write_bytes('{"text": "ü", "label": "a"}'.encode("latin-1"))
 
     with pytest.raises(BadInput, match="can't be read: No such file"):
@@ -145,7 +145,7 @@ def test_a_file_that_is_missing_or_no_text_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [[], [TRAIN[0]], [TRAIN[0], {"text": "x", "label": None}]])
-def test_a_train_file_needs_two_labels(files, capsys, rows):
+def test_train_file_needs_two_labels(files, capsys, rows):
     code = main([*files(train=rows), "--json"])
 
     error = json.loads(capsys.readouterr().out)["error"]
@@ -160,7 +160,7 @@ def test_labels_without_a_word_are_told(files, capsys):
     assert "fewer than two labels have a text with a word" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
-def test_an_encoder_that_is_none_is_told(files, capsys):
+def test_encoder_that_is_none_is_told(files, capsys):
     code = main([*files(), "--encoder", "magic", "--json"])
 
     assert code == 2

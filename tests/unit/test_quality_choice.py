@@ -23,7 +23,7 @@ def split(models):
 
 @settings(deadline=None)
 @given(MODELS, PROBABILITY)
-def test_a_threshold_takes_the_cheapest_that_reaches_it_or_the_best(models, threshold):
+def test_threshold_takes_the_cheapest_that_reaches_it_or_the_best(models, threshold):
     quality, costs = split(models)
     chosen = choose_by_quality(quality, costs, threshold=threshold)
     good = [name for name in quality if quality[name] >= threshold]
@@ -36,7 +36,7 @@ def test_a_threshold_takes_the_cheapest_that_reaches_it_or_the_best(models, thre
 
 @settings(deadline=None)
 @given(MODELS, TRADEOFF)
-def test_a_tradeoff_takes_the_most_quality_for_the_cost(models, tradeoff):
+def test_tradeoff_takes_the_most_quality_for_the_cost(models, tradeoff):
     quality, costs = split(models)
     chosen = choose_by_quality(quality, costs, tradeoff=tradeoff)
     worth = {name: quality[name] - costs[name] / tradeoff for name in quality}
@@ -45,7 +45,7 @@ def test_a_tradeoff_takes_the_most_quality_for_the_cost(models, tradeoff):
 
 @settings(deadline=None)
 @given(MODELS, PROBABILITY, PROBABILITY)
-def test_a_higher_threshold_is_never_worse_and_never_cheaper(models, one, other):
+def test_higher_threshold_is_never_worse_and_never_cheaper(models, one, other):
     quality, costs = split(models)
     low = choose_by_quality(quality, costs, threshold=min(one, other))
     high = choose_by_quality(quality, costs, threshold=max(one, other))
@@ -55,7 +55,7 @@ def test_a_higher_threshold_is_never_worse_and_never_cheaper(models, one, other)
 
 @settings(deadline=None)
 @given(MODELS, TRADEOFF, TRADEOFF)
-def test_a_higher_tradeoff_is_never_worse_and_never_cheaper(models, one, other):
+def test_higher_tradeoff_is_never_worse_and_never_cheaper(models, one, other):
     quality, costs = split(models)
     low = choose_by_quality(quality, costs, tradeoff=min(one, other))
     high = choose_by_quality(quality, costs, tradeoff=max(one, other))
@@ -65,7 +65,7 @@ def test_a_higher_tradeoff_is_never_worse_and_never_cheaper(models, one, other):
 
 @settings(deadline=None)
 @given(MODELS, st.one_of(PROBABILITY.map(lambda t: {"threshold": t}), TRADEOFF.map(lambda t: {"tradeoff": t})))
-def test_nobody_that_is_worse_and_dearer_is_taken(models, rule):
+def test_choice_takes_no_model_that_is_worse_and_dearer(models, rule):
     quality, costs = split(models)
     chosen = choose_by_quality(quality, costs, **rule)
     assert not any(quality[name] > quality[chosen] and costs[name] < costs[chosen] for name in quality)
@@ -79,7 +79,7 @@ def test_equals_go_to_the_cheaper_then_the_better_then_the_first():
 
 
 @pytest.mark.parametrize("rule", [{}, {"threshold": 0.5, "tradeoff": 1.0}, {"tradeoff": 0.0}])
-def test_a_rule_that_is_none_or_two_is_refused(rule):
+def test_rule_that_is_none_or_two_is_refused(rule):
     with pytest.raises(BadInput):
         choose_by_quality({"a": 0.5}, {"a": 1.0}, **rule)
     with pytest.raises(BadInput, match="quality: has no model"):
@@ -97,7 +97,7 @@ def dear_share(predicted, **rule):
 
 @settings(deadline=None)
 @given(PREDICTED, st.floats(0, 1))
-def test_a_calibrated_threshold_keeps_to_the_share_and_a_higher_one_would_not(predicted, share):
+def test_calibrated_threshold_is_the_highest_within_the_share(predicted, share):
     value = calibrate(predicted, COSTS, rule="threshold", share=share)
     assert dear_share(predicted, threshold=value) <= share + 1e-9
     assert value == 1 or dear_share(predicted, threshold=value + 0.005) > share - 1e-9
@@ -105,7 +105,7 @@ def test_a_calibrated_threshold_keeps_to_the_share_and_a_higher_one_would_not(pr
 
 @settings(deadline=None)
 @given(PREDICTED, st.floats(0, 1))
-def test_a_calibrated_tradeoff_keeps_to_the_share_and_a_higher_one_would_not(predicted, share):
+def test_calibrated_tradeoff_is_the_highest_within_the_share(predicted, share):
     value = calibrate(predicted, COSTS, rule="tradeoff", share=share)
     kept = dear_share(predicted, tradeoff=value)
     assert kept <= share + 1e-9
@@ -114,25 +114,25 @@ def test_a_calibrated_tradeoff_keeps_to_the_share_and_a_higher_one_would_not(pre
 
 @settings(deadline=None)
 @given(PREDICTED, st.sampled_from(["threshold", "tradeoff"]), st.floats(0, 1))
-def test_a_calibrated_setting_reaches_the_quality_or_says_that_none_does(predicted, rule, wish):
+def test_calibrated_setting_reaches_the_quality_or_says_that_none_does(predicted, rule, target):
     best = predicted.max(axis=1).mean()
-    if wish > best:
+    if target > best:
         with pytest.raises(BadInput, match="is not reached"):
-            calibrate(predicted, COSTS, rule=rule, quality=wish)
+            calibrate(predicted, COSTS, rule=rule, quality=target)
         return
-    value = calibrate(predicted, COSTS, rule=rule, quality=wish - 1e-9)
+    value = calibrate(predicted, COSTS, rule=rule, quality=target - 1e-9)
     chosen = choose_all(predicted, COSTS, **{rule: value})
-    assert predicted[np.arange(len(predicted)), chosen].mean() >= wish - 1e-9
+    assert predicted[np.arange(len(predicted)), chosen].mean() >= target - 1e-9
 
 
 @pytest.mark.parametrize(
-    "wish", [{}, {"share": 0.5, "quality": 0.5}, {"share": 1.5}, {"share": -0.1}, {"quality": 1.1}]
+    "target", [{}, {"share": 0.5, "quality": 0.5}, {"share": 1.5}, {"share": -0.1}, {"quality": 1.1}]
 )
-def test_a_wish_that_is_none_is_refused(wish):
+def test_target_that_is_none_is_refused(target):
     with pytest.raises(BadInput):
-        calibrate(np.array([[0.5, 0.6]]), np.array([1.0, 2.0]), rule="threshold", **wish)
+        calibrate(np.array([[0.5, 0.6]]), np.array([1.0, 2.0]), rule="threshold", **target)
 
 
-def test_no_tradeoff_is_calibrated_between_models_of_one_cost():
+def test_calibrate_refuses_a_tradeoff_between_models_of_one_cost():
     with pytest.raises(BadInput, match="cost the same"):
         calibrate(np.array([[0.5, 0.6]]), np.array([1.0, 1.0]), rule="tradeoff", share=0.5)

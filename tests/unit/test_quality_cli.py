@@ -1,4 +1,4 @@
-"""`pointsman eval cost-quality` and its benchmark: what they print, and how a bad file is told."""
+"""`pointsman eval cost-quality` and its benchmark: what they print, and how a bad file is reported."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def files(tmp_path):
 
 def run(capsys, *arguments):
     code = main(["eval", "cost-quality", *arguments])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_two_models_have_apgr_and_cpt(files, capsys):
@@ -75,7 +75,7 @@ def test_people_get_a_table_and_a_sketch(files, capsys):
     assert [line.split()[0] for line in out.splitlines() if "█" in line][-1] == "100%"
 
 
-def test_of_more_models_the_curve_goes_over_cost(tmp_path, capsys):
+def test_curve_of_more_than_two_models_goes_over_cost(tmp_path, capsys):
     models = ("small", "medium", "large")
     train, test = (
         write(tmp_path / name, count, seed=seed, models=models) for name, count, seed in (("a", 200, 0), ("b", 120, 1))
@@ -95,7 +95,7 @@ def test_of_more_models_the_curve_goes_over_cost(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("ending", [".svg", ".png"])
-def test_the_curve_is_drawn(files, tmp_path, capsys, ending):
+def test_curve_is_drawn(files, tmp_path, capsys, ending):
     plot = tmp_path / f"curve{ending}"
     code, _, _ = run(capsys, *files, "--plot", str(plot))
     assert code == Exit.OK
@@ -105,13 +105,13 @@ def test_the_curve_is_drawn(files, tmp_path, capsys, ending):
         assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_drawn_is_told_before_anything_is_fitted(files, capsys):
+def test_plot_of_an_unknown_format_is_refused_before_the_fit(files, capsys):
     code, out, err = run(capsys, *files, "--plot", "curve.txt")
     assert (code, out) == (Exit.USAGE, "")
     assert "end it in .png or .svg" in err
 
 
-def test_a_bad_file_is_told_with_its_line(files, tmp_path, capsys):
+def test_bad_file_is_told_with_its_line(files, tmp_path, capsys):
     bad = tmp_path / "bad.csv"
     bad.write_text("prompt,weak_correct,strong_correct\nx,1,1\ny,2,1\n", encoding="utf-8")
     code, out, _ = run(capsys, *files[:2], "--test", str(bad), "--json")
@@ -119,14 +119,14 @@ def test_a_bad_file_is_told_with_its_line(files, tmp_path, capsys):
     assert json.loads(out)["error"]["message"].startswith(f"{bad}:3: weak_correct: must be 0, 1 or between")
 
 
-def test_a_test_file_of_other_models_is_told(files, tmp_path, capsys):
+def test_test_file_of_other_models_is_told(files, tmp_path, capsys):
     other = write(tmp_path / "c.csv", 40, seed=1, models=("weak", "other"))
     code, _, err = run(capsys, *files[:2], "--test", str(other))
     assert code == Exit.USAGE
     assert "has no grades of strong; there are those of weak, other" in err
 
 
-def test_a_share_without_prices_is_told(files, capsys):
+def test_share_without_prices_is_told(files, capsys):
     code, _, err = run(capsys, *files, "--share", "0.5")
     assert code == Exit.USAGE
     assert "give prices" in err
@@ -139,7 +139,7 @@ def test_prompts_in_both_files_are_remarked_on(files, capsys):
     assert "200 prompts are in both files" in err
 
 
-def test_the_benchmark_compares_with_its_peers_on_the_same_folds(tmp_path, capsys, monkeypatch):
+def test_benchmark_compares_with_its_peers_on_the_same_folds(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench, "RESAMPLES", 20)
     file = write(tmp_path / "a.csv", 150, seed=0)
     plot = tmp_path / "curves.svg"

@@ -13,7 +13,7 @@ WEAK = np.array([1.0, 0.0, 0.0, 1.0])
 STRONG = np.array([1.0, 1.0, 1.0, 0.0])
 
 
-def test_the_figures_of_four_texts_are_those_computed_by_hand():
+def test_figures_of_four_texts_are_those_computed_by_hand():
     # Best order: the two that only the strong one knows, then where both do, then where only the weak one does.
     curve = share_curve(np.array([2.0, 4.0, 3.0, 1.0]), WEAK, STRONG)
     assert curve.spent.tolist() == [0, 0.25, 0.5, 0.75, 1]
@@ -27,14 +27,14 @@ def test_the_figures_of_four_texts_are_those_computed_by_hand():
     assert curve.cpt(201) is None
 
 
-def test_who_knows_nothing_has_a_straight_line():
+def test_curve_of_a_router_without_knowledge_is_a_straight_line():
     curve = share_curve(np.zeros(4), WEAK, STRONG)
     assert curve.spent.tolist() == [0, 1]
     assert curve.apgr == pytest.approx(0.5)
     assert curve.cpt(50) == pytest.approx(50)
 
 
-def test_where_the_strong_model_is_not_stronger_there_is_no_figure():
+def test_curve_has_no_figures_where_the_strong_model_is_not_stronger():
     curve = share_curve(np.arange(4.0), STRONG, WEAK)
     assert (curve.recovered, curve.apgr, curve.cpt(50)) == (None, None, None)
 
@@ -46,7 +46,7 @@ GRADES = st.lists(
 
 @settings(deadline=None)
 @given(GRADES)
-def test_a_curve_goes_from_weak_to_strong_and_turns_with_its_ranking(rows):
+def test_curve_goes_from_weak_to_strong_and_turns_with_its_ranking(rows):
     weak, strong, advantage = (np.array(column, float) for column in zip(*rows, strict=True))
     curve, other = share_curve(advantage, weak, strong), share_curve(-advantage, weak, strong)
     assert curve.accuracy[0] == pytest.approx(weak.mean())
@@ -60,7 +60,7 @@ def test_a_curve_goes_from_weak_to_strong_and_turns_with_its_ranking(rows):
 
 @settings(deadline=None)
 @given(GRADES, st.randoms(use_true_random=False))
-def test_the_order_of_the_file_says_nothing(rows, chance):
+def test_order_of_the_file_says_nothing(rows, chance):
     shuffled = list(rows)
     chance.shuffle(shuffled)
     curves = [
@@ -72,7 +72,7 @@ def test_the_order_of_the_file_says_nothing(rows, chance):
     assert curves[0].accuracy == pytest.approx(curves[1].accuracy)
 
 
-def test_over_cost_the_curve_goes_from_the_cheapest_to_the_price_of_the_best():
+def test_cost_curve_goes_from_the_cheapest_to_the_price_of_the_best():
     correct = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
     costs = np.broadcast_to([1.0, 2.0, 10.0], correct.shape)
     curve = cost_curve(correct, correct, costs, weak=0, strong=2)
@@ -84,12 +84,12 @@ def test_over_cost_the_curve_goes_from_the_cheapest_to_the_price_of_the_best():
     assert curve.cpt(200) == pytest.approx(100 * ((14 / 4 - 1) / 9), abs=1)
 
 
-def test_there_is_no_curve_over_cost_where_the_best_is_the_cheapest():
+def test_cost_curve_is_none_where_the_best_model_is_the_cheapest():
     correct = np.array([[1.0, 0.0]])
     assert cost_curve(correct, correct, np.array([[1.0, 2.0]]), weak=0, strong=0) is None
 
 
-def test_the_gap_to_the_oracle_is_a_share_of_what_can_be_gained():
+def test_gap_to_the_oracle_is_a_share_of_what_can_be_gained():
     correct = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     assert oracle_gap(np.array([1.0, 1.0, 1.0, 0.0]), correct) == 1
     assert oracle_gap(np.array([1.0, 1.0, 0.0, 0.0]), correct) == 0

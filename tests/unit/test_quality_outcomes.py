@@ -1,4 +1,4 @@
-"""Graded answers: what is read from CSV and JSON lines, and how a bad file is told."""
+"""Graded answers: what is read from CSV and JSON lines, and how a bad file is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def written(folder, name, text):
     return path
 
 
-def test_a_csv_gives_prompts_models_and_grades(tmp_path):
+def test_csv_gives_prompts_models_and_grades(tmp_path):
     path = written(
         tmp_path,
         "a.csv",
@@ -46,7 +46,7 @@ def test_json_lines_may_hold_the_grades_as_an_object_or_flat(tmp_path):
         assert found.correct.tolist() == [[1, 0.5], [0, 0]]
 
 
-def test_costs_are_those_of_the_call_then_of_the_price_file_then_of_the_price_column(tmp_path):
+def test_costs_come_from_calls_then_the_price_file_then_the_price_column(tmp_path):
     path = written(
         tmp_path,
         "a.csv",
@@ -85,12 +85,12 @@ def test_prices_are_read_in_all_their_spellings(tmp_path):
         ("prompt,a_correct,b_correct,a_cost\nx,1,1,1\n", "", "b: has no price, others have"),
     ],
 )
-def test_a_bad_csv_is_told_with_its_place_and_remedy(tmp_path, text, place, said):
+def test_bad_csv_is_told_with_its_place_and_remedy(tmp_path, text, place, said):
     path = written(tmp_path, "bad.csv", text)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         read_outcomes(path)
-    assert str(told.value).startswith(f"{path}{place}: ")
-    assert said in str(told.value)
+    assert str(caught.value).startswith(f"{path}{place}: ")
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_a_bad_csv_is_told_with_its_place_and_remedy(tmp_path, text, place, said
 )
 def test_bad_json_lines_are_told_with_their_line(tmp_path, text, said):
     path = written(tmp_path, "bad.jsonl", text)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         read_outcomes(path)
-    assert said in str(told.value)
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"a": {"input": 1}}', '{"a": {"input": -1, "output": 1}}', '{"a": "1"}']
 )
-def test_a_bad_price_file_is_told(tmp_path, text):
+def test_bad_price_file_is_told(tmp_path, text):
     with pytest.raises(ConfigError, match=r"prices\.json"):
         read_prices(written(tmp_path, "prices.json", text))
 
@@ -127,11 +127,11 @@ def test_files_that_are_not_there_or_no_text_are_told(tmp_path):
             read_outcomes(path)
 
 
-def test_no_error_holds_a_prompt(tmp_path):
+def test_errors_hold_no_prompt(tmp_path):
     path = written(tmp_path, "a.csv", "prompt,a_correct\nmy secret,2\n")
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         read_outcomes(path)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_prices_for_other_models_are_told(tmp_path):
@@ -150,14 +150,14 @@ def test_models_are_put_in_the_order_that_is_asked_for(tmp_path):
         found.of_models(["a", "c"])
 
 
-def test_the_fingerprint_follows_what_a_predictor_is_fitted_to(tmp_path):
+def test_fingerprint_follows_what_a_predictor_is_fitted_to(tmp_path):
     one = read_outcomes(written(tmp_path, "a.csv", "prompt,a_correct\nx,1\n"))
     same = read_outcomes(written(tmp_path, "b.csv", "note,prompt,a_correct\nn,x,1\n"))
     other = read_outcomes(written(tmp_path, "c.csv", "prompt,a_correct\nx,0\n"))
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
-def test_a_prompt_of_a_megabyte_is_read(tmp_path):
+def test_prompt_of_a_megabyte_is_read(tmp_path):
     path = written(tmp_path, "a.csv", "prompt,a_correct\n" + "x" * 1_000_000 + ",1\n")
     found = read_outcomes(path)
     assert len(found.prompts[0]) == 1_000_000

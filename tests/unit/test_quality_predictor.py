@@ -45,7 +45,7 @@ def predictor():
     return QualityPredictor.fit(outcomes(600))
 
 
-def test_it_learns_who_is_good_at_what(predictor):
+def test_predictor_learns_which_model_is_good_at_which_texts(predictor):
     sums = predictor.predict("How much is 17 + 4?")
     letter = predictor.predict("Write a friendly letter to my uncle, and thank for the cake.")
     assert list(sums) == ["small", "large"]
@@ -53,19 +53,19 @@ def test_it_learns_who_is_good_at_what(predictor):
     assert letter["large"] > 0.7 > letter["small"] + 0.1
 
 
-def test_the_mean_prediction_is_about_the_mean_grade_of_texts_that_it_has_not_seen(predictor):
+def test_mean_prediction_is_about_the_mean_grade_of_unseen_texts(predictor):
     unseen = outcomes(400, seed=1)
     predicted = predictor.predict_all(unseen.prompts)
     assert predicted.mean(axis=0) == pytest.approx(unseen.correct.mean(axis=0), abs=0.06)
 
 
-def test_the_same_outcomes_give_the_same_predictor(predictor):
+def test_predictor_is_deterministic(predictor):
     again = QualityPredictor.fit(outcomes(600))
     texts = outcomes(20, seed=2).prompts
     assert np.array_equal(again.predict_all(texts), predictor.predict_all(texts))
 
 
-def test_one_text_is_predicted_as_among_many(predictor):
+def test_predictor_gives_one_text_the_same_as_among_many(predictor):
     texts = outcomes(10, seed=3).prompts
     many = predictor.predict_all(texts)
     for text, row in zip(texts, many, strict=True):
@@ -77,7 +77,7 @@ def test_any_text_has_probabilities(predictor, text):
     assert all(0 <= value <= 1 for value in predictor.predict(text).values())
 
 
-def test_it_is_fitted_to_any_text():
+def test_predictor_is_fitted_to_any_text():
     strange = tuple(f"{text}{at}" for at in range(3) for text in STRANGE)
     found = QualityPredictor.fit(Outcomes("x", strange, ("a", "b"), np.full((len(strange), 2), 0.5)))
     assert found.predict("anything") == pytest.approx({"a": 0.5, "b": 0.5})
@@ -179,7 +179,7 @@ def test_trees_leave_noise_alone():
     assert said.std() < 0.4
 
 
-def test_a_configuration_gets_predictions_for_the_models_that_it_has(tmp_path):
+def test_configuration_gets_predictions_for_the_models_that_it_has(tmp_path):
     file = tmp_path / "outcomes.csv"
     lines = [f"How much is {at} + 1?,1,0,1" for at in range(30)]
     file.write_text("\n".join(["prompt,a_correct,b_correct,gone_correct", *lines]), encoding="utf-8")

@@ -60,7 +60,7 @@ def test_round_robin_gives_each_model_as_many_turns(capacities, start, rounds):
 
 
 @given(capacities=CAPACITIES, turn=st.integers(1, 1000))
-def test_round_robin_never_falls_to_a_model_without_capacity_where_another_has_some(capacities, turn):
+def test_round_robin_skips_models_without_capacity(capacities, turn):
     assume(any(capacities))
     models = loads(capacities)
     ranking = round_robin(REQUEST, tuple(models), Snapshot(turn, models))
@@ -94,7 +94,7 @@ def test_least_connections_takes_turns_among_equals():
 
 @pytest.mark.parametrize("strategy", ["round_robin", "least_connections"])
 @given(capacities=CAPACITIES, parts=st.integers(1, 60))
-def test_a_spread_sends_nothing_to_a_model_without_capacity_where_another_has_some(strategy, capacities, parts):
+def test_spread_parts_skips_models_without_capacity(strategy, capacities, parts):
     assume(any(capacities))
     models = loads(capacities)
     config = config_of(models, strategy=strategy)
@@ -104,24 +104,24 @@ def test_a_spread_sends_nothing_to_a_model_without_capacity_where_another_has_so
 
 
 @given(capacities=st.lists(st.integers(1, 20), min_size=1, max_size=4), parts=st.integers(1, 100))
-def test_a_spread_is_balanced_by_capacity(capacities, parts):
+def test_spread_is_balanced_by_capacity(capacities, parts):
     models = loads(capacities)
     _, chosen = spread_parts(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=parts, longest=1)
     counts = Counter(chosen)
-    # Nobody could be relieved: moving a part from the fullest model to another would make that one the fullest.
+    # No model could be relieved: moving a part from the fullest model to another would make that one the fullest.
     for model, load in models.items():
         for other, its in models.items():
             if counts[model]:
                 assert (counts[model] - 1) / load.capacity <= counts[other] / its.capacity + 1e-6
 
 
-def test_a_spread_of_many_parts_is_as_even_as_of_few():
+def test_spread_of_many_parts_is_as_even_as_of_few():
     models = loads([4, 2, 1, 1])
     _, chosen = spread_parts(Job(text="x"), VERDICT, config_of(models), Snapshot(1, models), parts=8000, longest=1)
     assert Counter(chosen) == {"a": 4000, "b": 2000, "c": 1000, "d": 1000}
 
 
-def test_a_model_whose_window_is_too_small_is_out_with_a_reason():
+def test_model_whose_window_is_too_small_is_out_with_a_reason():
     config = config_of(NAMES[:2], windows=(10, 1000))
     small, large = find_candidates(Job(text="x " * 100), "r", config)
     assert small.reason == "needs about 97 tokens, its window has 10"
@@ -148,18 +148,18 @@ def test_all_that_is_sent_counts_for_the_window(request_, prompt):
     assert found.reason == "needs about 100 tokens, its window has 99"
 
 
-def test_where_no_model_can_take_it_each_says_why():
+def test_error_names_the_reason_of_each_model_where_none_is_able():
     config = config_of(NAMES[:2], windows=(10, 20))
     with pytest.raises(BadInput, match=r"no model can take it: a needs about 97 .*; b needs about 97 .*; cut it into"):
         choose(Job(text="x " * 100), VERDICT, config, Snapshot(1, loads([1, 1])))
 
 
-def test_the_longest_section_counts_not_the_whole_document():
+def test_longest_section_counts_not_the_whole_document():
     config = config_of(["a"], windows=[50])
     assert find_candidates(Job(text="x" * 4000), "r", config, longest=50)[0].reason == ""
 
 
-def test_a_model_that_the_producer_names_is_the_only_one_and_is_waited_for():
+def test_model_that_the_producer_names_is_the_only_one_and_is_waited_for():
     job = Job(text="x", model="b", strategy="least_connections")
     decision, ranking = choose(
         job, Verdict("", "explicit", 1.0, "named"), config_of(NAMES[:2]), Snapshot(0, loads([1, 0]))
@@ -171,7 +171,7 @@ def test_a_model_that_the_producer_names_is_the_only_one_and_is_waited_for():
     assert decision.candidates[0].load is None
 
 
-def test_a_job_s_strategy_goes_before_the_route_s():
+def test_job_s_strategy_goes_before_the_route_s():
     snapshot = Snapshot(1, loads([1, 1]))
     config = config_of(NAMES[:2], strategy="round_robin")
     assert choose(Job(text="x"), VERDICT, config, snapshot)[0].strategy == "round_robin"
@@ -179,17 +179,17 @@ def test_a_job_s_strategy_goes_before_the_route_s():
     assert choose(named, VERDICT, config, snapshot)[0].strategy == "least_connections"
 
 
-def test_the_reasons_of_classifier_and_strategy_stand_in_the_decision():
+def test_reasons_of_classifier_and_strategy_stand_in_the_decision():
     decision, _ = choose(Job(text="x"), VERDICT, config_of(["a"]), Snapshot(1, loads([1])))
     assert decision.reason == "because; the fewest calls in flight over capacity"
 
 
-def test_an_unknown_strategy_is_told_with_those_that_are_installed():
+def test_unknown_strategy_is_told_with_those_that_are_installed():
     with pytest.raises(BadInput, match="strategy: 'best' is not a strategy; allowed: adaptive, consistent_hash"):
         strategy_named("best")
 
 
-def test_what_hashing_pins_on_is_the_key_or_a_digest_of_the_input_never_the_input():
+def test_request_key_is_the_job_s_key_or_a_digest_of_the_input():
     assert build_request(Job(text="hello", key="tenant-1"), "r").key == "tenant-1"
     key = build_request(Job(text="hello"), "r").key
     assert key == build_request(Job(text="hello"), "other").key
@@ -197,11 +197,11 @@ def test_what_hashing_pins_on_is_the_key_or_a_digest_of_the_input_never_the_inpu
 
 
 @given(base=st.floats(-10, 10), slope=st.floats(0, 10), load=st.floats(0, 100))
-def test_a_preference_is_affine_in_the_load(base, slope, load):
+def test_preference_is_affine_in_the_load(base, slope, load):
     assert Preference("a", base, slope).score(load) == pytest.approx(base + slope * load)
 
 
-def test_a_preference_that_ignores_the_load_is_not_spoilt_by_an_infinite_one():
+def test_preference_without_slope_ignores_an_infinite_load():
     assert Preference("a", 1.0).score(float("inf")) == 1.0
     assert Preference("a", 1.0, 1.0).score(float("inf")) == float("inf")
 
@@ -218,7 +218,7 @@ def test_a_preference_that_ignores_the_load_is_not_spoilt_by_an_infinite_one():
         ({"price": {"input": 10.0}}, {"budget_usd": 1.0}, ""),
     ],
 )
-def test_a_model_that_can_not_do_the_job_is_left_out_with_the_reason(model, job, reason):
+def test_model_that_can_not_do_the_job_is_left_out_with_the_reason(model, job, reason):
     configured = {"a": {"provider": "simulated"} | model}
     config = Config.model_validate({"models": configured, "routes": {"r": {"models": ["a"]}}, "default_route": "r"})
     (candidate,) = find_candidates(parse_job({"text": "some text to be read"} | job), "r", config)
@@ -237,11 +237,11 @@ def test_fallbacks_are_candidates_of_the_last_resort():
     ]  # fmt: skip
     assert (ranking.fallbacks, ranking.preferences[-1].model) == (1, "c")
     assert pick_model(ranking, Snapshot(1, busy)) in {"a", "b"}
-    shut = {name: ModelLoad(capacity=1, closed="breaker") for name in ("a", "b")} | {"c": ModelLoad(capacity=9)}
-    assert pick_model(ranking, Snapshot(1, shut)) == "c"
+    closed = {name: ModelLoad(capacity=1, closed="breaker") for name in ("a", "b")} | {"c": ModelLoad(capacity=9)}
+    assert pick_model(ranking, Snapshot(1, closed)) == "c"
 
 
-def test_a_candidate_that_would_be_late_is_left_out_unless_all_would():
+def test_candidate_that_would_be_late_is_left_out_unless_all_would():
     config = config_of(["a", "b"])
     late, soon = ModelLoad(capacity=1, singles=50, latency_s=2.0), ModelLoad(capacity=1, latency_s=2.0)
     decision, _ = choose(Job(text="x", deadline=10.0), VERDICT, config, Snapshot(1, {"a": late, "b": soon}))
@@ -251,13 +251,13 @@ def test_a_candidate_that_would_be_late_is_left_out_unless_all_would():
     assert not any(candidate.reason for candidate in decision.candidates)
 
 
-@pytest.mark.parametrize("wrong", ["raises", "nobody", "stranger", "twice", "nan"])
-def test_a_strategy_that_goes_wrong_costs_no_job(wrong, monkeypatch):
+@pytest.mark.parametrize("wrong", ["raises", "empty", "stranger", "twice", "nan"])
+def test_strategy_that_goes_wrong_costs_no_job(wrong, monkeypatch):
     def strange(request, candidates, snapshot):
         if wrong == "raises":
             raise RuntimeError("a secret of the text")
         preferences = {
-            "nobody": (),
+            "empty": (),
             "stranger": (Preference("z", 0.0),),
             "twice": (Preference("a", 0.0), Preference("a", 1.0)),
             "nan": (Preference("a", float("nan")), Preference("b", 0.0)),

@@ -35,7 +35,7 @@ def weights(fleet, **facts):
 
 
 @given(fleet=FLEETS)
-def test_the_weights_sum_to_one_and_nobody_is_forgotten(fleet):
+def test_weights_sum_to_one_and_nobody_is_forgotten(fleet):
     found = weights(fleet)
     assert set(found) == set(fleet)
     assert sum(found.values()) == pytest.approx(1)
@@ -44,7 +44,7 @@ def test_the_weights_sum_to_one_and_nobody_is_forgotten(fleet):
 
 @pytest.mark.parametrize(("worse", "by"), [("latency_s", 0.5), ("errors", 0.3), ("queue_wait_s", 2.0), ("faults", 1)])
 @given(fleet=SOUND)
-def test_what_does_worse_gets_less_and_the_others_get_more(worse, by, fleet):
+def test_adaptive_weight_falls_for_a_worse_model_and_rises_for_others(worse, by, fleet):
     changed = {**fleet, "m0": replace(fleet["m0"], **{worse: getattr(fleet["m0"], worse) + by})}
     before, after = weights(fleet), weights(changed)
     assert after["m0"] < before["m0"]
@@ -63,7 +63,7 @@ def test_how_fast_the_clock_of_all_models_runs_does_not_matter(fleet, times):
 @pytest.mark.parametrize(("option", "figure"), [("latency", "latency_s"), ("errors", "errors"),
                                                 ("queue_wait", "queue_wait_s")])  # fmt: skip
 @given(fleet=SOUND)
-def test_a_figure_that_counts_nothing_is_left_out(option, figure, fleet):
+def test_figure_that_counts_nothing_is_left_out(option, figure, fleet):
     options = Adaptive(**{option: 0})
     if option == "latency":
         options = Adaptive(latency=0, queue_wait=0)
@@ -72,13 +72,13 @@ def test_a_figure_that_counts_nothing_is_left_out(option, figure, fleet):
 
 
 @given(fleet=SOUND)
-def test_no_weight_jumps_on_one_failure(fleet):
+def test_adaptive_weight_does_not_jump_on_one_failure(fleet):
     """It halves a weight at most; the averages move it by less."""
     changed = {**fleet, "m0": replace(fleet["m0"], faults=fleet["m0"].faults + 1)}
     assert weights(changed)["m0"] >= weights(fleet)["m0"] / 2 - 1e-9
 
 
-def test_a_model_that_nobody_knows_counts_as_the_usual_one():
+def test_model_that_nobody_knows_counts_as_the_usual_one():
     known = ModelLoad(capacity=1, latency_s=0.5)
     fleet = {"m0": known, "m1": ModelLoad(capacity=1), "m2": known}
     assert weights(fleet) == pytest.approx(dict.fromkeys(fleet, 1 / 3))
@@ -92,7 +92,7 @@ def test_weights_follow_what_was_configured_and_the_capacity():
     assert found["m0"] - FLOOR == pytest.approx((1 - 2 * FLOOR) * 4 / 16)
 
 
-def test_where_all_fail_each_is_asked_as_often():
+def test_adaptive_gives_equal_shares_where_all_fail():
     fleet = {model: ModelLoad(capacity=1, latency_s=1.0, errors=1.0) for model in names(3)}
     assert weights(fleet) == pytest.approx(dict.fromkeys(names(3), 1 / 3))
 
@@ -105,6 +105,6 @@ def test_calls_are_drawn_by_these_weights():
 
 
 @pytest.mark.parametrize(("option", "value"), [("latency", -1), ("errors", 101), ("queue_wait", math.nan)])
-def test_an_exponent_out_of_bounds_is_refused(option, value):
+def test_exponent_out_of_bounds_is_refused(option, value):
     ((loc, _),) = find_option_problems("adaptive", {option: value}, ["a"])
     assert loc == ("options", option)

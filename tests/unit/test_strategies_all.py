@@ -24,7 +24,7 @@ STICKY = {"profile", "contextual", "cost_quality"}
 
 @EACH
 @given(case=CASES)
-def test_each_candidate_is_ranked_once_and_no_figure_is_infinite_or_no_number(case):
+def test_ranking_has_each_candidate_once_with_finite_figures(case):
     asked, models, snapshot = case
     for name in ALL:
         ranking = strategy_named(name)(asked, models, snapshot)
@@ -39,14 +39,14 @@ def test_each_candidate_is_ranked_once_and_no_figure_is_infinite_or_no_number(ca
 
 @EACH
 @given(case=CASES)
-def test_the_same_question_has_the_same_answer(case):
+def test_strategy_is_deterministic(case):
     for name in ALL:
         assert strategy_named(name)(*case) == strategy_named(name)(*case), name
 
 
 @EACH
 @given(case=CASES)
-def test_a_choice_is_explained_without_the_key_that_it_was_made_by(case):
+def test_choice_is_explained_without_the_key_that_it_was_made_by(case):
     asked, models, snapshot = case
     secret = "xyzzy-secret-key"
     for name in ALL:
@@ -67,7 +67,7 @@ def test_nothing_is_sent_to_a_closed_model_while_another_is_open(case):
 
 @EACH
 @given(case=CASES)
-def test_what_follows_the_load_sends_nothing_to_a_model_without_capacity_while_another_has_some(case):
+def test_load_strategy_sends_nothing_to_a_model_without_capacity(case):
     asked, models, snapshot = case
     assume(any(load.capacity and not load.closed for load in snapshot.models.values()))
     for name in BY_LOAD:
@@ -76,7 +76,7 @@ def test_what_follows_the_load_sends_nothing_to_a_model_without_capacity_while_a
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_single_candidate_is_taken_by_each_strategy(name):
+def test_single_candidate_is_taken_by_each_strategy(name):
     snapshot = Snapshot(7, idle(1))
     assert pick_model(strategy_named(name)(request(3), names(1), snapshot), snapshot) == "m0"
 
@@ -93,14 +93,14 @@ def test_strategies_that_choose_a_model_for_what_it_is_are_sticky(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_an_option_that_a_strategy_does_not_have_is_refused_with_those_that_it_has(name):
+def test_option_that_a_strategy_lacks_is_refused_with_those_it_has(name):
     ((loc, said),) = find_option_problems(name, {"no_such_option": 1}, ["a"])
     assert loc[0] == "options"
     assert "takes no options" in said or "allowed: " in said
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_said_of_one_strategy_does_not_confuse_another(name):
+def test_options_of_one_strategy_do_not_affect_another(name):
     other = read_options("prequal", {"probes": 2})
     snapshot = Snapshot(1, idle(3))
     mine, plain = (strategy_named(name)(request(5, options=options), names(3), snapshot) for options in (other, None))
@@ -109,8 +109,8 @@ def test_what_is_said_of_one_strategy_does_not_confuse_another(name):
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {"consistent_hash"}))
 @given(count=st.integers(2, 8), start=st.integers(1, 10**6))
-def test_a_fleet_of_equals_is_not_served_by_one_alone(name, count, start):
-    """Without load, without history: nobody stays unasked over many decisions of the same kind."""
+def test_fleet_of_equals_is_not_served_by_one_alone(name, count, start):
+    """Without load, without history: no model stays unasked over many decisions of the same kind."""
     models, strategy = names(count), strategy_named(name)
     fleet = {model: ModelLoad(capacity=4) for model in models}
     calls = range(start, start + 40 * count)

@@ -41,7 +41,7 @@ def plain(field):
 
 
 def words(schema):
-    """A type of JSON Schema, as people are told it."""
+    """A type of JSON Schema, as the docs show it."""
     if "anyOf" in schema:
         first, null = schema["anyOf"]
         assert null == {"type": "null"}
@@ -59,14 +59,14 @@ def words(schema):
 
 
 def bounds(schema):
-    told = {"exclusiveMinimum": "above", "minimum": "at least", "maximum": "at most"}
+    words = {"exclusiveMinimum": "above", "minimum": "at least", "maximum": "at most"}
     found = [f"{word} {schema[key]:g}" if schema[key] < 1e6 else f"{word} {schema[key]:.0f}"
-             for key, word in told.items() if key in schema]  # fmt: skip
+             for key, word in words.items() if key in schema]  # fmt: skip
     return f" {', '.join(found)}" if found else ""
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_each_strategy_has_its_section_with_its_options_their_types_and_defaults(name):
+def test_strategy_sections_list_options_with_types_and_defaults(name):
     text = section(PAGE, name)
     kind = options_of(strategy_named(name))
     guarded = kind is not None and issubclass(kind, Guard)
@@ -75,31 +75,31 @@ def test_each_strategy_has_its_section_with_its_options_their_types_and_defaults
     assert ("(#passing-over)" in text) == guarded
 
 
-def test_the_options_of_passing_over_are_those_of_the_class():
+def test_options_of_passing_over_are_those_of_the_class():
     table = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, "Passing over"), re.MULTILINE)
     assert table == rows(Guard)
 
 
-def test_the_table_of_all_strategies_says_who_binds_and_which_are_sticky():
-    told = re.findall(r"^\| `(\w+)` \| (yes|no) \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
+def test_table_of_all_strategies_says_who_binds_and_which_are_sticky():
+    found = re.findall(r"^\| `(\w+)` \| (yes|no) \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
     snapshot = Snapshot(1, idle(3))
     word = {True: "yes", False: "no"}
-    assert told == [
+    assert found == [
         (name, word[strategy_named(name)(request(1), names(3), snapshot).bound], word[is_sticky(name)]) for name in ALL
     ]
 
 
-def test_the_advice_names_every_strategy():
+def test_advice_names_every_strategy():
     assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(ALL)
 
 
-def test_the_fields_by_which_a_job_overrides_are_fields_of_a_job():
+def test_fields_by_which_a_job_overrides_are_fields_of_a_job():
     fields = first_column(section(PAGE, "What a job may say"), "field")
     assert set(fields) <= set(first_column(section(REFERENCE / "job.md", "Job"), "field"))
 
 
 @pytest.mark.parametrize("text", ROUTES, ids=range(len(ROUTES)))
-def test_the_routes_that_are_shown_are_valid(text):
+def test_routes_that_are_shown_are_valid(text):
     shown = yaml.safe_load(text)
     profile = {"speed": 1, "accuracy": 1, "creativity": 1, "ethics": 1, "cost": 1}
     models = {name: {"provider": "simulated", "profile": profile} for name in "abc"}
@@ -153,7 +153,7 @@ def python(folder, *words):
     )
 
 
-def test_a_strategy_of_another_distribution_is_found_by_its_entry_point_with_its_options(found):
+def test_strategy_of_another_distribution_is_found_by_its_entry_point(found):
     assert strategies() == {*ALL, "canary"}
     config = {
         "models": {"old": {"provider": "simulated"}, "new": {"provider": "simulated"}},
@@ -173,7 +173,7 @@ def test_a_strategy_of_another_distribution_is_found_by_its_entry_point_with_its
             parse(json.dumps(config))
 
 
-def test_the_example_s_strategy_ranks_each_candidate_once_and_the_same_way_each_time(found):
+def test_example_strategy_ranks_each_candidate_once_and_repeatably(found):
     canary = strategy_named("canary")
     snapshot = Snapshot(1, idle(4))
     for key in map(str, range(50)):
@@ -182,7 +182,7 @@ def test_the_example_s_strategy_ranks_each_candidate_once_and_the_same_way_each_
         assert ranking == canary(request(key=key), names(4), snapshot)
 
 
-def test_the_example_s_test_passes_and_its_configuration_holds_in_a_process_of_its_own(installed):
+def test_example_test_and_configuration_run_in_a_process_of_their_own(installed):
     trial = python(installed, "trial.py")
     assert trial.returncode == 0, trial.stderr
     checked = python(installed, "-m", "ops", "config", "check", "--config", "pointsman.yaml")

@@ -37,7 +37,7 @@ def named(seed, count):
 
 
 @given(key=st.text(), models=st.permutations(names(6)), turn=st.integers(0, 10**6), seed=st.integers(0, 2**64 - 1))
-def test_a_key_has_one_model_whatever_the_order_the_turn_and_the_chance(key, models, turn, seed):
+def test_key_has_one_model_whatever_the_order_the_turn_and_the_chance(key, models, turn, seed):
     asked = request(seed, key=key, options=UNBOUND)
     assert consistent_hash(asked, tuple(models), Snapshot(turn, idle(6))).preferences[0].model == owner(key, names(6))
 
@@ -50,7 +50,7 @@ def test_only_the_keys_of_the_one_that_leaves_move(key, left):
 
 
 @given(key=st.text(), weights=st.lists(st.floats(0.01, 100), min_size=4, max_size=4), factor=st.floats(1.0, 100.0))
-def test_a_model_whose_weight_grows_loses_no_key(key, weights, factor):
+def test_model_whose_weight_grows_loses_no_key(key, weights, factor):
     models = names(4)
     traits = {model: Traits(weight=weight) for model, weight in zip(models, weights, strict=True)}
     heavier = {**traits, "m0": Traits(weight=weights[0] * factor)}
@@ -59,7 +59,7 @@ def test_a_model_whose_weight_grows_loses_no_key(key, weights, factor):
 
 
 @pytest.mark.parametrize("count", [3, 8, 20])
-def test_the_share_of_keys_that_move_is_that_of_the_one_that_joins(count):
+def test_share_of_keys_that_move_is_that_of_the_one_that_joins(count):
     """Mean at most 1.15/n, the worst of 100 fleets at most 1.5/n, n the larger number of models."""
     moved = []
     for seed in range(100):
@@ -90,7 +90,7 @@ def test_keys_are_spread_by_weight():
     assert chi_square([counts[model] for model in names(3)], weights) < UNLIKELY[2]
 
 
-def test_the_second_choices_of_one_model_s_keys_are_spread_too():
+def test_second_choices_of_one_model_s_keys_are_spread_too():
     """When it leaves, its keys must not all fall onto one neighbour, as on a ring without many points."""
     seconds = Counter(
         consistent_hash(request(key=key, options=UNBOUND), names(4), Snapshot(1, {})).preferences[1].model
@@ -101,14 +101,14 @@ def test_the_second_choices_of_one_model_s_keys_are_spread_too():
 
 
 @given(tenant=st.text(min_size=1), first=st.text(), second=st.text())
-def test_what_is_hashed_may_be_an_entry_of_the_metadata(tenant, first, second):
+def test_consistent_hash_may_hash_an_entry_of_the_metadata(tenant, first, second):
     options = Hashing(metadata="tenant")
     asked = [request(key=key, metadata={"tenant": tenant}, options=options) for key in (first, second)]
     rankings = [consistent_hash(one, names(5), Snapshot(1, {})) for one in asked]
     assert rankings[0] == rankings[1]
 
 
-def test_a_key_that_the_job_names_goes_before_the_metadata_and_a_job_without_the_entry_has_its_input_s_hash():
+def test_consistent_hash_prefers_the_job_s_key_then_metadata_then_input():
     options, models = Hashing(metadata="tenant"), names(5)
     for number in range(50):
         key, other = f"k{number}", {"tenant": "t"}
@@ -143,14 +143,14 @@ def test_under_the_keys_that_people_ask_no_model_has_more_than_its_bound(capacit
         assert counts[taken] <= math.ceil(factor * (number + 1) * share)
 
 
-def test_without_a_bound_a_key_that_everybody_asks_for_stays_with_its_model():
+def test_consistent_hash_without_a_bound_keeps_a_popular_key_together():
     fleet = {model: ModelLoad(capacity=10, singles=20 if model == owner("k", names(4)) else 0) for model in names(4)}
     for options, moved in ((UNBOUND, False), (Hashing(), True)):
         ranking = consistent_hash(request(key="k", options=options), names(4), Snapshot(1, fleet))
         assert (pick_model(ranking, Snapshot(1, fleet)) != owner("k", names(4))) is moved
 
 
-def test_what_overflows_goes_to_the_key_s_next_model_and_comes_back():
+def test_consistent_hash_overflow_goes_to_the_next_model_and_returns():
     ranking = consistent_hash(request(key="k", options=Hashing()), names(4), Snapshot(1, {}))
     first, second = (preference.model for preference in ranking.preferences[:2])
     full = {model: ModelLoad(capacity=10, singles=20 if model == first else 1) for model in names(4)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.routing.options import read_options
 from tasks.routing.snapshot import ModelLoad, Snapshot
 from tasks.routing.strategies import least_latency, prequal
-from tasks.routing.strategies.latency import EXPLORE_ONE_IN, LONGEST_HOLD_S, fault_hold, patience
+from tasks.routing.strategies.latency import EXPLORE_ONE_IN, LONGEST_AVOIDANCE_S, avoidance_s, exploration_interval_s
 from tests.snapshots import chosen, names, request
 
 #: Models that are well known: they answered a moment ago.
@@ -55,7 +55,7 @@ def waiting_for(strategy, snapshot, calls):
 
 
 @given(fleet=FLEETS, turn=st.integers(0, 100))
-def test_the_least_of_latency_times_calls_before_it_is_taken(fleet, turn):
+def test_least_of_latency_times_calls_before_it_is_taken(fleet, turn):
     taken = chosen(least_latency, request(), snapshot_of(fleet, turn))
     costs = {model: load.latency_s * (load.pending + 1) for model, load in zip(names(len(fleet)), fleet, strict=True)}
     assert costs[taken] == pytest.approx(min(costs.values()), rel=1e-6)
@@ -63,7 +63,7 @@ def test_the_least_of_latency_times_calls_before_it_is_taken(fleet, turn):
 
 @pytest.mark.parametrize(("figure", "by"), [("latency_s", 1.0), ("singles", 1), ("errors", 0.2)])
 @given(fleet=FLEETS)
-def test_who_is_slower_busier_or_fails_more_often_is_never_wanted_more(figure, by, fleet):
+def test_model_that_gets_slower_busier_or_fails_is_never_preferred_more(figure, by, fleet):
     worse = [replace(fleet[0], **{figure: getattr(fleet[0], figure) + by}), *fleet[1:]]
     before, after = (
         {preference.model: preference.score(snapshot.models[preference.model].load)
@@ -74,7 +74,7 @@ def test_who_is_slower_busier_or_fails_more_often_is_never_wanted_more(figure, b
     assert all(after[model] == before[model] for model in before if model != "m0")
 
 
-def test_of_a_model_half_as_large_each_call_in_flight_weighs_twice():
+def test_least_latency_weighs_calls_by_capacity():
     fleet = [known(1.0, 4, capacity=20), known(1.0, 2, capacity=10)]
     assert set(waiting_for(least_latency, snapshot_of(fleet), 2)) == {"m0", "m1"}
     assert waiting_for(least_latency, snapshot_of([fleet[0], known(1.0, 4, capacity=10)]), 1) == ["m0"]
@@ -91,7 +91,7 @@ def test_equals_take_turns():
 
 @BOTH
 @given(fleet=FLEETS, fast=st.floats(0.001, 0.1), faults=st.integers(1, 20), since=st.floats(0.0, 1.9))
-def test_a_fast_error_is_not_a_fast_answer(strategy, fleet, fast, faults, since):
+def test_fast_error_is_not_a_fast_answer(strategy, fleet, fast, faults, since):
     """A model that fails in milliseconds is the quickest of all, and yet the last that is asked."""
     failing = known(fast, faults=faults, fault_s=since, errors=0.3)
     snapshot = snapshot_of([failing, *fleet])
@@ -103,21 +103,21 @@ def test_a_fast_error_is_not_a_fast_answer(strategy, fleet, fast, faults, since)
 
 
 @BOTH
-def test_where_all_fail_those_that_failed_least_are_asked(strategy):
+def test_least_latency_takes_those_that_failed_least_where_all_fail(strategy):
     fleet = [known(0.1, faults=faults, fault_s=0.1, errors=0.9) for faults in (5, 2, 9)]
     assert chosen(strategy, request(), snapshot_of(fleet)) == "m1"
 
 
 @given(faults=st.integers(1, 10_000))
-def test_the_more_failures_in_a_row_the_longer_a_model_is_left_alone_up_to_a_bound(faults):
-    now, next_ = fault_hold(faults), fault_hold(faults + 1)
-    assert 0 < now < next_ <= LONGEST_HOLD_S or now == next_ == LONGEST_HOLD_S
+def test_avoidance_grows_with_failures_in_a_row_up_to_a_bound(faults):
+    now, next_ = avoidance_s(faults), avoidance_s(faults + 1)
+    assert 0 < now < next_ <= LONGEST_AVOIDANCE_S or now == next_ == LONGEST_AVOIDANCE_S
 
 
 @BOTH
 @given(faults=st.integers(1, 8))
-def test_after_its_time_it_gets_one_call_to_show_that_it_is_well_and_no_second_beside_it(strategy, faults):
-    over = known(0.2, faults=faults, fault_s=fault_hold(faults) + 0.1, seen_s=fault_hold(faults) + 0.1)
+def test_failed_model_gets_one_call_at_a_time_after_its_avoidance(strategy, faults):
+    over = known(0.2, faults=faults, fault_s=avoidance_s(faults) + 0.1, seen_s=avoidance_s(faults) + 0.1)
     taken = waiting_for(strategy, snapshot_of([over, known(0.2), known(0.3)]), 12)
     assert taken.count("m0") == 1
     assert taken[0] == "m0"
@@ -128,7 +128,7 @@ def test_after_its_time_it_gets_one_call_to_show_that_it_is_well_and_no_second_b
 
 @BOTH
 @given(fleet=FLEETS, capacity=st.integers(1, 100))
-def test_what_nobody_has_seen_gets_one_call_at_a_time(strategy, fleet, capacity):
+def test_unseen_model_gets_one_call_at_a_time(strategy, fleet, capacity):
     unseen = ModelLoad(capacity=capacity)
     taken = waiting_for(strategy, snapshot_of([unseen, *fleet]), 15)
     assert taken.count("m0") == 1
@@ -136,23 +136,21 @@ def test_what_nobody_has_seen_gets_one_call_at_a_time(strategy, fleet, capacity)
 
 
 @given(fleet=FLEETS)
-def test_one_that_was_slow_long_ago_is_looked_at_again_with_one_call(fleet):
+def test_model_that_was_slow_long_ago_is_explored_with_one_call(fleet):
     stale = known(5.0, seen_s=1e6)
     assert waiting_for(least_latency, snapshot_of([stale, known(0.05), *fleet]), 10).count("m0") == 1
 
 
 @given(fleet=FLEETS)
-def test_one_that_was_slow_a_moment_ago_is_left_alone(fleet):
+def test_model_that_was_slow_a_moment_ago_is_avoided(fleet):
     slow = known(500.0, seen_s=1.0)
     assert "m0" not in waiting_for(least_latency, snapshot_of([slow, known(0.05), *fleet]), 5)
 
 
 @given(ratio=st.floats(1.0, 1e6), slower=st.floats(1.0, 1e3), between=st.floats(0.0, 100.0))
-def test_the_slower_it_was_the_more_seldom_it_is_looked_at_and_never_by_more_than_a_share_of_calls(
-    ratio, slower, between
-):
-    assert patience(ratio, between) <= patience(ratio * slower, between)
-    assert patience(ratio, between) >= EXPLORE_ONE_IN * between
+def test_exploration_interval_grows_with_slowness_and_bounds_its_share(ratio, slower, between):
+    assert exploration_interval_s(ratio, between) <= exploration_interval_s(ratio * slower, between)
+    assert exploration_interval_s(ratio, between) >= EXPLORE_ONE_IN * between
 
 
 # -- Prequal -----------------------------------------------------------------------------------------------
@@ -164,15 +162,15 @@ def hot_cold(*models, **options):
     return chosen(prequal, request(options=read_options("prequal", options)), snapshot)
 
 
-def test_of_the_cold_the_quickest_is_taken_although_another_has_less_to_do():
+def test_prequal_takes_the_quickest_cold_model_whatever_its_load():
     assert hot_cold((0.3, 0), (0.1, 1), (0.2, 1), (0.9, 9)) == "m1"
 
 
-def test_the_hot_one_is_left_although_it_is_the_quickest():
+def test_hot_one_is_left_although_it_is_the_quickest():
     assert hot_cold((0.01, 9), (0.5, 1), (0.6, 1), (0.7, 2)) == "m1"
 
 
-def test_where_all_are_hot_the_one_with_the_fewest_calls_in_flight_is_taken():
+def test_prequal_takes_the_fewest_calls_where_all_are_hot():
     assert hot_cold((0.1, 30), (0.2, 25), (0.9, 21), (0.3, 28)) == "m2"
 
 
@@ -196,7 +194,7 @@ def test_among_the_cold_nobody_with_as_much_to_do_is_quicker(fleet):
         assert not (load.load == taken.load and load.latency_s < taken.latency_s - 1e-6)
 
 
-def test_of_many_models_only_the_probed_are_wanted():
+def test_prequal_prefers_only_the_probed_of_many_models():
     snapshot = snapshot_of([known(0.1)] * 10)
     ranking = prequal(request(7, options=read_options("prequal", {"probes": 3})), names(10), snapshot)
     assert sum(preference.base < 1 for preference in ranking.preferences) == 3

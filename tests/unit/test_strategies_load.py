@@ -24,14 +24,14 @@ def snapshot_of(fleet, turn=1):
 
 
 @given(fleet=FLEETS, turn=st.integers(0, 10**9))
-def test_least_connections_never_takes_one_that_has_more_for_its_capacity_than_another(fleet, turn):
+def test_least_connections_takes_the_least_load_over_capacity(fleet, turn):
     snapshot = snapshot_of(fleet, turn)
     taken = chosen(least_connections, request(), snapshot)
     assert snapshot.models[taken].load == min(load.load for load in fleet)
 
 
 @given(fleet=FLEETS, turn=st.integers(0, 10**9))
-def test_what_counts_is_calls_over_capacity_and_not_calls(fleet, turn):
+def test_least_connections_compares_calls_over_capacity_and_not_calls(fleet, turn):
     doubled = [ModelLoad(capacity=2 * load.capacity, singles=2 * load.singles, parts=2 * load.parts) for load in fleet]
     assert chosen(least_connections, request(), snapshot_of(fleet, turn)) == chosen(
         least_connections, request(), snapshot_of(doubled, turn)
@@ -47,7 +47,7 @@ def test_calls_that_stay_fill_all_models_evenly(capacities):
 
 
 @given(fleet=FLEETS, seed=SEEDS)
-def test_the_worst_of_all_is_never_the_less_loaded_of_two(fleet, seed):
+def test_worst_of_all_is_never_the_less_loaded_of_two(fleet, seed):
     snapshot = snapshot_of(fleet)
     worst = max(load.load for load in fleet)
     assume(sum(load.load == worst for load in fleet) == 1)
@@ -66,7 +66,7 @@ def test_power_of_two_takes_one_of_its_two_and_names_both(fleet, seed):
 
 
 @given(seed=SEEDS, closed=st.sampled_from(names(5)))
-def test_the_two_are_drawn_from_those_that_are_open(seed, closed):
+def test_two_are_drawn_from_those_that_are_open(seed, closed):
     fleet = {model: ModelLoad(capacity=1, closed="breaker" if model == closed else "") for model in names(5)}
     ranking = power_of_two(request(seed), names(5), Snapshot(1, fleet))
     assert closed not in {preference.model for preference in ranking.preferences if preference.base < 1}

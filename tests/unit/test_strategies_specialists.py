@@ -50,7 +50,7 @@ def busy(load, **figures):
     ("metric", "model"), [("accuracy", "gemini"), ("creativity", "gpt-4"), ("ethics", "claude"), ("speed", "claude")]
 )
 @pytest.mark.parametrize("by", ["job", "route"])
-def test_the_textbook_s_priorities_choose_their_models(metric, model, by):
+def test_textbook_s_priorities_choose_their_models(metric, model, by):
     traits = {name: Traits(scores=scores) for name, scores in TEXTBOOK.items()}
     options = read_options("profile", {"priority": metric}) if by == "route" else None
     asked = request(traits=traits, options=options, priority_metric=metric if by == "job" else None)
@@ -60,7 +60,7 @@ def test_the_textbook_s_priorities_choose_their_models(metric, model, by):
 
 
 @given(fleet=FLEETS, metric=st.sampled_from(METRICS), loads=st.lists(st.integers(0, 8), min_size=5, max_size=5))
-def test_the_best_in_what_counts_is_chosen_however_much_it_has_to_do(fleet, metric, loads):
+def test_best_in_what_counts_is_chosen_however_much_it_has_to_do(fleet, metric, loads):
     second, first = sorted(scores[metric] for scores in fleet)[-2:]
     assume(first > second + 0.01)
     models = dict(zip(names(len(fleet)), map(busy, loads), strict=False))
@@ -80,7 +80,7 @@ def test_several_metrics_count_by_their_weights(fleet, weights):
 
 
 @given(fleet=FLEETS, metric=st.sampled_from(METRICS))
-def test_a_job_s_priority_goes_before_the_route_s(fleet, metric):
+def test_job_s_priority_goes_before_the_route_s(fleet, metric):
     asked = request(traits=traits_of(fleet), priority_metric=metric)
     routed = replace(asked, options=read_options("profile", {"priority": "speed"}))
     snapshot = Snapshot(1, idle(len(fleet)))
@@ -88,7 +88,7 @@ def test_a_job_s_priority_goes_before_the_route_s(fleet, metric):
 
 
 @given(better=st.floats(0, 50))
-def test_who_gets_better_is_never_wanted_less(better):
+def test_model_that_gets_better_is_never_preferred_less(better):
     snapshot = Snapshot(1, idle(3))
 
     def place(score):
@@ -98,7 +98,7 @@ def test_who_gets_better_is_never_wanted_less(better):
     assert place(30 + better) <= place(30)
 
 
-def test_of_equal_scores_the_less_loaded_is_taken_and_equals_take_turns():
+def test_equal_scores_go_to_the_less_loaded_and_equals_take_turns():
     asked = request(traits=traits_of([{"accuracy": 90}] * 3))
     uneven = Snapshot(1, {"m0": busy(3), "m1": busy(1), "m2": busy(2)})
     assert chosen(profile, asked, uneven) == "m1"
@@ -106,7 +106,7 @@ def test_of_equal_scores_the_less_loaded_is_taken_and_equals_take_turns():
     assert taken == {"m0": 10, "m1": 10, "m2": 10}
 
 
-def test_a_model_without_the_score_comes_last():
+def test_model_without_the_score_comes_last():
     asked = request(traits={"m0": Traits(scores={}), "m1": Traits(scores={"accuracy": 1})})
     assert first(profile, asked, Snapshot(1, idle(2))) == "m1"
 
@@ -121,7 +121,7 @@ default_route: r
 """
 
 
-def test_a_job_that_asks_for_a_score_that_a_model_lacks_is_refused_with_the_remedy():
+def test_priority_metric_that_a_model_lacks_is_refused_with_the_remedy():
     config = parse(PROFILES % "")
     check_job(Job(text="x", priority_metric="accuracy"), config)
     # Where no score says it, a model's price does.
@@ -177,7 +177,7 @@ CONTEXT = read_options(
         ({"topic": None, "tier": 3.5}, {"m4"}, "no context holds: the default: m4"),
     ],
 )
-def test_the_first_specialist_whose_context_holds_is_taken_else_the_default(metadata, wanted, said):
+def test_contextual_takes_the_first_matching_specialist_or_the_default(metadata, wanted, said):
     asked = request(metadata=metadata, options=CONTEXT)
     taken = {first(contextual, asked, Snapshot(turn, idle(5))) for turn in range(10)}
     assert taken == wanted
@@ -204,7 +204,7 @@ NIGHT = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
         ({"length": {"min": 1000}}, {"length": 12}, False),
     ],
 )
-def test_a_context_is_told_as_a_route_s_conditions_are(when, facts, is_met):
+def test_context_is_told_as_a_route_s_conditions_are(when, facts, is_met):
     options = read_options("contextual", {"specialists": [{"when": when, "models": ["m0"]}], "default": ["m1"]})
     assert first(contextual, request(options=options, **facts), Snapshot(1, idle(3))) == ("m0" if is_met else "m1")
 
@@ -219,20 +219,20 @@ def test_a_context_is_told_as_a_route_s_conditions_are(when, facts, is_met):
         ("{score: {least: 1}}", "score: "),
     ],
 )
-def test_a_context_that_makes_no_sense_is_refused_with_its_place(when, said):
+def test_context_that_makes_no_sense_is_refused_with_its_place(when, said):
     text = PROFILES.replace("profile%s", f"contextual, options: {{specialists: [{{when: {when}, models: [a]}}]}}")
     with pytest.raises(ConfigError, match=rf"routes\.r\.options\.specialists\[0\]\.when.*{re.escape(said)}"):
         parse(text)
 
 
 @given(parts=st.integers(0, 5000), singles=st.integers(0, 30))
-def test_a_specialist_is_not_left_for_having_much_to_do(parts, singles):
+def test_specialist_is_not_left_for_having_much_to_do(parts, singles):
     """While it has room: admission decides whether it has."""
     fleet = {**idle(5), "m3": ModelLoad(capacity=4, singles=singles, parts=parts)}
     assert chosen(contextual, request(metadata={"tier": "gold"}, options=CONTEXT), Snapshot(1, fleet)) == "m3"
 
 
-def test_of_two_specialists_the_less_loaded_is_taken():
+def test_contextual_takes_the_less_loaded_of_two_specialists():
     fleet = {**idle(5), "m1": busy(2), "m2": busy(1)}
     asked = request(metadata={"topic": "law"}, options=CONTEXT)
     assert {chosen(contextual, asked, Snapshot(turn, fleet)) for turn in range(5)} == {"m2"}
@@ -244,7 +244,7 @@ def test_without_a_default_all_models_are():
     assert taken == set(names(3))
 
 
-def test_a_specialist_that_is_not_on_the_route_is_refused():
+def test_specialist_that_is_not_on_the_route_is_refused():
     text = PROFILES.replace("profile%s", "contextual, options: {specialists: [{when: {topic: law}, models: [c]}]}")
     with pytest.raises(
         ConfigError, match=r"options\.specialists\[0\]\.models\[0\]: 'c' is not among the models of this"
@@ -272,7 +272,7 @@ def by_profile(fleet, **options):
         ({"closed": "dead"}, "dead"),
     ],
 )
-def test_a_specialist_that_is_closed_failing_or_slow_is_passed_over_with_the_reason(figures, why):
+def test_specialist_that_is_closed_failing_or_slow_is_passed_over(figures, why):
     fleet = {**idle(3), "m0": ModelLoad(capacity=4, **figures)}
     ranking = by_profile(fleet, slow_s=2.0)
     assert [preference.model for preference in ranking.preferences] == ["m1", "m2", "m0"]
@@ -290,25 +290,25 @@ def test_a_specialist_that_is_closed_failing_or_slow_is_passed_over_with_the_rea
         {"latency_s": 1.9, "seen_s": 1.0},
     ],
 )
-def test_it_gets_work_again_once_it_answers_or_what_is_known_of_it_is_old(figures):
+def test_specialist_gets_calls_again_after_an_answer_or_once_facts_are_old(figures):
     fleet = {**idle(3), "m0": ModelLoad(capacity=4, **figures)}
     assert by_profile(fleet, slow_s=2.0).preferences[0].model == "m0"
 
 
-def test_where_all_are_passed_over_the_best_of_them_is_asked():
+def test_best_specialist_is_taken_where_all_are_passed_over():
     fleet = {model: ModelLoad(capacity=4, errors=0.9, faults=5, fault_s=0.1) for model in names(3)}
     ranking = by_profile(fleet)
     assert [preference.model for preference in ranking.preferences] == ["m0", "m1", "m2"]
     assert "passed over" not in ranking.reason
 
 
-def test_a_route_may_allow_more_failures_and_any_slowness():
+def test_route_may_allow_more_failures_and_any_slowness():
     fleet = {**idle(3), "m0": ModelLoad(capacity=4, errors=0.6, faults=3, fault_s=1.0, latency_s=1e4, seen_s=0.0)}
     assert by_profile(fleet, failing=0.7).preferences[0].model == "m0"
 
 
 @pytest.mark.parametrize("overflow", [True, False])
-def test_a_call_waits_for_its_model_or_takes_another_as_the_route_says(overflow):
+def test_call_waits_for_its_model_or_takes_another_as_the_route_says(overflow):
     assert by_profile(idle(3), overflow=overflow).bound is not overflow
 
 
@@ -335,17 +335,17 @@ def routed(options=None, quality=None):
         ({"tradeoff": 0.08}, "m1 m2 m0"),
     ],
 )
-def test_the_cheapest_that_is_good_enough_or_the_most_quality_for_its_cost(options, order):
+def test_cheapest_that_is_good_enough_or_the_most_quality_for_its_cost(options, order):
     assert " ".join(preference.model for preference in routed(options).preferences) == order
 
 
-def test_what_is_predicted_for_this_text_counts_before_the_model_s_accuracy():
+def test_cost_quality_reads_the_prediction_before_the_accuracy():
     assert routed(quality={"m2": 0.9}).preferences[0].model == "m2"
     assert routed(quality={"m1": 0.1, "m0": 0.2}).preferences[0].model == "m2"
     assert "none is good enough, the best is m2: 60% predicted" in routed(quality={"m1": 0.1, "m0": 0.2}).reason
 
 
-def test_of_models_that_cost_and_promise_the_same_the_less_loaded_is_taken():
+def test_cost_quality_takes_the_less_loaded_of_equals():
     asked = request(traits=dict.fromkeys(names(3), Traits(cost_usd=0.01, scores={"accuracy": 80})))
     uneven = Snapshot(1, {"m0": busy(3), "m1": busy(1), "m2": busy(2)})
     assert chosen(cost_quality, asked, uneven) == "m1"
@@ -358,7 +358,7 @@ def test_of_models_that_cost_and_promise_the_same_the_less_loaded_is_taken():
     costs=st.lists(st.floats(0, 1), min_size=3, max_size=3),
     threshold=st.floats(0, 1),
 )
-def test_no_cheaper_model_that_is_good_enough_is_left_out(quality, costs, threshold):
+def test_cost_quality_leaves_out_no_cheaper_good_model(quality, costs, threshold):
     predicted = dict(zip(names(3), quality, strict=True))
     traits = {model: Traits(cost_usd=cost) for model, cost in zip(names(3), costs, strict=True)}
     asked = request(traits=traits, quality=predicted, options=read_options("cost_quality", {"threshold": threshold}))
@@ -379,7 +379,7 @@ def test_whoever_asks_for_more_quality_never_gets_a_cheaper_model(quality, low, 
     assert costs[0] <= costs[1]
 
 
-def test_a_threshold_and_a_tradeoff_exclude_each_other():
+def test_threshold_and_a_tradeoff_exclude_each_other():
     text = PROFILES.replace("profile%s", "cost_quality, options: {threshold: 0.5, tradeoff: 1}")
     with pytest.raises(ConfigError, match=r"routes\.r\.options: threshold and tradeoff exclude each other"):
         parse(text)

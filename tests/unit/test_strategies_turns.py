@@ -25,7 +25,7 @@ WEIGHTS = st.lists(st.integers(1, 30), min_size=1, max_size=6)
 
 
 def turns(weights, count, *, start=1):
-    """Who has the turn, `count` times."""
+    """The models of `count` turns."""
     models = names(len(weights))
     asked = request(options=Weights(weights=dict(zip(models, weights, strict=True))))
     fleet = idle(len(weights))
@@ -44,7 +44,7 @@ def cycle_of(weights):
 
 
 @given(count=st.integers(1, 12), start=st.integers(1, 10**9), rounds=st.integers(1, 4))
-def test_in_every_window_of_turns_nobody_is_ahead_by_more_than_one(count, start, rounds):
+def test_round_robin_keeps_counts_within_one_in_every_window(count, start, rounds):
     fleet = idle(count)
     taken = Counter(
         chosen(round_robin, request(), Snapshot(turn, fleet)) for turn in range(start, start + rounds * count + 1)
@@ -53,7 +53,7 @@ def test_in_every_window_of_turns_nobody_is_ahead_by_more_than_one(count, start,
 
 
 @given(count=st.integers(2, 8), closed=st.data(), start=st.integers(1, 1000))
-def test_a_closed_model_s_turns_fall_to_the_others_evenly(count, closed, start):
+def test_closed_model_s_turns_fall_to_the_others_evenly(count, closed, start):
     out = closed.draw(st.sampled_from(names(count)))
     fleet = {model: ModelLoad(capacity=2, closed="drained" if model == out else "") for model in names(count)}
     taken = Counter(
@@ -62,7 +62,7 @@ def test_a_closed_model_s_turns_fall_to_the_others_evenly(count, closed, start):
     assert taken == dict.fromkeys(set(fleet) - {out}, 3)
 
 
-def test_a_turn_that_falls_to_nobody_else_still_names_those_that_may_take_it_later():
+def test_round_robin_names_the_closed_models_last():
     """A call that waits for one model may take another that opens meanwhile, once its own has closed."""
     fleet = {"m0": ModelLoad(capacity=2), "m1": ModelLoad(capacity=2, closed="paused"), "m2": ModelLoad(capacity=2)}
     for strategy in (round_robin, weighted_round_robin):
@@ -73,7 +73,7 @@ def test_a_turn_that_falls_to_nobody_else_still_names_those_that_may_take_it_lat
 # -- smooth weighted round robin ---------------------------------------------------------------------
 
 
-def test_the_turns_of_nginx_s_example():
+def test_turns_of_nginx_s_example():
     assert [{"m0": "a", "m1": "b", "m2": "c"}[model] for model in turns([5, 1, 1], 7)] == list("aabacaa")
 
 
@@ -87,9 +87,9 @@ def test_over_any_cycle_the_shares_are_exact(weights, start, rounds):
 
 
 @given(weights=st.lists(st.integers(1, 20), min_size=2, max_size=5))
-def test_no_model_has_more_turns_in_a_row_than_its_share_asks_for(weights):
+def test_weighted_round_robin_gives_no_long_runs_of_one_model(weights):
     # With w turns of n, the longest row that an even spread needs is ⌈w / (n − w)⌉; nginx's may be twice as long and
-    # one more, as where two cycles meet: a a b a c a a, and again a a. Nobody has proved that; the worst of 60,000
+    # one more, as where two cycles meet: a a b a c a a, and again a a. That is unproved; the worst of 60,000
     # weights that were tried, 4 4 4 4 15, has three in a row.
     total, divisor = cycle_of(weights), math.gcd(*weights)
     cycle = turns(weights, 2 * total)
@@ -125,22 +125,22 @@ def test_weights_of_any_size_have_a_cycle_that_ends_and_a_turn_for_each(weights,
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3, 1e5])
 @pytest.mark.parametrize("weights", [(1, 2), (5, 1, 1), (3, 3, 3), (7, 2)])
-def test_what_counts_is_the_proportion_of_weights_and_not_their_size(weights, scale):
+def test_weighted_round_robin_reads_the_proportion_of_weights_only(weights, scale):
     total = cycle_of(weights)
     assert turns([weight * scale for weight in weights], total) == turns(weights, total)
 
 
 @pytest.mark.parametrize("weights", [(1_000_000, 1), (999.5, 0.25, 3.125), (math.pi, math.e), (1e6, 1e-6, 1)])
-def test_shares_that_no_short_cycle_holds_are_as_close_as_the_longest_allows(weights):
+def test_weights_without_a_short_cycle_are_rounded_closely(weights):
     count = 2 * LONGEST_CYCLE
     taken = Counter(turns(weights, count))
     for model, weight in zip(names(len(weights)), weights, strict=True):
-        # Nobody is without a turn, and nobody is off by more than one in a cycle for each model.
+        # No model is without a turn, and none is off by more than one in a cycle for each model.
         assert taken[model] >= 1
         assert taken[model] / count == pytest.approx(weight / sum(weights), abs=2 * len(weights) / LONGEST_CYCLE)
 
 
-def test_a_model_that_the_options_do_not_name_has_its_own_weight():
+def test_model_that_the_options_do_not_name_has_its_own_weight():
     traits = {"m0": Traits(weight=3), "m1": Traits(weight=1), "m2": Traits(weight=9)}
     asked = request(traits=traits, options=Weights(weights={"m2": 2}))
     fleet = idle(3)
@@ -151,7 +151,7 @@ def test_a_model_that_the_options_do_not_name_has_its_own_weight():
 @pytest.mark.parametrize("strategy", ["weighted_round_robin", "weighted_random"])
 @pytest.mark.parametrize(("weight", "said"), [("0", "greater than 0"), ("-1", "greater than 0"), (".inf", "finite"),
                                               ("many", "number"), ("2_000_000", "less than or equal")])  # fmt: skip
-def test_a_weight_that_is_none_is_refused_in_the_configuration_with_its_place(strategy, weight, said):
+def test_weight_that_is_invalid_is_refused_with_its_place(strategy, weight, said):
     text = f"""\
 models:
   a: {{provider: simulated}}
@@ -168,7 +168,7 @@ default_route: r
         parse(text)
 
 
-def test_a_weight_of_a_model_that_is_not_on_the_route_is_refused():
+def test_weight_of_a_model_that_is_not_on_the_route_is_refused():
     text = """\
 models: {a: {provider: simulated}, b: {provider: simulated}}
 routes: {r: {models: [a], strategy: weighted_round_robin, options: {weights: {b: 1}}}}
@@ -200,7 +200,7 @@ def test_weighted_random_gives_each_its_share(weights):
     assert chi_square(list(counts.values()), weights) < UNLIKELY[len(weights) - 1]
 
 
-def test_the_second_choice_of_weighted_random_follows_the_weights_of_the_rest():
+def test_weighted_random_second_choice_follows_the_remaining_weights():
     """An order without replacement: once the first is full, the next is drawn from those that remain."""
     options, models, fleet = Weights(weights={"m0": 2, "m1": 3, "m2": 1}), names(3), idle(3)
     second: Counter[str] = Counter()
@@ -221,7 +221,7 @@ def test_weighted_random_with_equal_weights_is_random():
 
 
 @given(seed=SEEDS, count=st.integers(0, 30))
-def test_shares_lie_strictly_between_nothing_and_all_and_depend_on_the_seed_alone(seed, count):
+def test_shares_lie_between_0_and_1_and_depend_on_the_seed_alone(seed, count):
     drawn = list(shares(seed, count))
     assert len(drawn) == count
     assert all(0 < share < 1 for share in drawn)
@@ -229,14 +229,14 @@ def test_shares_lie_strictly_between_nothing_and_all_and_depend_on_the_seed_alon
     assert list(shares(seed, count + 1))[:count] == drawn
 
 
-def test_the_outermost_shares_are_still_between(monkeypatch):
+def test_outermost_shares_are_still_between(monkeypatch):
     """A share of 1.0 would point behind the last of a list."""
     monkeypatch.setattr(chance, "struct", SimpleNamespace(unpack=lambda *_: (0, 2**64 - 1)))
     least, most = shares(1, 2)
     assert 0 < least < most < 1
 
 
-def test_shares_are_spread_evenly_and_one_seed_s_tell_nothing_of_the_next_s():
+def test_shares_are_uniform_and_independent_between_seeds():
     pairs = [tuple(shares(seed, 2)) for seed in range(10_000)]
     cells = Counter((int(4 * first), int(5 * second)) for first, second in pairs)
     assert chi_square([cells[place] for place in product(range(4), range(5))], [1] * 20) < UNLIKELY[19]

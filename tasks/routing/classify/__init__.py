@@ -1,4 +1,4 @@
-"""Which route a text falls into: keywords (`rules`), examples, and the `cascade` that asks them in turn.
+"""Finds the route of a text. Start with `cascade`, which asks context, rules, examples and a model one by one.
 
 `build` makes the cascade of a configuration. Nothing is imported here: `examples` brings numpy, for routers alone.
 """

@@ -25,9 +25,9 @@ CACHE = "classifiers"
 
 
 def build_cascade(config: Config, routes: tuple[str, ...] | None = None, *, cache: Path | None = None) -> Cascade:
-    """Make the classifiers. What the examples teach is fitted here: a second for hundreds of them, or the network.
+    """Build the classifiers. The one of examples is fitted here: a second for hundreds of them, or the network.
 
-    They tell `routes` apart, of which the first takes what nobody claims; by default those that every job may fall
+    They distinguish `routes`, of which the first is the default route; without `routes`, all that every job may fall
     into. `cache` is a folder where what was fitted is kept for the next start; nothing is kept without.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ask classifiers in turn; the first that is sure decides, and the default route takes what nobody claims."""
+"""Asks classifiers one by one: the first confident one decides, and the default route takes what all leave."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Cascade"]
 
-#: The `classifier` of a verdict that nobody reached: the default route.
+#: The `classifier` of a verdict where all abstained.
 DEFAULT = "default"
 #: Characters of a text above which even quick classifiers are asked in a thread: a millisecond's work.
 LONG = 65_536
 
 _UNASKED = Abstention(ModelClassifier.name, "no model was asked")
 
-#: Yields who is to be asked, is sent what it says, returns the outcome.
+#: Yields the next classifier, receives its verdict, returns the outcome.
 _Asking: TypeAlias = "Generator[Classifier, Verdict | Abstention, Verdict | Abstention | ModelRequired]"
 
 
 class Cascade:
-    """An ordered list of classifiers and the route for what they all leave.
+    """An ordered list of classifiers and the route for texts that they all leave.
 
     `thresholds` are, by classifier's name, the least confidences (0 to 1) that decide, `threshold` that of the others;
     they come on top of each classifier's own calibrated abstention, and 0 leaves the matter to it. Pure: safe to share
@@ -65,7 +65,7 @@ class Cascade:
     def consider(
         self, text: str, facts: Facts | None = None, *, answer: Verdict | Abstention | None = None
     ) -> Verdict | ModelRequired:
-        """As `classify`, but where it is a model's turn: without its `answer` to this very text, a `ModelRequired`."""
+        """As `classify`, or `ModelRequired` where a model has to be asked and its `answer` to this text is missing."""
         return self._outcome(_ask(self._asking(facts, answer), text))
 
     async def decide(
@@ -113,7 +113,7 @@ class Cascade:
 
 
 def _ask(asking: _Asking, text: str) -> Verdict | Abstention | ModelRequired:
-    """Have each who is to be asked judge the text, right here."""
+    """Run the generator, each classifier in this thread."""
     said: Verdict | Abstention | None = None
     while True:
         try:

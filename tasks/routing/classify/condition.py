@@ -1,4 +1,4 @@
-"""What one fact about a request must be: equal to a value, to any of a list, or a number within bounds.
+"""Conditions on one fact about a request: equal to a value, to any of a list, or a number within bounds.
 
 A name is that of a metadata entry, but for three that are derived: `length` (tokens of the text, estimated), `hour` and
 `weekday` (of now, in the configured time zone). These three words always mean what is derived; a metadata entry of that
@@ -28,14 +28,14 @@ _WEEKDAY = re.compile(
 )
 _HOURS = re.compile(r"(\d{1,2})\s*-\s*(\d{1,2})")
 
-#: What a value is, in the words that people are told.
+#: The kinds of values, as messages name them.
 TEXT, NUMBER, TRUTH = "a text", "a number", "true or false"
 _ALLOWED = "use a text, a number, true or false, a list of them, or {min, max}"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What one fact must be. Equal conditions hold for the same values, however they were written."""
+    """A condition on one fact. Equal conditions hold for the same values, however they were written."""
 
     #: A derived fact, or the full name of a metadata entry.
     name: str
@@ -43,7 +43,7 @@ class Condition:
     among: frozenset[tuple[str, str | float]] = frozenset()
     least: float = -math.inf
     most: float = math.inf
-    #: As people are told it.
+    #: The condition as messages show it.
     text: str = field(default="", compare=False)
 
     def holds(self, value: Any) -> bool:
@@ -57,7 +57,7 @@ class Condition:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """What a value must be to be compared."""
+        """The kinds of values that can be compared."""
         return frozenset(kind for kind, _ in self.among) or frozenset({NUMBER})
 
     @property
@@ -67,7 +67,7 @@ class Condition:
 
 
 def read_condition(name: str, value: Any) -> Condition:
-    """Read what stands behind one name.
+    """Read the condition of one name.
 
     Raises:
         ValueError: saying what may stand there.
@@ -108,7 +108,7 @@ def plain(value: Any) -> tuple[str, str | float] | None:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, as people are told it."""
+    """The kind of a value, as messages name it."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):

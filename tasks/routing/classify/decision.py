@@ -1,4 +1,4 @@
-"""What a classifier is asked and what it says: a route with its confidence, or that it abstains and why."""
+"""The verdict of a classifier, a route with its confidence, or its abstention with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAIL_CHARACTERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a request besides its text: the producer's metadata, and when it is routed."""
+    """The facts of a request besides its text: the producer's metadata, and the time of routing."""
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
     at: datetime = field(default_factory=partial(datetime.now, UTC))
@@ -50,11 +50,11 @@ class Abstention:
 
 
 class Classifier(Protocol):
-    """What a cascade asks, in turn. Deterministic, and safe to share between threads."""
+    """One step of a cascade. Deterministic, and safe to share between threads."""
 
     @property
     def name(self) -> str:
-        """The word that stands for it in results and metrics, such as ``rules``."""
+        """Its name in results and metrics, such as ``rules``."""
         ...
 
     @property
@@ -63,12 +63,12 @@ class Classifier(Protocol):
         ...
 
     def judge(self, text: str) -> Verdict | Abstention:
-        """Say the route of `text`, or why none was chosen. Never raises for what a text contains."""
+        """Return the route of `text`, or the reason for none. Never raises for the content of a text."""
         ...
 
 
 def excerpt(text: str) -> str:
-    """Return what of `text` is analysed: all of it up to 8,000 characters, else the first 6,000 and last 2,000."""
+    """Return the analysed part of `text`: all of it up to 8,000 characters, else the first 6,000 and last 2,000."""
     if len(text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
         return text
     return f"{text[:HEAD_CHARACTERS]}\n{text[-TAIL_CHARACTERS:]}"

@@ -1,4 +1,4 @@
-"""What turns texts into vectors for the classifier: nothing, a packaged encoder, or an embeddings API."""
+"""Encoders of texts into vectors for the classifier: none, a packaged one, or an embeddings API."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Encoder(Protocol):
         """Unit vectors (texts, dimensions), in the order of `texts`.
 
         Raises:
-            EncoderFailed: if none could be had.
+            EncoderFailed: if it returned none.
         """
         ...
 

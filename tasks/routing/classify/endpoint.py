@@ -27,8 +27,8 @@ BATCH = 64
 #: Characters of a text that are sent: the models read some 500 tokens, and refuse what is much longer.
 CHARACTERS = 2_000
 #: Seconds for one text, while a job waits for its route, and for a batch of examples at the start of a router.
-PATIENCE, PATIENCE_OF_BATCH = 5.0, 60.0
-#: Seconds after a failure in which nobody is asked: else every job would wait for what is away.
+TIMEOUT_S, BATCH_TIMEOUT_S = 5.0, 60.0
+#: Seconds after a failure without a further request: else every job would wait for a server that is away.
 PAUSE = 10.0
 #: Bytes of an answer at most: 64 vectors of 8,192 numbers in text are 10 MB.
 MOST_BYTES = 32 * 1024 * 1024
@@ -66,11 +66,11 @@ class Endpoint:
         if time.monotonic() < self._away_until:
             raise EncoderFailed(f"{self._host} failed a moment ago")
         try:
-            patience = PATIENCE if len(texts) == 1 else PATIENCE_OF_BATCH
+            timeout_s = TIMEOUT_S if len(texts) == 1 else BATCH_TIMEOUT_S
             vectors = [
                 vector
                 for start in range(0, len(texts), BATCH)
-                for vector in self._embed([_sent(text) for text in texts[start : start + BATCH]], patience)
+                for vector in self._embed([_sent(text) for text in texts[start : start + BATCH]], timeout_s)
             ]
         except EncoderFailed:
             self._away_until = time.monotonic() + PAUSE
@@ -84,8 +84,8 @@ class Endpoint:
         unit: Floats = found / np.maximum(length, np.float32(1e-12))
         return unit
 
-    def _embed(self, texts: list[str], patience: float) -> list[list[float]]:
-        answer = self._ask("POST", "embeddings", patience, {"model": self._model, "input": texts})
+    def _embed(self, texts: list[str], timeout_s: float) -> list[list[float]]:
+        answer = self._ask("POST", "embeddings", timeout_s, {"model": self._model, "input": texts})
         try:
             # The order of the list is not promised, that of the indices is.
             found = {int(item["index"]): [float(number) for number in item["embedding"]] for item in answer["data"]}
@@ -97,7 +97,7 @@ class Endpoint:
     def _model(self) -> str:
         if self._named:
             return self._named
-        answer = self._ask("GET", "models", PATIENCE)
+        answer = self._ask("GET", "models", TIMEOUT_S)
         try:
             names = [str(item["id"]) for item in answer["data"]]
         except (KeyError, TypeError):
@@ -108,9 +108,9 @@ class Endpoint:
             )
         return names[0]
 
-    def _ask(self, method: str, path: str, patience: float, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, timeout_s: float, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            with self._client.stream(method, f"{self._base}/{path}", json=body, timeout=patience) as answer:
+            with self._client.stream(method, f"{self._base}/{path}", json=body, timeout=timeout_s) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise EncoderFailed(f"{self._host} answered {path} with HTTP {answer.status_code}")
                 received = bytearray()
@@ -129,5 +129,5 @@ class Endpoint:
 
 
 def _sent(text: str) -> str:
-    """What is sent of a text: something, without what has no encoding."""
+    """The part of a text that is sent: never empty, and without halves of surrogate pairs."""
     return text[:CHARACTERS].encode("utf-8", "replace").decode() or " "

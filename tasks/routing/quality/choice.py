@@ -1,4 +1,4 @@
-"""The cheapest model that is good enough: the rule, and how its one number is found.
+"""Chooses the cheapest model that is good enough, and calibrates the setting that says so.
 
 Two ways to say "good enough", as in the options of the strategy `cost_quality`:
 
@@ -28,7 +28,7 @@ Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.intp]"
 Rule: TypeAlias = Literal["threshold", "tradeoff"]
 
-#: Values that `calibrate` tries for a wished-for quality.
+#: Values that `calibrate` tries for a required quality.
 STEPS = 400
 
 
@@ -90,15 +90,15 @@ def _least(*keys: Floats) -> Ints:
 def calibrate(
     predicted: Floats, costs: Floats, *, rule: Rule, share: float | None = None, quality: float | None = None
 ) -> float:
-    """The threshold or tradeoff that does what is wished for on texts like those that were `predicted`.
+    """Find the threshold or tradeoff that keeps to a share or reaches a quality on texts like the `predicted` ones.
 
     `share`: at most that share of the calls goes to a model that costs more than the cheapest, and as many as it allows
     (as RouteLLM's ``calibrate_threshold``). `quality`: the least value whose choices are predicted to be right that
     often on average; the mean prediction of a fitted predictor is close to the truth. `costs` are USD, one a model.
 
     Raises:
-        BadInput: if not exactly one wish is given, the share is none, no setting reaches the quality, or, for a
-            tradeoff, the models cost the same.
+        BadInput: if not exactly one of the two is given, the share is out of range, no setting reaches the quality,
+            or, for a tradeoff, the models cost the same.
     """
     if (share is None) == (quality is None):
         raise BadInput("share", "give either share or quality", "leave one of them out")

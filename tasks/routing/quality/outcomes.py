@@ -44,7 +44,7 @@ CELL_CHARACTERS = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Outcomes:
-    """`correct` is prompts × models, 0 to 1; `costs` are USD, of the same shape, or None where nothing tells them."""
+    """`correct` is prompts × models, 0 to 1; `costs` are USD, of the same shape, or None without prices."""
 
     source: str
     prompts: tuple[str, ...]

@@ -13,11 +13,11 @@ from tasks.routing.strategies.declare import strategy
 
 __all__ = ["Adaptive", "adaptive", "adapted"]
 
-#: Every model that is open gets at least this share of the calls: what is never asked can't show that it is well again.
+#: Every model that is open gets at least this share of the calls: without calls it cannot show a recovery.
 FLOOR = 0.002
-#: Seconds that the quickest model is taken to need.
+#: Seconds, the lower bound of a latency.
 LEAST_S = 1e-6
-#: Seconds that count for a model of which nobody knows how long it takes, where nobody knows of any.
+#: Assumed latency in seconds where no model has answered yet.
 FIRST_GUESS_S = 1.0
 
 
@@ -62,7 +62,7 @@ def adapted(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -
             weight *= (1 - load.errors) ** errors * 0.5 ** min(load.faults, 20)
         raw[model] = weight
     total = sum(raw.values())
-    spare = 1 - FLOOR * len(candidates)
-    if total <= 0 or spare <= 0:
+    rest = 1 - FLOOR * len(candidates)
+    if total <= 0 or rest <= 0:
         return dict.fromkeys(candidates, 1 / len(candidates))
-    return {model: FLOOR + spare * weight / total for model, weight in raw.items()}
+    return {model: FLOOR + rest * weight / total for model, weight in raw.items()}

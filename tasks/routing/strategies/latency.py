@@ -16,10 +16,10 @@ from tasks.routing.strategies.load import LAST, TINY
 if TYPE_CHECKING:
     from tasks.routing.snapshot import ModelLoad
 
-__all__ = ["Prequal", "fault_hold", "least_latency", "patience", "prequal"]
+__all__ = ["Prequal", "avoidance_s", "least_latency", "exploration_interval_s", "prequal"]
 
 #: Seconds that a model is left alone after its first failure, twice as long after each further one, and at most.
-FIRST_HOLD_S, LONGEST_HOLD_S = 2.0, 60.0
+FIRST_AVOIDANCE_S, LONGEST_AVOIDANCE_S = 2.0, 60.0
 #: Seconds after which what is known of a model that is as quick as the best is stale, and of one that is much slower.
 STALE_S, LONGEST_STALE_S = 6.0, 120.0
 #: Of the calls, at most one in so many goes to a model to find out how it does.
@@ -51,45 +51,45 @@ def least_latency(request: Request, candidates: tuple[str, ...], snapshot: Snaps
         Preference(model, seconds + tie, seconds * mean)
         for model, seconds, tie in zip(candidates, known, ties, strict=True)
     ]
-    for place in _odd(loads):
+    for place in _special_places(loads):
         special = _special(candidates[place], loads, known, place, ties[place])
         if special is not None:
             preferences[place] = special
     return Ranking(tuple(preferences), bound=False, reason="the least expected time: latency times calls before it")
 
 
-def fault_hold(faults: int) -> float:
-    """Seconds that a model is left alone after so many failures in a row."""
-    return min(LONGEST_HOLD_S, FIRST_HOLD_S * 2.0 ** min(faults - 1, 16))
+def avoidance_s(faults: int) -> float:
+    """Seconds without calls for a model after so many failures in a row."""
+    return min(LONGEST_AVOIDANCE_S, FIRST_AVOIDANCE_S * 2.0 ** min(faults - 1, 16))
 
 
-def patience(ratio: float, between_s: float) -> float:
-    """Seconds after which a model is looked at again that was found `ratio` times slower than the best.
+def exploration_interval_s(ratio: float, between_s: float) -> float:
+    """Seconds after which a model that was `ratio` times slower than the best gets one call again.
 
-    What looking costs is the slowness of that one call: the longer it is, the more seldom. `between_s` are the mean
-    seconds between two calls: of a slow trickle no more than one in `EXPLORE_ONE_IN` goes there.
+    The price of this exploration is the latency of one call: the slower the model, the longer the interval.
+    `between_s` are the mean seconds between two calls: at most one in `EXPLORE_ONE_IN` calls explores.
     """
     return max(min(STALE_S * ratio, LONGEST_STALE_S), EXPLORE_ONE_IN * between_s)
 
 
-def _odd(loads: Sequence[ModelLoad]) -> list[int]:
-    """The places of models that fail, that nobody knows, or that nobody has looked at for long."""
+def _special_places(loads: Sequence[ModelLoad]) -> list[int]:
+    """The places of models that fail, that never answered, or whose figures are stale."""
     return [place for place, load in enumerate(loads) if load.faults or load.seen_s > STALE_S or load.latency_s is None]
 
 
 def _special(
     model: str, loads: Sequence[ModelLoad], known: Sequence[float], place: int, tie: float
 ) -> Preference | None:
-    """What is wanted of such a model; None where it is to be treated as any other."""
+    """The preference for such a model; None where it is treated as any other."""
     load, seconds = loads[place], known[place]
-    if load.faults and load.fault_s < fault_hold(load.faults):
+    if load.faults and load.fault_s < avoidance_s(load.faults):
         return Preference(model, LAST * load.faults + tie, 1.0)
     capacity = load.capacity or 1
     if load.latency_s is None or load.faults:
         return Preference(model, NOW + tie, ALONE * capacity)
     best = min([seconds for seconds, other in zip(known, loads, strict=True) if other.latency_s is not None])
     calls = sum([other.calls_per_s for other in loads])
-    if load.seen_s > patience(seconds / best, 1 / calls if calls else 0.0):
+    if load.seen_s > exploration_interval_s(seconds / best, 1 / calls if calls else 0.0):
         return Preference(model, NOW + tie, (2 * seconds - NOW) * capacity)
     return None
 
@@ -105,7 +105,7 @@ def _expected(loads: Sequence[ModelLoad]) -> list[float]:
 
 @lru_cache(maxsize=1024)
 def _ties(count: int, turn: int) -> tuple[float, ...]:
-    """What is added to scores, so that equals take turns."""
+    """Small additions to scores, so that equals take turns."""
     return tuple([((place - turn) % count) * TINY for place in range(count)])
 
 
@@ -147,7 +147,7 @@ def prequal(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -
         for model, seconds, fly, tie in zip(drawn, known, flying, ties, strict=True)
     ]
     cold = sum([fly <= limit for fly in flying])
-    for place in _odd(loads):
+    for place in _special_places(loads):
         special = _special(drawn[place], loads, known, place, ties[place])
         if special is not None:
             preferences[place] = special
