@@ -30,11 +30,11 @@ def killed(tmp_path):
 
 
 def dead(running: Fleet, model: str) -> bool:
-    """Whether nobody has said for ten seconds that he serves the model, by the server's clock."""
+    """Whether no worker has reported the model for ten seconds, by the server's clock."""
     store = running.redis
     seconds, micros = store.time()
-    told = store.hget(redis_keys.SERVED, model)
-    return told is not None and seconds * 1000 + micros // 1000 - int(told) > 10_000
+    served_until = store.hget(redis_keys.SERVED, model)
+    return served_until is not None and seconds * 1000 + micros // 1000 > int(served_until)
 
 
 def start_jobs(running: Fleet, models, requests):
@@ -75,7 +75,7 @@ def test_killed_pool_s_calls_succeed_elsewhere_and_end_once(killed):
     for kind in ("single", "part"):
         wait_for(lambda kind=kind: not store.zcard(redis_keys.claims("doomed", kind=kind)), "the end of all leases")
 
-    # From now on nobody is sent there, whatever the strategy.
+    # From now on no call is sent there, whatever the strategy.
     wait_for(lambda: dead(running, "doomed"), "the pool's death")
     later = running.producer.submit_many(
         [{"text": f"{number}", "route": name} for name in STRATEGIES for number in "ab"]
