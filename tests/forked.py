@@ -1,13 +1,13 @@
 """`python -m MODULE` without the second of imports: forked from a process that has imported the libraries already.
 
 A test's worker is a process of its own either way, and imports, configures and measures all code of this repository
-anew; what it inherits are loaded libraries alone. The suite starts some two hundred workers: their imports of Celery,
-redis, aiohttp and their like took a third of its time. Where forking is no sound start (all but Linux), and where
-something is said to the interpreter itself, a process is started the ordinary way.
+itself; it inherits only loaded libraries. The suite starts some two hundred workers: their imports of Celery,
+redis, aiohttp and their like took a third of its time. On systems other than Linux, and for settings of the
+interpreter itself, a process is started the ordinary way.
 
 One such server a test run: it takes requests, one datagram each, on the socket that is its standard input. With a
-request come four descriptors: the standard streams, and a pipe on which it tells the pid and then the exit code, a
-line each. It ends, and all that it has forked with it, once the socket is closed.
+request come four descriptors: the standard streams, and a pipe on which it reports the pid and then the exit code,
+a line each. It ends with all its forked processes once the socket is closed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from typing import IO
 __all__ = ["Forked", "Process", "run", "start"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-#: What workers, the server of simulated models and the command line import that isn't ours.
+#: The libraries that workers, the server of simulated models and the command line import.
 LIBRARIES = (
     "aiohttp",
     "billiard.pool",
@@ -49,7 +49,7 @@ LIBRARIES = (
     "celery.worker.strategy",
     "click_repl",
     "coverage",
-    "flower.command",  # `celery` loads it for whatever command: it is a plugin
+    "flower.command",  # `celery` loads it for every command: it is a plugin
     "greenlet",
     "hiredis",
     "httpx",
@@ -80,25 +80,25 @@ LONGEST = 160_000
 MEASURES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 #: Beginnings of variables that are read before our code runs: by the interpreter, and by Celery where it is imported.
 READ_EARLY = ("PYTHON", "USE_FAST_LOCALS")
-#: … and those of their settings that a forked process can take on.
+#: The settings of these variables that a forked process can adopt.
 TAKEN_ON = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"}
 
 
 class Forked:
     """A forked process, as `subprocess.Popen` shows one; for one thread at a time."""
 
-    def __init__(self, command: Sequence[str], told: int) -> None:
+    def __init__(self, command: Sequence[str], reports: int) -> None:
         self.args = command
         self.returncode: int | None = None
-        self._told = os.fdopen(told, "rb", buffering=0)
+        self._reports = os.fdopen(reports, "rb", buffering=0)
         self.pid = int(self._line(None))
 
     def _line(self, within: float | None) -> bytes:
-        """The next line that is told of it; nothing where none comes `within` seconds (None: however long it takes)."""
-        if not select.select([self._told], [], [], within)[0]:
+        """Return the next report; nothing if none comes `within` seconds (None waits without end)."""
+        if not select.select([self._reports], [], [], within)[0]:
             return b""
-        line = self._told.readline()
-        assert line.endswith(b"\n"), f"the server of {__name__} has ended; what it said stands on standard error"
+        line = self._reports.readline()
+        assert line.endswith(b"\n"), f"the server of {__name__} has ended; see standard error"
         return line
 
     def poll(self) -> int | None:
@@ -113,12 +113,12 @@ class Forked:
             if not line:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self.returncode = int(line)
-            self._told.close()
+            self._reports.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            # It may have ended since; its number is not taken by another so soon.
+            # It may have ended since; the system does not reuse its number so soon.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -147,7 +147,7 @@ def start(module: str, *words: str, env: Mapping[str, str], output: IO[bytes] | 
 def run(
     module: str, *words: str, env: Mapping[str, str], cwd: Path, stdin: str = "", timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m module words` in `cwd`, and tell what it said, as `subprocess.run` does.
+    """Run `python -m module words` in `cwd`, and return its exit code and output, as `subprocess.run` does.
 
     Raises:
         subprocess.TimeoutExpired: it ran longer than `timeout` seconds, and was killed.
@@ -180,21 +180,21 @@ def _can_fork(env: Mapping[str, str]) -> bool:
 
 
 def _fork(command: Sequence[str], env: Mapping[str, str], cwd: Path, streams: Sequence[int]) -> Forked:
-    told, tell = os.pipe()
+    reports, report = os.pipe()
     try:
         request = json.dumps([command, dict(env), str(cwd)]).encode()
         assert len(request) < LONGEST, f"the command and environment of {command[0]} take {len(request)} bytes"
-        socket.send_fds(_server(), [request], [*streams, tell])
+        socket.send_fds(_server(), [request], [*streams, report])
     finally:
-        os.close(tell)
-    return Forked(command, told)
+        os.close(report)
+    return Forked(command, reports)
 
 
 @functools.cache
 def _server() -> socket.socket:
     """The socket of this process's server, which is started at the first call and ends with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # Whoever is forked starts to measure itself.
+    # A forked process starts its own measurement.
     env = {name: value for name, value in os.environ.items() if name not in MEASURES}
     process = subprocess.Popen([sys.executable, "-m", __name__], stdin=theirs.fileno(), env=env, cwd=REPOSITORY)
     theirs.close()
@@ -211,7 +211,7 @@ def _server() -> socket.socket:
 
 
 def _serve() -> bytes:
-    """Fork a process for each request. Returns in these alone, with what was asked for."""
+    """Fork a process for each request. Returns only in the forked processes, with the request."""
     requests = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     woken, wakes = os.pipe()
@@ -224,14 +224,14 @@ def _serve() -> bytes:
         ready, _, _ = select.select([requests.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
-            _tell_ends(running)
+            _report_ends(running)
         if requests.fileno() not in ready:
             continue
         message, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 4)
         if not message:
             _end_all(running)
             sys.exit()
-        *streams, tell = descriptors
+        *streams, report = descriptors
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -245,19 +245,19 @@ def _serve() -> bytes:
             return message
         for stream in streams:
             os.close(stream)
-        running[pid] = tell
-        os.write(tell, b"%d\n" % pid)
+        running[pid] = report
+        os.write(report, b"%d\n" % pid)
 
 
-def _tell_ends(running: dict[int, int]) -> None:
-    """Tell the exit code of each process that has ended since."""
+def _report_ends(running: dict[int, int]) -> None:
+    """Report the exit code of each process that has ended."""
     for pid in list(running):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            tell = running.pop(pid)
-            with contextlib.suppress(BrokenPipeError):  # nobody asks any more
-                os.write(tell, b"%d\n" % os.waitstatus_to_exitcode(status))
-            os.close(tell)
+            report = running.pop(pid)
+            with contextlib.suppress(BrokenPipeError):  # the test does not read it any more
+                os.write(report, b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.close(report)
 
 
 def _end_all(running: Mapping[int, int]) -> None:
@@ -266,14 +266,14 @@ def _end_all(running: Mapping[int, int]) -> None:
 
 
 def _become(request: bytes) -> None:
-    """Be `python -m …` as it was asked for, in this process, from here to its end."""
+    """Run the requested `python -m …` in this process, until its end."""
     command, env, cwd = json.loads(request)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
     time.tzset()
     if any(name in env for name in MEASURES):
-        import coverage  # noqa: PLC0415 - where it is asked for
+        import coverage  # noqa: PLC0415 - only if requested
 
         coverage.process_startup()
     if env.get("PYTHONWARNINGS") == "error":
@@ -288,7 +288,7 @@ def _main() -> None:
         importlib.import_module(name)
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread"
     gc.collect()
-    gc.freeze()  # collections in forked processes leave alone what is shared
+    gc.freeze()  # collections in forked processes leave shared objects alone
     _become(_serve())
 
 

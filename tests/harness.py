@@ -40,14 +40,14 @@ DEADLINE = float(os.environ.get("TEST_DEADLINE", "200"))
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, within: float = DEADLINE) -> Any:
-    """The first true value of `condition`, asked again and again until `within` seconds have passed."""
+    """Return the first true value of `condition`, which is checked until `within` seconds have passed."""
     end = time.monotonic() + within
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < end, f"{what} did not happen within {within:g} s"
-        time.sleep(0.02)  # between two looks, not a guess at how long it takes
+        time.sleep(0.02)  # between two checks, not a guess of the duration
 
 
 def alive(pid: int) -> bool:
@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 
 
 def publish(redis_url: str, step: Callable[[Publisher], Coroutine[Any, Any, None]]) -> None:
-    """Have messages published from outside the fleet, by a publisher of its own."""
+    """Publish messages from outside of the fleet, by a publisher of its own."""
 
     async def run() -> None:
         ledger = Ledger(redis_url, ())
@@ -104,7 +104,7 @@ def ledger_runs(url: str, models: Sequence[str], view: Callable[[Ledger], Awaita
 def close_app(app: Any) -> None:
     """Close all that a Celery application has opened in this thread: its own `close` leaves the backend's sockets."""
     consumer = app.backend.result_consumer
-    # A result takes its leave when it is collected, which may be tests later: by a new connection, if need be.
+    # A result unsubscribes when it is collected, perhaps in a later test, over a new connection.
     consumer.cancel_for = lambda _task_id: None
     consumer.stop()
     app.backend.client.connection_pool.disconnect()
@@ -188,7 +188,7 @@ class Fleet:
         return {
             "POINTSMAN_REDIS_URL": self.valkey.url,
             "POINTSMAN_CONFIG": str(self.config_path),
-            # Tests read in the log what became of a message.
+            # Tests read the outcome of messages in the log.
             "POINTSMAN_LOG_ATTEMPTS": "all",
         }
 
@@ -211,7 +211,7 @@ class Fleet:
         return ready.read_text().strip()
 
     def stats(self, model: str) -> dict[str, int]:
-        """How often the simulated server of this fleet was asked for a model: requests, in_flight, peak_in_flight."""
+        """The counts of a model at the simulated server: requests, in_flight, peak_in_flight."""
         return dict(self._http.get(self.models_url.removesuffix("/v1") + "/stats").json()[model])
 
     def start(
@@ -255,7 +255,7 @@ def fleet(folder: Path, *, models: Mapping[str, Any], simulations: Mapping[str, 
 
 
 class Finals:
-    """Counts how often each job was announced to have ended."""
+    """Counts how often the end of each job was announced."""
 
     def __init__(self, running: Fleet) -> None:
         self._channel = running.redis.pubsub(ignore_subscribe_messages=True)
@@ -282,7 +282,7 @@ class Finals:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How often each job was, by the channel of its words."""
+        """The number of announcements by the channel of the job."""
         return self._seen
 
     def of(self, job: str) -> int:

@@ -1,4 +1,4 @@
-"""A simulated model that a test takes away, slows down and brings back."""
+"""A simulated model that a test stops, slows down and starts again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness import wait_for
 
 
 class Server:
-    """A simulated model on a port of its own, which may go away, and come back slower or as it was."""
+    """A simulated model on a port of its own, which a test may stop and start with another latency."""
 
     def __init__(self, folder: Path, name: str, *, latency: float) -> None:
         self._latency = latency
@@ -30,7 +30,7 @@ class Server:
         return f"http://127.0.0.1:{self._port}/v1"
 
     def serve(self, *, latency: float) -> None:
-        """Serve it, anew where it was served before, with `latency` in seconds."""
+        """Start or restart the server, with `latency` in seconds."""
         self.stop()
         self._starts += 1
         models = self._folder / f"{self.name}-{self._starts}.json"

@@ -13,7 +13,7 @@ from tests.harness import DEADLINE, REPOSITORY
 
 
 def test_demo_runs_the_main_job_and_leaves_nothing_behind(tmp_path):
-    # One temporary directory for all that it makes, so that its processes can be told from others.
+    # A temporary directory of its own, by which its processes are recognized.
     process = subprocess.Popen(
         [sys.executable, "-m", "ops", "demo", "--json"],
         stdout=subprocess.PIPE,

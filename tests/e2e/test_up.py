@@ -229,8 +229,8 @@ def test_command_line_submits_waits_and_explains(up):
     assert "[simulated fast] Where is my invoice?" in output
     job = json.loads(up.cli("submit", "--json", "--wait", "--kind", "vote", "-n", "3", "Yes or no?"))
     assert job["state"] == "succeeded"
-    told = up.cli("explain", job["id"])
-    assert "least_connections" in told
+    printed = up.cli("explain", job["id"])
+    assert "least_connections" in printed
 
 
 def test_pool_is_scaled_up_and_down_to_a_total_of_calls_in_flight(tmp_path):

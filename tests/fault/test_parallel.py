@@ -30,7 +30,7 @@ MODELS = {
     "judge": {"capacity": 16, "attempts": 1},
 }
 DECISION = Decision(route="able", classifier="explicit", confidence=1.0, strategy="round_robin")
-#: Joins that a package of somebody else declares.
+#: Joins that another package declares.
 OWN_JOINS = """
 from tasks.parallel.joins import JoinQuestions, JoinQuestion
 
@@ -90,7 +90,7 @@ def running(tmp_path_factory, voices):
 def finals(running):
     with Finals(running) as finals:
         yield finals
-    assert set(finals.counts.values()) <= {1}, "a job was told to have ended twice"
+    assert set(finals.counts.values()) <= {1}, "the end of a job was announced twice"
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def outside(running):
 
 
 def once(finals, *jobs):
-    """Each of these jobs has ended, and is told to have once: the word may come a moment after the record is read."""
+    """Each of these jobs has ended, and its end is announced once, perhaps a moment after the record is read."""
     for job in jobs:
         wait_for(lambda job=job: finals.of(job), f"the word of the end of {job}")
         assert finals.of(job) == 1
@@ -259,7 +259,7 @@ def test_part_of_a_server_that_never_answers_times_out(submit):
     assert "did not answer" in result.parts[1].error or "0.5 s" in result.parts[1].error
 
 
-# -- joins of somebody else ------------------------------------------------------------------------
+# -- joins of another package ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

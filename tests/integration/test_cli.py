@@ -290,11 +290,11 @@ def test_unknown_job_ends_with_4(cli, command):
 
 def test_status_shows_known_jobs_beside_unknown_ones(cli):
     job_id = cli.submit("x")
-    done = cli("status", job_id, "nobody", COLUMNS="80")
+    done = cli("status", job_id, "unknown", COLUMNS="80")
     assert done.code == Exit.NOT_FOUND
     assert [line.split()[0] for line in done.out.splitlines()] == ["job", job_id]
-    told = cli("status", job_id, "nobody", "--json").json
-    assert [(entry["id"], entry["state"]) for entry in told] == [(job_id, "accepted"), ("nobody", None)]
+    printed = cli("status", job_id, "unknown", "--json").json
+    assert [(entry["id"], entry["state"]) for entry in printed] == [(job_id, "accepted"), ("unknown", None)]
 
 
 def test_explain_shows_decision_and_parts(cli):
@@ -334,8 +334,8 @@ def test_route_sees_the_fleet_and_leaves_nothing_behind(cli):
 
     cli.ledger(configure)
     before = cli.ledger(keys)
-    told = cli("route", "the invoice is wrong", "--json").json
-    assert (told["route"], told["live"], told["turns"]) == ("billing", True, ["fast", "slow"])
+    printed = cli("route", "the invoice is wrong", "--json").json
+    assert (printed["route"], printed["live"], printed["turns"]) == ("billing", True, ["fast", "slow"])
     assert cli.ledger(keys) == before
 
 
@@ -353,7 +353,7 @@ def test_batch_is_submitted_waited_for_and_collected(cli):
 
 
 def test_batch_with_a_line_that_is_no_job_is_refused_whole(cli):
-    (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n{"text": "two", "model": "nobody"}\n')
+    (cli.folder / "batch.jsonl").write_text('{"text": "one"}\n{"text": "two", "model": "unknown"}\n')
     done = cli("batch", "submit", "batch.jsonl", "--json")
     assert (done.code, done.json["error"]["field"]) == (Exit.USAGE, "line 2.model")
     known = [entry["file"] for entry in cli("batch", "list", "--json").json]
@@ -380,8 +380,8 @@ def test_batch_wait_reports_the_states_of_its_jobs(cli):
 
 
 def test_unknown_batch_ends_with_4(cli):
-    assert cli("batch", "status", "nobody").code == Exit.NOT_FOUND
-    assert cli("batch", "results", "nobody").code == Exit.NOT_FOUND
+    assert cli("batch", "status", "unknown").code == Exit.NOT_FOUND
+    assert cli("batch", "results", "unknown").code == Exit.NOT_FOUND
 
 
 def test_closed_stdout_prints_no_error(cli):
@@ -396,9 +396,9 @@ def test_closed_stdout_prints_no_error(cli):
 
 
 def test_schedules_are_listed_and_run(cli):
-    (told,) = cli("schedule", "list", "--json").json
-    assert (told["name"], told["last_batch"]) == ("nightly", None)
-    assert told["next_run"].endswith("02:30:00+00:00")
+    (printed,) = cli("schedule", "list", "--json").json
+    assert (printed["name"], printed["last_batch"]) == ("nightly", None)
+    assert printed["next_run"].endswith("02:30:00+00:00")
     done = cli("schedule", "run", "nightly", "--json")
 
     async def messages(ledger: Ledger) -> Any:
@@ -407,7 +407,7 @@ def test_schedules_are_listed_and_run(cli):
     (queue,) = cli.ledger(messages)
     mine = [json.loads(message) for message in queue if f"{done.json['batch']}.batch" in message]
     assert [message["headers"]["task"] for message in mine] == ["tasks.batch"]
-    assert cli("schedule", "run", "nobody").code == Exit.NOT_FOUND
+    assert cli("schedule", "run", "unknown").code == Exit.NOT_FOUND
 
 
 def test_doctor_finds_the_server_and_misses_the_workers(cli):

@@ -72,9 +72,9 @@ def test_published_ports_are_those_of_the_front_on_loopback():
 
 
 def test_broker_keeps_accepted_jobs():
-    told = " ".join(SERVICES["redis"]["command"])
-    assert "--appendonly yes" in told
-    assert "--maxmemory-policy noeviction" in told
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
 
 
 @dataclass
@@ -129,7 +129,7 @@ def host(tmp_path) -> Iterator[Host]:
 @pytest.mark.parametrize("name", OURS)
 def test_service_command_becomes_healthy_and_ends_on_sigterm(name, host):
     service = SERVICES[name]
-    # beat's files are there before it has loaded all it needs, and it ends badly when it is told to end before that.
+    # beat's files are there before it has loaded all it needs, and SIGTERM before that gives it a bad exit code.
     command = [host.place(word).replace("INFO", "DEBUG" if name == "beat" else "INFO") for word in service["command"]]
     log = host.folder / "log"
     with log.open("wb") as out:

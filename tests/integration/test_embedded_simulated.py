@@ -217,7 +217,7 @@ def test_concurrency_limit_refuses_further_requests_for_a_second(url):
         ("not_found", openai.NotFoundError),
         ("limited", openai.RateLimitError),
         ("reset", openai.APIConnectionError),
-        ("nobody", openai.NotFoundError),
+        ("unknown", openai.NotFoundError),
     ],
 )
 def test_declared_failure_reaches_the_client(client, model, error):

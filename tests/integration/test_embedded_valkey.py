@@ -22,7 +22,7 @@ from tasks.contract.errors import ConfigError, Unreachable
 from tasks.queue.address import ADDRESS_FILE
 from tests.harness import REPOSITORY, wait_for
 
-#: A process that owns a server, tells its URL and pid, and never stops it.
+#: A process that owns a server, prints its URL and pid, and never stops it.
 OWNER = """
 import sys, threading
 from pathlib import Path
@@ -283,7 +283,7 @@ def test_directory_of_a_living_owner_is_refused_and_its_server_goes_on(state_dir
         assert client.ping()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of the parent")
 def test_server_ends_when_its_owner_is_killed(state_dir):
     # given
     owner, _, pid = start_owner(state_dir)

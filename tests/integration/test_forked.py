@@ -37,7 +37,7 @@ def test_forked_process_imports_the_code_of_this_repository(tmp_path):
     tree = forked.run(
         "trace", "--listfuncs", "--module", "tasks.contract.errors", env=os.environ, cwd=tmp_path, timeout=DEADLINE
     )
-    assert str(REPOSITORY / "tasks" / "errors.py") in tree.stdout
+    assert str(REPOSITORY / "tasks" / "contract" / "errors.py") in tree.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -33,8 +33,8 @@ COMMANDS = [
 )
 def test_help_imports_nothing_but_the_parser(arguments, heavy):
     command = [sys.executable, "-X", "importtime", "-m", "ops", *arguments]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.stderr.splitlines()}
+    printed = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in printed.stderr.splitlines()}
     assert "typer" in imported
     assert imported & heavy == set()
 
@@ -42,19 +42,19 @@ def test_help_imports_nothing_but_the_parser(arguments, heavy):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_with_an_example(command, capsys):
     assert main([*command.split(), "--help"]) == Exit.OK
-    told = capsys.readouterr().out
-    assert "Usage: pointsman " + command in told
-    lines = [line.strip() for line in told.splitlines()]
+    printed = capsys.readouterr().out
+    assert "Usage: pointsman " + command in printed
+    lines = [line.strip() for line in printed.splitlines()]
     own = command.removesuffix(" list").removesuffix(" schema")
     assert any(line.startswith(f"pointsman {own}") or f"| pointsman {own}" in line for line in lines[1:])
 
 
 def test_help_names_every_exit_code(capsys):
     assert main(["--help"]) == Exit.OK
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert set(MEANINGS) == set(Exit)
     for code, meaning in MEANINGS.items():
-        assert f"{code:>5}  {meaning}" in told
+        assert f"{code:>5}  {meaning}" in printed
 
 
 def test_command_alone_prints_its_help(capsys):

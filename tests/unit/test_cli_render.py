@@ -51,8 +51,8 @@ def test_seconds_are_milliseconds_below_one():
 
 
 def test_summary_names_route_model_time_tokens_and_cost():
-    told = summary(a_result(simulated=True, usage=Usage(input_tokens=12, output_tokens=34), cost_usd=0.25))
-    assert told == "succeeded · simulated · route billing · model fast · 1.5 s · 12+34 tokens · $0.25"
+    printed = summary(a_result(simulated=True, usage=Usage(input_tokens=12, output_tokens=34), cost_usd=0.25))
+    assert printed == "succeeded · simulated · route billing · model fast · 1.5 s · 12+34 tokens · $0.25"
 
 
 def test_print_text_removes_control_characters_on_a_terminal(capsys, monkeypatch):

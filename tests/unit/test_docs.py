@@ -89,7 +89,7 @@ def test_table_of_fields_names_exactly_the_fields(page, title):
 
 
 def test_distributions_are_documented_with_their_fields():
-    told = dict(
+    fields_of = dict(
         re.findall(r"^\| `(constant|uniform|exponential|lognormal)` \| (.*) \|$",
                    section(REFERENCE / "configuration.md", "simulation"), re.MULTILINE)
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_distributions_are_documented_with_their_fields():
     for kind in (Constant, Uniform, Exponential, Lognormal):
         fields = set(kind.model_fields)
         name = get_args(kind.model_fields["distribution"].annotation)[0]
-        assert set(re.findall(r"`(\w+)`", told[name])) == fields - {"distribution"}
+        assert set(re.findall(r"`(\w+)`", fields_of[name])) == fields - {"distribution"}
 
 
 @pytest.mark.parametrize(("title", "states"), [("States of a job", JobState), ("States of a part", PartState)])
