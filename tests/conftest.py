@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 import redis
 
 from ops.embedded.valkey import ValkeyServer
-from tests.harness import REPOSITORY
+from tasks.ledger import Ledger
+from tests.harness import REPOSITORY, ledger_runs
+from tests.ledger_jobs import MODELS
 
 SHARED = REPOSITORY.parent / "shared" / "data"
 #: The modules that take longest, longest first, as measured on two cores: begun last they would run on alone.
@@ -53,6 +56,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """A Valkey server that the tests of one module share."""
     with ValkeyServer(tmp_path_factory.mktemp("valkey")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def on_ledger(server: ValkeyServer) -> Iterator[Any]:
+    """Run a coroutine function with a ledger of its own, all of a module on one event loop."""
+
+    async def view(ledger: Ledger) -> Ledger:
+        return ledger
+
+    with ledger_runs(server.url, MODELS, view) as runs:
+        yield runs
 
 
 @pytest.fixture
