@@ -20,9 +20,7 @@ from redis.exceptions import RedisError
 from tasks.accept import Accepted, accept
 from tasks.config.config import Config
 from tasks.contract.errors import PointsmanError, Unreachable
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, Job, parse_job
 from tasks.contract.result import FINAL, Result
 from tasks.ledger import Ledger
 from tasks.ledger.batches import Batches

@@ -15,11 +15,9 @@ from celery.utils.log import get_task_logger
 from tasks.accept import accept
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PointsmanError, Unreachable
-from tasks.contract.ids import ulid
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job, ulid
 from tasks.ledger.batches import Batches
-from tasks.queue.ports import Ports, ports_of
+from tasks.queue.ports import Ports
 from tasks.workflows.check_job import check_job
 
 __all__ = ["CHUNK", "batch", "read_jobs"]
@@ -36,7 +34,7 @@ async def batch(self: Any, schedule: str, tick: int) -> None:
 
     Safe to repeat: the ids of its jobs follow from the tick.
     """
-    ports = ports_of(self.app)
+    ports = self.app.ports()
     if schedule not in ports.config.schedules:
         log.warning("no such schedule any more: %s", schedule)
         return

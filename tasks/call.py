@@ -16,10 +16,10 @@ from celery.utils.log import get_task_logger
 
 from tasks.calling.run import Ignored, JobEnded, JoinDue, PartEnded, Run, RunOutcome
 from tasks.contract.errors import Unreachable
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import Admitted, Claim, ClaimDenied
 from tasks.queue.app import model_of_queue
-from tasks.queue.ports import Ports, ports_of
+from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 
 __all__ = ["call"]
@@ -30,7 +30,7 @@ log = get_task_logger(__name__)
 @shared_task(name="tasks.call", bind=True)
 async def call(self: Any, job_id: str, index: int, wave: int | None = None) -> dict[str, Any]:
     """Run one part. Returns a summary for the chord, never a text."""
-    ports, name = ports_of(self.app), CallId(job_id, index, wave)
+    ports, name = self.app.ports(), CallId(job_id, index, wave)
     queue = (self.request.delivery_info or {}).get("routing_key") or ""
     outcome = await _claim_and_run(ports, name, model_of_queue(queue) or "")
     await _publish(ports, name, outcome)

@@ -9,7 +9,7 @@ from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.job import Job
-from tasks.queue.ports import Ports, ports_of
+from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.workflows.child_jobs import create_child_jobs
 from tasks.workflows.planning import plan_first, publish_wave
@@ -23,7 +23,7 @@ log = get_task_logger(__name__)
 @shared_task(name="tasks.fanout", bind=True)
 async def fanout(self: Any, job_id: str, wave: int = 0) -> None:
     """Send the parts of one wave. Safe to repeat: parts are planned once, and a part's message is always the same."""
-    ports = ports_of(self.app)
+    ports = self.app.ports()
     await fan_out(ports, job_id, wave)
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 from celery.exceptions import Ignore
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import PartRecord
-from tasks.queue.ports import Ports, ports_of
+from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import child_jobs
 
@@ -25,7 +25,7 @@ _ENDS = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
 @shared_task(name="tasks.finish_part", bind=True)
 async def finish_part(self: Any, job_id: str, index: int, wave: int) -> dict[str, Any]:
     """Finish one part. This task is a member of the wave's chord, so it is published when the child job ends."""
-    state = await copy_result(ports_of(self.app), CallId(job_id, index, wave))
+    state = await copy_result(self.app.ports(), CallId(job_id, index, wave))
     if state is None:
         raise Ignore
     return {"index": index, "state": state}

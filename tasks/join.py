@@ -26,7 +26,7 @@ from tasks.parallel.joins import (
 )
 from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.proposal import read_proposal
-from tasks.queue.ports import Ports, ports_of
+from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import steps
 from tasks.workflows.child_jobs import read_steps
@@ -52,7 +52,7 @@ MANY = 100
 @shared_task(name="tasks.join", bind=True)
 async def join(self: Any, job_id: str, wave: int = 0) -> None:  # noqa: ARG001 - keeps the messages of waves apart
     """Join a job whose parts have ended, or publish its next wave. Safe to repeat and to run twice at once."""
-    await join_job(ports_of(self.app), job_id)
+    await join_job(self.app.ports(), job_id)
 
 
 async def join_job(ports: Ports, job_id: str) -> str:

@@ -12,7 +12,7 @@ from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.ledger import Admitted
-from tasks.queue.ports import Ports, ports_of
+from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.routing.candidates import find_candidates, select_able
 from tasks.routing.choose import choose
@@ -28,7 +28,7 @@ log = get_task_logger(__name__)
 @shared_task(name="tasks.route", bind=True)
 async def route(self: Any, job_id: str) -> None:
     """Route one job. Safe to repeat: a decision stays as it was made, and a call in flight stays where it is."""
-    await route_job(ports_of(self.app), job_id)
+    await route_job(self.app.ports(), job_id)
 
 
 async def route_job(ports: Ports, job_id: str) -> None:

@@ -25,7 +25,7 @@ import yaml
 
 from ops.embedded.valkey import ValkeyServer
 from producer import Producer
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger import WAVE, Ledger
 from tasks.queue.app import make_app

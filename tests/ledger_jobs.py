@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
 from tasks.contract.result import Decision
 from tasks.ledger import PartRecord, StagePlan, digest
 from tasks.parallel.early_stop import StopRule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger.fleet import Admitted
 from tasks.queue.publisher import Publisher
 

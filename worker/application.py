@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import signals
 from celery.exceptions import WorkerShutdown
@@ -43,7 +43,7 @@ def _configured_models() -> tuple[str, ...]:
         return ()  # `_check` refuses to start a worker; inspect, control and flower need no configuration
 
 
-app = make_app("pointsman", redis_url(), models=_configured_models(), kind=Application)
+app = cast(Application, make_app("pointsman", redis_url(), models=_configured_models(), kind=Application))
 app.conf.update(
     worker_pool="worker.pool:TaskPool",
     # It counts the parts of chords. Celery's scheme for a unix socket differs from redis-py's.
@@ -75,7 +75,7 @@ def _bound_ports() -> Ports:
     return _runtime.ports
 
 
-app.pointsman_ports = _bound_ports  # type: ignore[attr-defined]
+app.make_ports = _bound_ports
 
 
 @signals.celeryd_init.connect

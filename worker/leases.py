@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from tasks.contract.errors import PointsmanError
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import LEASE, Admitted, Ledger
 from tasks.ledger.limiter import Grant
 from tasks.ledger.store import Command

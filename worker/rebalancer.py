@@ -23,7 +23,7 @@ import structlog
 
 from tasks.calling.retry import Bounds, unspent
 from tasks.contract.errors import PointsmanError
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger.fleet import Admitted
 from tasks.queue.app import model_queue

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from tasks.contract.errors import PointsmanError
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, JobSummary, Ledger, PartRecord, PartStatus
 from tasks.ledger.jobs import JOIN_LEASE

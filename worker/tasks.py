@@ -11,6 +11,7 @@ from celery import Celery, Task
 from celery._state import _task_stack  # type: ignore[attr-defined]
 
 from tasks.queue.address import redis_url
+from tasks.queue.ports import Ports
 from worker.bridge import drive, in_task, wait_here
 from worker.loop import event_loop
 
@@ -39,6 +40,13 @@ class Application(Celery):
 
     task_cls = "worker.tasks:CoroutineTask"
     events_cls = "worker.events:BatchedEvents"
+
+    #: Makes the ports of this process.
+    make_ports: Callable[[], Ports]
+
+    def ports(self) -> Ports:
+        """What the steps need of this process."""
+        return self.make_ports()
 
     @property
     def redis_url(self) -> str:

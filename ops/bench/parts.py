@@ -16,8 +16,7 @@ from ops.bench.fleet import CHUNK, TEXT, BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Contestant, Size, play
-from tasks.contract.ids import CallId, new_id
-from tasks.contract.job import Job
+from tasks.contract.job import CallId, Job, new_id
 from tasks.contract.result import Candidate, Decision
 from tasks.ledger import QUEUED_LEASE, Admitted
 from tasks.queue.app import make_app

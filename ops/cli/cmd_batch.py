@@ -65,7 +65,7 @@ async def submit(
     from ops.cli.exits import Exit
     from ops.cli.render import print_json
     from tasks.batch import read_jobs
-    from tasks.contract.ids import new_id
+    from tasks.contract.job import new_id
 
     async with open_producer() as producer:
         jobs = list(read_jobs(file, producer.config))

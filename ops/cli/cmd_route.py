@@ -46,7 +46,7 @@ async def route(
     from ops.cli.environment import load_config
     from ops.cli.inputs import read_text, values
     from ops.cli.render import print_json
-    from tasks.contract.job_parsing import parse_job
+    from tasks.contract.job import parse_job
     from tasks.queue.address import state_dir
     from tasks.routing.classify.build import CACHE, build_cascade
     from tasks.routing.classify.decision import Facts, Verdict

@@ -22,7 +22,7 @@ def name_run(run: str | None) -> str:
     """Return the given name of the run, or a new one; raise `Failure` for an invalid name."""
     from ops.cli.exits import Failure
     from ops.evaluate.profiling.asking import RUN_NAME
-    from tasks.contract.ids import new_id
+    from tasks.contract.job import new_id
 
     if run is None:
         return new_id()

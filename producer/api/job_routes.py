@@ -23,8 +23,7 @@ from producer.api.problems import ProblemDetails, Refused
 from producer.client import AsyncProducer, JobNotFound
 from tasks.accept import Accepted
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
 
 __all__ = ["JobRoutes"]
 

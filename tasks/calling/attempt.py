@@ -28,8 +28,8 @@ from tasks.contract.errors import (
     TimedOut,
     UnusableModelError,
 )
-from tasks.contract.ids import CallId
-from tasks.contract.job import Message
+from tasks.contract.job import CallId
+from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelRequest
 from tasks.contract.result import Tried, Usage
 from tasks.contract.tokens import estimate_messages
@@ -55,6 +55,8 @@ log = get_task_logger(__name__)
 #: the slots that a pool has beyond its model's capacity can come to wait here.
 SLOT_WAIT = 2.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+#: Tokens of an answer before the first is known; `limiter.lua` starts with the same.
+FIRST_MEAN = 256.0
 #: Seconds for a settlement that travels alone: a process that ends must not wait for a Redis that is away.
 SETTLE_TIMEOUT = 1.0
 
@@ -278,21 +280,21 @@ async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: 
 
 
 async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
-    ledger, latencies, budget = ports.ledger, ports.latencies, claim.job.budget_usd
+    ledger, budget, means = ports.ledger, claim.job.budget_usd, ports.ledger.limiter.mean_outputs
     cost_usd = 0.0
     commands: list[Command[Any] | Words] = [
         ledger.limiter.acquire(demand),
         *ledger.fleet.lease({claim.part.model: [name]}, seconds=LEASE),
     ]
     if budget is not None:
-        output = demand.output_tokens if demand.output_tokens is not None else latencies.mean_output(demand.model)
+        output = demand.output_tokens if demand.output_tokens is not None else means.get(demand.model, FIRST_MEAN)
         cost_usd = demand.price.cost(Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
         commands.append(ledger.jobs.book(name.job, name.index, owner, usd=cost_usd, budget=budget))
 
     # If this call is cancelled while the commands are on their way, the limiter may have granted it all the same.
     replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, late[0]))
     granted: Grant | Denied = replies[0]
-    latencies.record_mean_output(demand.model, granted.mean_output)
+    means[demand.model] = granted.mean_output
     booked = replies[-1]
     if isinstance(booked, BookReply) and booked.word == "broke":
         _release_unsent(ports, granted)

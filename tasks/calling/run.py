@@ -14,8 +14,7 @@ from celery.utils.log import get_task_logger
 from tasks.calling.attempt import Attempt, acquire, add_attempt, build_request, estimate_demand, render_prompt, settle
 from tasks.calling.retry import Retry, decide, find_bounds, least_asked, unspent
 from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
+from tasks.contract.job import CallId, Job
 from tasks.contract.result import Tried, Usage
 from tasks.ledger import QUEUED_LEASE, Admitted, Claim, PartRecord
 from tasks.ledger.limiter import Denied, Grant
@@ -126,7 +125,8 @@ class Run:
             return await self._wait_or_fail(ended)
         if ended.reply is None:
             return await self._retry_or_fail(ended)
-        self.ports.latencies.record(ended.grant.model, ended.latency_s)
+        if ended.model.hedge is not None:
+            self.ports.latencies.record(ended.grant.model, ended.latency_s)
         self._publish_events()
         return await self._finish(ended)
 
@@ -147,9 +147,10 @@ class Run:
         if isinstance(granted, Denied):
             return granted
         first = self._attempt(granted)
-        delay = self.ports.latencies.hedge_delay(self.claim.part.model, model.hedge)
-        if delay is not None:
-            return await self._race(first, delay)
+        if model.hedge is not None:
+            delay = self.ports.latencies.hedge_delay(self.claim.part.model, model.hedge)
+            if delay is not None:
+                return await self._race(first, delay)
         await first.send(self.ports.clients)
         return first
 

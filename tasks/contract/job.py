@@ -1,18 +1,21 @@
-"""The job: what a producer submits, frozen and versioned, JSON on the wire.
+"""The job: what a producer submits, frozen and versioned, JSON on the wire; and the ids of jobs and of calls.
 
 The ledger answers with a `Result` (`tasks.contract.result`). `docs/reference/job.md` draws the states.
 """
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import JsonValue, ValidationError, field_validator, model_validator
 
 from tasks.contract.errors import BadInput
-from tasks.contract.ids import new_id
-from tasks.contract.job_fields import FieldRule, job_field
+from tasks.contract.job_errors import find_first_error
+from tasks.contract.job_fields import FieldRule, File, Item, Message, Parent, Variety, job_field
 from tasks.contract.validation import Value
 
 __all__ = [
@@ -24,12 +27,11 @@ __all__ = [
     "PRIORITIES",
     "QUESTION",
     "SCHEMA_VERSION",
-    "File",
-    "Item",
+    "CallId",
     "Job",
-    "Message",
-    "Parent",
-    "Variety",
+    "new_id",
+    "parse_job",
+    "ulid",
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -43,49 +45,35 @@ OWN_LABEL, QUESTION = "pointsman", "classification"
 JOB_LABEL = "job"
 
 
-class Message(Value):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-class Item(Value):
-    """One section that the producer cut itself. Its own fields take precedence over those of the job."""
-
-    text: str
-    title: str = Field(default="", max_length=200)
-    prompt: str | None = None
-    #: With a route or a model the section is a child job, which is routed by itself.
-    route: str | None = None
-    model: str | None = None
-    response_schema: Mapping[str, JsonValue] | None = None
+def new_id() -> str:
+    """A new ULID."""
+    return ulid(time.time_ns() // 1_000_000, secrets.randbits(80))
 
 
-class File(Value):
-    """A document to work on. Its text is read when the job is accepted, and only the text is kept."""
-
-    #: The ending is the format: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl; any other means text.
-    name: str = Field(min_length=1, max_length=255)
-    #: Its bytes in base64.
-    data: str = Field(min_length=1)
+def ulid(milliseconds: int, rest: int) -> str:
+    """A ULID in lower case: 26 characters, sorted by time, safe in a Redis key and in a URL. `rest` has 80 bits."""
+    number = (milliseconds << 80) | rest
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-class Parent(Value):
-    """The part (``JOB.INDEX.WAVE``) whose work a child job is, and the number of jobs above the child job."""
+@dataclass(frozen=True, slots=True)
+class CallId:
+    """The id of a call and its Celery task id: ``<job>.<index>``, or ``<job>.<index>.<wave>`` in a fan-out."""
 
-    part: str
-    depth: int = Field(ge=1)
-    #: Parts that the child job and its own child jobs may have: a share of the parent's.
-    parts: int | None = Field(default=None, ge=1)
+    job: str
+    index: int
+    wave: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.job}.{self.index}" + ("" if self.wave is None else f".{self.wave}")
 
-class Variety(Value):
-    """Prompts, models and seeds that the votes of a job use in turn: for models that refuse a temperature."""
-
-    prompts: tuple[str, ...] = Field(default=(), max_length=100)
-    models: tuple[str, ...] = Field(default=(), max_length=100)
-    seeds: tuple[int, ...] = Field(default=(), max_length=1000)
+    @classmethod
+    def parse(cls, text: str) -> CallId:
+        job, index, *wave = text.split(".")
+        return cls(job, int(index), int(wave[0]) if wave else None)
 
 
 class Job(Value):
@@ -318,3 +306,21 @@ JOB_FIELDS: Mapping[str, FieldRule] = {
 INPUTS = tuple(name for name, rule in JOB_FIELDS.items() if rule.child == "input")
 #: Fields that child jobs get from their parent, from their part or from Pointsman: `each` and steps can't set them.
 GIVEN = frozenset(name for name, rule in JOB_FIELDS.items() if rule.child in {"never", "input", "same", "rest"})
+
+
+def parse_job(data: Any, *, at: str = "") -> Job:
+    """Read a job from parsed JSON.
+
+    `at` is the place of the job in a larger request (``[3]``); the field of the error starts with it.
+
+    Raises:
+        BadInput: with the first field that is wrong, and the values that it accepts.
+    """
+    if not isinstance(data, Mapping):
+        raise BadInput(at or "job", "must be a JSON object")
+    try:
+        return Job.model_validate(data)
+    except BadInput as error:
+        raise BadInput(f"{at}.{error.field}" if at else error.field, error.problem, error.remedy) from None
+    except ValidationError as error:
+        raise find_first_error(error, Job, at=at) from None

@@ -1,4 +1,4 @@
-"""The rules of a job's fields beside their types; `tasks.contract.job` gives each field a `FieldRule`.
+"""The types of a job's fields, and the rules beside them; `tasks.contract.job` gives each field a `FieldRule`.
 
 Every list of fields in the code is derived from these rules: the fields that child jobs inherit, those that the ledger
 keeps apart, the options of ``pointsman submit``.
@@ -6,12 +6,15 @@ keeps apart, the options of ``pointsman submit``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-__all__ = ["ChildRule", "FieldRule", "job_field"]
+from tasks.contract.validation import Value
+
+__all__ = ["ChildRule", "FieldRule", "File", "Item", "Message", "Parent", "Variety", "job_field"]
 
 #: The value of a field in the child jobs of a job:
 #:
@@ -56,3 +59,48 @@ def job_field(
     field = Field(**constraints)
     field.metadata.append(FieldRule(child, option, help, steps, bulk))
     return field
+
+
+class Message(Value):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Item(Value):
+    """One section that the producer cut itself. Its own fields take precedence over those of the job."""
+
+    text: str
+    title: str = Field(default="", max_length=200)
+    prompt: str | None = None
+    #: With a route or a model the section is a child job, which is routed by itself.
+    route: str | None = None
+    model: str | None = None
+    response_schema: Mapping[str, JsonValue] | None = None
+
+
+class File(Value):
+    """A document to work on. Its text is read when the job is accepted, and only the text is kept."""
+
+    #: The ending is the format: .txt, .md, .html, .pdf, .docx, .csv, .tsv, .json, .jsonl; any other means text.
+    name: str = Field(min_length=1, max_length=255)
+    #: Its bytes in base64.
+    data: str = Field(min_length=1)
+
+
+class Parent(Value):
+    """The part (``JOB.INDEX.WAVE``) whose work a child job is, and the number of jobs above the child job."""
+
+    part: str
+    depth: int = Field(ge=1)
+    #: Parts that the child job and its own child jobs may have: a share of the parent's.
+    parts: int | None = Field(default=None, ge=1)
+
+
+class Variety(Value):
+    """Prompts, models and seeds that the votes of a job use in turn: for models that refuse a temperature."""
+
+    prompts: tuple[str, ...] = Field(default=(), max_length=100)
+    models: tuple[str, ...] = Field(default=(), max_length=100)
+    seeds: tuple[int, ...] = Field(default=(), max_length=1000)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Usage
 

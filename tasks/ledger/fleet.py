@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tasks.contract.ids import CallId
-from tasks.contract.job import PRIORITIES
+from tasks.contract.job import PRIORITIES, CallId
 from tasks.ledger.store import Command, Commands, Script, Store
 from tasks.routing.snapshot import INFINITE, ModelLoad, Ranking, Snapshot
 

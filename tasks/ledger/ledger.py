@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
+from tasks.contract.job import CallId, Job
 from tasks.contract.result import Decision
 from tasks.ledger.fleet import ADMISSION, FLEET, QUEUED_LEASE, SNAPSHOT, WAVE, Admitted, Fleet
 from tasks.ledger.jobs import MOST_WRITTEN, MOVE, Jobs

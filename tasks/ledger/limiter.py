@@ -148,6 +148,8 @@ class Limiter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: By model: the fleet's mean length of answers in tokens, as the latest reply said it.
+        self.mean_outputs: dict[str, float] = {}
 
     async def configure(self, config: Config, *, window: float = MINUTE) -> None:
         """Set the limits of the configuration: the newest wins. `window` is for tests."""

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
+from tasks.contract.job import CallId, Job
 from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger.fleet import WAVE
 from tasks.parallel.part_spec import PartSpec

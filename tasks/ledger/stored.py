@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tasks.contract.job import Job, Parent
+from tasks.contract.job import Job
+from tasks.contract.job_fields import Parent
 from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Usage
 from tasks.ledger.records import Claim, ClaimDenied, PartRecord, PartStatus, Stage, Wave
 from tasks.parallel.part_spec import PartSpec

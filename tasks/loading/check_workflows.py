@@ -11,7 +11,7 @@ from tasks.config.library import Workflow
 from tasks.config.prompts import check_prompt, check_prompts
 from tasks.config.workflow_file import Input
 from tasks.contract.errors import BadInput, ConfigError
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.contract.validation import Loc
 from tasks.loading.located import Problem, YamlFile
 from tasks.routing.traits import check_metrics, unmeasured

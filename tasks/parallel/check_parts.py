@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Item, Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
+from tasks.contract.job_fields import Item
 from tasks.parallel.early_stop import stop_rule_of
 from tasks.parallel.joins import join_named, join_options, join_traits, joins
 from tasks.parallel.nesting import DEEPEST, fields_for_item, fields_for_section

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Item, Job, Variety
+from tasks.contract.job import Job
+from tasks.contract.job_fields import Item, Variety
 from tasks.parallel.nesting import fields_for_item, fields_for_section
 from tasks.parallel.part_spec import PartSpec
 from tasks.parallel.split import split

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import File, Item, Job
+from tasks.contract.job import Job
+from tasks.contract.job_fields import File, Item
 from tasks.documents.reader import Document, read_documents
 from tasks.parallel.split import Section, split, split_named, split_traits
 

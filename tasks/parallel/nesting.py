@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
-from tasks.contract.ids import ulid
-from tasks.contract.job import GIVEN, JOB_FIELDS, Job
+from tasks.contract.job import GIVEN, JOB_FIELDS, Job, ulid
 
 if TYPE_CHECKING:
-    from tasks.contract.job import Item
+    from tasks.contract.job_fields import Item
 
 __all__ = ["DEEPEST", "child_id", "fields_for_item", "fields_for_section"]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Item
+from tasks.contract.job_fields import Item
 from tasks.parallel.nesting import DEEPEST
 
 if TYPE_CHECKING:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.routing.latency_statistics import LatencyStatistics
 
 if TYPE_CHECKING:
     import asyncio
 
-    from celery import Celery
-
     from tasks.config.config import Config
     from tasks.contract.attempt_event import Hook
-    from tasks.contract.ids import CallId
+    from tasks.contract.job import CallId
     from tasks.contract.model_client import ModelClients
     from tasks.ledger import Ledger
     from tasks.ledger.limiter import Grant
@@ -81,15 +79,3 @@ class Ports:
     #: Receives every attempt at a model.
     hook: Hook
     latencies: LatencyStatistics = field(default_factory=LatencyStatistics)
-
-
-def ports_of(app: Celery) -> Ports:
-    """The ports that are bound to this application.
-
-    Raises:
-        RuntimeError: in a process that is not a Pointsman worker.
-    """
-    bind = getattr(app, "pointsman_ports", None)
-    if bind is None:
-        raise RuntimeError("no ports are bound: start workers with celery -A worker worker")
-    return cast(Ports, bind())

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tasks.contract.errors import PointsmanError, Unreachable
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger.fleet import Admitted
 from tasks.queue.app import JOIN, ROUTE, model_queue
 from tasks.queue.messages import Chord, MessageWriter, Task

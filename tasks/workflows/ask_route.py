@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.routing.classify.decision import Facts, Verdict
 from tasks.routing.classify.llm import ModelClassifier, ModelRequired, derive_question_id

@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput, PointsmanError
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job, Parent
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, Job, parse_job
+from tasks.contract.job_fields import Parent
 from tasks.contract.result import FINAL
 from tasks.ledger import PartRecord, PartStatus
 from tasks.parallel.nesting import DEEPEST

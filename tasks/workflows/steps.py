@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import BadInput, JoinError, PromptError
-from tasks.contract.job import GIVEN, JOB_FIELDS, Item
+from tasks.contract.job import GIVEN, JOB_FIELDS
+from tasks.contract.job_fields import Item
 from tasks.routing.classify.context import context_rules
 
 if TYPE_CHECKING:

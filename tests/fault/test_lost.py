@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger import Admitted
 from tests import redis_keys

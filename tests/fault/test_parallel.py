@@ -9,8 +9,7 @@ from collections import Counter
 import pytest
 
 from tasks.accept import accept
-from tasks.contract.ids import CallId
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import Ledger, PartRecord, StagePlan
 from tasks.loading.load import load

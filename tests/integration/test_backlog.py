@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import Admitted
 from tasks.routing.snapshot import Preference
 from tests import redis_keys

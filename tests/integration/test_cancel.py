@@ -7,7 +7,7 @@ import time
 import pytest
 
 from producer import JobNotFound
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import Admitted
 from tests import redis_keys
 from tests.harness import fleet, publish, wait_for

@@ -20,7 +20,7 @@ import pytest
 
 from ops.cli.exits import Exit
 from ops.embedded.valkey import ValkeyServer
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Ledger, PartRecord
 from tests import forked

@@ -7,8 +7,7 @@ import pytest
 from tasks.accept import accept
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL
 from tasks.ledger import Claim, ClaimDenied, PartRecord, StagePlan, digest
 from tasks.parallel.part_spec import PartSpec

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.ledger import ClaimDenied, PartRecord, StagePlan, digest
 from tasks.ledger.jobs import MOST_JOINS
 from tasks.parallel.early_stop import StopRule, is_decided

@@ -6,9 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, Job, parse_job
 from tasks.ledger import WAVE, PartRecord, PartStatus, StagePlan, Wave
 from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys

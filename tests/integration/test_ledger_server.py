@@ -9,8 +9,7 @@ import pytest
 
 from ops.embedded.valkey import ValkeyServer
 from tasks.contract.errors import PointsmanError, Unreachable
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
+from tasks.contract.job import CallId, Job
 from tasks.ledger import Claim, Ledger, PartRecord, StagePlan
 from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Preference

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from tasks.contract.ids import CallId
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, parse_job
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger import Admitted, PartRecord, StagePlan

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.config.config import Config
 from tasks.config.models import Price
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.contract.result import Usage
 from tasks.ledger import Admitted
 from tasks.ledger.limiter import AttemptEnd, Demand, Grant

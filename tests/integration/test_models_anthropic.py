@@ -16,7 +16,7 @@ from tasks.contract.errors import (
     RateLimited,
     Unauthorized,
 )
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.result import Usage
 from tests.providers.anthropic import ERRORS, TEXT, Anthropic
 from tests.providers.asking import SCHEMA, ask, check_error, check_leaving, check_stream_error, follow

@@ -17,7 +17,7 @@ from tasks.contract.errors import (
     RateLimited,
     Unauthorized,
 )
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.result import Usage
 from tests.providers.asking import SCHEMA, ask, check_error, check_leaving, check_stream_error, follow
 from tests.providers.gemini import ERRORS, TEXT, Gemini

@@ -21,7 +21,7 @@ from tasks.contract.errors import (
     TimedOut,
     Unauthorized,
 )
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.rate_limits import RateLimits
 from tasks.contract.result import Usage
 from tests.harness import wait_for

@@ -15,8 +15,7 @@ import pytest
 import redis
 import yaml
 
-from tasks.contract.ids import CallId
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, parse_job
 from tasks.contract.result import FINAL
 from tasks.fanout import fan_out
 from tasks.finish_part import copy_result

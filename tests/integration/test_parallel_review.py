@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.contract.ids import CallId
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, parse_job
 from tasks.contract.result import Decision
 from tasks.fanout import fan_out
 from tasks.finish_part import copy_result

@@ -9,7 +9,7 @@ import json
 import pytest
 from celery import chord, group
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import WAVE, Admitted
 from tasks.queue.app import make_app
 from tests.harness import DEADLINE, close_app, part_call, publish

@@ -10,9 +10,7 @@ from collections import Counter
 
 import pytest
 
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, Job, parse_job
 from tasks.contract.result import Candidate, Decision, Tried
 from tasks.ledger import Admitted, Claim, PartRecord, StagePlan
 from tasks.ledger.jobs import MOST_MOVES

@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.contract.ids import CallId
+from tasks.contract.job import CallId
 from tasks.ledger import Ledger
 from tasks.routing.choose import pick_model
 from tasks.routing.options import read_options, strategy_named

@@ -7,9 +7,8 @@ import json
 
 import pytest
 
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job, Parent
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import CallId, Job, parse_job
+from tasks.contract.job_fields import Parent
 from tasks.contract.result import Decision
 from tasks.ledger import WAVE, Admitted, Claim, PartRecord, StagePlan
 from tasks.ledger.jobs import MOST_LOST

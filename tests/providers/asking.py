@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tasks.contract.errors import ModelError
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.loading.load import parse
 from tests.providers.serving import Provider

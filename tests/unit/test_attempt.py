@@ -17,8 +17,8 @@ from tasks.contract.errors import (
     TimedOut,
     Unauthorized,
 )
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job, Message
+from tasks.contract.job import CallId, Job
+from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Decision, Usage
 from tasks.ledger import Claim

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.workflows.check_job import KINDS, check_job
 
 CONFIG = Config.model_validate(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import json_schema, parse
 from tasks.routing.classify.condition import read_condition
 from tasks.routing.classify.context import ContextRules, read_rule

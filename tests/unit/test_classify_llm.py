@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, ConfigError
-from tasks.contract.ids import new_id
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, new_id, parse_job
 from tasks.contract.result import Result
 from tasks.contract.schema import check_schema, is_closed
 from tasks.loading.load import parse

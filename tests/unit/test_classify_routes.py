@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tasks.contract.errors import BadInput, ConfigError
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts

@@ -17,7 +17,8 @@ from tasks.config.profiles import ModelProfile
 from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
 from tasks.config.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
 from tasks.config.workflow_file import Source, StepFile, WorkflowFile
-from tasks.contract.job import File, Item, Job, Parent, Variety
+from tasks.contract.job import Job
+from tasks.contract.job_fields import File, Item, Parent, Variety
 from tasks.contract.result import FINAL, Candidate, Decision, JobState, Move, Part, PartState, Result, Tried, Usage
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tasks.batch import read_jobs
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import load, parse
 from tasks.routing.classify.build import build_cascade
 from tasks.workflows.check_job import check_job

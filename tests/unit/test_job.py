@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.contract.errors import BadInput
-from tasks.contract.ids import new_id, ulid
-from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job, new_id, parse_job, ulid
 from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
 from tasks.ledger.jobs import BULK
 from tasks.loading import load_workflows

@@ -10,8 +10,8 @@ import pytest
 from tasks.batch import read_jobs
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Item
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
+from tasks.contract.job_fields import Item
 from tasks.parallel import job_files
 from tasks.parallel.job_files import replace_files, replace_files_of_jobs
 from tests.documents import pdf

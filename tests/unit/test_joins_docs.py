@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from tasks.contract import plugins
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.parallel.joins import JoinAnswer, join_named, join_options, join_traits, joins, registry
 from tasks.parallel.joins.best_of import MOST_PAIRED
 from tasks.parallel.joins.merge import MOST_PLACES

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.parallel.part_limits import MOST_COPIED, check_copies

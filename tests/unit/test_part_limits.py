@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Parent
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
+from tasks.contract.job_fields import Parent
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.parallel.part_limits import allowed_parts, check_part_count, check_planned_parts, least_parts, part_share

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput, JoinError
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.ledger.stored import read_part, write_extras
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job

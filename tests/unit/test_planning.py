@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.cut import cut_job
 from tasks.workflows import planning

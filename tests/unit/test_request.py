@@ -9,7 +9,7 @@ import pytest
 from tasks.calling.attempt import build_request, render_prompt
 from tasks.calling.retry import find_bounds
 from tasks.contract.errors import PromptError
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.contract.result import Candidate, Decision
 from tasks.ledger import Claim
 from tasks.loading.load import load

@@ -11,8 +11,8 @@ from tasks.calling.attempt import Attempt
 from tasks.calling.run import Run
 from tasks.config.models import Hedge, Model
 from tasks.contract.errors import BadRequest, Overloaded, TimedOut, Unreachable
-from tasks.contract.ids import CallId
-from tasks.contract.job import Job, Message
+from tasks.contract.job import CallId, Job
+from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Candidate, Decision, Usage
 from tasks.ledger import Claim
@@ -209,4 +209,3 @@ def test_hedge_delay_of_p95_needs_some_calls_and_forgets_old_ones():
         latencies.record("m", 1.0 + number % 100)
     assert latencies.hedge_delay("m", hedge) == 96.0
     assert latencies.hedge_delay("m", Hedge(after=2)) == 2.0
-    assert latencies.hedge_delay("m", None) is None

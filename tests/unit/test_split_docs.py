@@ -10,8 +10,7 @@ import pytest
 
 from tasks.config.config import Limits
 from tasks.contract import plugins
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
 from tasks.documents import ENDINGS, docx, pdf, reader
 from tasks.parallel.split import registry, split, split_named, split_options, split_traits, splits
 from tests.unit.test_docs import REFERENCE, blocks, first_column, section

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tasks.contract.errors import BadInput, ConfigError, JoinError
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import json_schema, parse
 from tasks.workflows.check_job import check_job
 from tasks.workflows.steps import StepOutcome, conclude_workflow, make_step_job

@@ -15,7 +15,7 @@ from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.config.config import Config
 from tasks.config.prompts import render
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import parse_job
 from tasks.loading.load import parse
 from tasks.parallel.split import split
 from tasks.workflows.check_job import check_job

@@ -16,8 +16,7 @@ from ops.evaluate.workflow import grade_answer
 from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
 from tasks.config.config import Config
 from tasks.config.prompts import render
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
 from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.cascade import DEFAULT, Cascade

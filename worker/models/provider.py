@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from tasks.contract.errors import BadReply, ModelError
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
 from worker.models.http import Http, Reply, Streamed, Timing
 from worker.models.sse import Event

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import ModelError, SchemaMismatch
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from tasks.contract.schema import AnswerProblem, find_problem

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Job
-from tasks.contract.job_parsing import parse_job
+from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL, Result, Usage
 from tasks.ledger import digest
 from tasks.workflows.check_job import check_job

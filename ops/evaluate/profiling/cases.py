@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ops.evaluate.grading import Check, Grade, expectation
 from tasks.contract.errors import BadInput
-from tasks.contract.job import Message
+from tasks.contract.job_fields import Message
 from tasks.contract.validation import find_problems
 
 __all__ = ["STARTER", "Case", "CaseSet", "read_cases"]

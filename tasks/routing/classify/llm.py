@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract.answer import NotJSON, parse_object
-from tasks.contract.ids import ulid
-from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job
+from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job, ulid
 from tasks.contract.result import Result
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
 

@@ -1,44 +1,32 @@
-"""Read a job from parsed JSON, and report the first problem with its field and a remedy."""
+"""The first problem of a job that is no job, with its field and a remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import File, Item, Job, Message, Parent, Variety
+from tasks.contract.job_fields import File, Item, Message, Parent, Variety
 from tasks.contract.validation import JSON_WORDS, FieldProblem, Loc, Words, find_problems, format_path
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["parse_job"]
+__all__ = ["find_first_error"]
 
 
-def parse_job(data: Any, *, at: str = "") -> Job:
-    """Read a job from parsed JSON.
-
-    `at` is the place of the job in a larger request (``[3]``); the field of the error starts with it.
-
-    Raises:
-        BadInput: with the first field that is wrong, and the values that it accepts.
-    """
-    if not isinstance(data, Mapping):
-        raise BadInput(at or "job", "must be a JSON object")
-    try:
-        return Job.model_validate(data)
-    except BadInput as error:
-        raise BadInput(_join_path(at, error.field), error.problem, error.remedy) from None
-    except ValidationError as error:
-        problem = _first_problem(error)
-        remedy = ""
-        if problem.type == "extra_forbidden":
-            kind, _ = _model_at(problem.loc)
-            remedy = f"fields are: {', '.join(kind.model_fields)}"
-        raise BadInput(_join_path(at, format_path(problem.loc) or "job"), problem.text, remedy) from None
+def find_first_error(error: ValidationError, job: type[BaseModel], *, at: str) -> BadInput:
+    """The first problem of a job, at its place in the request."""
+    problem = _first_problem(error)
+    remedy = ""
+    if problem.type == "extra_forbidden":
+        kind = _INNER[str(problem.loc[0])][0] if len(problem.loc) > 1 else job
+        remedy = f"fields are: {', '.join(kind.model_fields)}"
+    field = format_path(problem.loc) or "job"
+    return BadInput(f"{at}.{field}" if at else field, problem.text, remedy)
 
 
 #: The models inside a job, by field, and their names in errors.
@@ -51,9 +39,9 @@ _INNER: Mapping[str, tuple[type[BaseModel], str]] = {
 }
 
 
-def _model_at(loc: Loc) -> tuple[type[BaseModel], str]:
-    """The model that has the field at `loc`, and its name in errors."""
-    return _INNER[str(loc[0])] if len(loc) > 1 else (Job, "a job")
+def _name_at(loc: Loc) -> str:
+    """The name of the model that has the field at `loc`."""
+    return _INNER[str(loc[0])][1] if len(loc) > 1 else "a job"
 
 
 def _count(error: ErrorDetails) -> str:
@@ -65,7 +53,7 @@ def _count(error: ErrorDetails) -> str:
 _WORDS: Words = {
     **JSON_WORDS,
     "missing": "is needed",
-    "extra_forbidden": lambda error: f"is not a field of {_model_at(error['loc'])[1]}",
+    "extra_forbidden": lambda error: f"is not a field of {_name_at(error['loc'])}",
     "too_short": _count,
     "too_long": _count,
 }
@@ -82,7 +70,3 @@ def _first_problem(error: ValidationError) -> FieldProblem:
         if other.loc[:3] == (*item, "Item") and other.type != "model_type":
             return replace(other, loc=(*item, *other.loc[3:]))
     return FieldProblem(item, "must be a text, or a JSON object with a text", "item")
-
-
-def _join_path(at: str, field: str) -> str:
-    return f"{at}.{field}" if at else field
