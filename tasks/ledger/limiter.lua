@@ -162,9 +162,16 @@ function step.acquire(id, model, payer, input, most_output, input_price, output_
   if wait > tonumber(horizon_ms) then return deny(option or 'paused', wait) end
   if not pay_hedge(limiter, payer) then return deny('hedges', 0) end
 
+  local number, sum = (tonumber(limiter.n) or 0) + 1, text((tonumber(limiter.tokens_n) or 0) + tokens)
+  local changes = { 'day', day, 'usd', spent + cost, 'n', number, 'tokens_n', sum }
   for _, bucket in ipairs(buckets) do
     -- Booked from its start on, so that no later attempt slips in before it.
-    write(bucket.limiter, bucket.kind, math.max(bucket.arrival, start) + bucket.cost)
+    local full = math.max(bucket.arrival, start) + bucket.cost
+    if bucket.limiter == limiter then
+      changes[#changes + 1], changes[#changes + 2] = bucket.kind, full
+    else
+      write(bucket.limiter, bucket.kind, full)
+    end
   end
   for kind, size in pairs(sizes) do
     local left, left_until = left_of(limiter, kind)
@@ -177,8 +184,7 @@ function step.acquire(id, model, payer, input, most_output, input_price, output_
     redis.call('ZADD', running_key(provider.name), lease_end, id)
     count(provider, tokens)
   end
-  local number, sum = (tonumber(limiter.n) or 0) + 1, text((tonumber(limiter.tokens_n) or 0) + tokens)
-  write(limiter, 'day', day, 'usd', spent + cost, 'n', number, 'tokens_n', sum)
+  write(limiter, unpack(changes))
   count(limiter, tokens)
   local mean = text(mean_output(limiter))
   return { 'granted', wait, tokens, text(cost), day, is_probe, limiter.key or '', mean, number, sum }
