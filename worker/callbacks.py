@@ -84,7 +84,7 @@ class Callbacks:
     def _request_run(self) -> None:
         self._changed.set()
         if self._waker is None:
-            self._loop.run_in_executor(None, self.run)
+            _ = self._loop.run_in_executor(None, self.run)
             return
         self._waker.notify()
         self._loop.call_later(STALE, self._run_if_stale, self._runs)
@@ -92,4 +92,4 @@ class Callbacks:
     def _run_if_stale(self, runs_before: int) -> None:
         """Use another thread if Celery's has not run them since."""
         if self._runs == runs_before:
-            self._loop.run_in_executor(None, self.run)
+            _ = self._loop.run_in_executor(None, self.run)
