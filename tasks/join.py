@@ -13,6 +13,7 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
+from tasks.parallel.cut import read_proposal
 from tasks.parallel.joins import (
     JoinAnswer,
     Joined,
@@ -25,7 +26,6 @@ from tasks.parallel.joins import (
     join_options,
 )
 from tasks.parallel.part_spec import PartSpec
-from tasks.parallel.proposal import read_proposal
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import steps

@@ -7,7 +7,7 @@ import itertools
 
 from tasks.config.config import Config
 from tasks.config.models import Price
-from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import RateLimits
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant
 from tests import redis_keys
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Model
     from tasks.contract.model_client import ModelClients, ModelReply
-    from tasks.contract.rate_limits import RateLimits
+    from tasks.contract.result import RateLimits
     from tasks.ledger import Claim
     from tasks.ledger.limiter import Limiter
     from tasks.ledger.store import Command, Words

@@ -13,10 +13,9 @@ from typing import Any, TypeVar, cast
 from pydantic import Field, PrivateAttr, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from tasks.config.library import Library, Workflow
+from tasks.config.library import Library, Named, Workflow
 from tasks.config.models import KeyLimits, Model
 from tasks.config.routes import Classification, Route, known_zone
-from tasks.config.workflow_file import Named
 from tasks.contract.validation import Value
 
 __all__ = ["Config", "Limits", "Schedule"]

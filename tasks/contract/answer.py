@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["NotJSON", "parse_answer", "parse_object"]
+__all__ = ["NotJSON", "closed_object", "parse_answer", "parse_object"]
 
 #: Levels of nesting. Data that is made on purpose has fewer.
 MAX_DEPTH = 64
@@ -46,6 +46,19 @@ def parse_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotJSON("is no JSON object")
     return value
+
+
+def closed_object(**properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of an object with exactly these properties: providers can promise to keep such a schema.
+
+    Models write the properties in this order, so a reason belongs before the verdict.
+    """
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def _loads(text: str) -> Any:

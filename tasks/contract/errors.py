@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tasks.contract.rate_limits import RateLimits
-    from tasks.contract.result import Usage
+    from tasks.contract.result import RateLimits, Usage
 
 __all__ = [
     "BadInput",

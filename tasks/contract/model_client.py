@@ -9,8 +9,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from tasks.contract.job_fields import Message
-from tasks.contract.rate_limits import RateLimits
-from tasks.contract.result import Usage
+from tasks.contract.result import RateLimits, Usage
 
 __all__ = ["ModelClient", "ModelClients", "ModelReply", "ModelRequest"]
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
 from tasks.contract.validation import Value
 
-__all__ = ["Candidate", "Decision", "FINAL", "JobState", "Move", "Part", "PartState", "Result", "Tried", "Usage"]
+__all__ = [
+    "Candidate",
+    "Decision",
+    "FINAL",
+    "JobState",
+    "Move",
+    "Part",
+    "PartState",
+    "RateLimits",
+    "Result",
+    "Tried",
+    "Usage",
+]
 
 JobState: TypeAlias = Literal[
     "accepted", "routed", "waiting", "running", "joining", "succeeded", "failed", "cancelled", "expired"
@@ -33,6 +46,18 @@ class Usage(Value):
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The limits of a provider and what is left of them; None where the headers don't say. Resets are in seconds."""
+
+    requests_limit: int | None = None
+    requests_left: int | None = None
+    requests_reset_s: float | None = None
+    tokens_limit: int | None = None
+    tokens_left: int | None = None
+    tokens_reset_s: float | None = None
 
 
 class Candidate(Value):

@@ -1,13 +1,24 @@
-"""Plain text: decode the bytes of a file."""
+"""Plain text: decode the bytes of a file, or say why it is unreadable."""
 
 from __future__ import annotations
 
 import codecs
 import re
 
-from tasks.documents.unreadable import Unreadable
+__all__ = ["Unreadable", "decode", "decode_html"]
 
-__all__ = ["decode", "decode_html"]
+
+class Unreadable(Exception):
+    """Raised by the readers of each kind; `tasks.documents.reader` turns it into a `BadInput` that names the file.
+
+    `problem` and `remedy` quote nothing of the document.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(problem)
+
 
 #: The first bytes of files that are no text, whatever their names.
 _OTHERS = {

@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tasks.contract.errors import BadInput
-from tasks.documents.plain import decode
-from tasks.documents.unreadable import Unreadable
+from tasks.documents.plain import Unreadable, decode
 
 __all__ = ["ENDINGS", "Document", "read_document", "read_documents"]
 

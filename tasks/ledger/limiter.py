@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.contract.rate_limits import RateLimits
-from tasks.contract.result import Usage
+from tasks.contract.result import RateLimits, Usage
 from tasks.ledger.fleet import LEASE, SNAPSHOT
 from tasks.ledger.store import Command, Commands, Script, Store
 from tasks.routing.model_statistics import Outcome

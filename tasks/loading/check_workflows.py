@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.config.config import Config
-from tasks.config.library import Workflow
+from tasks.config.library import Input, Workflow
 from tasks.config.prompts import check_prompt, check_prompts
-from tasks.config.workflow_file import Input
 from tasks.contract.errors import BadInput, ConfigError
 from tasks.contract.job import parse_job
 from tasks.contract.validation import Loc

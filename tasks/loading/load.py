@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tasks.config.config import Config, Limits, Schedule
+from tasks.config.library import PROMPTS, Source
 from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
 from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
 from tasks.config.simulation import Simulation
-from tasks.config.workflow_file import PROMPTS, Source
 from tasks.contract.errors import ConfigError
 from tasks.contract.validation import Loc
 from tasks.loading.check_config import check_names, check_scores

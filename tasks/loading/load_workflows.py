@@ -13,11 +13,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.config.config import Config
-from tasks.config.library import Library, PromptFile, Step, Workflow
+from tasks.config.library import (
+    FILE,
+    NAME,
+    PROMPTS,
+    Input,
+    Library,
+    PromptFile,
+    RouteFile,
+    Source,
+    Step,
+    StepFile,
+    Workflow,
+    WorkflowFile,
+)
 from tasks.config.prompts import PREFIX
 from tasks.config.routes import Route
 from tasks.config.templates import Template, compile_expression, compile_template
-from tasks.config.workflow_file import FILE, NAME, PROMPTS, Input, RouteFile, Source, StepFile, WorkflowFile
 from tasks.contract.errors import ConfigError
 from tasks.contract.job import GIVEN
 from tasks.contract.validation import Loc, Value

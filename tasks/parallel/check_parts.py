@@ -12,8 +12,8 @@ from tasks.contract.job import Job, parse_job
 from tasks.contract.job_fields import Item
 from tasks.parallel.early_stop import stop_rule_of
 from tasks.parallel.joins import join_named, join_options, join_traits, joins
-from tasks.parallel.nesting import DEEPEST, fields_for_item, fields_for_section
 from tasks.parallel.part_limits import check_part_count
+from tasks.parallel.part_spec import DEEPEST, fields_for_item, fields_for_section
 from tasks.parallel.split import split_named, split_options, split_traits, splits
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job_fields import Item
-from tasks.parallel.nesting import DEEPEST
+from tasks.parallel.part_spec import DEEPEST
 
 if TYPE_CHECKING:
     from tasks.config.config import Config

@@ -15,8 +15,8 @@ from tasks.contract.job import CallId, Job, parse_job
 from tasks.contract.job_fields import Parent
 from tasks.contract.result import FINAL
 from tasks.ledger import PartRecord, PartStatus
-from tasks.parallel.nesting import DEEPEST
 from tasks.parallel.part_limits import check_part_count, part_share
+from tasks.parallel.part_spec import DEEPEST
 from tasks.workflows.check_job import check_job
 from tasks.workflows.steps import StepOutcome, make_step_job
 

@@ -12,11 +12,9 @@ from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.contract.tokens import estimate
 from tasks.ledger import WAVE, PartStatus, StagePlan
-from tasks.parallel.cut import cut_job
-from tasks.parallel.nesting import child_id
+from tasks.parallel.cut import cut_job, plan_question
 from tasks.parallel.part_limits import check_copies, check_planned_parts
-from tasks.parallel.part_spec import PartSpec
-from tasks.parallel.proposal import plan_question
+from tasks.parallel.part_spec import PartSpec, child_id
 from tasks.routing.candidates import find_candidates, select_able
 from tasks.routing.choose import spread_parts
 from tasks.routing.classify.decision import Verdict

@@ -19,8 +19,7 @@ from tasks.routing.classify.context import context_rules
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
-    from tasks.config.library import Step, Workflow
-    from tasks.config.workflow_file import Input
+    from tasks.config.library import Input, Step, Workflow
     from tasks.contract.job import Job
     from tasks.parallel.joins.work import Joined
 

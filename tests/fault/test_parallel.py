@@ -13,8 +13,7 @@ from tasks.contract.job import CallId, parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import Ledger, PartRecord, StagePlan
 from tasks.loading.load import load
-from tasks.parallel.nesting import child_id
-from tasks.parallel.part_spec import PartSpec
+from tasks.parallel.part_spec import PartSpec, child_id
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tests import redis_keys

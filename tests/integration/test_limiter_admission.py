@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from tasks.contract.job import CallId, parse_job
-from tasks.contract.rate_limits import RateLimits
-from tasks.contract.result import Decision, Tried, Usage
+from tasks.contract.result import Decision, RateLimits, Tried, Usage
 from tasks.ledger import Admitted, PartRecord, StagePlan
 from tasks.parallel.part_spec import PartSpec
 from tasks.routing.snapshot import Preference

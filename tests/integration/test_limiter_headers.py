@@ -7,8 +7,7 @@ import time
 import pytest
 
 from tasks.contract.errors import QuotaExhausted, RateLimited
-from tasks.contract.rate_limits import RateLimits
-from tasks.contract.result import Usage
+from tasks.contract.result import RateLimits, Usage
 from tasks.ledger.limiter import Denied, Grant, find_minute_limit, find_pause
 from tests.harness import ledger_runs
 from tests.limiting import (

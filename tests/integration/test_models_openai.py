@@ -22,8 +22,7 @@ from tasks.contract.errors import (
     Unauthorized,
 )
 from tasks.contract.job_fields import Message
-from tasks.contract.rate_limits import RateLimits
-from tasks.contract.result import Usage
+from tasks.contract.result import RateLimits, Usage
 from tests.harness import wait_for
 from tests.providers.asking import (
     SCHEMA,

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 from ops.docs import commands, pages
 from ops.evaluate.profiling.cases import Case
 from tasks.config.config import Config, Limits, Schedule
+from tasks.config.library import Source, StepFile, WorkflowFile
 from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
 from tasks.config.profiles import ModelProfile
 from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
 from tasks.config.simulation import Constant, Exponential, Lognormal, Simulation, Uniform
-from tasks.config.workflow_file import Source, StepFile, WorkflowFile
 from tasks.contract.job import Job
 from tasks.contract.job_fields import File, Item, Parent, Variety
 from tasks.contract.result import FINAL, Candidate, Decision, JobState, Move, Part, PartState, Result, Tried, Usage

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput
 from tasks.documents import Document, read_document, read_documents, reader
-from tasks.documents.pdf import PAGES
-from tasks.documents.reader_process import READERS, serve
+from tasks.documents.reader_process import PAGES, READERS, serve
 from tests.documents import docx, pdf
 
 #: A word of the documents that no error may quote.

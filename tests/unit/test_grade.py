@@ -21,7 +21,7 @@ from ops.evaluate.grading import (
     right_questions,
 )
 from tasks.contract.schema import check_schema, is_closed
-from tasks.parallel.joins.refusal import is_refusal
+from tasks.parallel.joins.outputs import is_refusal
 
 
 def right(grade: Grade, expected: object, answer: str, tolerance: float | None = None) -> bool:

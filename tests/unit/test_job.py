@@ -15,7 +15,7 @@ from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job, new_id, parse_job
 from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
 from tasks.ledger.jobs import BULK
 from tasks.loading import load_workflows
-from tasks.parallel import nesting
+from tasks.parallel import part_spec
 from tasks.workflows import steps
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
@@ -199,13 +199,13 @@ class TestFieldRules:
                 ),
             ),
             (
-                nesting._INHERITED,
+                part_spec._INHERITED,
                 (
                     "prompt strategy priority_metric max_attempts retry_seconds temperature top_p max_tokens seed stop"
                     " response_schema"
                 ),
             ),
-            (nesting._ROUTING, "route routes model"),
+            (part_spec._ROUTING, "route routes model"),
             (
                 load_workflows._OWN,
                 (

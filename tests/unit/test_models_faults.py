@@ -21,7 +21,7 @@ from tasks.contract.errors import (
     Unauthorized,
     UnusableModelError,
 )
-from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import RateLimits
 from worker.models.faults import LONG_WAIT_S, read_error, read_error_body
 
 

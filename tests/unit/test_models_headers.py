@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import RateLimits
 from worker.models.headers import parse_seconds, read_rate_limits, read_retry_after
 
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from tasks.contract.errors import BadInput
 from tasks.contract.job import parse_job
 from tasks.loading.load import parse
-from tasks.parallel.cut import cut_job
+from tasks.parallel.cut import cut_job, read_proposal
 from tasks.parallel.part_limits import MOST_COPIED, check_copies
-from tasks.parallel.proposal import read_proposal
 from tasks.workflows.check_job import check_job
 
 PAYLOAD = 4096

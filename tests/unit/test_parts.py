@@ -13,10 +13,8 @@ from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job import parse_job
 from tasks.ledger.stored import read_part, write_extras
 from tasks.loading.load import parse
-from tasks.parallel.cut import cut_job
-from tasks.parallel.nesting import DEEPEST, child_id, fields_for_item, fields_for_section
-from tasks.parallel.part_spec import PartSpec
-from tasks.parallel.proposal import MOST, plan_question, read_proposal
+from tasks.parallel.cut import MOST, cut_job, plan_question, read_proposal
+from tasks.parallel.part_spec import DEEPEST, PartSpec, child_id, fields_for_item, fields_for_section
 from tasks.workflows.check_job import check_job
 
 CONFIG = parse("""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from tasks.config.specimen import make_specimen
+from tasks.config.simulation import make_specimen
 
 RISK = {
     "type": "object",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 
-from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import RateLimits
 
 __all__ = ["Headers", "parse_seconds", "read_rate_limits", "read_retry_after"]
 

@@ -23,7 +23,7 @@ from yarl import URL
 
 from tasks.contract.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
 from tasks.contract.model_client import ModelRequest
-from tasks.contract.rate_limits import RateLimits
+from tasks.contract.result import RateLimits
 from worker.models.faults import read_error
 from worker.models.headers import read_rate_limits
 from worker.models.sse import Event, Events, TooLong

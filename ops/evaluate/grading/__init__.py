@@ -9,7 +9,7 @@ from ops.evaluate.grading.judge import (
     refusal_question,
     right_questions,
 )
-from tasks.parallel.joins.refusal import is_refusal
+from tasks.parallel.joins.outputs import is_refusal
 
 __all__ = [
     "Check",

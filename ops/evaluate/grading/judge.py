@@ -13,19 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.contract.answer import parse_answer
+from tasks.contract.answer import closed_object, parse_answer
 
 __all__ = ["JUDGE_SCHEMA", "REFUSAL_SCHEMA", "Judging", "read_verdict", "refusal_question", "right_questions"]
 
 
 def _schema(*verdicts: str) -> dict[str, Any]:
-    """Closed, so that providers can promise to keep it; the reason comes first, so that it is thought before."""
-    return {
-        "type": "object",
-        "properties": {"reason": {"type": "string"}, "verdict": {"type": "string", "enum": list(verdicts)}},
-        "required": ["reason", "verdict"],
-        "additionalProperties": False,
-    }
+    return closed_object(reason={"type": "string"}, verdict={"type": "string", "enum": list(verdicts)})
 
 
 JUDGE_SCHEMA: Mapping[str, Any] = _schema("right", "wrong")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ops.evaluate.grading import Judging, is_right, read_verdict, refusal_question, right_questions
 from ops.evaluate.profiling.asking import EvalAnswer, EvalQuestion, EvalRun
 from ops.evaluate.profiling.cases import Case
-from tasks.parallel.joins.refusal import is_refusal
+from tasks.parallel.joins.outputs import is_refusal
 
 __all__ = ["CaseAnswer", "GradedAnswer", "Grading", "grade", "question_of"]
 

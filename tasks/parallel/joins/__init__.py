@@ -1,8 +1,8 @@
 """Joins: pure functions of `Work` that make one output of many parts.
 
 The modules are the joins (`majority` also holds `weighted`, `scores` `mean` and `median`, `synthesis` `reduction`) and
-what they share: `work` (their values), `registry` (declaration and lookup), `outputs` (distinct or JSON outputs),
-`similarity`, `question_material` and `verdicts` (questions to a model), `tree` (rounds of questions), `refusal`.
+what they share: `work` (their values), `registry` (declaration and lookup), `outputs` (distinct, as JSON, refusals),
+`similarity`, `question_material` and `verdicts` (questions to a model), `tree` (rounds of questions).
 """
 
 from tasks.parallel.joins.registry import (

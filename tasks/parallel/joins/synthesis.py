@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.parallel.joins.outputs import is_refusal
 from tasks.parallel.joins.question_material import DATA
-from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.tree import Tree, TreePlan, grow
 from tasks.parallel.joins.work import Joined, JoinQuestions, Work, coverage, missing_details, with_missing_notes
@@ -82,7 +82,7 @@ def synthesis(work: Work) -> Joined | JoinQuestions:
 
     Parts are cited by their numbers from 1, also through summaries; `details` list the cited and the uncited parts, and
     the numbers that belong to no part. `confidence` is the share of the parts that went into the text, and 0 if the
-    text looks like a refusal (`tasks.parallel.joins.refusal`).
+    text looks like a refusal (`tasks.parallel.joins.outputs`).
     """
     options = work.options_as(SynthesisOptions)
     plan = TreePlan(

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from tasks.contract.answer import NotJSON, parse_answer
+from tasks.contract.answer import NotJSON, closed_object, parse_answer
 from tasks.contract.schema import find_problem
+from tasks.parallel.joins.outputs import is_refusal
 from tasks.parallel.joins.question_material import (
     DATA,
     PER_BLOCK,
@@ -20,7 +21,6 @@ from tasks.parallel.joins.question_material import (
     room_for_material,
     truncate,
 )
-from tasks.parallel.joins.refusal import is_refusal
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
 
 __all__ = ["ORDER_PROMPT", "PAIR_PROMPT", "PICK_PROMPT", "SCORE_PROMPT", "JudgeQuestions", "JudgeReply", "read_reply"]
@@ -52,20 +52,11 @@ ORDER_PROMPT = (
 )
 
 
-def _schema(name: str, kind: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a closed schema, which providers can guarantee; the model writes the reason before the verdict."""
-    return {
-        "type": "object",
-        "properties": {"reason": {"type": "string"}, name: dict(kind)},
-        "required": ["reason", name],
-        "additionalProperties": False,
-    }
-
-
-_PAIR = _schema("winner", {"type": "string", "enum": ["A", "B", "tie"]})
-_SCORE = _schema("score", {"type": "integer", "enum": list(range(11))})
-_PICK = _schema("number", {"type": "integer"})
-_ORDER = _schema("order", {"type": "array", "items": {"type": "integer"}})
+_TEXT = {"type": "string"}
+_PAIR = closed_object(reason=_TEXT, winner={"type": "string", "enum": ["A", "B", "tie"]})
+_SCORE = closed_object(reason=_TEXT, score={"type": "integer", "enum": list(range(11))})
+_PICK = closed_object(reason=_TEXT, number={"type": "integer"})
+_ORDER = closed_object(reason=_TEXT, order={"type": "array", "items": {"type": "integer"}})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,5 +26,5 @@ def files(text: str) -> list[Section]:  # noqa: ARG001 - the parameter of every 
 
 @splitter(options=PlanOptions, by="model")
 def plan(text: str, options: PlanOptions) -> list[Section]:  # noqa: ARG001 - the parameters of every split
-    """Let a model propose the sections; the engine makes this call (`tasks.parallel.proposal`)."""
+    """Let a model propose the sections; the engine makes this call (`tasks.parallel.cut`)."""
     raise BadInput("split", "'plan' asks a model for the sections", "submit the job with it")

@@ -11,9 +11,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tasks.contract.answer import NotJSON, parse_object
+from tasks.contract.answer import NotJSON, closed_object, parse_object
 from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job, ulid
 from tasks.contract.result import Result
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
@@ -66,16 +66,10 @@ class ModelClassifier:
         self._prompt = _INSTRUCTIONS + "\n".join(
             _described(name, route, settings.examples) for name, route in routes.items()
         )
-        self._schema: dict[str, Any] = {
-            "type": "object",
-            "properties": {
-                "route": {"type": "string", "enum": [*self._routes, NONE]},
-                "confidence": {"type": "number"},
-            },
-            "required": ["route", "confidence"],
-            # Closed, and without bounds for the number: so the providers that can promise to keep a schema do.
-            "additionalProperties": False,
-        }
+        # Without bounds for the number: so the providers that can promise to keep a schema do.
+        self._schema = closed_object(
+            route={"type": "string", "enum": [*self._routes, NONE]}, confidence={"type": "number"}
+        )
 
     def question(self, job: Job, *, left_s: float | None) -> Job:
         """The job that asks which route `job` is. `left_s` are the seconds until its deadline, or None.
