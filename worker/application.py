@@ -84,8 +84,8 @@ def _check(options: Any = None, **_: Any) -> None:
     try:
         config = load(_config_path())
         _check_queues((options or {}).get("queues"), config)
-        from worker.metrics import metrics_address  # noqa: PLC0415 - inspect and control have no metrics
-        from worker.telemetry import logs_all_attempts  # noqa: PLC0415 - as above
+        # inspect and control have no metrics
+        from worker.telemetry import logs_all_attempts, metrics_address  # noqa: PLC0415
 
         metrics_address()
         logs_all_attempts()

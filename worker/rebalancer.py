@@ -26,8 +26,7 @@ from tasks.contract.errors import PointsmanError
 from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger.fleet import Admitted
-from tasks.queue.app import model_queue
-from tasks.queue.lists import Entry, ahead
+from tasks.queue.app import Entry, ahead, model_queue
 from tasks.routing.choose import rank_again
 from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_late
 

@@ -19,8 +19,7 @@ from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
 from tasks.ledger import LEASE, QUEUED_LEASE, Admitted, JobSummary, Ledger, PartRecord, PartStatus
 from tasks.ledger.jobs import JOIN_LEASE
-from tasks.queue.app import ROUTE, model_queue
-from tasks.queue.lists import waiting_ids
+from tasks.queue.app import ROUTE, model_queue, waiting_ids
 from tasks.queue.publisher import Publisher
 from worker.rebalancer import Rebalancer
 

@@ -1,4 +1,9 @@
-"""Celery's task and application for this worker: a task may be ``async def``, and publishing never blocks the loop."""
+"""Celery's task, application and events for this worker.
+
+A task may be ``async def``, and publishing never blocks the loop. Flower and the exporters see Celery's events, in a
+tenth of the messages: Celery sends the events that it has buffered once a round of its event loop, which is a message
+for every few tasks. Here they are buffered for a tenth of a second; a person who watches a worker sees no difference.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,21 @@ from typing import Any
 
 from celery import Celery, Task
 from celery._state import _task_stack  # type: ignore[attr-defined]
+from celery.app.events import Events
+from celery.events.dispatcher import EventDispatcher
+from celery.worker import state
+from kombu.asynchronous import get_event_loop
 
 from tasks.queue.address import redis_url
 from tasks.queue.ports import Ports
 from worker.bridge import drive, in_task, wait_here
 from worker.loop import event_loop
 
-__all__ = ["Application", "CoroutineTask"]
+__all__ = ["Application", "BatchedEvents", "BatchingDispatcher", "CoroutineTask"]
+
+#: Seconds that events are buffered, and how many at most make one message.
+BUFFER_FOR = 0.1
+MOST_BUFFERED = 500
 
 
 class CoroutineTask(Task):  # type: ignore[type-arg]
@@ -39,7 +52,7 @@ class Application(Celery):
     """A Celery application whose tasks on the loop publish from a thread, since kombu blocks on the network."""
 
     task_cls = "worker.tasks:CoroutineTask"
-    events_cls = "worker.events:BatchedEvents"
+    events_cls = "worker.tasks:BatchedEvents"
 
     #: Makes the ports of this process.
     make_ports: Callable[[], Ports]
@@ -61,6 +74,40 @@ class Application(Celery):
         if task is None:
             return wait_here(asyncio.to_thread(send, *args, **kwargs))
         return wait_here(asyncio.to_thread(_run_as, task, task.request, lambda: send(*args, **kwargs)))
+
+
+class BatchingDispatcher(EventDispatcher):
+    """Celery's dispatcher, which calls `on_send_buffered` for every event that it buffers."""
+
+    on_send_buffered: Callable[[], None] | None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._flush_scheduled = False
+        if self.on_send_buffered is not None:
+            self.buffer_limit = MOST_BUFFERED
+            self.on_send_buffered = self._flush_soon
+
+    def _flush_soon(self) -> None:
+        hub = get_event_loop()
+        if hub is None or state.should_stop is not None or state.should_terminate is not None:
+            # The worker is ending: its loop may make no further round.
+            self.flush()
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            hub.call_later(BUFFER_FOR, self._flush)
+            hub.on_close.add(self._flush_on_close)  # type: ignore[union-attr]
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        self.flush()
+
+    def _flush_on_close(self, _hub: Any) -> None:
+        self.flush()
+
+
+class BatchedEvents(Events):
+    dispatcher_cls = "worker.tasks:BatchingDispatcher"
 
 
 async def _drive_as(task: CoroutineTask, request: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:

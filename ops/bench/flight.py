@@ -17,7 +17,7 @@ from ops.bench.meter import Meter
 from ops.bench.process import until
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
-from worker.loop_lag import quantile
+from worker.loop import quantile
 
 __all__ = ["FULL", "QUICK", "measure"]
 

@@ -1,12 +1,11 @@
-"""The HTTP API: one resource a file (`job_routes`, `event_routes`, `console`), keys in `auth`, errors in `problems`.
+"""The HTTP API: one resource a file (`job_routes`, `console`), keys in `auth`, errors in `problems`.
 
-`asgi` puts them together, `server` is the process.
+`server` puts them together, and is the process.
 """
 
-from producer.api.asgi import create_app
 from producer.api.auth import RequestGuard
 from producer.api.problems import ProblemDetails, Refused, problem_of
-from producer.api.server import serve
+from producer.api.server import create_app, serve
 
 __all__ = [
     "RequestGuard",

@@ -1,8 +1,12 @@
-"""The Celery application: the form of its messages and its queues. The same for all processes."""
+"""The Celery application, the same for all processes: the form of its messages, its queues, and what waits in them.
+
+The messages of a queue wait in Redis lists. The sweeper reads them before it publishes a message again.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import Celery
 from kombu import Connection, Exchange, Queue
@@ -10,9 +14,12 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.queue.address import broker_url, result_url
 
+if TYPE_CHECKING:
+    from tasks.ledger.store import Store
+
 __all__ = [
-    "JOIN", "PRIORITIES", "ROUTE", "VISIBILITY_TIMEOUT", "list_of", "lists_of", "make_app", "model_of_queue",
-    "model_queue",
+    "JOIN", "PRIORITIES", "ROUTE", "VISIBILITY_TIMEOUT", "Entry", "ahead", "depth", "list_of", "lists_of", "make_app",
+    "model_of_queue", "model_queue", "waiting_ids",
 ]  # fmt: skip
 
 #: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
@@ -26,6 +33,12 @@ JOIN = "join"
 #: Seconds until the broker hands an unacknowledged message to another worker. The sweeper recovers a dead worker's
 #: calls within seconds; this timeout only tidies up after it, so it is longer than any call.
 VISIBILITY_TIMEOUT = 3900
+
+#: Most messages that are read: of a longer queue, the caller must assume that it holds every message.
+MOST_READ = 20_000
+
+#: A task's own id: it is in the headers, before any other "id".
+_ID = re.compile(r'"id": ?"([^"]+)"')
 
 #: By scheme: the class of our transport, and the scheme that kombu shows in an address, where any reader of Redis
 #: queues understands it.
@@ -54,6 +67,44 @@ def list_of(queue: str, priority: int = 0) -> str:
 
 def lists_of(queue: str) -> list[str]:
     return [list_of(queue, priority) for priority in PRIORITIES]
+
+
+class Entry(NamedTuple):
+    """A message that waits: its task's id, its list, and its exact text."""
+
+    id: str
+    list: str
+    message: str
+
+
+async def ahead(store: Store, queue: str, *, skip: int = 0, most: int) -> list[Entry]:
+    """The messages that wait in a queue, in the order in which they are taken: `most` after the first `skip`."""
+    found: list[Entry] = []
+    for name in lists_of(queue):
+        # The next message to be taken is the last of the list.
+        messages, length = await store.run(("LRANGE", name, -(skip + most - len(found)), -(skip + 1)), ("LLEN", name))
+        skip = max(0, skip - length)
+        for message in reversed(messages):
+            match = _ID.search(message)
+            if match:
+                found.append(Entry(match.group(1), name, message))
+        if len(found) >= most:
+            break
+    return found
+
+
+async def depth(store: Store, *queues: str) -> int:
+    """The number of messages that wait in these queues, over all priorities; reserved ones are not among them."""
+    return sum(await store.run(*(("LLEN", name) for queue in queues for name in lists_of(queue))))
+
+
+async def waiting_ids(store: Store, queue: str) -> frozenset[str] | None:
+    """The task ids of all messages in a queue, or None if there are too many to read."""
+    if await depth(store, queue) > MOST_READ:
+        return None
+    replies = await store.run(*(("LRANGE", name, 0, -1) for name in lists_of(queue)))
+    matches = (_ID.search(message) for messages in replies for message in messages)
+    return frozenset(match.group(1) for match in matches if match)
 
 
 def make_app(name: str, redis: str, *, models: tuple[str, ...] = (), kind: type[Celery] = Celery) -> Celery:

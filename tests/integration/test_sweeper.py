@@ -14,7 +14,7 @@ from tasks.ledger import WAVE, Admitted, Claim, PartRecord, StagePlan
 from tasks.ledger.jobs import MOST_LOST
 from tasks.loading.load import parse
 from tasks.parallel.part_spec import PartSpec
-from tasks.queue import lists
+from tasks.queue import app as queue_app
 from tasks.routing.snapshot import Preference
 from tests import redis_keys
 from tests.harness import ledger_runs, part_call, ranked
@@ -233,7 +233,7 @@ def test_a_job_that_was_never_routed_is_and_not_twice_while_its_message_waits(ru
         await at.look_now(lost.id, waiting.id)
         assert (await at.sweep()).routed == [lost.id]
         # A queue too long to read is no reason to make it longer.
-        monkeypatch.setattr(lists, "MOST_READ", 0)
+        monkeypatch.setattr(queue_app, "MOST_READ", 0)
         await at.look_now(lost.id, waiting.id)
         assert (await at.sweep()).routed == []
 

@@ -12,7 +12,7 @@ from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
 from tasks.routing.classify.decision import Facts
 from tasks.workflows.check_job import check_job
-from worker.fitting import MOST_CHOICES, LazyCascades
+from worker.runtime import MOST_CHOICES, LazyCascades
 
 CONFIG = parse("""\
 models:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from tasks.contract.errors import ConfigError
-from worker.fitting import LazyFit
+from worker.runtime import LazyFit
 
 
 def test_lazy_fit_runs_once_in_a_thread_for_concurrent_callers():

@@ -14,9 +14,8 @@ import structlog
 from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import ConfigError
 from tasks.contract.result import Usage
-from worker.loop_lag import BOUNDS_MS, measure_loop_lag, quantile
-from worker.metrics import Metrics, metrics_address, serve_metrics
-from worker.telemetry import AttemptLog, Hooks, logs_all_attempts
+from worker.loop import BOUNDS_MS, measure_loop_lag, quantile
+from worker.telemetry import AttemptLog, Hooks, Metrics, logs_all_attempts, metrics_address, serve_metrics
 
 AN_ATTEMPT = AttemptEvent(
     job="job-1",

@@ -13,10 +13,9 @@ from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 from worker.models import anthropic, gemini
 from worker.models.anthropic import AnthropicClient
-from worker.models.embeddings import Embeddings
 from worker.models.gemini import GeminiClient
 from worker.models.http import Http, Transport
-from worker.models.openai import OpenAIClient
+from worker.models.openai import Embeddings, OpenAIClient
 from worker.models.structured import Structured
 
 if TYPE_CHECKING:

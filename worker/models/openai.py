@@ -1,8 +1,11 @@
-"""OpenAI's chat completions: OpenAI itself, vLLM, Ollama, Mistral, Gemini's compatible address, our embedded models."""
+"""OpenAI's chat completions and embeddings.
+
+Those of OpenAI itself, vLLM, Ollama, Mistral, Gemini's compatible address, our embedded models.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +18,11 @@ from worker.models.http import Http, Timing
 from worker.models.provider import MISSHAPEN, follow, parse_event
 from worker.models.sse import Event
 
-__all__ = ["OpenAIClient"]
+__all__ = ["Embeddings", "OpenAIClient"]
 
 _PATH = "chat/completions"
+#: Texts of one request for embeddings. OpenAI takes 2,048, others 256 and fewer; more than some dozens gain nothing.
+BATCH = 64
 #: Old and rare finish reasons in OpenAI's present words.
 _FINISH = {"function_call": "tool_calls", "max_tokens": "length", "model_length": "length", "eos": "stop", "": "stop"}
 #: Fields whose name differs from the one that most servers know; "" for none. OpenAI's reasoning models refuse
@@ -129,6 +134,41 @@ class _CompletionReader:
         if self._finish is None and not self.done:
             raise BadReply(self._name, "ended its stream in the middle of the answer")
         return ModelReply(text, self._usage, self._finish or "stop", self._simulated)
+
+
+class Embeddings:
+    """Makes vectors of texts. `model` is the provider's name for the model, `name` ours."""
+
+    def __init__(self, name: str, model: str, http: Http) -> None:
+        self._name = name
+        self._model = model
+        self._http = http
+
+    async def embed(self, texts: Sequence[str], *, timeout: float) -> list[list[float]]:
+        """One vector a text, in their order; `timeout` is in seconds, for each request of at most 64 texts.
+
+        Raises:
+            ModelError: as a `ModelClient` does.
+        """
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), BATCH):
+            batch = list(texts[start : start + BATCH])
+            answer = await self._http.post("embeddings", {"model": self._model, "input": batch}, Timing(timeout))
+            vectors += self._read(answer.data, len(batch))
+        return vectors
+
+    def _read(self, data: Mapping[str, Any], count: int) -> list[list[float]]:
+        if data.get("error"):
+            raise read_error_body(self._name, data)
+        try:
+            # The order of the list is not promised, that of the indices is.
+            found = {int(item["index"]): [float(number) for number in item["embedding"]] for item in data["data"]}
+            vectors = [found[index] for index in range(count)]
+        except MISSHAPEN:
+            raise BadReply(self._name, "answered with JSON that is no list of embeddings; is base_url right?") from None
+        if not vectors[0] or len({len(vector) for vector in vectors}) > 1:
+            raise BadReply(self._name, "answered with embeddings of different lengths")
+        return vectors
 
 
 def read_text(content: Any) -> str:
