@@ -14,8 +14,7 @@ from tasks.contract.result import Decision
 from tasks.ledger import Admitted
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
-from tasks.routing.candidates import find_candidates, select_able
-from tasks.routing.choose import choose
+from tasks.routing.choose import choose, find_candidates, select_able
 from tasks.routing.classify.decision import Facts, Verdict
 from tasks.routing.predicting import predict_quality
 from tasks.workflows.ask_route import ask_route

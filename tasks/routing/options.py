@@ -40,6 +40,18 @@ def strategy_named(name: str) -> Strategy:
     return cast(Strategy, points[name].load())
 
 
+@cache
+def reads_traits(name: str) -> bool:
+    """Whether a strategy reads the weights, prices or scores of models; one that does not say so may."""
+    return name in strategies() and bool(getattr(strategy_named(name), "traits", True))
+
+
+@cache
+def has_options(name: str) -> bool:
+    """Whether a route may give this strategy options."""
+    return name in strategies() and getattr(strategy_named(name), "options", None) is not None
+
+
 def is_sticky(name: str) -> bool:
     """Whether a call that failed stays with its model until its attempts there are used up."""
     # A model that was named is the only one; a strategy that is gone since has no say.

@@ -15,8 +15,7 @@ from tasks.ledger import WAVE, PartStatus, StagePlan
 from tasks.parallel.cut import cut_job, plan_question
 from tasks.parallel.part_limits import check_copies, check_planned_parts
 from tasks.parallel.part_spec import PartSpec, child_id
-from tasks.routing.candidates import find_candidates, select_able
-from tasks.routing.choose import spread_parts
+from tasks.routing.choose import find_candidates, select_able, spread_parts
 from tasks.routing.classify.decision import Verdict
 from tasks.routing.predicting import predict_quality
 from tasks.workflows.child_jobs import create_child_jobs

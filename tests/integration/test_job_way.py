@@ -14,7 +14,7 @@ from tests.harness import fleet, wait_for
 from tests.traced import Recorder
 
 #: Files of `tasks/` that one single job may run through.
-MOST_FILES = 34
+MOST_FILES = 28
 QUEUES = {"router": "route,join", "worker": "model.fast"}
 
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job, parse_job
-from tasks.routing.candidates import find_candidates
-from tasks.routing.choose import build_request, choose, pick_model, spread_parts
+from tasks.routing.choose import build_request, choose, find_candidates, pick_model, spread_parts
 from tasks.routing.classify.decision import Verdict
 from tasks.routing.options import strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot

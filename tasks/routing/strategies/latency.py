@@ -32,7 +32,7 @@ MOST_ERRORS = 0.95
 FULL = 1 - 1e-6
 
 
-@strategy()
+@strategy(traits=False)
 def least_latency(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy
     """The least expected time: latency by peak EWMA, over the share that succeeds, times the calls before it.
 
@@ -120,7 +120,7 @@ class Prequal(BaseModel):
     probes: int = Field(default=16, ge=2, le=1000)
 
 
-@strategy(options=Prequal)
+@strategy(options=Prequal, traits=False)
 def prequal(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:
     """Of those that are not hot the quickest; where all are hot, the one with the fewest calls in flight.
 

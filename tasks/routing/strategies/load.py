@@ -26,7 +26,7 @@ def rotation(count: int, turn: int) -> tuple[float, ...]:
     return tuple([((place - turn) % count) * TINY for place in range(count)])
 
 
-@strategy()
+@strategy(traits=False)
 def least_connections(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy
     """The fewest calls in flight over capacity."""
     turns = rotation(len(candidates), snapshot.turn % len(candidates))
@@ -37,7 +37,7 @@ def least_connections(request: Request, candidates: tuple[str, ...], snapshot: S
     )
 
 
-@strategy()
+@strategy(traits=False)
 def power_of_two(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:
     """The less loaded of two that are drawn at random (Mitzenmacher, 2001): no herd, whatever the snapshot's age."""
     open_ = [model for model in candidates if not snapshot.models[model].closed] or list(candidates)

@@ -32,7 +32,7 @@ class Weights(BaseModel):
     weights: Mapping[str, Weight] = Field(default_factory=dict)
 
 
-@strategy()
+@strategy(traits=False)
 def round_robin(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy
     """One after the other, over all routers. Binds early: the call waits for the model whose turn it is."""
     serving = _serving(candidates, snapshot)
@@ -63,7 +63,7 @@ def weighted_round_robin(request: Request, candidates: tuple[str, ...], snapshot
     )
 
 
-@strategy()
+@strategy(traits=False)
 def random(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -> Ranking:  # noqa: ARG001 - a Strategy
     """Any of them, each as likely. A model without room is passed over for the next of a random order."""
     return _drawn(candidates, shares(request.seed, len(candidates)), "drawn at random")
