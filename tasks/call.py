@@ -14,7 +14,7 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from celery.utils.log import get_task_logger
 
-from tasks.calling.run import Ignored, JobEnded, JoinDue, PartEnded, Run, RunOutcome
+from tasks.calling.run import Run, RunOutcome
 from tasks.contract.errors import Unreachable
 from tasks.contract.job import CallId
 from tasks.ledger import Admitted, Claim, ClaimDenied
@@ -34,7 +34,7 @@ async def call(self: Any, job_id: str, index: int, wave: int | None = None) -> d
     queue = (self.request.delivery_info or {}).get("routing_key") or ""
     outcome = await _claim_and_run(ports, name, model_of_queue(queue) or "")
     await _publish(ports, name, outcome)
-    if isinstance(outcome, Ignored):
+    if outcome.state is None:
         raise Ignore
     return {"index": index, "state": outcome.state}
 
@@ -48,7 +48,7 @@ async def _claim_and_run(ports: Ports, name: CallId, model: str) -> RunOutcome:
         (status,) = await ports.ledger.views.statuses(name.job, name.index, 1)
         if await ports.ledger.fleet.lease_left(name, status.model) > 0:
             # The part runs elsewhere, or its worker died a moment ago: then the sweeper sends it again past the lease.
-            return Ignored()
+            return RunOutcome(None)
         claim = await jobs.claim(name.job, name.index, owner, dead=claim.owner, at=model)
     if isinstance(claim, Claim):
         return await Run(ports, name, owner, claim).execute()
@@ -58,29 +58,29 @@ async def _claim_and_run(ports: Ports, name: CallId, model: str) -> RunOutcome:
 async def _drop(ports: Ports, name: CallId, model: str, claim: ClaimDenied) -> RunOutcome:
     """Drop a message whose part is not to be run here: release the slot that the message holds."""
     if claim.word == "busy":
-        return Ignored()
+        return RunOutcome(None)
     if claim.word == "elsewhere":
         # The part moved to another model, or waits again: another message counts. While it waits it may be admitted
         # here this moment; only a part that stands elsewhere needs no slot here.
-        return Ignored(await ports.ledger.free(name, model) if claim.model else ())
+        return RunOutcome(None, await ports.ledger.free(name, model) if claim.model else ())
     if claim.word == "gone":
         log.warning("no such part: %s", name)
-        return PartEnded("gone")
+        return RunOutcome("gone")
     # Release the slot of this message: no other message will. A job that was cancelled while its call was admitted does
     # not know the model: the lease of that slot lapses.
     (status,) = await ports.ledger.views.statuses(name.job, name.index, 1)
     slots = [Admitted(name, known) for known in {status.model, model} if known]
-    return PartEnded(claim.state, await ports.ledger.free_all(slots))
+    return RunOutcome(claim.state, await ports.ledger.free_all(slots))
 
 
 async def _publish(ports: Ports, name: CallId, outcome: RunOutcome) -> None:
     try:
         if outcome.admitted:
             await ports.publisher.send_calls(outcome.admitted)
-        if isinstance(outcome, JoinDue):
+        if outcome.join:
             await ports.publisher.send_join(name.job)
-        elif isinstance(outcome, JobEnded):
-            await notify_parent(ports.publisher, outcome.job)
+        if outcome.ended_job is not None:
+            await notify_parent(ports.publisher, outcome.ended_job)
     except Unreachable as error:
         # The part itself has ended; the sweeper publishes what is missing.
         log.warning("after call %s: %s", name, error)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from celery.utils.log import get_task_logger
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tasks.ledger.store import Command
     from tasks.queue.ports import Ports
 
-__all__ = ["Ignored", "JobEnded", "JoinDue", "PartEnded", "Run", "RunOutcome"]
+__all__ = ["Run", "RunOutcome"]
 
 log = get_task_logger(__name__)
 
@@ -58,34 +58,17 @@ _JITTER = random.Random()  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
-    """The chord must not count this message: the part goes on, and another message will end it."""
+class RunOutcome:
+    """How a run ended, and what is to be published now."""
 
+    #: The final state of the part. None: the chord must not count this message, another one will end the part.
+    state: str | None
+    #: Calls that were admitted meanwhile, of whatever job.
     admitted: Sequence[Admitted] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PartEnded:
-    """The part is in the final `state`. Its job goes on, or has the chord join it."""
-
-    state: str
-    admitted: Sequence[Admitted] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class JoinDue(PartEnded):
-    """This part decided its job early: the join does not wait for the chord."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobEnded(PartEnded):
-    """The whole job has ended with this part."""
-
-    job: Job = field(kw_only=True)
-
-
-#: How a run ended, and what is to be published now; always also the calls that were admitted.
-RunOutcome: TypeAlias = Ignored | PartEnded
+    #: The part decided its job early: the join does not wait for the chord.
+    join: bool = False
+    #: The job, where it has ended as a whole with this part.
+    ended_job: Job | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -249,7 +232,7 @@ class Run:
             *self._settlements(),
         )
         if not released:
-            return Ignored(await ports.ledger.free(self.name, claim.part.model))
+            return RunOutcome(None, await ports.ledger.free(self.name, claim.part.model))
         # Read after the attempts were settled: the strategy takes them into account.
         models = [model for model in (*retry.candidates, *retry.fallbacks) if model in ports.config.models]
         snapshot = await ports.ledger.fleet.snapshot(models, turn=claim.decision.route)
@@ -263,8 +246,9 @@ class Run:
             text=claim.part.text,
         )
         priority = claim.job.priority
-        return Ignored(
-            await ports.ledger.delay(self.name, claim.part.model, ranking, priority=priority, seconds=retry.delay_s)
+        return RunOutcome(
+            None,
+            await ports.ledger.delay(self.name, claim.part.model, ranking, priority=priority, seconds=retry.delay_s),
         )
 
     async def _finish(self, answered: Attempt | None, *, error: str | None = None) -> RunOutcome:
@@ -283,21 +267,21 @@ class Run:
         )
         state = "failed" if output is None else "succeeded"
         if written.word == "stale":
-            return Ignored(admitted)
+            return RunOutcome(None, admitted)
         if written.word == "over":
-            return PartEnded("cancelled", admitted)
+            return RunOutcome("cancelled", admitted)
         if written.word == "ended":
-            return JobEnded(state, admitted, job=claim.job)
+            return RunOutcome(state, admitted, ended_job=claim.job)
         if written.word == "complete" and written.detail != "all":
-            return JoinDue(state, admitted)
-        return PartEnded(state, admitted)
+            return RunOutcome(state, admitted, join=True)
+        return RunOutcome(state, admitted)
 
     async def _expire(self, why: str) -> RunOutcome:
         """End the whole job at its deadline, and drop its other calls."""
         job, ledger = self.claim.job, self.ports.ledger
         await ledger.cancel(job.id, "expired", why)
         await settle(self.ports, self._settlements())
-        return JobEnded("cancelled", await ledger.free(self.name, self.claim.part.model), job=job)
+        return RunOutcome("cancelled", await ledger.free(self.name, self.claim.part.model), ended_job=job)
 
     async def _hand_back(self) -> None:
         """This process ends and its message returns to the broker: let the next worker claim the part at once."""
