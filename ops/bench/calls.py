@@ -19,9 +19,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ops.bench.fleet import CHUNK, GLANCE, PATIENCE, BenchFleet, MockModel, Valkey
+from ops.bench.bench_fleet import CHUNK, GLANCE, PATIENCE, BenchFleet, MockModel, Valkey
 from ops.bench.process import driven, serving
-from ops.bench.report import Figure, Report
+from ops.bench.report import Figure, Report, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.errors import PointsmanError
 
@@ -59,26 +59,15 @@ async def measure(size: Size) -> Report:
 
 
 def _figures(report: Report) -> Sequence[Figure]:
-    better = min(
-        ("taskiq-list", "taskiq-stream"), key=lambda name: report.median_of(name, lambda r: r.cpu_ms["worker"])
-    )
-    worker = _worker
+    better = min(("taskiq-list", "taskiq-stream"), key=lambda name: report.median_of(name, worker_ms))
     return [
-        report.ratio("worker CPU of Celery's threads over ours", "celery-threads", "ours", worker, must=5, goal=7),
+        report.ratio("worker CPU of Celery's threads over ours", "celery-threads", "ours", worker_ms, must=5, goal=7),
         report.ratio(
-            f"worker CPU of ours over {better}", "ours", better, worker, must=1.0, goal=0.7, higher=False
+            f"worker CPU of ours over {better}", "ours", better, worker_ms, must=1.0, goal=0.7, higher=False
         ),
-        report.ratio("worker CPU of ours over no queue at all", "ours", "bare", worker),
-        Figure(
-            "calls that were not answered",
-            sum(one.calls - one.answered for rounds in report.rounds.values() for one in rounds),
-            unit="calls", must=0, higher=False,
-        ),
+        report.ratio("worker CPU of ours over no queue at all", "ours", "bare", worker_ms),
+        report.unanswered("calls that were not answered", "calls"),
     ]  # fmt: skip
-
-
-def _worker(one: Any) -> float:
-    return float(one.cpu_ms["worker"])
 
 
 async def _ours(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: int) -> Contestant:

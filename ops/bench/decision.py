@@ -6,14 +6,13 @@ Ours: the strategy's ranking; the model is picked from it by Lua, in the step th
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import time
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from ops.bench.peers.litellm_router import make_router
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from tasks.routing.options import strategies, strategy_named
@@ -117,24 +116,10 @@ def _ours(name: str, models: int) -> Callable[[int], Any]:
 def _litellm(models: int) -> Callable[[int], Any]:
     # Else it looks for prices on the internet, for ten seconds where there is none.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    # By name: its sources are many, and the type checker would read them all.
-    litellm: Any = importlib.import_module("litellm")
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    for name in ("LiteLLM", "LiteLLM Router"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    router = litellm.Router(
-        model_list=[
-            {
-                "model_name": "replica",
-                "litellm_params": {"model": f"openai/{place}", "api_base": "http://127.0.0.1:9/v1", "api_key": "none"},
-                "model_info": {"id": f"model-{place}"},
-            }
-            for place in range(models)
-        ],
-        routing_strategy="least-busy",
-        set_verbose=False,
-    )
+    router = make_router(
+        [(f"model-{place}", str(place)) for place in range(models)],
+        group="replica", url="http://127.0.0.1:9", routing_strategy="least-busy",
+    )  # fmt: skip
     message = [{"role": "user", "content": "some work to be done"}]
 
     def one(_number: int) -> None:

@@ -7,9 +7,9 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ops.bench.fleet import PATIENCE, BenchFleet, MockModel
+from ops.bench.bench_fleet import PATIENCE, BenchFleet, MockModel
 from ops.bench.meter import Meter
-from ops.bench.report import Figure, Report, Round
+from ops.bench.report import Figure, Report, Round, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.errors import PointsmanError
 
@@ -54,12 +54,8 @@ async def measure(size: Size) -> Report:
     report.figures = [
         _flatness(report, "worker CPU a call, most over least, by calls in flight", flights),
         _flatness(report, "worker CPU a call, most over least, by jobs queued", queued),
-        Figure(
-            "calls that did not succeed",
-            sum(one.calls - one.answered for found in rounds.values() for one in found),
-            "calls", must=0, higher=False,
-        ),
-    ]  # fmt: skip
+        report.unanswered("calls that did not succeed", "calls"),
+    ]
     return report
 
 
@@ -69,7 +65,7 @@ def _backlogs(size: Size) -> tuple[int, ...]:
 
 
 def _flatness(report: Report, name: str, among: list[str]) -> Figure:
-    costs = [report.median_of(one, lambda r: r.cpu_ms["worker"]) for one in among]
+    costs = [report.median_of(one, worker_ms) for one in among]
     return Figure(name, max(costs) / max(min(costs), 1e-9), must=1.2, goal=1.2, higher=False, rounds=costs)
 
 

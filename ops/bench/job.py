@@ -11,9 +11,9 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ops.bench.fleet import BenchFleet, MockModel
+from ops.bench.bench_fleet import BenchFleet, MockModel
 from ops.bench.process import driven
-from ops.bench.report import Figure, Report
+from ops.bench.report import Report
 from ops.bench.rounds import Contestant, Size, play
 
 __all__ = ["FULL", "QUICK", "measure"]
@@ -48,8 +48,7 @@ async def measure(size: Size) -> Report:
         )
         for in_flight in size.levels
     ]  # fmt: skip
-    missing = sum(one.calls - one.answered for found in rounds.values() for one in found)
-    report.figures = [*ratios, Figure("jobs that did not succeed", missing, unit="jobs", must=0, higher=False)]
+    report.figures = [*ratios, report.unanswered("jobs that did not succeed", "jobs")]
     return report
 
 

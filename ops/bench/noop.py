@@ -15,13 +15,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from redis.asyncio import Redis
 
-from ops.bench.fleet import Valkey
+from ops.bench.bench_fleet import Valkey
 from ops.bench.process import serving, until
-from ops.bench.report import Figure, Report
+from ops.bench.report import Report, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 
 __all__ = ["FULL", "QUICK", "measure"]
@@ -56,14 +55,9 @@ async def measure(size: Size) -> Report:
     for prefetch in size.levels:
         must, goal = BOUNDS.get(prefetch, (None, None))
         title = f"worker CPU of stock over ours, prefetch ×{prefetch}"
-        figures.append(report.ratio(title, f"stock ×{prefetch}", f"ours ×{prefetch}", _worker, must=must, goal=goal))
-    missing = sum(one.calls - one.answered for rounds in report.rounds.values() for one in rounds)
-    report.figures = [*figures, Figure("messages missing", missing, unit="messages", must=0, higher=False)]
+        figures.append(report.ratio(title, f"stock ×{prefetch}", f"ours ×{prefetch}", worker_ms, must=must, goal=goal))
+    report.figures = [*figures, report.unanswered("messages missing", "messages")]
     return report
-
-
-def _worker(one: Any) -> float:
-    return float(one.cpu_ms["worker"])
 
 
 @asynccontextmanager
@@ -75,7 +69,7 @@ async def _noop(folder: Path, transport: str, prefetch: int, messages: int) -> A
             "BENCH_REDIS_URL": valkey.url, "BENCH_TRANSPORT": transport, "BENCH_PREFETCH": str(prefetch),
             "BENCH_TELL_EVERY": str(messages), "BENCH_COUNT_FILE": str(count),
         }  # fmt: skip
-        command = ["-m", "celery", "-A", "ops.bench.peers.noop", "worker", "-P", "solo", "-l", "WARNING"]
+        command = ["-m", "celery", "-A", "ops.bench.peers.celery_noop", "worker", "-P", "solo", "-l", "WARNING"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         async with serving(name, command, folder=folder, env=env, ready_variable="BENCH_READY_FILE") as child:
             pid = child.pid
@@ -113,7 +107,7 @@ def _read(count: Path) -> int:
 
 _PUBLISH = """
 import sys
-from ops.bench.peers.noop import app, noop
+from ops.bench.peers.celery_noop import app, noop
 with app.producer_or_acquire() as producer:
     for number in range(int(sys.argv[1])):
         noop.apply_async((number,), producer=producer)

@@ -8,10 +8,10 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ops.up.processes import Child
 from tasks.contract.errors import Unreachable
@@ -19,7 +19,7 @@ from tasks.contract.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Driven", "driven", "serving", "until"]
+__all__ = ["Driven", "answer", "driven", "orders", "serving", "until"]
 
 #: Seconds within which a process must be ready: LiteLLM alone takes a good part of it to import.
 START_TIMEOUT = 90.0
@@ -112,3 +112,15 @@ async def driven(name: str, module: str, *, env: Mapping[str, str]) -> AsyncIter
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def orders(out: TextIO | None = None) -> Iterator[dict[str, Any]]:
+    """Each order as it comes, until stdin closes. Says first that we are ready."""
+    answer(out, ready=True)
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def answer(out: TextIO | None = None, /, **found: Any) -> None:
+    """`out` is where answers go, where stdout was taken for something else."""
+    print(json.dumps(found), flush=True, file=out or sys.stdout)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from ops.bench.fleet import Valkey
+from ops.bench.bench_fleet import Valkey
 from ops.bench.meter import Meter
 from ops.bench.process import Driven, driven
-from ops.bench.report import Figure, Report, Round
+from ops.bench.report import Report, Round
 from ops.bench.rounds import Size
 
 __all__ = ["FULL", "QUICK", "measure"]
@@ -56,12 +56,11 @@ async def measure(size: Size) -> Report:
         },
         rounds,
     )
-    missing = sum(one.calls - one.answered for found in rounds.values() for one in found)
     report.figures = [
         report.ratio(
             "publisher CPU of Celery over ours", "celery", "ours", lambda one: one.cpu_ms["publisher"], must=4, goal=7
         ),
-        Figure("parts missing", missing, unit="parts", must=0, higher=False),
+        report.unanswered("parts missing", "parts"),
     ]
     return report
 
@@ -70,7 +69,7 @@ async def measure(size: Size) -> Report:
 async def _sender(folder: Path, name: str) -> AsyncIterator[ChordSender]:
     async with Valkey(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
         env = {"BENCH_REDIS_URL": valkey.url, "BENCH_PUBLISH": name}
-        async with driven(name, "ops.bench.peers.publish", env=env) as peer:
+        async with driven(name, "ops.bench.peers.chords", env=env) as peer:
             yield ChordSender(name, peer, valkey, redis)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ops.bench.meter import machine
 
-__all__ = ["Figure", "Report", "Round"]
+__all__ = ["Figure", "Report", "Round", "draw", "worker_ms"]
 
 #: The kernel counts the CPU of a process in steps of this.
 CPU_STEP_MS = 10.0
@@ -83,6 +84,11 @@ class Report:
     def median_of(self, name: str, value: Callable[[Round], float]) -> float:
         return median(value(one) for one in self.rounds[name])
 
+    def unanswered(self, name: str, unit: str) -> Figure:
+        """How many calls of all contestants did not end as they should."""
+        missing = sum(one.calls - one.answered for rounds in self.rounds.values() for one in rounds)
+        return Figure(name, missing, unit, must=0, higher=False)
+
     def ratio(self, title: str, over: str, under: str, value: Callable[[Round], float], **bounds: Any) -> Figure:
         """`value` of contestant `over` divided by that of `under`, round by round."""
         # What is less than one step of the kernel's count, as in a smoke run, is taken for one step.
@@ -128,6 +134,11 @@ class Report:
         return [*lines, ", ".join(known)]
 
 
+def worker_ms(one: Round) -> float:
+    """The CPU of the worker in ms per call."""
+    return one.cpu_ms["worker"]
+
+
 def _medians(rounds: Sequence[Round]) -> dict[str, Any]:
     roles, kept = list(rounds[0].cpu_ms), list(rounds[0].rss_mb)
     return {
@@ -153,3 +164,29 @@ def _format(figure: Figure) -> str:
     goal = figure.must if figure.goal is None else figure.goal
     bounds = "" if figure.must is None else f"  (must {figure.must:g}, goal {goal:g})"
     return f"{figure.name}: {figure.value:.2f} {figure.unit}{bounds}  {figure.verdict}".rstrip()
+
+
+def draw(report: Report, file: Path) -> None:
+    """Draw the CPU of a call by role, a bar a contestant, with the spread of rounds; its ending says the format."""
+    from matplotlib.figure import Figure as Canvas  # its canvas needs no display
+
+    names = list(report.rounds)
+    roles = list(dict.fromkeys(role for rounds in report.rounds.values() for role in rounds[0].cpu_ms))
+    canvas = Canvas(figsize=(8, 1.2 + 0.5 * len(names)), layout="constrained")
+    axes = canvas.subplots()
+    ends = [0.0] * len(names)
+    for role in roles:
+        widths = [report.median_of(name, lambda one, role=role: one.cpu_ms.get(role, 0.0)) for name in names]  # type: ignore[misc]
+        axes.barh(names, widths, left=ends, label=role)
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    totals = [[one.cpu_ms_total for one in report.rounds[name]] for name in names]
+    spread = [
+        [max(0.0, end - min(found)) for end, found in zip(ends, totals, strict=True)],
+        [max(0.0, max(found) - end) for end, found in zip(ends, totals, strict=True)],
+    ]
+    axes.errorbar(ends, names, xerr=spread, fmt="none", ecolor="black", capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU ms a call (medians; the line spans the rounds)")
+    axes.set_title(report.about, fontsize="medium")
+    axes.legend(fontsize="small")
+    canvas.savefig(file)

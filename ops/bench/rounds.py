@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.bench.fleet import MockModel
+from ops.bench.bench_fleet import MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Round
 

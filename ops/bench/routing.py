@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ops.bench.bench_fleet import ReplicaFleet, ReplicaServer
 from ops.bench.meter import Meter
 from ops.bench.openloop import TOO_LATE_S, arrivals, paced, summarize
 from ops.bench.process import Driven, driven
-from ops.bench.replicas import ReplicaFleet, ReplicaServer
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from ops.evaluate.simulation.scenarios import NAMED
@@ -78,7 +78,7 @@ async def measure(size: Size) -> Report:
     async with AsyncExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
         env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
-        peer = await ends.enter_async_context(driven("litellm", "ops.bench.peers.litellm_routing", env=env))
+        peer = await ends.enter_async_context(driven("litellm", "ops.bench.peers.litellm_router", env=env))
         for place, scenario in enumerate(scenarios):
             mine = played[scenario] = {contestant.name: [] for contestant in contestants}
             count = size.calls if place == 0 else size.calls // 2

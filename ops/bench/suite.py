@@ -4,17 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ops.bench import calls, decision, flight, growth, job, noop, parts, publish, routing, votes
-from ops.bench.command import Measure, measured
-from ops.bench.plot import draw
-from ops.bench.report import Report
+from ops.bench.report import Report, draw
 from ops.bench.rounds import Size
+from tasks.contract.errors import ConfigError
 
-__all__ = ["BENCHMARKS", "run_all", "summary"]
+__all__ = ["BENCHMARKS", "Measure", "execute", "measured", "run_all", "sized", "summary"]
+
+Measure = Callable[[Size], Awaitable[Report]]
+
+
+def sized(size: Size, **asked: Any) -> Size:
+    """Return `size` with the fields that were asked for; None and an empty list ask for nothing."""
+    if asked.get("levels"):
+        asked["levels"] = tuple(asked["levels"])
+    return replace(size, **{name: value for name, value in asked.items() if value not in (None, [])})
+
+
+def execute(measure: Measure, size: Size, *, as_json: bool, plot: Path | None) -> Report:
+    """Measure, then print and draw.
+
+    Raises:
+        ConfigError: for a plot that can't be drawn, before anything is measured.
+    """
+    if plot is not None and plot.suffix not in {".png", ".svg"}:
+        raise ConfigError(f"--plot: {plot.name} must end in .png or .svg")
+    report: Report = asyncio.run(measured(measure, size))
+    if plot is not None:
+        draw(report, plot)
+    print(json.dumps(report.as_json(), indent=2) if as_json else "\n".join(report.lines()))
+    return report
+
+
+async def measured(measure: Measure, size: Size) -> Report:
+    """Measure; SIGTERM ends it as Ctrl-C does, with all that was started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await measure(size)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
 
 Benchmark = tuple[Measure, Size, Size]
 

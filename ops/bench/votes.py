@@ -15,8 +15,7 @@ from typing import Any
 
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
-from ops.bench.votes_exact import WRONG, expected, least_calls
-from ops.bench.votes_rule import AskedVotes, published, run_vote, winner_of
+from ops.bench.votes_exact import WRONG, AskedVotes, expected, least_calls, published, run_vote, winner_of
 from ops.bench.votes_solvers import read_solvers, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.parallel.early_stop import StopRule

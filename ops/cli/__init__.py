@@ -1,4 +1,4 @@
-"""The command line: one command a file, ``cmd_<name>.py``; this module lists them in the order of the help.
+"""The command line: the commands are in ``cmd_<name>.py``; this module lists them in the order of the help.
 
 May import everything. Start reading at `commands.py`, which makes commands of functions, and `cmd_submit.py`. The
 modules that are imported here import nothing but typer: ``pointsman --help`` must appear at once.
@@ -19,28 +19,26 @@ import typer
 from ops.cli import (
     cmd_batch,
     cmd_bench,
-    cmd_cancel,
     cmd_config,
     cmd_demo,
     cmd_doctor,
     cmd_eval,
     cmd_explain,
+    cmd_jobs,
     cmd_models,
     cmd_pools,
     cmd_profile,
-    cmd_result,
     cmd_route,
     cmd_run,
     cmd_schedule,
-    cmd_status,
     cmd_submit,
     cmd_up,
-    cmd_version,
     cmd_workflows,
 )
+from ops.cli.arguments import AsJson
+from ops.cli.cmd_submit import JobCommand
 from ops.cli.commands import command, group
 from ops.cli.exits import Exit, Failure, describe, exit_table, print_failure, wants_traceback
-from ops.cli.job_options import JobCommand
 
 __all__ = ["app", "main"]
 
@@ -62,9 +60,25 @@ def pointsman(
     Results go to stdout, everything else to stderr; --json prints one JSON document.
     """
     if show_version:
-        cmd_version.version()
+        version()
     elif context.invoked_subcommand is None:
         print(context.get_help())
+
+
+def version(*, as_json: AsJson = False) -> None:
+    """Print the version.
+
+    pointsman version --json
+    """
+    import platform
+    from importlib.metadata import version as version_of
+
+    from ops.cli.render import print_json
+
+    if as_json:
+        print_json({"version": version_of("pointsman"), "python": platform.python_version()})
+    else:
+        print(f"pointsman {version_of('pointsman')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,15 +127,15 @@ command(app, cmd_demo.demo)
 command(app, cmd_submit.submit, cls=JobCommand)
 command(app, cmd_run.run)
 command(app, cmd_workflows.workflows)
-command(app, cmd_status.status)
-command(app, cmd_result.result)
-command(app, cmd_cancel.cancel)
+command(app, cmd_jobs.status)
+command(app, cmd_jobs.result)
+command(app, cmd_jobs.cancel)
 command(app, cmd_explain.explain)
 command(app, cmd_route.route)
 command(app, cmd_models.models)
 command(app, cmd_profile.profile)
 command(app, cmd_doctor.doctor)
-command(app, cmd_version.version)
+command(app, version)
 app.add_typer(cmd_pools.app, name="pools")
 app.add_typer(cmd_batch.app, name="batch")
 app.add_typer(cmd_schedule.app, name="schedule")

@@ -221,8 +221,7 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
     import asyncio
 
     from ops.cli.exits import Failure
-    from ops.cli.progress import BatchProgress
-    from ops.cli.waiting import check_interrupted
+    from ops.cli.waiting import BatchProgress, check_interrupted
     from tasks.contract.result import FINAL
 
     again = f"pointsman batch status {batch_id}"

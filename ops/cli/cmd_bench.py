@@ -60,8 +60,7 @@ def _benchmark(name: str, text: str) -> None:
 
     def measure(*, size: SizeOptions, latency: Latency = None, plot: Plot = None, as_json: AsJson = False) -> None:
         _check_installed()
-        from ops.bench.command import execute, sized
-        from ops.bench.suite import BENCHMARKS
+        from ops.bench.suite import BENCHMARKS, execute, sized
 
         run, full, small = BENCHMARKS[name]
         wanted = sized(
@@ -93,7 +92,7 @@ def votes(
     _check_installed()
     from functools import partial
 
-    from ops.bench.command import execute, sized
+    from ops.bench.suite import execute, sized
     from ops.bench.votes import DATA, FULL, QUICK, measure
 
     wanted = sized(QUICK if size.quick else FULL, calls=size.calls, rounds=size.rounds, levels=size.levels)

@@ -70,8 +70,8 @@ async def prompts(
         pointsman eval prompts --route billing --eval cases.jsonl --prompts short.txt strict.txt
     """
     from ops.cli.environment import load_config, open_producer
-    from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit
+    from ops.cli.waiting import check_workers, name_run, open_run
     from ops.evaluate.profiling.cases import read_cases
     from ops.evaluate.profiling.models import check_judge
     from ops.evaluate.profiling.prompts import ask_versions, cases_of_route, compare, read_versions

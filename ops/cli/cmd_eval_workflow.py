@@ -11,8 +11,9 @@ from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout, WorkflowName
 from ops.cli.cmd_workflows import known_workflow
 
 if TYPE_CHECKING:
-    from ops.evaluate.workflow import GradedCase, WorkflowScore
-    from ops.evaluate.workflow_cases import WorkflowCases
+    from collections.abc import Sequence
+
+    from ops.evaluate.workflow import GradedCase, WorkflowCase, WorkflowScore
     from tasks.config.config import Config
     from tasks.config.library import Workflow
 
@@ -45,11 +46,10 @@ async def workflow(
     import shlex
 
     from ops.cli.environment import load_config, open_producer
-    from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit, Failure
     from ops.cli.render import note
-    from ops.evaluate.workflow import ask_cases, score
-    from ops.evaluate.workflow_cases import read_workflow_cases
+    from ops.cli.waiting import check_workers, name_run, open_run
+    from ops.evaluate.workflow import ask_cases, read_workflow_cases, score
 
     called = name_run(run)
     config = load_config()
@@ -63,7 +63,7 @@ async def workflow(
     again += ["--judge", judge] if judge else []
     async with open_producer() as producer:
         await check_workers(_models(config, known, judge))
-        note(f"{len(read.cases)} cases of {file}")
+        note(f"{len(read)} cases of {file}")
         async with open_run(producer, called, file=str(file), again=shlex.join(again), timeout=timeout) as session:
             graded = await ask_cases(session, name, read, judge=judge)
     found = score(graded)
@@ -76,13 +76,13 @@ async def workflow(
     return Exit.FAILED if found.failed == found.cases else Exit.OK
 
 
-def _check_judge(judge: str | None, cases: WorkflowCases, config: Config) -> None:
+def _check_judge(judge: str | None, cases: Sequence[WorkflowCase], config: Config) -> None:
     from ops.cli.exits import Failure
 
     if judge is not None and judge not in config.models:
         remedy = f"allowed: {', '.join(sorted(config.models))}"
         raise Failure("bad_input", f"{judge!r} is not a model", field="judge", remedy=remedy)
-    if judge is None and cases.needs_judge:
+    if judge is None and any("judge" in case.expect for case in cases):
         raise Failure("usage", "some cases are graded by a judge", field="judge", remedy="name a model with --judge")
 
 
@@ -100,18 +100,9 @@ def _print_json(run: str, name: str, file: Path, found: WorkflowScore, graded: l
             "run": run,
             "workflow": name,
             "file": str(file),
-            "cases": found.cases,
-            "graded": found.graded,
-            "right": found.right,
-            "share": found.share,
-            "interval": found.interval,
-            "failed": found.failed,
+            **{key: getattr(found, key) for key in ("cases", "graded", "right", "share", "interval", "failed")},
             "graders": {grader: {"right": right, "of": of} for grader, (right, of) in found.graders.items()},
-            "cost_usd": found.cost_usd,
-            "mean_cost_usd": found.mean_cost_usd,
-            "p50_s": found.p50_s,
-            "p95_s": found.p95_s,
-            "simulated": found.simulated,
+            **{key: getattr(found, key) for key in ("cost_usd", "mean_cost_usd", "p50_s", "p95_s", "simulated")},
             "each": [_case(one) for one in graded],
         }
     )

@@ -28,9 +28,8 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
         return
     import asyncio
 
-    from ops.cli.environment import load_config, open_ledger
+    from ops.cli.environment import find_workers, load_config, open_ledger
     from ops.cli.render import note, print_json, print_table
-    from ops.cli.workers import find_workers
     from tasks.queue.address import redis_url
 
     config = load_config()
@@ -167,7 +166,7 @@ def _config_with(model: str) -> Any:
 def _describe_pool(
     name: str, configured: int, load: Any, workers: list[Any], drained: Mapping[str, bool]
 ) -> dict[str, Any]:
-    from ops.cli.workers import workers_of
+    from ops.cli.environment import workers_of
     from tasks.queue.app import model_queue
 
     mine = workers_of(model_queue(name), workers)

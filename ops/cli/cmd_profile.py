@@ -15,11 +15,11 @@ from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
-    from ops.evaluate.profiling.judging import GradedAnswer
+    from ops.evaluate.profiling.judging import GradedAnswer, Grading
     from tasks.config.config import Config
-    from tasks.config.profiles import ModelProfile, ProfileFile
+    from tasks.config.profiles import ModelProfile, ProfileFile, Share
 
-__all__ = ["profile"]
+__all__ = ["print_profiles", "print_remarks", "profile"]
 
 #: The profile file beside the configuration, unless --out or the configuration names one.
 DEFAULT_OUT = "profiles.json"
@@ -74,9 +74,8 @@ async def profile(
         pointsman profile --eval cases.jsonl --judge careful --outcomes outcomes.csv
     """
     from ops.cli.environment import load_config, open_producer
-    from ops.cli.evaluation_run import check_workers, name_run, open_run
     from ops.cli.exits import Exit
-    from ops.cli.profile_result import print_profiles, print_remarks
+    from ops.cli.waiting import check_workers, name_run, open_run
     from ops.evaluate.profiling.cases import STARTER, read_cases
     from ops.evaluate.profiling.files import write_profiles
     from ops.evaluate.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
@@ -168,7 +167,7 @@ def _write_reports(
 ) -> None:
     from ops.cli.render import note
     from ops.evaluate.profiling.files import outcomes_csv, write_text
-    from ops.evaluate.profiling.report import render
+    from ops.evaluate.profiling.html_report import render
 
     if options.outcomes is not None:
         text, rows = outcomes_csv(graded)
@@ -177,3 +176,92 @@ def _write_reports(
     if options.report is not None:
         options.report.mkdir(parents=True, exist_ok=True)
         write_text(options.report / "index.html", render(measured, graded, cases), field="report")
+
+
+def print_profiles(
+    measured: Mapping[str, ModelProfile],
+    target: Path,
+    grading: Grading,
+    *,
+    as_json: bool,
+    run: str,
+) -> None:
+    from ops.cli.render import note, print_json, print_table
+
+    if as_json:
+        print_json(
+            {
+                "run": run,
+                "out": str(target),
+                "judge": {"calls": grading.judge_calls, "cost_usd": grading.judge_cost_usd},
+                "models": {name: profile.model_dump(mode="json") for name, profile in measured.items()},
+            }
+        )
+        return
+    head = ("model", "speed", "accuracy", "creativity", "ethics", "cost", "p50", "p95", "$/1000", "ungraded")
+    print_table(head, [(name, *_row(profile)) for name, profile in measured.items()], whole=("model",), right=head[1:])
+    if any(profile.routes for profile in measured.values()):
+        print()
+        routes = sorted({route for profile in measured.values() for route in profile.routes})
+        rows = [(route, *(_share(profile.routes.get(route)) for profile in measured.values())) for route in routes]
+        print_table(("accuracy on route", *measured), rows, whole=("accuracy on route",), right=tuple(measured))
+    if grading.judge_calls:
+        note(f"the judge was asked {grading.judge_calls} times, for ${grading.judge_cost_usd:.6f}")
+
+
+def _row(profile: ModelProfile) -> tuple[str, ...]:
+    from ops.cli.render import seconds
+
+    scores, latency, cost = profile.scores, profile.latency, profile.cost
+    return (
+        _score(scores.speed),
+        _share(profile.accuracy),
+        _score(scores.creativity),
+        _share(profile.ethics),
+        _score(scores.cost),
+        seconds(latency.p50_s if latency else None),
+        seconds(latency.p95_s if latency else None),
+        f"{1000 * cost.mean_usd:.4g}" if cost else "-",
+        str(sum(profile.ungraded.values())),
+    )
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _share(share: Share | None) -> str:
+    return "-" if share is None else f"{share.score:.0f} ({share.low:.0f}–{share.high:.0f})"
+
+
+def print_remarks(
+    measured: Mapping[str, ModelProfile],
+    written: ProfileFile,
+    config: Config,
+    *,
+    judge: str | None,
+    target: Path,
+    report: Path | None,
+) -> None:
+    """Print remarks on the figures on stderr."""
+    from ops.cli.render import note
+    from tasks.config.profiles import METRICS
+
+    for name, profile in measured.items():
+        if profile.ungraded:
+            reasons = ", ".join(f"{count} {code}" for code, count in profile.ungraded.items())
+            note(f"{name}: not graded, and not counted: {reasons}")
+        typed = [metric for metric in METRICS if getattr(config.models[name].profile, metric, None) is not None]
+        if typed:
+            note(f"{name}: the configuration sets {', '.join(typed)}, which take precedence over the measured scores")
+    if judge in measured:
+        note(f"{judge} judged itself among others; judges favour their own answers")
+    if any(profile.simulated for profile in measured.values()):
+        note("simulated models answered: their profiles prove nothing")
+    if len({profile.eval.sha256 for profile in written.models.values()}) > 1:
+        note(f"{target} holds models that were measured with different evaluation sets; do not compare these")
+    note(f"written: {target}" + (f", {report / 'index.html'}" if report else ""))
+    if config.profiles is None or (config.folder / config.profiles).resolve() != target.resolve():
+        place, folder = target.resolve(), config.folder.resolve()
+        named = place.relative_to(folder) if place.is_relative_to(folder) else place
+        note(f"  routing reads it with `profiles: {named}` in the configuration, after a restart")

@@ -1,12 +1,14 @@
-"""The surroundings of a command: the configuration file, the running `pointsman up`, and connections to Redis."""
+"""The surroundings of a command: the configuration file, the running `pointsman up`, Redis, and the workers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "Worker",
+    "check_redis",
     "config_path",
+    "find_workers",
     "load_config",
     "open_ledger",
     "open_producer",
-    "check_redis",
     "running_up",
+    "workers_of",
 ]
 
 DEFAULT_CONFIG = "pointsman.yaml"
@@ -123,3 +128,41 @@ async def open_producer() -> AsyncIterator[AsyncProducer]:
     await check_redis(url)
     async with AsyncProducer(config, redis=url) as producer:
         yield producer
+
+
+#: Seconds in which a worker must answer. Their number is unknown, so `find_workers` always waits that long.
+ANSWER_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process. `slots` are the calls it runs at once, None if its answer lacks them."""
+
+    name: str
+    queues: tuple[str, ...]
+    slots: int | None = None
+
+
+def find_workers(redis: str, *, timeout: float = ANSWER_TIMEOUT) -> list[Worker]:
+    """Return the worker processes that answer within `timeout` seconds. Blocks that long."""
+    from tasks.queue.app import make_app
+
+    with make_app("pointsman-cli", redis) as app:
+        inspect = app.control.inspect(timeout=timeout)
+        # Side by side: each question takes the whole timeout.
+        with ThreadPoolExecutor(2) as threads:
+            queues_asked = threads.submit(inspect.active_queues)
+            stats: dict[str, Any] = threads.submit(inspect.stats).result() or {}
+            queues: dict[str, Any] = queues_asked.result() or {}
+    return [
+        Worker(
+            name,
+            tuple(queue["name"] for queue in consumed),
+            (stats.get(name) or {}).get("pool", {}).get("max-concurrency"),
+        )
+        for name, consumed in sorted(queues.items())
+    ]
+
+
+def workers_of(queue: str, workers: list[Worker]) -> list[Worker]:
+    return [worker for worker in workers if queue in worker.queues]

@@ -1,16 +1,17 @@
-"""The options of a server process that report its address once it is ready, and the check for loopback addresses."""
+"""The options of a server process that report its address once it is ready."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.contract.atomic_file import write_at_once
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-__all__ = ["add_ready_options", "announce", "is_loopback"]
+__all__ = ["add_ready_options", "announce"]
 
 
 def add_ready_options(parser: ArgumentParser) -> None:
@@ -28,16 +29,4 @@ def announce(options: Namespace, url: str) -> None:
         with os.fdopen(options.ready_fd, "w") as pipe:
             pipe.write(url + "\n")
     if options.ready_file is not None:
-        draft = options.ready_file.with_name(options.ready_file.name + ".new")
-        draft.write_text(url + "\n")
-        draft.replace(options.ready_file)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host`, a numeric address or ``localhost``, is reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        write_at_once(options.ready_file, url + "\n")

@@ -19,8 +19,9 @@ import uvicorn
 from pydantic import TypeAdapter, ValidationError
 
 from ops.embedded.chat_completions import SimulatedModels
-from ops.embedded.ready import add_ready_options, announce, is_loopback
+from ops.embedded.ready import add_ready_options, announce
 from tasks.config.simulation import Simulation
+from tasks.queue.address import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

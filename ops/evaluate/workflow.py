@@ -5,18 +5,126 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ops.evaluate.grading import Judging, is_right, read_verdict, right_questions
+from ops.evaluate.grading import Check, Judging, expectation, is_right, read_verdict, right_questions
 from ops.evaluate.profiling.asking import EvalQuestion, EvalRun
+from ops.evaluate.profiling.cases import check_ids, read_json_lines
 from ops.evaluate.profiling.statistics import quantile, wilson
+from tasks.contract.errors import BadInput
 from tasks.parallel.votes import normalize
 
 if TYPE_CHECKING:
-    from ops.evaluate.workflow_cases import Expected, WorkflowCase, WorkflowCases
+    from tasks.config.library import Workflow
     from tasks.contract.result import Result
 
-__all__ = ["GradedCase", "WorkflowScore", "ask_cases", "grade_answer", "score"]
+__all__ = [
+    "GRADERS",
+    "Expected",
+    "GradedCase",
+    "WorkflowCase",
+    "WorkflowScore",
+    "ask_cases",
+    "grade_answer",
+    "read_workflow_cases",
+    "score",
+]
+
+#: What `expect` may hold; all that a case names must hold of the answer.
+GRADERS = ("exact", "contains", "regex", "numeric", "json_schema", "label", "route", "judge")
+#: What `input` may hold: the rest of a job is the workflow's, or the evaluation's.
+_INPUT = ("text", "items", "messages", "metadata")
+_FIELDS = ("id", "input", "expect")
+
+#: One expectation as it is checked: texts, checks, names of routes, or a reference for the judge.
+Expected: TypeAlias = tuple[str, ...] | tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCase:
+    """`input` are fields of a job, `expect` what each grader compares with; `line` is where it stands."""
+
+    id: str
+    line: int
+    input: Mapping[str, Any]
+    expect: Mapping[str, Expected]
+
+
+def read_workflow_cases(path: Path, workflow: Workflow) -> tuple[WorkflowCase, ...]:
+    """The cases of a file. That their inputs are jobs of the workflow is seen when they are submitted.
+
+    Raises:
+        BadInput: naming line, field and remedy of the first that is wrong; or for a file that can't be read, is empty,
+            or has two cases of one id.
+    """
+    cases = tuple(_read(data, number, workflow) for number, data in read_json_lines(path, "cases")[1])
+    if not cases:
+        raise BadInput("cases", f"{path} holds no case", 'write one a line: {"input": {"text": …}, "expect": {…}}')
+    check_ids((case.id, case.line) for case in cases)
+    return cases
+
+
+def _read(data: Any, number: int, workflow: Workflow) -> WorkflowCase:
+    at = f"line {number}"
+    given = _object(data, at, _FIELDS)
+    known = _object(given.get("input"), f"{at}.input", _INPUT)
+    wanted = _object(given.get("expect"), f"{at}.expect", GRADERS)
+    if not wanted:
+        raise BadInput(f"{at}.expect", "is empty", f"name one of {', '.join(GRADERS)}")
+    expect = {}
+    for grader, value in wanted.items():
+        try:
+            expect[grader] = tuple(_expected(grader, value, workflow))
+        except ValueError as error:
+            raise BadInput(f"{at}.expect.{grader}", str(error)) from None
+    return WorkflowCase(str(given.get("id", number)), number, known, expect)
+
+
+def _object(value: Any, at: str, fields: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadInput(at, "must be a JSON object" if value is not None else "is missing", f"with {', '.join(fields)}")
+    for name in value:
+        if name not in fields:
+            raise BadInput(f"{at}.{name}", "is not a field here", f"fields are: {', '.join(fields)}")
+    return value
+
+
+def _expected(grader: str, value: Any, workflow: Workflow) -> Iterator[Any]:
+    """What it is compared with. Raises ValueError, saying what this grader needs."""
+    if grader == "numeric" and isinstance(value, dict):
+        if not value.keys() <= {"value", "tolerance"} or not isinstance(value.get("tolerance", 0), int | float):
+            raise ValueError('must be a number, or {"value": 12, "tolerance": 0.5}')
+        yield Check("numeric", expectation("numeric", value.get("value")), float(value.get("tolerance", 0)))
+    elif grader == "numeric":
+        yield Check("numeric", expectation("numeric", value))
+    elif grader == "json_schema":
+        yield Check("schema", expectation("schema", value))
+    elif grader == "exact":
+        yield Check("exact", expectation("exact", value))
+    elif grader == "regex":
+        yield from (Check("regex", expectation("regex", pattern)) for pattern in _texts(value))
+    elif grader == "route":
+        yield from (_route(name, workflow) for name in _texts(value))
+    else:
+        yield from _texts(value)
+
+
+def _texts(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+        raise ValueError("must be a text, or a list of texts")
+    return texts
+
+
+def _route(name: str, workflow: Workflow) -> str:
+    """The name that the route has in the configuration."""
+    for full in (f"{workflow.name}.{name}", name):
+        if full in workflow.routes:
+            return full
+    own = ", ".join(route.partition(".")[2] for route in workflow.routes if "." in route)
+    raise ValueError(f"{name!r} is not a route of this workflow; there are: {own or 'none'}")
+
 
 #: Fields of a JSON answer that hold its label, in this order.
 _LABELS = ("label", "verdict", "category", "class")
@@ -71,7 +179,7 @@ class WorkflowScore:
         return wilson(self.right, self.graded) if self.graded else None
 
 
-async def ask_cases(run: EvalRun, kind: str, cases: WorkflowCases, *, judge: str | None) -> list[GradedCase]:
+async def ask_cases(run: EvalRun, kind: str, cases: Sequence[WorkflowCase], *, judge: str | None) -> list[GradedCase]:
     """Run each case as a job of the workflow `kind`, and grade it. Without a `judge` no case may need one.
 
     Raises:
@@ -79,13 +187,13 @@ async def ask_cases(run: EvalRun, kind: str, cases: WorkflowCases, *, judge: str
     """
     questions = [
         EvalQuestion(f"workflow:{kind}:{case.id}", {"kind": kind, **case.input}, f"line {case.line}.input")
-        for case in cases.cases
+        for case in cases
     ]
     results = await run.results(questions)
     routes = await _routes(run, results)
     graded = [
         GradedCase(case, result, _grades(case, result, taken))
-        for case, result, taken in zip(cases.cases, results, routes, strict=True)
+        for case, result, taken in zip(cases, results, routes, strict=True)
     ]
     return graded if judge is None else await _judged(run, graded, judge)
 

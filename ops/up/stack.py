@@ -20,8 +20,7 @@ from typing import Self
 from ops.embedded.state_dir import make_private, try_lock
 from ops.embedded.valkey import ValkeyServer
 from ops.up.launcher import FLOWER_USER, Launcher, find_port
-from ops.up.pools import WorkerPool
-from ops.up.processes import Child, stop_all
+from ops.up.processes import Child, WorkerPool, stop_all
 from ops.up.up_file import UP_FILE, Running, read_running, write_running
 from tasks.config.config import Config
 from tasks.config.secrets import read_secret

@@ -13,7 +13,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,9 @@ from starlette.types import Scope
 
 from producer.api.problems import ProblemDetails
 from tasks.contract.errors import ConfigError
+from tasks.queue.address import is_loopback
 
-__all__ = ["KEYS_FILE", "RequestGuard", "is_loopback", "read_keys"]
+__all__ = ["KEYS_FILE", "RequestGuard", "read_keys"]
 
 KEYS_FILE = "POINTSMAN_API_KEYS_FILE"
 
@@ -114,16 +114,6 @@ def read_keys(path: Path) -> list[bytes]:
     if not digests:
         raise ConfigError(f"{path}: holds no key; write sha256: and the 64 hex digits of a key's SHA-256")
     return digests
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a numeric address or a name is reached from this machine only; no name but ``localhost`` is."""
-    if host.lower().removesuffix(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_host(headers: Sequence[tuple[bytes, bytes]]) -> ProblemDetails | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +10,16 @@ from urllib.parse import urlsplit
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 
-__all__ = ["ADDRESS_FILE", "DEFAULT_REDIS", "broker_url", "hide_password", "redis_url", "result_url", "state_dir"]
+__all__ = [
+    "ADDRESS_FILE",
+    "DEFAULT_REDIS",
+    "broker_url",
+    "hide_password",
+    "redis_url",
+    "result_url",
+    "state_dir",
+    "is_loopback",
+]
 
 #: A file of the state directory with one line: the URL of that directory's embedded server.
 ADDRESS_FILE = "redis.url"
@@ -75,3 +85,13 @@ def result_url(url: str) -> str:
     if scheme == "unix":
         return f"redis+socket://{place}" + (f"?{'&'.join(words)}" if query else "")
     return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a numeric address or a name is reached from this machine only; no name but ``localhost`` is."""
+    if host.lower().removesuffix(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from producer.api.auth import KEYS_FILE, RequestGuard, is_loopback, read_keys
+from producer.api.auth import KEYS_FILE, RequestGuard, read_keys
 from tasks.contract.errors import ConfigError
+from tasks.queue.address import is_loopback
 
 DIGEST = hashlib.sha256(b"right").hexdigest()
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from ops.bench.command import sized
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
-from ops.bench.suite import summary
+from ops.bench.suite import sized, summary
 
 
 def a_round(cpu: float, *, calls: int = 10) -> Round:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops.cli.checks import check_config
+from ops.cli.cmd_doctor import check_config
 from tasks.contract.errors import ConfigError
 from tasks.loading.check_config import find_unused
 from tasks.loading.load import parse

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ops.cli import main
+from ops.cli.cmd_submit import read_options
 from ops.cli.exits import Exit, Failure
 from ops.cli.inputs import pairs, read_documents, read_text, values
-from ops.cli.job_options import read_options
 
 CONFIG = """\
 models:

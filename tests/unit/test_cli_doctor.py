@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from ops.cli.checks import (
+from ops.cli.cmd_doctor import (
     CheckResult,
     check_config,
     check_extras,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ops.cli.exits import Exit, exit_of_code, exit_of_state
-from ops.cli.progress import MOST_ROWS, shown_parts
 from ops.cli.render import age, cost, print_facts, print_json, print_table, print_text, printable, seconds, summary
+from ops.cli.waiting import MOST_ROWS, shown_parts
 from tasks.contract.result import FINAL, Decision, Part, Result, Usage
 
 ESCAPE = "\x1b[31m"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.evaluate.workflow import GradedCase, grade_answer, score
-from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
+from ops.evaluate.workflow import GradedCase, WorkflowCase, grade_answer, read_workflow_cases, score
 from tasks.contract.errors import BadInput
 from tasks.contract.result import Result
 from tasks.loading.load import parse
@@ -25,7 +24,7 @@ WORKFLOW = CONFIG.flows["support_chat"]
 def read(folder, *lines):
     path = folder / "cases.jsonl"
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
-    return read_workflow_cases(path, WORKFLOW).cases
+    return read_workflow_cases(path, WORKFLOW)
 
 
 def case(**expect):
@@ -154,4 +153,4 @@ def test_cases_of_each_ready_workflow_can_be_read(path):
         f"workflows: {{{path.parent.name}: ready}}\n"
     )
 
-    assert len(read_workflow_cases(path, config.flows[path.parent.name]).cases) >= 20
+    assert len(read_workflow_cases(path, config.flows[path.parent.name])) >= 20

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from ops.evaluate.profiling.asking import EvalAnswer
 from ops.evaluate.profiling.cases import Case
-from ops.evaluate.profiling.diversity import diversity
 from ops.evaluate.profiling.files import outcomes_csv, write_profiles, write_text
 from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer
 from ops.evaluate.profiling.measure import cost_score, profile_of, speed_score
-from ops.evaluate.profiling.statistics import holm, quantile, sign_test, wilson
+from ops.evaluate.profiling.statistics import diversity, holm, quantile, sign_test, wilson
 from tasks.config.profiles import EvalSet, Latency, ModelProfile, read_profiles
 from tasks.contract.errors import BadInput
 from tasks.contract.result import Usage

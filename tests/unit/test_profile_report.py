@@ -11,12 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.evaluate.profiling.asking import EvalAnswer
-from ops.evaluate.profiling.axis import axis_of, percent_axis, shown
 from ops.evaluate.profiling.cases import Case, CaseSet
-from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, Times, pareto
+from ops.evaluate.profiling.charts import (
+    ChartPoint,
+    CostChart,
+    LatencyChart,
+    Times,
+    axis_of,
+    pareto,
+    percent_axis,
+    shown,
+)
+from ops.evaluate.profiling.html_report import MOST_WRONG, draw, render
 from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer
 from ops.evaluate.profiling.measure import profile_of
-from ops.evaluate.profiling.report import MOST_WRONG, draw, render
 from tasks.config.profiles import EvalSet
 
 VOID = {"meta", "line", "circle", "rect", "path", "br"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.evaluate.simulation.simulated_breaker import LONGEST_S, SimulatedBreaker
+from ops.evaluate.simulation.simulated_model import LONGEST_S, SimulatedBreaker
 from tasks.config.models import Breaker as Settings
 
 

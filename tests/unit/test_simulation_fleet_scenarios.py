@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from ops.bench.replicas import simulation_of
+from ops.bench.bench_fleet import simulation_of
 from ops.embedded.chat_completions import SimulatedModels
 from ops.evaluate.simulation.scenarios import NAMED, Models, Slow, read
 from ops.evaluate.simulation.simulated_fleet import simulate

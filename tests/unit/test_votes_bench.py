@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from ops.bench.votes_exact import WRONG, expected, least_calls
-from ops.bench.votes_rule import published, run_vote
+from ops.bench.votes_exact import WRONG, expected, least_calls, published, run_vote
 from ops.bench.votes_solvers import Solved, read_solvers, score, score_halves
 from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.contract.errors import ConfigError

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ops.evaluate.workflow_cases import GRADERS, read_workflow_cases
+from ops.evaluate.workflow import GRADERS, read_workflow_cases
 from tasks.config.prompts import VARIABLES as IN_PROMPTS
 from tasks.loading.load import load, parse
 from tasks.loading.load_workflows import names_in
@@ -57,4 +57,4 @@ def test_workflows_in_the_how_to_can_be_loaded(tmp_path, text):
 
     config = parse(json.dumps({**base, "workflows": {"flow": "./flow"}}), folder=tmp_path)
 
-    assert len(read_workflow_cases(tmp_path / "flow" / "cases.jsonl", config.flows["flow"]).cases) == 2
+    assert len(read_workflow_cases(tmp_path / "flow" / "cases.jsonl", config.flows["flow"])) == 2

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.evaluate.workflow import grade_answer
-from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
+from ops.evaluate.workflow import WorkflowCase, grade_answer, read_workflow_cases
 from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job import parse_job
@@ -45,7 +44,7 @@ def config() -> Config:
 
 def cases(name: str) -> Sequence[WorkflowCase]:
     """Read as `pointsman eval workflow` reads them: it refuses what can't be graded, and two of one id."""
-    return read_workflow_cases(READY / name / "cases.jsonl", config().flows[name]).cases
+    return read_workflow_cases(READY / name / "cases.jsonl", config().flows[name])
 
 
 def met(case: WorkflowCase, answer: str) -> bool:

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from ops.cli.cmd_run import read_input
-from ops.evaluate.workflow import grade_answer
-from ops.evaluate.workflow_cases import WorkflowCase, read_workflow_cases
+from ops.evaluate.workflow import WorkflowCase, grade_answer, read_workflow_cases
 from tasks.config.config import Config
 from tasks.config.prompts import render
 from tasks.contract.job import Job, parse_job
@@ -51,7 +50,7 @@ def config() -> Config:
 
 @cache
 def cases(name: str) -> tuple[WorkflowCase, ...]:
-    return read_workflow_cases(READY / name / "cases.jsonl", config().flows[name]).cases
+    return read_workflow_cases(READY / name / "cases.jsonl", config().flows[name])
 
 
 @cache

@@ -10,7 +10,7 @@ import httpx
 import uvloop
 from httpx_aiohttp import AiohttpTransport
 
-from ops.bench.peers.order import answer, orders
+from ops.bench.process import answer, orders
 
 __all__ = ["REQUEST", "client", "content_of", "run_calls"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,7 +16,7 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job_fields import Message
 from tasks.contract.validation import find_problems
 
-__all__ = ["STARTER", "Case", "CaseSet", "read_cases"]
+__all__ = ["STARTER", "Case", "CaseSet", "check_ids", "read_cases", "read_json_lines"]
 
 #: The evaluation set that comes with Pointsman.
 STARTER = Path(__file__).with_name("starter.jsonl")
@@ -134,29 +134,42 @@ def read_cases(path: Path) -> CaseSet:
         BadInput: naming line, field and remedy of the first that is wrong; or for a file that can't be read, is empty,
             or has two cases of one id.
     """
+    sha256, lines = read_json_lines(path, "eval")
+    cases = [_read(data, number) for number, data in lines]
+    if not cases:
+        raise BadInput("eval", f"{path} holds no case", 'write one a line: {"text": "2 + 2 = ?", "expected": "4"}')
+    check_ids((case.id, case.line) for case in cases)
+    return CaseSet(path.name, sha256, tuple(cases))
+
+
+def read_json_lines(path: Path, field: str) -> tuple[str, list[tuple[int, Any]]]:
+    """Return the SHA-256 of a file of JSON lines, and its values with their line numbers.
+
+    Raises:
+        BadInput: naming the line that is not JSON; or `field`, the option that named a file which can't be read.
+    """
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
     except FileNotFoundError:
-        raise BadInput("eval", f"{path} does not exist") from None
+        raise BadInput(field, f"{path} does not exist") from None
     except UnicodeDecodeError:
-        raise BadInput("eval", f"{path} is not UTF-8 text", "convert it first") from None
+        raise BadInput(field, f"{path} is not UTF-8 text", "convert it first") from None
     except OSError as error:
-        raise BadInput("eval", f"{path} can't be read: {error.strerror}") from None
+        raise BadInput(field, f"{path} can't be read: {error.strerror}") from None
+    values: list[tuple[int, Any]] = []
     # Not by splitlines, which breaks at characters that may stand inside of JSON texts.
-    cases = [_read(line, number) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    if not cases:
-        raise BadInput("eval", f"{path} holds no case", 'write one a line: {"text": "2 + 2 = ?", "expected": "4"}')
-    _check_ids(cases)
-    return CaseSet(path.name, hashlib.sha256(raw).hexdigest(), tuple(cases))
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                values.append((number, json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise BadInput(f"line {number}", f"is not JSON: {error}") from None
+    return hashlib.sha256(raw).hexdigest(), values
 
 
-def _read(line: str, number: int) -> Case:
+def _read(data: Any, number: int) -> Case:
     at = f"line {number}"
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(at, f"is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise BadInput(at, "must be a JSON object", 'such as {"text": "2 + 2 = ?", "expected": "4"}')
     try:
@@ -180,11 +193,10 @@ def _fields() -> str:
     return "fields are: " + ", ".join(name for name in Case.model_fields if name != "line")
 
 
-def _check_ids(cases: Sequence[Case]) -> None:
+def check_ids(cases: Iterable[tuple[str, int]]) -> None:
+    """Raise `BadInput` for the first case, an id and a line, whose id an earlier one has."""
     lines: dict[str, int] = {}
-    for case in cases:
-        if case.id in lines:
-            raise BadInput(
-                f"line {case.line}.id", f"{case.id!r} is that of line {lines[case.id]}, too", "give each its own"
-            )
-        lines[case.id] = case.line
+    for name, line in cases:
+        if name in lines:
+            raise BadInput(f"line {line}.id", f"{name!r} is that of line {lines[name]}, too", "give each its own")
+        lines[name] = line

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ops.evaluate.profiling.diversity import diversity
 from ops.evaluate.profiling.judging import GradedAnswer
-from ops.evaluate.profiling.statistics import quantile, wilson
+from ops.evaluate.profiling.statistics import diversity, quantile, wilson
 from tasks.config.models import Profile
 from tasks.config.profiles import Cost, Creativity, Ethics, EvalSet, Latency, ModelProfile, Share
 

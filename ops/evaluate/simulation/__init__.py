@@ -2,5 +2,5 @@
 
 What decides is the code that runs in production: the strategies, `tasks.routing.model_statistics`, and
 `tasks.calling.retry` for what follows a failure. What stands in for Redis is written after its scripts: late
-admission and waiting lists (`fleet`) after ``admission.lua``, the breaker (`breaker`) after ``limiter.lua``.
+admission and waiting lists (`simulated_fleet`) after ``admission.lua``, the breaker after ``limiter.lua``.
 """

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from celery import Celery, chord, group
 
-from ops.bench.peers.order import answer, orders
+from ops.bench.process import answer, orders
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher

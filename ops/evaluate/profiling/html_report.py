@@ -14,9 +14,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ops.evaluate.profiling.axis import shown
 from ops.evaluate.profiling.cases import CaseSet
-from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, Times
+from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, Times, shown
 from ops.evaluate.profiling.judging import GradedAnswer
 from tasks.config.profiles import METRICS, ModelProfile, Share
 

@@ -1,4 +1,7 @@
-"""Ours, as a contestant: a Valkey server, a router and workers as `pointsman up` starts them, a producer in here."""
+"""Ours, as a contestant: a Valkey server, a router and workers as `pointsman up` starts them, a producer in here.
+
+Also the servers that answer for models: `MockModel`, and `ReplicaServer` for the models of a scenario.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ import yaml
 
 from ops.bench.process import serving
 from ops.embedded.valkey import ValkeyServer
+from ops.evaluate.simulation.scenarios import Models, Scenario
 from ops.up.launcher import ROUTER_CALLS
 from ops.up.processes import Child
 from producer import AsyncProducer
-from tasks.contract.errors import PointsmanError
+from tasks.contract.errors import ConfigError, PointsmanError
 from tasks.contract.result import FINAL
 
-__all__ = ["TEXT", "BenchFleet", "MockModel", "ModelServer", "Valkey"]
+__all__ = ["TEXT", "BenchFleet", "MockModel", "ModelServer", "ReplicaFleet", "ReplicaServer", "Valkey", "simulation_of"]
 
 #: The same request as the peers send (`ops.bench.peers.bare.REQUEST`).
 TEXT = "some work to be done"
@@ -72,16 +76,11 @@ class MockModel:
         await self._ends.aclose()
 
     async def reset(self) -> None:
-        await asyncio.to_thread(_get, f"{self.url}/reset")
+        await asyncio.to_thread(_get_json, f"{self.url}/reset")
 
     async def stats(self) -> dict[str, int]:
         """Since the last reset: requests, answered, broken, in_flight, peak_in_flight."""
-        return await asyncio.to_thread(_get, f"{self.url}/stats")
-
-
-def _get(url: str) -> dict[str, int]:
-    with urlopen(url, timeout=10) as answer:  # noqa: S310 - an address of our own on loopback
-        return dict(json.load(answer))
+        return await asyncio.to_thread(_get_json, f"{self.url}/stats")
 
 
 class ModelServer(Protocol):
@@ -218,3 +217,79 @@ class BenchFleet:
 
     async def run(self, jobs: int, *, model: str | None) -> int:
         return await self.wait(await self.submit(jobs, model=model))
+
+
+def simulation_of(models: Models) -> dict[str, Any]:
+    """The simulation settings of such a model.
+
+    Raises:
+        ConfigError: for what it can't do: to be slow for a while, to join or to leave.
+    """
+    if models.joins or models.leaves is not None or any(slow.since or slow.until for slow in models.slow):
+        raise ConfigError(f"{models.name}: what changes with time is simulated without servers alone")
+    latency = models.latency.model_dump()
+    for slow in models.slow:
+        latency = {
+            name: value * slow.times if isinstance(value, float) and name != "sigma" else value
+            for name, value in latency.items()
+        }
+    return {
+        "latency": latency,
+        "per_token_s": models.per_token_s,
+        "error_rate": models.error_rate,
+        "outages": models.outages.model_dump() if models.outages is not None else None,
+    }
+
+
+class ReplicaServer:
+    """The models of a scenario in one process; `url` is its root, the same after each `restart`."""
+
+    def __init__(self, folder: Path, scenario: Scenario) -> None:
+        self._folder, self._ends, self._port = folder, AsyncExitStack(), 0
+        self.models = {name: models.capacity for models in scenario.models for name in models.names}
+        self._file = folder / "replicas.json"
+        simulations = {name: simulation_of(models) for models in scenario.models for name in models.names}
+        self._file.write_text(json.dumps(simulations))
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        await self.restart()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._ends.aclose()
+
+    async def restart(self) -> None:
+        """Begin anew: counts are 0, and the clock of outages starts."""
+        await self._ends.aclose()
+        ready = self._folder / "replicas.ready"
+        ready.unlink(missing_ok=True)
+        command = ["-m", "ops.embedded.simulated", "--models", str(self._file), "--port", str(self._port)]
+        await self._ends.enter_async_context(serving("replicas", command, folder=self._folder, env={}))
+        self.url = ready.read_text().strip().removesuffix("/v1")
+        self._port = int(self.url.rpartition(":")[2])
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        """By model, since the last restart: requests, errors, in_flight, peak_in_flight."""
+        return await asyncio.to_thread(_get_json, f"{self.url}/stats")
+
+
+def _get_json(url: str) -> dict[str, Any]:
+    with urlopen(url, timeout=10) as answer:  # noqa: S310 - an address of our own on loopback
+        return dict(json.load(answer))
+
+
+class ReplicaFleet(BenchFleet):
+    """A router and one worker process a replica; one route over all of them."""
+
+    def __init__(self, folder: Path, server: ReplicaServer, strategy: str) -> None:
+        super().__init__(folder, server, server.models)
+        self._strategy = strategy
+
+    def _settings(self) -> dict[str, Any]:
+        models = {
+            name: {"provider": "openai", "base_url": f"{self._mock.url}/v1", "capacity": capacity, "timeout": 60}
+            for name, capacity in self._models.items()
+        }
+        route = {"models": list(models), "strategy": self._strategy}
+        return {"models": models, "routes": {"replica": route}, "default_route": "replica"}
