@@ -55,11 +55,9 @@ def wait_here(coroutine: Coroutine[Any, Any, T]) -> T:
             error = thrown
 
 
-def _unchanged(error: BaseException) -> BaseException:
-    return error
-
-
-async def drive(function: Callable[[], T], translate: Callable[[BaseException], BaseException] = _unchanged) -> T:
+async def drive(
+    function: Callable[[], T], translate: Callable[[BaseException], BaseException] = lambda error: error
+) -> T:
     """Run a function in a greenlet of its own; await this in an asyncio task.
 
     An error that is thrown into this coroutine is raised by the `wait_here` in which the function waits. asyncio can

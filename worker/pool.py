@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -240,7 +241,8 @@ class TaskPool(BasePool):
         self._callbacks.add(lambda: task.on_accept(task.id, started))
         timers = self._start_timers(task) if task.is_coroutine else []
         try:
-            result = await (self._drive(task) if task.is_coroutine else self._run_in_thread(task))
+            run = partial(task.target, *task.args, **task.kwargs)
+            result = await (drive(run, task.translate) if task.is_coroutine else self._run_in_thread(run))
         except asyncio.CancelledError:
             # The task was terminated, or the loop is being closed: without a report the message stays with the broker.
             # A thread runs on; its result is dropped.
@@ -261,14 +263,10 @@ class TaskPool(BasePool):
             self._forget(task)
             self._start_waiting()
 
-    async def _drive(self, task: _PoolTask) -> Any:
-        return await drive(lambda: task.target(*task.args, **task.kwargs), task.translate)
-
-    async def _run_in_thread(self, task: _PoolTask) -> Any:
+    async def _run_in_thread(self, run: Callable[[], Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="pointsman-task")
-        call = self._loop.loop.run_in_executor(self._threads, lambda: task.target(*task.args, **task.kwargs))
-        return await asyncio.shield(call)
+        return await asyncio.shield(self._loop.loop.run_in_executor(self._threads, run))
 
     def _report_lost(self, task: _PoolTask, error: BaseException) -> None:
         if task.dropped:

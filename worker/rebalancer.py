@@ -15,7 +15,8 @@ worker had reserved meanwhile starts nothing later: its model is no longer that 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -86,22 +87,17 @@ class Rebalancer:
 
     async def rebalance(self) -> list[Admitted]:
         """Move all stranded calls that can move, once."""
-        try:
-            return await self._rebalance()
-        except PointsmanError:
-            raise
-        except Exception:
-            # A record that another version wrote, for example. The sweeper's other work must go on.
-            log.exception("sweep.stranded_failed")
-            return []
+        admitted: list[Admitted] = []
+        with _log_unexpected_error():
+            await self._rebalance(admitted)
+        return admitted
 
-    async def _rebalance(self) -> list[Admitted]:
+    async def _rebalance(self, admitted: list[Admitted]) -> None:
         snapshot = await self._ledger.fleet.snapshot()
         closed = self._find_closed(snapshot)
         drained = await self._ledger.fleet.drained() if "drained" in closed.values() else {}
         self._closed = {model: why for model, why in closed.items() if why != "drained" or drained.get(model)}
         self._immovable = {model: count for model, count in self._immovable.items() if model in self._closed}
-        admitted: list[Admitted] = []
         if any(load.capacity and not load.closed for load in snapshot.models.values()):
             for model, why in self._closed.items():
                 if snapshot.models[model].pending:
@@ -109,21 +105,15 @@ class Rebalancer:
             if closed:
                 admitted += await self._move_waiting(closed, snapshot)
             admitted += await self._move_late(snapshot)
-        return admitted
 
     async def move_lost(self, calls: Sequence[Admitted]) -> list[Admitted]:
         """Move calls of closed models whose messages are lost; those that can't move are returned unchanged."""
         stranded = [StrandedCall(call, model, self._closed[model]) for call, model in calls if model in self._closed]
-        if not stranded:
-            return list(calls)
-        try:
-            moved, admitted = await self._move(stranded, await self._ledger.fleet.snapshot())
-        except PointsmanError:
-            raise
-        except Exception:
-            log.exception("sweep.stranded_failed")
-            return list(calls)
-        return [each for each in calls if each.call not in moved] + admitted
+        if stranded:
+            with _log_unexpected_error():
+                moved, admitted = await self._move(stranded, await self._ledger.fleet.snapshot())
+                return [each for each in calls if each.call not in moved] + admitted
+        return list(calls)
 
     def _find_closed(self, snapshot: Snapshot) -> dict[str, str]:
         """The closed models, and why. A model counts as dead when two sweeps in a row find it dead.
@@ -291,6 +281,17 @@ class Rebalancer:
         going = [each for each, word in zip(going, words, strict=True) if word == "ok"]
         admitted = await store.run(*(move for _, move in going))
         return {item.call for item, _ in going}, [each for some in admitted for each in some]
+
+
+@contextmanager
+def _log_unexpected_error() -> Iterator[None]:
+    """Log a record that another version wrote, for example: the sweeper's other work must go on."""
+    try:
+        yield
+    except PointsmanError:
+        raise
+    except Exception:
+        log.exception("sweep.stranded_failed")
 
 
 def _call_of(entry: Entry) -> CallId | None:

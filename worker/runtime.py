@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -82,21 +82,14 @@ class LazyCascades:
 
     def __init__(self, fit: Callable[[tuple[str, ...] | None], Cascade]) -> None:
         self._all = LazyFit(lambda: fit(None))
-        self._fit = fit
-        self._of: OrderedDict[tuple[str, ...], LazyFit[Cascade]] = OrderedDict()
+        self._of = lru_cache(MOST_CHOICES)(lambda choice: LazyFit(lambda: fit(choice)))
 
     async def __call__(self, routes: tuple[str, ...] | None = None) -> Cascade:
         """Return the classifiers of `routes`; raises as `LazyFit` does."""
         if routes is None:
             return await self._all()
         # The first is the default route; the order of the others says nothing.
-        choice = (routes[0], *sorted({*routes[1:]} - {routes[0]}))
-        if choice not in self._of:
-            self._of[choice] = LazyFit(lambda: self._fit(choice))
-            if len(self._of) > MOST_CHOICES:
-                self._of.popitem(last=False)
-        self._of.move_to_end(choice)
-        return await self._of[choice]()
+        return await self._of((routes[0], *sorted({*routes[1:]} - {routes[0]})))()
 
 
 class Runtime:

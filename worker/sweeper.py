@@ -183,7 +183,8 @@ class Sweeper:
                 await self._ledger.cancel_child(job)
                 over.append(job)
             elif summary.deadline_at is not None and summary.deadline_at <= now:
-                await self._expire(job, summary)
+                if await self._ledger.cancel(job, "expired", "the deadline passed") == "ok":
+                    await self._finish_parts([summary.parent])
                 over.append(job)
             else:
                 alive[job] = summary
@@ -228,10 +229,6 @@ class Sweeper:
             await self._publisher.send_routes(unrouted)
         await self._join(joins)
         return pauses
-
-    async def _expire(self, job: str, summary: JobSummary) -> None:
-        if await self._ledger.cancel(job, "expired", "the deadline passed") == "ok":
-            await self._finish_parts([summary.parent])
 
     async def _repair_singles(self, jobs: Mapping[str, JobSummary], pauses: dict[str, float]) -> list[tuple[str, str]]:
         """Returns the jobs to route again: their call was lost between two steps, and is in no queue and no list."""

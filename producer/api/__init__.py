@@ -4,13 +4,12 @@
 """
 
 from producer.api.auth import RequestGuard
-from producer.api.problems import ProblemDetails, Refused, problem_of
+from producer.api.problems import ProblemDetails, problem_of
 from producer.api.server import create_app, serve
 
 __all__ = [
     "RequestGuard",
     "ProblemDetails",
-    "Refused",
     "create_app",
     "problem_of",
     "serve",

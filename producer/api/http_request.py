@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from producer.api.problems import ProblemDetails, Refused
+from producer.api.problems import ProblemDetails
 from producer.client import JobNotFound
 from tasks.contract.errors import BadInput, Unreachable
 
@@ -29,19 +29,17 @@ async def read_json(request: Request, *, one: int, array: int) -> Any:
     """The parsed body of a request, of at most `one` bytes, or `array` bytes if it is a JSON array.
 
     Raises:
-        Refused: 415 if it isn't declared as JSON (a form of another site's page can't do that), 413 as soon as it is
-            longer than allowed, 400 if it can't be parsed.
+        ProblemDetails: 415 if it isn't declared as JSON (a form of another site's page can't do that), 413 as soon as
+            it is longer than allowed, 400 if it can't be parsed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if not _JSON_TYPE.fullmatch(kind):
-        raise Refused(
-            ProblemDetails(
-                415,
-                "unsupported_media_type",
-                f"Content-Type is {kind[:80]!r}" if kind else "Content-Type is missing",
-                "Content-Type",
-                "send Content-Type: application/json",
-            )
+        raise ProblemDetails(
+            415,
+            "unsupported_media_type",
+            f"Content-Type is {kind[:80]!r}" if kind else "Content-Type is missing",
+            "Content-Type",
+            "send Content-Type: application/json",
         )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > array:
@@ -60,19 +58,15 @@ async def read_json(request: Request, *, one: int, array: int) -> Any:
         return from_json(b"".join(chunks), allow_inf_nan=False)
     except ValueError as error:
         # The message has the place and kind of the mistake, never the text.
-        raise Refused(
-            ProblemDetails(400, "malformed_json", str(error), remedy="send one JSON value in UTF-8")
-        ) from None
+        raise ProblemDetails(400, "malformed_json", str(error), remedy="send one JSON value in UTF-8") from None
 
 
-def _too_large(limit: int) -> Refused:
-    return Refused(
-        ProblemDetails(
-            413,
-            "too_large",
-            f"the body has more than {limit:,} bytes",
-            remedy="split it, or raise limits.payload_bytes in the configuration",
-        )
+def _too_large(limit: int) -> ProblemDetails:
+    return ProblemDetails(
+        413,
+        "too_large",
+        f"the body has more than {limit:,} bytes",
+        remedy="split it, or raise limits.payload_bytes in the configuration",
     )
 
 

@@ -33,7 +33,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from producer.api.http_request import ANSWER_WITHIN, idempotency_key_of, job_id_of, read_json, time_limit
-from producer.api.problems import ProblemDetails, Refused
+from producer.api.problems import ProblemDetails
 from producer.client import READ_EVERY, AsyncProducer, JobNotFound
 from tasks.accept import Accepted
 from tasks.contract.errors import BadInput, PointsmanError
@@ -144,8 +144,7 @@ class JobRoutes:
         except BadInput as error:
             located = BadInput(f"{at}{error.field}", error.problem, error.remedy)
             if self._is_too_large(jobs):
-                problem = ProblemDetails.of_bad_input(located, status=413, code="too_large")
-                raise Refused(problem) from None
+                raise ProblemDetails.of_bad_input(located, status=413, code="too_large") from None
             raise located from None
 
     def _is_too_large(self, jobs: Sequence[Job]) -> bool:

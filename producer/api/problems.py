@@ -18,7 +18,7 @@ from starlette.responses import Response
 from producer.client import JobNotFound
 from tasks.contract.errors import BadInput, Unreachable
 
-__all__ = ["RETRY_AFTER", "ProblemDetails", "Refused", "problem_of"]
+__all__ = ["RETRY_AFTER", "ProblemDetails", "problem_of"]
 
 #: Seconds after which a client may retry: an embedded server is back by then. (OpenAI's clients give up above 120.)
 RETRY_AFTER = 2
@@ -41,9 +41,9 @@ TITLES: Mapping[str, str] = {
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ProblemDetails:
-    """The answer to a request that failed: `code` for programs, `detail` for people, `status` for HTTP."""
+@dataclasses.dataclass(eq=False)
+class ProblemDetails(Exception):
+    """The answer to a request, which raises it: `code` for programs, `detail` for people, `status` for HTTP."""
 
     status: int
     code: str
@@ -88,19 +88,11 @@ class ProblemDetails:
         )
 
 
-class Refused(Exception):
-    """Ends a request with a problem."""
-
-    def __init__(self, problem: ProblemDetails) -> None:
-        self.problem = problem
-        super().__init__(problem.detail)
-
-
 def problem_of(error: Exception) -> ProblemDetails:
     """The answer for an error; for an unexpected one it says only that there was an error."""
     match error:
-        case Refused():
-            return error.problem
+        case ProblemDetails():
+            return error
         case BadInput():
             return ProblemDetails.of_bad_input(error)
         case JobNotFound():

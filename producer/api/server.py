@@ -29,7 +29,7 @@ from producer.api.auth import RequestGuard
 from producer.api.console import Console
 from producer.api.http_request import time_limit
 from producer.api.job_routes import JobRoutes
-from producer.api.problems import Refused, problem_of
+from producer.api.problems import ProblemDetails, problem_of
 from producer.client import AsyncProducer
 from tasks.config.config import Config
 from tasks.contract.errors import ConfigError, PointsmanError, Unreachable
@@ -84,7 +84,7 @@ def create_app(
         middleware=[Middleware(_Border, guard=guard)],
         exception_handlers={
             HTTPException: _respond,
-            Refused: _respond,
+            ProblemDetails: _respond,
             PointsmanError: _respond,
             ClientDisconnect: _ignore_disconnect,
         },

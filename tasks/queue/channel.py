@@ -24,8 +24,6 @@ from tasks.queue.connections import MOST_QUARANTINED, Acknowledgements, Connecti
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tasks.queue.poller import Poller
-
 __all__ = ["QUARANTINE", "Channel", "QoS"]
 
 log = logging.getLogger(__name__)
@@ -80,11 +78,6 @@ class QoS(stock.QoS):  # type: ignore[misc]
     @property
     def in_progress(self) -> int:
         return len(self._delivered) - len(self._dirty)
-
-    @property
-    def has_own_condition(self) -> bool:
-        """Whether other code has replaced `can_consume`, as Celery does to disable prefetching."""
-        return "can_consume" in self.__dict__
 
 
 class Channel(stock.Channel):  # type: ignore[misc]
@@ -170,18 +163,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
             callback(message)
 
     def _take(self, reserved: ReservedMessage, *, no_ack: bool) -> Any:
-        """Read a message and note it as delivered; None for one that went to the quarantine."""
-        message = self._read(reserved)
-        if message is None:
-            return None
-        if no_ack:
-            self.acknowledge(reserved.tag)
-        else:
-            self.qos.append(message, reserved.tag)
-        return message
-
-    def _read(self, reserved: ReservedMessage) -> Any:
-        """The message, or None for one that can't be read: it is moved to the quarantine."""
+        """Read a message and note it as delivered; None for one that can't be read: it is moved to the quarantine."""
         try:
             text = reserved.raw.decode()
             # kombu's own reader restores dates and the like, at five times the cost.
@@ -190,10 +172,15 @@ class Channel(stock.Channel):  # type: ignore[misc]
             # The tag under which it is reserved: its own may be in use already, or missing.
             properties["delivery_tag"] = reserved.tag
             properties.setdefault("delivery_info", {"exchange": "", "routing_key": reserved.queue})
-            return self.Message(payload, channel=self)
-        except (ValueError, KeyError, TypeError, AttributeError, LookupError, RecursionError):
+            message = self.Message(payload, channel=self)
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             self._quarantine(reserved)
             return None
+        if no_ack:
+            self.acknowledge(reserved.tag)
+        else:
+            self.qos.append(message, reserved.tag)
+        return message
 
     def _quarantine(self, reserved: ReservedMessage) -> None:
         key = self._key(reserved.queue + QUARANTINE)
@@ -216,7 +203,8 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     def _free_slots(self) -> int:
         """How many messages may be reserved now."""
-        if self.qos.has_own_condition or type(self._queue_cycle) not in _ROUND_ROBIN:
+        # Celery replaces `can_consume` to disable prefetching.
+        if "can_consume" in self.qos.__dict__ or type(self._queue_cycle) not in _ROUND_ROBIN:
             return 1  # the condition, or the order of queues, may change with each message
         prefetch = self.qos.prefetch_count
         return min(prefetch - self.qos.in_progress, MOST_RESERVED) if prefetch else MOST_RESERVED
@@ -308,9 +296,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
     # -- connections -----------------------------------------------------------------------------
 
     @property
-    def _poller(self) -> Poller:
-        poller: Poller = self.connection.cycle
-        return poller
+    def _poller(self) -> Any:
+        """The connection's `tasks.queue.poller.Poller`, which imports this module."""
+        return self.connection.cycle
 
     def _key(self, name: str) -> str:
         return f"{self.global_keyprefix}{name}"

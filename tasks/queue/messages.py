@@ -109,7 +109,12 @@ class MessageWriter:
             for key, messages in lists.items()
             for start in range(0, len(messages), MOST_PUSHED)
         ]
-        return pushes + self._event_commands(tasks)
+        if not self._sends_events:
+            return pushes
+        return pushes + [
+            ("PUBLISH", self._channel, self._events_message(tasks[start : start + MOST_EVENTS]))
+            for start in range(0, len(tasks), MOST_EVENTS)
+        ]
 
     def open_chord_commands(self, chord: Chord, size: int) -> list[Words]:
         """The commands that report to Celery's Redis backend how many parts a chord has."""
@@ -118,14 +123,6 @@ class MessageWriter:
         claim, key = (backend.get_key_for_group(chord.group, suffix) for suffix in (".c", ".s"))
         expires = backend.chord_expires
         return [("DEL", claim), ("SET", key, size, *(("EX", expires) if expires else ()))]
-
-    def _event_commands(self, tasks: Sequence[Task]) -> list[Words]:
-        if not self._sends_events:
-            return []
-        return [
-            ("PUBLISH", self._channel, self._events_message(tasks[start : start + MOST_EVENTS]))
-            for start in range(0, len(tasks), MOST_EVENTS)
-        ]
 
     def _events_message(self, tasks: Sequence[Task]) -> str:
         """The events ``task-sent`` of several tasks in one message, in the form of Celery's buffering dispatcher."""

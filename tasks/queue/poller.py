@@ -7,12 +7,13 @@ import threading
 from importlib import import_module
 from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.queue.channel import Channel
     from tasks.queue.connections import Connections
 
-__all__ = ["RECHECK_EVERY", "PolledChannel", "Poller", "Waker"]
+__all__ = ["RECHECK_EVERY", "Poller", "Waker"]
 
 #: Seconds between two checks of the lists without an announcement: a second safety net, at next to no load.
 RECHECK_EVERY = 5.0
@@ -56,21 +57,10 @@ class Waker:
         self._sender.close()
 
 
-class PolledChannel(Protocol):
-    """What the poller needs of a `tasks.queue.channel.Channel`."""
-
-    active_queues: Any
-    active_fanout_queues: Any
-
-    def serve(self) -> bool: ...
-    def recheck(self) -> None: ...
-    def read_announcements(self) -> None: ...
-
-
 class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
     """kombu's poller with `Channel.serve` in place of BRPOP. Serves Celery's event loop and `drain_events` alike."""
 
-    _channels: set[PolledChannel]
+    _channels: set[Channel]
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +87,7 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
         """Have the channels served again after so many seconds; from the loop's thread."""
         self._delay = seconds if self._delay is None else min(seconds, self._delay)
 
-    def listen(self, channel: PolledChannel, connections: Connections) -> None:
+    def listen(self, channel: Channel, connections: Connections) -> None:
         self._attach(channel, connections, _MESSAGES)
 
     def forget(self, connections: Connections) -> None:
@@ -128,20 +118,16 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
             self.serve_again(0)
         if self._delay is not None:
             self._soon = True
-            if self.hub is not None:
-                self._wake_hub(self._delay)
+            if self.hub is not None and self._delay > 0:
+                self.hub.call_later(self._delay, lambda: None)  # only wakes the loop
+            elif self.hub is not None and self._waker is not None:
+                self._waker.notify()
         return busy
 
     def _note_start(self) -> None:
         self._thread = threading.get_ident()
         self.polled_at = monotonic()
         self._delay, self._soon = None, False
-
-    def _wake_hub(self, seconds: float) -> None:
-        if seconds > 0:
-            self.hub.call_later(seconds, _do_nothing)
-        elif self._waker is not None:
-            self._waker.notify()
 
     def on_readable(self, fileno: int) -> Any:
         channel, kind = self._fd_to_chan.get(fileno, (None, None))
@@ -202,7 +188,7 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
 
     # -- file descriptors ------------------------------------------------------------------------
 
-    def _attach(self, channel: PolledChannel | None, source: Waker | Connections, kind: str) -> None:
+    def _attach(self, channel: Channel | None, source: Waker | Connections, kind: str) -> None:
         self._fd_to_chan[source.sock.fileno()] = (channel, kind)
         self._chan_to_sock[(channel, source, kind)] = source.sock
         self.poller.register(source.sock, self.eventflags)
@@ -215,7 +201,3 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
                 self.poller.unregister(sock if sock.fileno() >= 0 else fd)
         except (KeyError, ValueError, OSError):
             return  # it was closed, so the kernel has forgotten it
-
-
-def _do_nothing() -> None:
-    """Only wakes the loop."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tasks.routing.predicting import PredictorSource
 
 __all__ = [
-    "Cascades",
     "LeasedCall",
     "Leases",
     "Ports",
@@ -54,25 +53,13 @@ class Leases(Protocol):
         ...
 
 
-class Cascades(Protocol):
-    def __call__(self, routes: tuple[str, ...] | None = None) -> Awaitable[Cascade]:
-        """The classifiers for `routes`, by default for the routes that every job may be classified into.
-
-        They are fitted off the event loop at the first call, and kept.
-
-        Raises:
-            PointsmanError: why they can't be fitted; the next call tries again.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
     config: Config
     ledger: Ledger
     publisher: Publisher
-    #: For routers alone.
-    cascade: Cascades
+    #: For routers alone: the classifiers for these routes, by default for those that every job may be classified into.
+    cascade: Callable[[tuple[str, ...] | None], Awaitable[Cascade]]
     clients: ModelClients
     leases: Leases
     predictor: PredictorSource

@@ -12,7 +12,7 @@ from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
 from worker.models.faults import read_error_body
 from worker.models.http import Http, Timing
-from worker.models.provider import MISSHAPEN, add_headers, follow, parse_event, split_system
+from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
 from worker.models.sse import Event
 
 __all__ = ["BEARER_SINCE", "DEFAULT_VERSION", "AnthropicClient", "build_headers"]
@@ -56,12 +56,10 @@ class AnthropicClient:
         data = answer.data
         if data.get("type") == "error":
             raise read_error_body(self._name, data)
-        try:
+        with reading(self._name, "answered with JSON that is no message; is base_url right?"):
             text = "".join(map(_read_text, data["content"]))
             usage = _read_usage(data.get("usage") or {})
             reason = data.get("stop_reason")
-        except MISSHAPEN:
-            raise BadReply(self._name, "answered with JSON that is no message; is base_url right?") from None
         return add_headers(ModelReply(text, usage, _translate_finish(self._name, reason, request)), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
@@ -103,20 +101,18 @@ def _request_schema(schema: Mapping[str, Any], body: dict[str, Any], system: str
     return system
 
 
-class _MessageReader:
+class _MessageReader(AnswerReader):
     """The events of one message, ended by ``message_stop``."""
 
     def __init__(self, name: str, request: ModelRequest) -> None:
-        self.done = False
-        self._name = name
+        super().__init__(name)
         self._request = request
-        self._pieces: list[str] = []
         self._usage: dict[str, Any] = {}
         self._reason: Any = None
 
     def feed(self, event: Event) -> str:
         data = parse_event(event, self._name)
-        try:
+        with reading(self._name, "streamed JSON that is no message; is base_url right?"):
             match data.get("type"):
                 case "error":
                     raise read_error_body(self._name, data)
@@ -129,8 +125,6 @@ class _MessageReader:
                     self._reason = data["delta"].get("stop_reason") or self._reason
                 case "message_stop":
                     self.done = True
-        except MISSHAPEN:
-            raise BadReply(self._name, "streamed JSON that is no message; is base_url right?") from None
         return ""
 
     def _take(self, delta: Mapping[str, Any]) -> str:
@@ -151,10 +145,8 @@ class _MessageReader:
     def reply(self) -> ModelReply:
         if not self.done:
             raise BadReply(self._name, "ended its stream in the middle of the answer")
-        try:
+        with reading(self._name, "counted tokens in no numbers"):
             usage = _read_usage(self._usage)
-        except MISSHAPEN:
-            raise BadReply(self._name, "counted tokens in no numbers") from None
         return ModelReply("".join(self._pieces), usage, _translate_finish(self._name, self._reason, self._request))
 
 

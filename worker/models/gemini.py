@@ -10,7 +10,7 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from worker.models.faults import read_error_body
 from worker.models.http import Http, Timing
-from worker.models.provider import MISSHAPEN, add_headers, follow, parse_event, split_system
+from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
 from worker.models.sse import Event
 
 __all__ = ["DEFAULT_VERSION", "GeminiClient", "build_body", "build_headers"]
@@ -77,14 +77,14 @@ def build_body(request: ModelRequest) -> dict[str, Any]:
     return body
 
 
-class _ContentReader:
-    """Reads one answer, from one response or from the responses of a stream."""
+class _ContentReader(AnswerReader):
+    """Reads one answer, from one response or from the responses of a stream.
+
+    It is never `done`: a stream ends with its connection, since usage may follow the finish reason.
+    """
 
     def __init__(self, name: str) -> None:
-        #: Never set: a stream ends with its connection, since usage may follow the finish reason.
-        self.done = False
-        self._name = name
-        self._pieces: list[str] = []
+        super().__init__(name)
         self._usage: Mapping[str, Any] = {}
         self._reason: str | None = None
         self._blocked: str | None = None
@@ -95,7 +95,7 @@ class _ContentReader:
     def take(self, data: Mapping[str, Any]) -> str:
         if data.get("error"):
             raise read_error_body(self._name, data)
-        try:
+        with reading(self._name, "answered with JSON that is no generated content; is base_url right?"):
             self._usage = data.get("usageMetadata") or self._usage
             self._blocked = (data.get("promptFeedback") or {}).get("blockReason") or self._blocked
             if not (candidates := data.get("candidates")):
@@ -105,8 +105,6 @@ class _ContentReader:
             parts = (candidate.get("content") or {}).get("parts") or ()
             # Thoughts are parts, too; parts without text are calls of tools and the like.
             piece = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
-        except MISSHAPEN:
-            raise BadReply(self._name, "answered with JSON that is no generated content; is base_url right?") from None
         self._pieces.append(piece)
         return piece
 
@@ -120,10 +118,8 @@ class _ContentReader:
         if self._reason not in _FINISH:
             word = _word(self._reason)
             raise BadReply(self._name, f"broke its answer off ({word})")
-        try:
+        with reading(self._name, "counted tokens in no numbers"):
             usage = _read_usage(self._usage)
-        except MISSHAPEN:
-            raise BadReply(self._name, "counted tokens in no numbers") from None
         return ModelReply("".join(self._pieces), usage, _FINISH[self._reason])
 
     def _refused(self, what: str, reason: str) -> ContentRefused:

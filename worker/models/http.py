@@ -24,8 +24,7 @@ from yarl import URL
 from tasks.contract.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
 from tasks.contract.model_client import ModelRequest
 from tasks.contract.result import RateLimits
-from worker.models.faults import read_error
-from worker.models.headers import read_rate_limits
+from worker.models.faults import read_error, read_rate_limits
 from worker.models.sse import Event, Events, TooLong
 
 __all__ = ["CONNECT_TIMEOUT", "Http", "Reply", "Streamed", "Timing", "Transport", "map_error"]

@@ -15,7 +15,7 @@ from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
 from worker.models.faults import read_error_body
 from worker.models.http import Http, Timing
-from worker.models.provider import MISSHAPEN, follow, parse_event
+from worker.models.provider import AnswerReader, follow, parse_event, reading
 from worker.models.sse import Event
 
 __all__ = ["Embeddings", "OpenAIClient"]
@@ -46,15 +46,13 @@ class OpenAIClient:
         data = answer.data
         if data.get("error") and not data.get("choices"):
             raise read_error_body(self._name, data)
-        try:
+        with reading(self._name, "answered with JSON that is no chat completion; is base_url right?"):
             choice = data["choices"][0]
             message = choice["message"]
             text = read_text(message.get("content"))
             finish = translate_finish(choice.get("finish_reason"))
             refusal = message.get("refusal")
             usage = read_usage(data.get("usage"))
-        except MISSHAPEN:
-            raise BadReply(self._name, "answered with JSON that is no chat completion; is base_url right?") from None
         if (refusal and not text) or finish == "content_filter":
             raise _refused(self._name, finish)
         simulated = data.get("simulated") is True
@@ -90,13 +88,11 @@ def build_body(request: ModelRequest) -> dict[str, Any]:
     return body
 
 
-class _CompletionReader:
+class _CompletionReader(AnswerReader):
     """The chunks of one completion, ended by ``[DONE]``, or by a finish reason where that is missing."""
 
     def __init__(self, name: str) -> None:
-        self.done = False
-        self._name = name
-        self._pieces: list[str] = []
+        super().__init__(name)
         self._finish: str | None = None
         self._refused = False
         self._usage = Usage()
@@ -109,7 +105,7 @@ class _CompletionReader:
         data = parse_event(event, self._name)
         if data.get("error") or data.get("object") == "error" or event.name == "error":
             raise read_error_body(self._name, data)
-        try:
+        with reading(self._name, "streamed JSON that is no chat completion; is base_url right?"):
             # Some servers send the usage with the last piece, some with every piece, OpenAI in a chunk of its own.
             if data.get("usage"):
                 self._usage = read_usage(data["usage"])
@@ -122,8 +118,6 @@ class _CompletionReader:
             delta = choice.get("delta") or {}
             piece = read_text(delta.get("content"))
             self._refused = self._refused or bool(delta.get("refusal"))
-        except MISSHAPEN:
-            raise BadReply(self._name, "streamed JSON that is no chat completion; is base_url right?") from None
         self._pieces.append(piece)
         return piece
 
@@ -160,12 +154,10 @@ class Embeddings:
     def _read(self, data: Mapping[str, Any], count: int) -> list[list[float]]:
         if data.get("error"):
             raise read_error_body(self._name, data)
-        try:
+        with reading(self._name, "answered with JSON that is no list of embeddings; is base_url right?"):
             # The order of the list is not promised, that of the indices is.
             found = {int(item["index"]): [float(number) for number in item["embedding"]] for item in data["data"]}
             vectors = [found[index] for index in range(count)]
-        except MISSHAPEN:
-            raise BadReply(self._name, "answered with JSON that is no list of embeddings; is base_url right?") from None
         if not vectors[0] or len({len(vector) for vector in vectors}) > 1:
             raise BadReply(self._name, "answered with embeddings of different lengths")
         return vectors

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from tasks.contract.errors import BadReply, ModelError
 from tasks.contract.job_fields import Message
@@ -15,35 +16,36 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from worker.models.http import Http, Reply, Streamed, Timing
 from worker.models.sse import Event
 
-__all__ = ["MISSHAPEN", "AnswerReader", "add_headers", "follow", "parse_event", "split_system"]
+__all__ = ["AnswerReader", "add_headers", "follow", "parse_event", "reading", "split_system"]
 
-#: The errors of reading JSON that has another shape than the API promises.
-MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 #: Seconds that a stream may take to end after its end marker, so that its connection can be used again.
 _GRACE = 0.05
 
 
-class AnswerReader(Protocol):
+class AnswerReader(ABC):
     """Reads one streamed answer, event by event."""
 
-    #: Whether the end marker of the stream was read.
-    done: bool
+    def __init__(self, name: str) -> None:
+        #: Whether the end marker of the stream was read.
+        self.done = False
+        self._name = name
+        self._pieces: list[str] = []
 
+    @abstractmethod
     def feed(self, event: Event) -> str:
         """The text of an event; empty for none.
 
         Raises:
             ModelError: for an error inside the stream, or an event of another API.
         """
-        ...
 
+    @abstractmethod
     def reply(self) -> ModelReply:
         """The whole answer.
 
         Raises:
             ModelError: where the stream ended before its end marker, or the provider blocked the answer.
         """
-        ...
 
 
 async def follow(
@@ -75,6 +77,15 @@ async def _drain(stream: Streamed) -> None:
 def add_headers(reply: ModelReply, answer: Reply | Streamed) -> ModelReply:
     """`reply` with the rate limits and the time of the first byte, which are not in the body of the answer."""
     return replace(reply, rate_limits=answer.rate_limits, first_byte_s=answer.first_byte_s)
+
+
+@contextlib.contextmanager
+def reading(model: str, problem: str) -> Iterator[None]:
+    """Raise `BadReply` with this problem where JSON has another shape than the API promises."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        raise BadReply(model, problem) from None
 
 
 def parse_event(event: Event, model: str) -> dict[str, Any]:
