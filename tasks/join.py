@@ -14,17 +14,7 @@ from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.parallel.cut import read_proposal
-from tasks.parallel.joins import (
-    JoinAnswer,
-    Joined,
-    JoinQuestions,
-    Missing,
-    Piece,
-    Work,
-    check_policy,
-    join_named,
-    join_options,
-)
+from tasks.parallel.joins import JOINS, JoinAnswer, Joined, JoinQuestions, Missing, Piece, Work, check_policy
 from tasks.parallel.part_spec import PartSpec
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
@@ -129,7 +119,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         pieces=pieces,
         missing=missing,
         total=len(outcomes),
-        options=join_options(name, job.join_options),
+        options=JOINS.options(name, job.join_options),
         question=job.question if job.items is None else "",
         schema=job.response_schema,
         weights=find_weights(ports.config, decided.route),
@@ -143,7 +133,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         ],
     )
     # Thousands of parts take seconds, in which the event loop could not renew the leases of this process.
-    function = join_named(name)
+    function = JOINS.named(name)
     result = await asyncio.to_thread(function, work) if len(outcomes) > MANY else function(work)
     if isinstance(result, Joined):
         return result

@@ -19,10 +19,11 @@ No message holds a prompt, an output or a key: messages are shown, logged and st
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tasks.contract.result import RateLimits, Usage
 
@@ -50,6 +51,7 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "UnusableModelError",
+    "below",
 ]
 
 
@@ -82,6 +84,17 @@ class BadInput(PointsmanError):
     def sentence(self) -> str:
         """Problem and remedy, without the field."""
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
+
+
+@contextmanager
+def below(at: str) -> Iterator[None]:
+    """Put the field of a `BadInput` that is raised inside below `at` ("" leaves the field), unless it is there."""
+    try:
+        yield
+    except BadInput as error:
+        if not at or error.field.startswith(f"{at}."):
+            raise
+        raise BadInput(f"{at}.{error.field}", error.problem, error.remedy) from None
 
 
 class ConfigError(PointsmanError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,22 +15,29 @@ from tasks.contract.validation import find_problems
 __all__ = ["Plugins"]
 
 
-class Plugins:
-    """The functions of one group of entry points. `noun` names them in errors, and is the field of a job."""
+Function = TypeVar("Function")
+Traits = TypeVar("Traits")
 
-    def __init__(self, group: str, noun: str) -> None:
-        self._group, self._noun = group, noun
-        self._loaded: dict[str, Any] = {}
+
+class Plugins(Generic[Function, Traits]):
+    """The functions of one group of entry points. `noun` names them in errors, and is the field of a job.
+
+    A function declares itself by its attribute `traits`; those without have the `plain` ones.
+    """
+
+    def __init__(self, group: str, noun: str, plain: Traits) -> None:
+        self.group, self._noun, self._plain = group, noun, plain
+        self._loaded: dict[str, Function] = {}
 
     @cached_property
     def _found(self) -> Mapping[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self._group)}
+        return {point.name: point for point in entry_points(group=self.group)}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._found))
 
-    def named(self, name: str) -> Any:
+    def named(self, name: str) -> Function:
         """The function of this name.
 
         Raises:
@@ -43,12 +50,18 @@ class Plugins:
             self._loaded[name] = self._found[name].load()
         return self._loaded[name]
 
-    def options(self, name: str, model: type[BaseModel] | None, given: Mapping[str, Any]) -> BaseModel | None:
-        """Check the options of a job for the function of this name by its `model`; None where it has no options.
+    def traits(self, name: str) -> Traits:
+        """Return the traits of the function of this name; raises as `named`."""
+        declared = getattr(self.named(name), "traits", None)
+        return declared if isinstance(declared, type(self._plain)) else self._plain
+
+    def options(self, name: str, given: Mapping[str, Any]) -> BaseModel | None:
+        """Check the options of a job for the function of this name; None where it has no options.
 
         Raises:
-            BadInput: naming the option that is wrong.
+            BadInput: naming the option that is wrong, or the function where there is none of that name.
         """
+        model: type[BaseModel] | None = getattr(self.traits(name), "options", None)
         field = f"{self._noun}_options"
         if model is None:
             if given:

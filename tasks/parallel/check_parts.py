@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.config.prompts import check_prompt
-from tasks.contract.errors import BadInput
+from tasks.contract.errors import BadInput, below
 from tasks.contract.job import Job, parse_job
 from tasks.contract.job_fields import Item
 from tasks.parallel.early_stop import stop_rule_of
-from tasks.parallel.joins import join_named, join_options, join_traits, joins
+from tasks.parallel.joins import JOINS
 from tasks.parallel.part_limits import check_part_count
 from tasks.parallel.part_spec import DEEPEST, fields_for_item, fields_for_section
-from tasks.parallel.split import split_named, split_options, split_traits, splits
+from tasks.parallel.split import SPLITS
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -25,23 +24,21 @@ __all__ = ["check_parts"]
 Check = Callable[[Job], None]
 
 
-def check_parts(job: Job, config: Config, *, dot: str, check: Check) -> None:
-    """Check split, join, variety, items and `each`; `dot` is the prefix of fields in errors, `check` checks child jobs.
+def check_parts(job: Job, config: Config, *, check: Check) -> None:
+    """Check split, join, variety, items and `each`; `check` checks child jobs.
 
     Raises:
         BadInput: naming the field and the allowed values.
     """
-    try:
-        _check_split(job, config)
-        _check_join(job, config)
-        _check_variety(job, config)
-        _check_items(job, config, check)
-        if job.each is not None:
-            _check_depth(job.each)
-            _within("each", lambda: check(parse_job(fields_for_section(job, "x"))))
-        check_part_count(job, config)
-    except BadInput as error:
-        raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
+    _check_split(job, config)
+    _check_join(job, config)
+    _check_variety(job, config)
+    _check_items(job, config, check)
+    if job.each is not None:
+        _check_depth(job.each)
+        with below("each"):
+            check(parse_job(fields_for_section(job, "x")))
+    check_part_count(job, config)
 
 
 def _check_split(job: Job, config: Config) -> None:
@@ -49,22 +46,22 @@ def _check_split(job: Job, config: Config) -> None:
         if job.split_options:
             raise BadInput("split_options", "go with a split", "name one in split, or leave them out")
         return
-    known("split", job.split, splits())
-    split_options(job.split, job.split_options)
+    known("split", job.split, SPLITS.names)
+    SPLITS.options(job.split, job.split_options)
     if isinstance(prompt := job.split_options.get("prompt"), str):
         check_prompt(config, prompt, at="split_options.prompt")
-    if split_traits(split_named(job.split)).by == "files":
+    if SPLITS.traits(job.split).by == "files":
         raise BadInput("split", "goes with files", "send files, or use another split")
 
 
 def _check_join(job: Job, config: Config) -> None:
     if job.join is not None:
-        known("join", job.join, joins())
-        if job.kind not in join_traits(join_named(job.join)).kinds:
-            going = [name for name in joins() if job.kind in join_traits(join_named(name)).kinds]
+        known("join", job.join, JOINS.names)
+        if job.kind not in JOINS.traits(job.join).kinds:
+            going = [name for name in JOINS.names if job.kind in JOINS.traits(name).kinds]
             allowed = ", ".join(going) or "none: a single job has one part"
             raise BadInput("join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
-        options = join_options(job.join, job.join_options)
+        options = JOINS.options(job.join, job.join_options)
         if job.kind == "vote":
             # Raises if the votes could never decide.
             stop_rule_of(
@@ -112,21 +109,11 @@ def _check_items(job: Job, config: Config, check: Check) -> None:
         if item.prompt is not None:
             check_prompt(config, item.prompt, at=f"{at}.prompt")
         if item.route is not None or item.model is not None:
-            _within(at, partial(_check_item, job, item, check))
+            with below(at):
+                check(parse_job(fields_for_item(job, item)))
         elif item.response_schema is not None:
-            _within(at, partial(check, Job(text="x", response_schema=item.response_schema)))
-
-
-def _check_item(job: Job, item: Item, check: Check) -> None:
-    check(parse_job(fields_for_item(job, item)))
-
-
-def _within(at: str, checked: Callable[[], None]) -> None:
-    try:
-        checked()
-    except BadInput as error:
-        field = error.field if error.field.startswith(f"{at}.") else f"{at}.{error.field}"
-        raise BadInput(field, error.problem, error.remedy) from None
+            with below(at):
+                check(Job(text="x", response_schema=item.response_schema))
 
 
 def known(field: str, name: str, names: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from tasks.parallel.joins.majority import WeightedOptions, scale
-from tasks.parallel.joins.registry import join_named, join_traits
+from tasks.parallel.joins.registry import JOINS
 from tasks.parallel.joins.threshold import FLAGGED, ThresholdOptions, least_flags
 from tasks.parallel.votes.posterior import enough_votes
 from tasks.parallel.votes.weights import Scale
@@ -53,7 +53,7 @@ def stop_rule_of(
     posterior over the two leaders (`tasks.parallel.votes.posterior`). The posterior holds for equal weights only, so
     `confidence` has no effect on a threshold or on different weights.
     """
-    traits = join_traits(join_named(join))
+    traits = JOINS.traits(join)
     if n < 2 or traits.ballot is None or traits.asks:
         return None
     exact = early_stop == "exact"

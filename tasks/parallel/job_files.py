@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tasks.contract.errors import BadInput
+from tasks.contract.errors import BadInput, below
 from tasks.contract.job import Job
 from tasks.contract.job_fields import File, Item
 from tasks.documents.reader import Document, read_documents
-from tasks.parallel.split import Section, split, split_named, split_traits
+from tasks.parallel.split import SPLITS, Section, split
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -55,18 +55,15 @@ def replace_files(job: Job, config: Config, *, at: str = "") -> Job:
     """
     if job.files is None:
         return job
-    dot = f"{at}." if at else ""
     limit = config.limits.payload_bytes
-    documents = _decode_files(job.files, limit, dot)
-    texts = read_documents(documents, at=lambda index: f"{dot}files[{index}]", most=limit)
-    named = list(zip([document.name for document in documents], texts, strict=True))
-    try:
+    with below(at):
+        documents = _decode_files(job.files, limit)
+        texts = read_documents(documents, at=lambda index: f"files[{index}]", most=limit)
+        named = list(zip([document.name for document in documents], texts, strict=True))
         return _replace_fields(job, _input_fields(job, named, config))
-    except BadInput as error:
-        raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
 
 
-def _decode_files(files: Sequence[File], limit: int, dot: str) -> list[Document]:
+def _decode_files(files: Sequence[File], limit: int) -> list[Document]:
     documents: list[Document] = []
     total = 0
     for index, file in enumerate(files):
@@ -74,13 +71,11 @@ def _decode_files(files: Sequence[File], limit: int, dot: str) -> list[Document]
             # Tools break base64 into lines.
             data = base64.b64decode("".join(file.data.split()), validate=True)
         except (binascii.Error, ValueError):
-            raise BadInput(
-                f"{dot}files[{index}].data", "is not base64", "send the bytes of the file in base64"
-            ) from None
+            raise BadInput(f"files[{index}].data", "is not base64", "send the bytes of the file in base64") from None
         total += len(data)
         if total > limit:
             raise BadInput(
-                f"{dot}files[{index}]",
+                f"files[{index}]",
                 f"with it the files have more than {limit:,} bytes",
                 "send several jobs, or raise limits.payload_bytes in the configuration",
             )
@@ -97,11 +92,11 @@ def _input_fields(job: Job, named: Sequence[tuple[str, str]], config: Config) ->
         )
     if job.kind != "sections":
         return _text_field(named)
-    if job.split is None or split_traits(split_named(job.split)).by == "files":
+    if job.split is None or SPLITS.traits(job.split).by == "files":
         if job.split_options:
             raise BadInput("split_options", "go with a split that cuts a text", "leave them out")
         return {**_items_field(named), "split": None}
-    if len(named) == 1 or split_traits(split_named(job.split)).by == "model":
+    if len(named) == 1 or SPLITS.traits(job.split).by == "model":
         return _text_field(named)
     cut = [
         Item(text=section.text, title=_item_title(name, section))

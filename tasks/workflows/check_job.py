@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError
 
 from tasks.config.prompts import check_prompt
-from tasks.contract.errors import BadInput
+from tasks.contract.errors import BadInput, below
 from tasks.contract.job import JOB_FIELDS, OWN_LABEL, Job
 from tasks.parallel.check_parts import check_parts
 from tasks.routing.classify.context import context_rules
@@ -33,32 +33,30 @@ def check_job(job: Job, config: Config, *, at: str = "") -> None:
     Raises:
         BadInput: naming the field (below `at`) and the allowed values.
     """
-    dot = f"{at}." if at else ""
-    _check_known(f"{dot}kind", job.kind, (*KINDS, *config.flows))
-    if job.kind in config.flows:
-        from tasks.workflows.steps import check_workflow_job  # noqa: PLC0415 - loads templates, which few configurations need
+    with below(at):
+        _check_known("kind", job.kind, (*KINDS, *config.flows))
+        if job.kind in config.flows:
+            from tasks.workflows.steps import check_workflow_job  # noqa: PLC0415 - loads templates, which few configurations need
 
-        check_workflow_job(job, config, at=at)
-    if job.fixed_route is not None:
-        _check_known(
-            f"{dot}model" if job.model.startswith("route:") else f"{dot}route", job.fixed_route, config.all_routes
-        )
-    if job.fixed_model is not None:
-        routes = (f"route:{name}" for name in config.all_routes)
-        _check_known(f"{dot}model", job.fixed_model, (*config.models, "auto", *routes))
-    _check_routes(job, config, dot)
-    if job.prompt:
-        check_prompt(config, job.prompt, at=f"{dot}prompt")
-    if job.kind != "single" or not PARTS.isdisjoint(job.model_fields_set):
-        check_parts(job, config, dot=dot, check=lambda child: check_job(child, config))
-    _check_strategy(job, config, dot)
-    _check_metadata(job, config, dot)
-    if job.webhook is not None:
-        raise BadInput(f"{dot}webhook", "is not supported by this version", "leave it out")
-    if job.parent is not None:
-        raise BadInput(f"{dot}parent", "is set by Pointsman itself", "leave it out")
-    _check_size(job, config, dot)
-    _check_schema(job.response_schema, dot)
+            check_workflow_job(job, config)
+        if job.fixed_route is not None:
+            _check_known("model" if job.model.startswith("route:") else "route", job.fixed_route, config.all_routes)
+        if job.fixed_model is not None:
+            routes = (f"route:{name}" for name in config.all_routes)
+            _check_known("model", job.fixed_model, (*config.models, "auto", *routes))
+        _check_routes(job, config)
+        if job.prompt:
+            check_prompt(config, job.prompt, at="prompt")
+        if job.kind != "single" or not PARTS.isdisjoint(job.model_fields_set):
+            check_parts(job, config, check=lambda child: check_job(child, config))
+        _check_strategy(job, config)
+        _check_metadata(job, config)
+        if job.webhook is not None:
+            raise BadInput("webhook", "is not supported by this version", "leave it out")
+        if job.parent is not None:
+            raise BadInput("parent", "is set by Pointsman itself", "leave it out")
+        _check_size(job, config)
+        _check_schema(job.response_schema)
 
 
 def _check_known(field: str, name: str, names: Iterable[str]) -> None:
@@ -67,36 +65,31 @@ def _check_known(field: str, name: str, names: Iterable[str]) -> None:
         raise BadInput.unknown(field, name, allowed)
 
 
-def _check_routes(job: Job, config: Config, dot: str) -> None:
+def _check_routes(job: Job, config: Config) -> None:
     """Check the routes that classification may choose from."""
     for place, route in enumerate(job.routes or ()):
-        _check_known(f"{dot}routes[{place}]", route, config.all_routes)
+        _check_known(f"routes[{place}]", route, config.all_routes)
     if job.routes is not None and (job.fixed_route is not None or job.fixed_model is not None):
-        raise BadInput(
-            f"{dot}routes", "are for a job that is classified", "leave them out, or leave out route and model"
-        )
+        raise BadInput("routes", "are for a job that is classified", "leave them out, or leave out route and model")
 
 
-def _check_strategy(job: Job, config: Config, dot: str) -> None:
+def _check_strategy(job: Job, config: Config) -> None:
     """Check strategy and metric on the route of the job, or on each route that it may be classified into."""
-    try:
-        if job.strategy is not None:
-            strategy_named(job.strategy)
-        if (job.strategy is not None or job.priority_metric is not None) and job.fixed_model is None:
-            for route in (job.fixed_route,) if job.fixed_route is not None else job.routes or config.routes:
-                check_metrics(config, route, job.strategy or config.all_routes[route].strategy, job.priority_metric)
-    except BadInput as error:
-        raise BadInput(f"{dot}{error.field}", error.problem, error.remedy) from None
+    if job.strategy is not None:
+        strategy_named(job.strategy)
+    if (job.strategy is not None or job.priority_metric is not None) and job.fixed_model is None:
+        for route in (job.fixed_route,) if job.fixed_route is not None else job.routes or config.routes:
+            check_metrics(config, route, job.strategy or config.all_routes[route].strategy, job.priority_metric)
 
 
-def _check_metadata(job: Job, config: Config, dot: str) -> None:
+def _check_metadata(job: Job, config: Config) -> None:
     if OWN_LABEL in job.labels:
-        raise BadInput(f"{dot}labels.{OWN_LABEL}", "marks jobs of Pointsman itself", "use another name")
+        raise BadInput(f"labels.{OWN_LABEL}", "marks jobs of Pointsman itself", "use another name")
     if job.metadata and job.fixed_route is None and job.fixed_model is None and job.kind not in config.flows:
-        context_rules(config, job.routes).check(job.metadata, at=dot)
+        context_rules(config, job.routes).check(job.metadata)
 
 
-def _check_schema(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
+def _check_schema(schema: Mapping[str, JsonValue] | None) -> None:
     if schema is None:
         return
     from tasks.contract.schema import check_schema  # noqa: PLC0415 - slow, and seldom needed
@@ -105,24 +98,24 @@ def _check_schema(schema: Mapping[str, JsonValue] | None, dot: str) -> None:
         check_schema(schema)
     except ValueError as error:
         remedy = "give a JSON Schema of draft 2020-12, without $refs that leave it"
-        raise BadInput(f"{dot}response_schema", str(error), remedy) from None
+        raise BadInput("response_schema", str(error), remedy) from None
 
 
-def _check_size(job: Job, config: Config, dot: str) -> None:
+def _check_size(job: Job, config: Config) -> None:
     try:
         size = len(job.model_dump_json(exclude_none=True).encode())
     except PydanticSerializationError:
-        raise BadInput(f"{dot}{_find_unwritable(job)}", "is not Unicode", "it holds half a surrogate pair") from None
+        raise BadInput(_find_unwritable(job), "is not Unicode", "it holds half a surrogate pair") from None
     limit = config.limits.payload_bytes
     if size > limit:
         raise BadInput(
-            f"{dot}{_find_largest(job)}",
+            _find_largest(job),
             f"the job has {size:,} bytes, the limit is {limit:,}",
             "split the document into several jobs, or raise limits.payload_bytes in the configuration",
         )
     if job.items is not None and len(job.items) > config.limits.parts:
         raise BadInput(
-            f"{dot}items",
+            "items",
             f"has {len(job.items):,} entries, the limit is {config.limits.parts:,}",
             "send several jobs, or raise limits.parts in the configuration",
         )

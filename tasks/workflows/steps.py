@@ -93,27 +93,26 @@ def conclude_workflow(workflow: Workflow, job: Job, done: Sequence[StepOutcome])
     return Joined(last.output, details)
 
 
-def check_workflow_job(job: Job, config: Config, at: str = "") -> None:
+def check_workflow_job(job: Job, config: Config) -> None:
     """Check that a job of a workflow has an accepted input, and no fields that its steps set. Other jobs pass.
 
     Raises:
-        BadInput: naming the field (below `at`) and the remedy.
+        BadInput: naming the field and the remedy.
     """
     workflow = config.flows.get(job.kind)
     if workflow is None:
         return
-    dot = f"{at}." if at else ""
     for name, field in type(job).model_fields.items():
         if name not in _ALLOWED and getattr(job, name) != field.get_default(call_default_factory=True):
             remedy = "leave it out; who does the steps stands in workflows of the configuration"
-            raise BadInput(f"{dot}{name}", f"is what the steps of the workflow {job.kind!r} say themselves", remedy)
+            raise BadInput(name, f"is what the steps of the workflow {job.kind!r} say themselves", remedy)
     for step in workflow.steps:
         if step.job.get("routes"):
-            context_rules(config, tuple(step.job["routes"])).check(job.metadata, at=dot)
+            context_rules(config, tuple(step.job["routes"])).check(job.metadata)
     (given,) = _input_of(job) or ("text",)
     if given not in accepted_inputs(workflow.inputs):
         wanted = " or ".join(workflow.inputs)
-        raise BadInput(f"{dot}{given}", f"is not what the workflow {job.kind!r} takes", f"send {wanted}")
+        raise BadInput(given, f"is not what the workflow {job.kind!r} takes", f"send {wanted}")
 
 
 def accepted_inputs(inputs: Sequence[Input]) -> tuple[Input, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks.ledger import WAVE, digest
 from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
-from tasks.parallel.joins import DEFAULT_JOINS, join_named, join_options, join_traits
+from tasks.parallel.joins import DEFAULT_JOINS, JOINS
 from tasks.parallel.votes.weights import weights_of
 from tasks.routing.traits import find_traits
 
@@ -50,7 +50,7 @@ def find_stop_rule(config: Config, job: Job, route: str) -> StopRule | None:
     name = name_of_join(job)
     return stop_rule_of(
         join=name,
-        options=join_options(name, job.join_options),
+        options=JOINS.options(name, job.join_options),
         n=job.n or 1,
         early_stop=job.early_stop,
         confidence=job.confidence,
@@ -93,8 +93,8 @@ def read_ballot(config: Config, job: Job, route: str, model: str, output: str) -
     if job.kind != "vote":
         return "", 1.0
     name = name_of_join(job)
-    options = join_options(name, job.join_options)
-    ballot = join_traits(join_named(name)).ballot
+    options = JOINS.options(name, job.join_options)
+    ballot = JOINS.traits(name).ballot
     cast = ballot(output, options) if ballot is not None else ""
     if not cast:
         return "", 1.0

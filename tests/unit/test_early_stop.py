@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput
 from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
-from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options
+from tasks.parallel.joins import JOINS, Missing, Piece, Work
 from tasks.parallel.joins.threshold import CLEAR, FLAGGED
 from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import enough_votes, posterior, staying
@@ -106,7 +106,7 @@ def test_is_decided_with_different_weights_keeps_the_winner(n):
 )
 def test_is_decided_with_any_weights_and_any_arrival_keeps_the_winner(data, weights, other, cast):
     # given weights from the options and the profiles, and votes that arrive in any order
-    options = join_options("weighted", {"weights": weights, "other": other})
+    options = JOINS.options("weighted", {"weights": weights, "other": other})
     stopping = stop_rule_of(join="weighted", n=len(cast), **PLAIN | {"options": options, "weights": {"x": 3.3}})
     scale = scale_of("weighted", options, {"x": 3.3})
     votes = [Vote(index, ballot, "", scale.of(model)) for index, (ballot, model) in enumerate(cast)]
@@ -126,7 +126,7 @@ def test_is_decided_with_any_weights_and_any_arrival_keeps_the_winner(data, weig
 
 def test_weights_without_an_exact_binary_number_still_tie():
     # given three votes of 0.1 against one of 0.3, which are not equal as they stand
-    scale = scale_of("weighted", join_options("weighted", {"weights": {"small": 0.1, "large": 0.3}}), {})
+    scale = scale_of("weighted", JOINS.options("weighted", {"weights": {"small": 0.1, "large": 0.3}}), {})
     small, large = scale.of("small"), scale.of("large")
 
     # then they are as far apart as the scale rounds them, whichever way they are added
@@ -151,7 +151,7 @@ def test_next_wave_asks_for_as_many_as_asking_one_by_one(stopping):
 @pytest.mark.parametrize("k", range(1, 7))
 def test_next_wave_of_a_threshold_keeps_the_number_and_the_verdict(k):
     n = 6
-    join, options = join_named("threshold"), join_options("threshold", {"k": k})
+    join, options = JOINS.named("threshold"), JOINS.options("threshold", {"k": k})
     stopping = stop_rule_of(join="threshold", n=n, **PLAIN | {"options": options})
     assert stopping == StopRule(exact=True, flag=FLAGGED, k=k)
     for ballots in product((FLAGGED, CLEAR, ""), repeat=n):
@@ -297,7 +297,7 @@ def test_stop_rule_of_different_weights_ignores_confidence():
 
 
 def test_stop_rule_of_a_threshold_refuses_more_flags_than_votes():
-    options = join_options("threshold", {"k": 6})
+    options = JOINS.options("threshold", {"k": 6})
 
     with pytest.raises(BadInput, match=r"join_options\.k: is 6, but there are 5 votes"):
         stop_rule_of(join="threshold", n=5, **PLAIN | {"options": options})

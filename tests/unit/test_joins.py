@@ -8,18 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput, JoinError
-from tasks.parallel.joins import (
-    DEFAULT_JOINS,
-    JoinAnswer,
-    Missing,
-    Piece,
-    Work,
-    check_policy,
-    join_named,
-    join_options,
-    join_traits,
-    joins,
-)
+from tasks.parallel.joins import DEFAULT_JOINS, JOINS, JoinAnswer, Missing, Piece, Work, check_policy
 from tasks.parallel.joins.concatenate import concatenate
 from tests.joining import play, work
 
@@ -93,7 +82,7 @@ def test_concatenate_notes_a_missing_section_and_lowers_the_confidence():
 
 
 def test_concatenate_options_leave_out_titles_and_set_the_separator():
-    options = join_options("concatenate", {"titles": False, "separator": "\n---\n"})
+    options = JOINS.options("concatenate", {"titles": False, "separator": "\n---\n"})
     parts = [Piece(0, "1. Scope", "a"), Piece(1, "2. Grant", "b")]
 
     assert concatenate(Work(parts, [], 2, options)).output == "a\n---\nb"
@@ -104,7 +93,7 @@ def test_join_without_any_output_raises(name):
     gone = Work([], [Missing(0, "", "refused")], 1)
 
     with pytest.raises(JoinError, match=r"none of the 1|no output to choose from"):
-        join_named(name)(gone)
+        JOINS.named(name)(gone)
 
 
 @given(st.lists(st.text(), min_size=1))
@@ -126,7 +115,7 @@ def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(varia
     name, given_options = variant
     given_work = work(
         *texts,
-        options=join_options(name, given_options),
+        options=JOINS.options(name, given_options),
         missing=[Missing(len(texts), "gone", "timed out")],
         question=question,
         window=window,
@@ -138,7 +127,7 @@ def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(varia
 
     joined = None
     with suppress(JoinError):
-        joined = play(join_named(name), given_work, answered).joined
+        joined = play(JOINS.named(name), given_work, answered).joined
     if joined is None:
         return
     json.dumps(joined.details, allow_nan=False)
@@ -150,20 +139,20 @@ def test_join_of_any_outputs_and_replies_ends_in_an_output_or_a_join_error(varia
 
 def test_default_join_of_each_kind_takes_that_kind():
     for kind, name in DEFAULT_JOINS.items():
-        assert kind in join_traits(join_named(name)).kinds
-        assert not join_traits(join_named(name)).asks
+        assert kind in JOINS.traits(name).kinds
+        assert not JOINS.traits(name).asks
 
 
 def test_joins_of_ours_are_all_found_by_name():
-    assert set(OURS) <= set(joins())
+    assert set(OURS) <= set(JOINS.names)
 
 
 def test_join_named_lists_the_joins_for_an_unknown_name():
     with pytest.raises(BadInput) as caught:
-        join_named("vote")
+        JOINS.named("vote")
 
     assert caught.value.field == "join"
-    assert all(name in caught.value.remedy for name in joins())
+    assert all(name in caught.value.remedy for name in JOINS.names)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +170,7 @@ def test_join_named_lists_the_joins_for_an_unknown_name():
 )
 def test_join_options_error_names_the_wrong_option(name, given_options, field):
     with pytest.raises(BadInput) as caught:
-        join_options(name, given_options)
+        JOINS.options(name, given_options)
 
     assert caught.value.field == field
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins import JoinAnswer, Missing, join_named, join_options
+from tasks.parallel.joins import JOINS, JoinAnswer, Missing
 from tasks.parallel.joins.question_material import CUT, count_tokens
 from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tests.joining import play, work
@@ -27,7 +27,7 @@ SILENT = [
 
 
 def played(name, given_work, answers, **options):
-    return play(join_named(name), work_with(given_work, join_options(name, options)), answers)
+    return play(JOINS.named(name), work_with(given_work, JOINS.options(name, options)), answers)
 
 
 def work_with(given_work, options):

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.contract import plugins
 from tasks.contract.job import parse_job
-from tasks.parallel.joins import JoinAnswer, join_named, join_options, join_traits, joins, registry
+from tasks.parallel.joins import JOINS, JoinAnswer
 from tasks.parallel.joins.best_of import MOST_PAIRED
 from tasks.parallel.joins.merge import MOST_PLACES
 from tasks.parallel.joins.table import MOST_CELLS, MOST_COLUMNS
@@ -50,21 +50,21 @@ def words(schema):
 def test_join_docs_have_a_section_with_options_types_and_defaults(name):
     documented = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", section(PAGE, name), re.MULTILINE)
 
-    assert documented == rows(join_traits(join_named(name)).options)
+    assert documented == rows(JOINS.traits(name).options)
 
 
 def test_join_docs_table_says_the_purpose_and_whether_the_join_asks():
     documented = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", section(PAGE, "All of them"), re.MULTILINE)
 
-    assert [name for name, _, _ in documented] == list(joins())
+    assert [name for name, _, _ in documented] == list(JOINS.names)
     for name, kinds, asks in documented:
-        traits = join_traits(join_named(name))
+        traits = JOINS.traits(name)
         assert kinds == ", ".join({"sections": "sections", "vote": "votes"}[kind] for kind in traits.kinds)
         assert (asks != "no") == traits.asks
 
 
 def test_join_docs_advice_names_every_join():
-    assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(joins())
+    assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(JOINS.names)
 
 
 @pytest.mark.parametrize("name", ["best_of", "concatenate", "consistent", "merge", "options", "synthesis", "table"])
@@ -72,7 +72,7 @@ def test_join_docs_list_the_details_of_each_join(name):
     outputs = ('{"a": 1}', '{"a": 2}', '{"a": 3}')
     replies = {"best_of": '{"reason": "", "winner": "A"}', "synthesis": "So [1]."}
 
-    details = play(join_named(name), work(*outputs), lambda _: replies[name]).joined.details
+    details = play(JOINS.named(name), work(*outputs), lambda _: replies[name]).joined.details
 
     documented = section(PAGE, name).partition("`details`:")[2]
     assert set(details) <= set(re.findall(r"`(\w+)`", documented))
@@ -82,7 +82,7 @@ def test_join_docs_limits_are_those_of_the_code():
     assert f"at most {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells" in section(PAGE, "table")
     assert f"most {MOST_PLACES};" in section(PAGE, "merge")
     assert f"more than {MOST_PAIRED} distinct outputs" in section(PAGE, "best_of")
-    questions = play(join_named("synthesis"), work(*["short"] * 10_000), lambda _: "So [1].")
+    questions = play(JOINS.named("synthesis"), work(*["short"] * 10_000), lambda _: "So [1].")
     assert f"10,000 short ones {questions.questions}, in three rounds" in section(PAGE, "synthesis")
 
 
@@ -90,7 +90,7 @@ def test_join_docs_limits_are_those_of_the_code():
 def test_join_docs_examples_are_valid_jobs(text):
     job = parse_job(json.loads(text))
 
-    assert join_options(job.join, job.join_options) is not None
+    assert JOINS.options(job.join, job.join_options) is not None
 
 
 def test_join_docs_custom_join_is_found_by_name_and_works(monkeypatch):
@@ -108,14 +108,14 @@ def test_join_docs_custom_join_is_found_by_name_and_works(monkeypatch):
 
     Point.name = name
 
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == registry.GROUP else [])
-    monkeypatch.setattr(registry, "_PLUGINS", plugins.Plugins(registry.GROUP, "join"))
-    join = join_named(name)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == JOINS.group else [])
+    monkeypatch.setattr(JOINS, "__dict__", plugins.Plugins(JOINS.group, "join", JOINS._plain).__dict__)
+    join = JOINS.named(name)
     plain = play(join, work("a", "bbb"), None).joined
-    polished = work("a", "bbb", options=join_options(name, {"polish": True}))
+    polished = work("a", "bbb", options=JOINS.options(name, {"polish": True}))
     asked = play(join, polished, lambda question: question.text.upper()).joined
     with pytest.raises(made.JoinError, match="was not polished: timed out"):
         play(join, polished, lambda _: JoinAnswer(None, "timed out"))
 
-    assert registry.GROUP in project
+    assert JOINS.group in project
     assert (plain.output, asked.output) == ("bbb", "BBB")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options
+from tasks.parallel.joins import JOINS, Missing, Piece, Work
 from tests.joining import work
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab", max_size=2)
@@ -24,17 +24,17 @@ OBJECTS = st.dictionaries(
 def merged(*values, missing=(), **options):
     """The joined value of a merge, and its details."""
     texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
-    joined = join_named("merge")(work(*texts, options=join_options("merge", options), missing=missing))
+    joined = JOINS.named("merge")(work(*texts, options=JOINS.options("merge", options), missing=missing))
     return json.loads(joined.output), joined.details
 
 
 def tabled(*values, missing=(), named=(), **options):
     texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
-    given_work = work(*texts, options=join_options("table", options), missing=missing)
+    given_work = work(*texts, options=JOINS.options("table", options), missing=missing)
     if named:
         parts = [Piece(index, title, texts[index]) for index, title in enumerate(named)]
         given_work = Work(parts, missing, len(parts) + len(missing), given_work.options)
-    return join_named("table")(given_work)
+    return JOINS.named("table")(given_work)
 
 
 # -- merge ---------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_merge_of_an_output_of_blanks_takes_no_time(output):
 
 
 def test_merge_makes_half_a_surrogate_pair_storable():
-    joined = join_named("merge")(work('{"a": "\\ud800"}'))
+    joined = JOINS.named("merge")(work('{"a": "\\ud800"}'))
 
     assert json.loads(joined.output.encode()) == {"a": "?"}
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.contract.errors import JoinError
-from tasks.parallel.joins import JoinAnswer, Missing, Piece, Work, join_named, join_options
+from tasks.parallel.joins import JOINS, JoinAnswer, Missing, Piece, Work
 from tasks.parallel.joins.question_material import CUT, count_tokens, mark_blocks, room_for_material, truncate
 from tasks.parallel.joins.synthesis import cited_numbers, find_citations
 from tests.joining import play, work
@@ -26,8 +26,8 @@ def cites_first(question):
 
 
 def synthesized(given_work, answers=cites_all, name="synthesis", **options):
-    given_options = join_options(name, options)
-    return play(join_named(name), Work(**{**slots(given_work), "options": given_options}), answers)
+    given_options = JOINS.options(name, options)
+    return play(JOINS.named(name), Work(**{**slots(given_work), "options": given_options}), answers)
 
 
 def slots(value):
@@ -236,7 +236,7 @@ def test_synthesis_refuses_answers_to_other_questions():
     given_work = Work([Piece(0, "", "a")], [], 1, rounds=[[JoinAnswer("x"), JoinAnswer("y")]])
 
     with pytest.raises(JoinError, match="2 answers came to 1 questions"):
-        join_named("synthesis")(given_work)
+        JOINS.named("synthesis")(given_work)
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from tasks.contract import plugins
 from tasks.contract.errors import BadInput
-from tasks.parallel.split import Section, registry, split, split_named, split_options, split_traits, splits
+from tasks.parallel.split import SPLITS, Section, split
 
 #: The splits that cut a text; of the others, one takes files and one asks a model.
-CUTTING = [name for name in splits() if split_traits(split_named(name)).by == "text"]
+CUTTING = [name for name in SPLITS.names if SPLITS.traits(name).by == "text"]
 #: Those among them that promise to lose no character, whatever the text.
 LOSSLESS = [name for name in CUTTING if name not in {"json", "rows"}]
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_split_of_a_document_with_one_section_returns_one(how):
     assert [section.text for section in split("Just a letter.\n", how)] == ["Just a letter.\n"]
 
 
-@pytest.mark.parametrize("name", sorted(set(splits()) - set(CUTTING)))
+@pytest.mark.parametrize("name", sorted(set(SPLITS.names) - set(CUTTING)))
 def test_split_that_cuts_no_text_raises_with_a_remedy(name):
     with pytest.raises(BadInput) as caught:
         split("A text.", name)
@@ -149,7 +149,7 @@ def test_split_named_lists_the_splits_for_an_unknown_name():
         split("1. a\n2. b", "chapters")
 
     assert caught.value.field == "split"
-    assert all(name in caught.value.remedy for name in splits())
+    assert all(name in caught.value.remedy for name in SPLITS.names)
 
 
 NUMBERED = [
@@ -263,14 +263,14 @@ def test_split_into_fifty_thousand_sections_takes_linear_time(how, unit):
 )
 def test_split_options_error_names_the_wrong_option(how, given, field, message):
     with pytest.raises(BadInput) as caught:
-        split_options(how, given)
+        SPLITS.options(how, given)
 
     assert caught.value.field == field
     assert message in str(caught.value)
 
 
 def test_plan_options_have_defaults():
-    assert split_options("plan", {}).model_dump() == {"most": 12, "prompt": None}
+    assert SPLITS.options("plan", {}).model_dump() == {"most": 12, "prompt": None}
 
 
 def test_split_of_another_package_is_found_by_its_entry_point(monkeypatch):
@@ -281,6 +281,6 @@ def test_split_of_another_package_is_found_by_its_entry_point(monkeypatch):
         def load():
             return lambda text: [Section(0, "", text[: len(text) // 2]), Section(1, "", text[len(text) // 2 :])]
 
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == registry.GROUP else [])
-    monkeypatch.setattr(registry, "_PLUGINS", plugins.Plugins(registry.GROUP, "split"))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == SPLITS.group else [])
+    monkeypatch.setattr(SPLITS, "__dict__", plugins.Plugins(SPLITS.group, "split", SPLITS._plain).__dict__)
     assert [section.text for section in split("abcd", "halves")] == ["ab", "cd"]

@@ -12,7 +12,7 @@ from tasks.config.config import Limits
 from tasks.contract import plugins
 from tasks.contract.job import Job, parse_job
 from tasks.documents import ENDINGS, reader, reader_process
-from tasks.parallel.split import registry, split, split_named, split_options, split_traits, splits
+from tasks.parallel.split import SPLITS, split
 from tests.unit.test_docs import REFERENCE, blocks, first_column, section
 from tests.unit.test_split import LOSSLESS
 from tests.unit.test_strategies_docs import rows
@@ -20,10 +20,10 @@ from tests.unit.test_strategies_docs import rows
 PAGE = REFERENCE / "splits.md"
 
 
-@pytest.mark.parametrize("name", splits())
+@pytest.mark.parametrize("name", SPLITS.names)
 def test_split_docs_have_a_section_with_options_types_and_defaults(name):
     text = section(PAGE, name)
-    kind = split_traits(split_named(name)).options
+    kind = SPLITS.traits(name).options
 
     documented = re.findall(r"^(\| `\w+` \| .*? \| `.*?` \|) .* \|$", text, re.MULTILINE)
 
@@ -34,18 +34,18 @@ def test_split_docs_have_a_section_with_options_types_and_defaults(name):
 def test_split_docs_table_marks_the_lossless_splits():
     documented = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section(PAGE, "All of them"), re.MULTILINE)
 
-    assert documented == [(name, "yes" if name in {*LOSSLESS, "files"} else "no") for name in splits()]
+    assert documented == [(name, "yes" if name in {*LOSSLESS, "files"} else "no") for name in SPLITS.names]
 
 
 def test_split_docs_advice_names_every_split():
-    assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(splits())
+    assert set(re.findall(r"\(#(\w+)\)", section(PAGE, "Which one"))) == set(SPLITS.names)
 
 
 @pytest.mark.parametrize("text", [text for _, text in blocks(PAGE, "json")])
 def test_split_docs_examples_are_valid_jobs(text):
     job = parse_job(json.loads(text.replace("JVBERi0…", base64.b64encode(b"x").decode())))
 
-    assert split_options(job.split, job.split_options) is not None or not job.split_options
+    assert SPLITS.options(job.split, job.split_options) is not None or not job.split_options
 
 
 def test_split_docs_endings_and_limits_are_those_of_the_code():
@@ -77,9 +77,9 @@ def test_split_docs_custom_split_is_found_by_name_with_its_options(monkeypatch):
 
     Point.name = name
 
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == registry.GROUP else [])
-    monkeypatch.setattr(registry, "_PLUGINS", plugins.Plugins(registry.GROUP, "split"))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point] if group == SPLITS.group else [])
+    monkeypatch.setattr(SPLITS, "__dict__", plugins.Plugins(SPLITS.group, "split", SPLITS._plain).__dict__)
     sections = split("ANNA:\nHi.\nBOB:\nHo.\nANNA:\nBye.\n", name, {"most": 2})
 
-    assert registry.GROUP in project
+    assert SPLITS.group in project
     assert [found.text for found in sections] == ["ANNA:\nHi.\nBOB:\nHo.\n", "ANNA:\nBye.\n"]

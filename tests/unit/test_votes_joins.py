@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.contract.errors import BadInput, JoinError
-from tasks.parallel.joins import Missing, Piece, Work, join_named, join_options, join_traits
+from tasks.parallel.joins import JOINS, Missing, Piece, Work
 from tasks.parallel.joins.threshold import at_least
 from tasks.parallel.votes.ranking import ranking_of
 
@@ -17,12 +17,12 @@ COUNTING = ("majority", "weighted", "threshold", "mean", "median", "ranked")
 def joined(name, outputs, options=None, *, missing=0, weights=None, models=()):
     pieces = [Piece(index, "", output, models[index] if models else "") for index, output in enumerate(outputs)]
     gaps = [Missing(len(outputs) + index, "", "timed out") for index in range(missing)]
-    work = Work(pieces, gaps, len(outputs) + missing, join_options(name, options or {}), weights=weights or {})
-    return join_named(name)(work)
+    work = Work(pieces, gaps, len(outputs) + missing, JOINS.options(name, options or {}), weights=weights or {})
+    return JOINS.named(name)(work)
 
 
 def ballot(name, output, options=None):
-    return join_traits(join_named(name)).ballot(output, join_options(name, options or {}))
+    return JOINS.traits(name).ballot(output, JOINS.options(name, options or {}))
 
 
 def test_majority_shows_the_first_answer_of_the_winning_ballot_with_counts():
@@ -98,7 +98,7 @@ def test_weighted_options_override_the_profiles():
 @pytest.mark.parametrize("weight", [-1, float("inf"), float("nan"), 1e9])
 def test_weighted_options_refuse_negative_and_infinite_weights(weight):
     with pytest.raises(BadInput, match=r"join_options\.weights\.a"):
-        join_options("weighted", {"weights": {"a": weight}})
+        JOINS.options("weighted", {"weights": {"a": weight}})
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_threshold_with_more_required_votes_has_fewer_false_alarms(n, rate, data
 )
 def test_threshold_options_that_contradict_are_refused(options):
     with pytest.raises(BadInput, match="join_options"):
-        join_options("threshold", options)
+        JOINS.options("threshold", options)
 
 
 def test_threshold_refuses_more_flags_than_votes():
@@ -223,7 +223,7 @@ def test_mean_with_trim_leaves_out_the_ends():
 @pytest.mark.parametrize("options", [{"least": 5, "most": 5}, {"trim": 0.5}, {"decimals": -1}, {"most": float("nan")}])
 def test_score_options_with_impossible_scales_are_refused(options):
     with pytest.raises(BadInput, match="join_options"):
-        join_options("mean", options)
+        JOINS.options("mean", options)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,7 @@ what they share: `work` (their values), `registry` (declaration and lookup), `ou
 `similarity`, `question_material` and `verdicts` (questions to a model), `tree` (rounds of questions).
 """
 
-from tasks.parallel.joins.registry import (
-    DEFAULT_JOINS,
-    GROUP,
-    JoinOptions,
-    JoinTraits,
-    join_named,
-    join_options,
-    join_traits,
-    joiner,
-    joins,
-)
+from tasks.parallel.joins.registry import DEFAULT_JOINS, JOINS, JoinOptions, JoinTraits, joiner
 from tasks.parallel.joins.work import (
     Join,
     JoinAnswer,
@@ -30,7 +20,7 @@ from tasks.parallel.joins.work import (
 
 __all__ = [
     "DEFAULT_JOINS",
-    "GROUP",
+    "JOINS",
     "Join",
     "JoinAnswer",
     "JoinOptions",
@@ -42,9 +32,5 @@ __all__ = [
     "Piece",
     "Work",
     "check_policy",
-    "join_named",
-    "join_options",
-    "join_traits",
     "joiner",
-    "joins",
 ]

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
 
 from tasks.contract.plugins import Plugins
 from tasks.contract.schema import check_schema
-
-if TYPE_CHECKING:
-    from tasks.parallel.joins.work import Join
+from tasks.parallel.joins.work import Join
 
 __all__ = [
     "DEFAULT_JOINS",
-    "GROUP",
+    "JOINS",
     "JoinOptions",
     "JoinTraits",
     "ResultSchema",
-    "join_named",
-    "join_options",
-    "join_traits",
     "joiner",
-    "joins",
 ]
-
-#: The entry points that declare joins.
-GROUP = "pointsman.joins"
 
 #: The join of a job that names none, by its kind.
 DEFAULT_JOINS: Mapping[str, str] = {"sections": "concatenate", "vote": "majority"}
 
 #: From an output and the options of the join to the ballot; "" abstains.
 Ballot = Callable[[str, "BaseModel | None"], str]
-
-_PLUGINS = Plugins(GROUP, "join")
 
 
 def _check_schema(schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
@@ -84,30 +73,5 @@ def joiner(
     return mark
 
 
-def join_traits(join: Join) -> JoinTraits:
-    """Return the declared traits of a join, or the defaults."""
-    declared = getattr(join, "traits", None)
-    return declared if isinstance(declared, JoinTraits) else JoinTraits(("sections", "vote"))
-
-
-def joins() -> tuple[str, ...]:
-    """Return the names of all joins."""
-    return _PLUGINS.names
-
-
-def join_named(name: str) -> Join:
-    """Return the join of this name.
-
-    Raises:
-        BadInput: if there is none.
-    """
-    return cast("Join", _PLUGINS.named(name))
-
-
-def join_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
-    """Return the checked options of a join; None if the join has none.
-
-    Raises:
-        BadInput: naming the wrong option, or the join if there is none of that name.
-    """
-    return _PLUGINS.options(name, join_traits(join_named(name)).options, given)
+#: All joins by name; those without a declaration take every kind and have no options.
+JOINS: Plugins[Join, JoinTraits] = Plugins("pointsman.joins", "join", JoinTraits(("sections", "vote")))

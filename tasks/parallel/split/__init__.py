@@ -7,30 +7,15 @@ The modules are the splits (`units` holds `lines`, `sentences`, `paragraphs` and
 `plan`) and what they share: `section` (a section and lossless cuts) and `registry` (declaration and lookup).
 """
 
-from tasks.parallel.split.registry import (
-    GROUP,
-    Split,
-    SplitOptions,
-    SplitTraits,
-    split,
-    split_named,
-    split_options,
-    split_traits,
-    splits,
-    splitter,
-)
+from tasks.parallel.split.registry import SPLITS, Split, SplitOptions, SplitTraits, split, splitter
 from tasks.parallel.split.section import Section
 
 __all__ = [
-    "GROUP",
+    "SPLITS",
     "Section",
     "Split",
     "SplitOptions",
     "SplitTraits",
     "split",
-    "split_named",
-    "split_options",
-    "split_traits",
-    "splits",
     "splitter",
 ]

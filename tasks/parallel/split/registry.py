@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,28 +15,19 @@ if TYPE_CHECKING:
     from tasks.parallel.split.section import Section
 
 __all__ = [
-    "GROUP",
+    "SPLITS",
     "Split",
     "SplitOptions",
     "SplitTraits",
     "nothing_found",
     "split",
-    "split_named",
-    "split_options",
-    "split_traits",
-    "splits",
     "splitter",
 ]
-
-#: The entry points that declare splits.
-GROUP = "pointsman.splits"
 
 #: From a text, and the options if the split has any, to the sections of the text.
 #:
 #: Raises `BadInput` if the text has no section of that kind.
 Split: TypeAlias = "Callable[..., list[Section]]"
-
-_PLUGINS = Plugins(GROUP, "split")
 
 
 class SplitOptions(BaseModel):
@@ -68,33 +59,8 @@ def splitter(
     return mark
 
 
-def split_traits(split: Split) -> SplitTraits:
-    """Return the declared traits of a split, or the defaults."""
-    declared = getattr(split, "traits", None)
-    return declared if isinstance(declared, SplitTraits) else SplitTraits()
-
-
-def splits() -> tuple[str, ...]:
-    """Return the names of all splits."""
-    return _PLUGINS.names
-
-
-def split_named(name: str) -> Split:
-    """Return the split of this name.
-
-    Raises:
-        BadInput: if there is none.
-    """
-    return cast("Split", _PLUGINS.named(name))
-
-
-def split_options(name: str, given: Mapping[str, Any]) -> BaseModel | None:
-    """Return the checked options of a split; None if the split has none.
-
-    Raises:
-        BadInput: naming the wrong option, or the split if there is none of that name.
-    """
-    return _PLUGINS.options(name, split_traits(split_named(name)).options, given)
+#: All splits by name; those without a declaration cut a text and have no options.
+SPLITS: Plugins[Split, SplitTraits] = Plugins("pointsman.splits", "split", SplitTraits())
 
 
 def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list[Section]:
@@ -103,8 +69,8 @@ def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list
     Raises:
         BadInput: if there is no split of that name, if an option is wrong, or if the text has no section of that kind.
     """
-    function = split_named(how)
-    checked = split_options(how, options or {})
+    function = SPLITS.named(how)
+    checked = SPLITS.options(how, options or {})
     if not text.strip():
         raise BadInput("text", "the document is empty", "send the text that shall be cut")
     return function(text) if checked is None else function(text, checked)
@@ -112,5 +78,5 @@ def split(text: str, how: str, options: Mapping[str, Any] | None = None) -> list
 
 def nothing_found(how: str, problem: str) -> BadInput:
     """Return the error of a split that finds no section of its kind."""
-    others = (name for name in splits() if name != how and split_traits(split_named(name)).by == "text")
+    others = (name for name in SPLITS.names if name != how and SPLITS.traits(name).by == "text")
     return BadInput("text", problem, f"use another split ({', '.join(others)}) or send the parts as items")
