@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -63,16 +63,18 @@ def read_documents(documents: Sequence[Document], *, at: Callable[[int], str], m
         BadInput: for the first unreadable document; it names the field `at` of its index.
     """
     kinds = [ENDINGS.get(_ending(document.name), "text") for document in documents]
-    for index, document in enumerate(documents):
+    texts: dict[int, str] = {}
+    parsed: list[int] = []
+    for index, (document, kind) in enumerate(zip(documents, kinds, strict=True)):
         if not document.data.strip():
             raise BadInput(at(index), "is empty", "leave it out")
-    parsed = [index for index, kind in enumerate(kinds) if kind != "text"]
-    for index in parsed:
-        _check_installed(kinds[index], documents[index].name, at(index))
-    texts: dict[int, str] = {}
-    for index, document in enumerate(documents):
-        if kinds[index] == "text":
+        if kind == "text":
             texts[index] = _read_plain(document, at(index))
+            continue
+        if any(find_spec(module) is None for module in _NEEDED[kind]):
+            problem = f"{_ending(document.name)} files need an extra that is not installed"
+            raise BadInput(at(index), problem, "pip install 'pointsman[documents]'")
+        parsed.append(index)
     if parsed:
         given = [(kinds[index], documents[index].data) for index in parsed]
         texts |= zip(parsed, _read_in_process(given, at=lambda place: at(parsed[place]), most=most), strict=True)
@@ -81,13 +83,6 @@ def read_documents(documents: Sequence[Document], *, at: Callable[[int], str], m
 
 def _ending(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()
-
-
-def _check_installed(kind: str, name: str, field: str) -> None:
-    if any(find_spec(module) is None for module in _NEEDED[kind]):
-        raise BadInput(
-            field, f"{_ending(name)} files need an extra that is not installed", "pip install 'pointsman[documents]'"
-        )
 
 
 def _read_plain(document: Document, field: str) -> str:
@@ -108,9 +103,11 @@ def _read_in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], 
         "memory": MEMORY,
         "most": most,
     }
+    # The module path of this process, ours first.
+    modules = (str(_ROOT), *(str(Path(entry).absolute()) for entry in sys.path if entry))
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _START, "\n".join(_module_path())],
+            [sys.executable, "-I", "-c", _START, "\n".join(modules)],
             input=b"".join((json.dumps(head).encode(), b"\n", *(data for _, data in given))),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # parsers print what they read
@@ -133,8 +130,3 @@ def _read_in_process(given: Sequence[tuple[str, bytes]], *, at: Callable[[int], 
         problem = f"can't be read: its reader ended with {done.returncode}"
         raise BadInput(at(len(texts)), problem, "it may be damaged: open it and save it anew")
     return texts
-
-
-def _module_path() -> Iterable[str]:
-    # The module path of this process, ours first.
-    return (str(_ROOT), *(str(Path(entry).absolute()) for entry in sys.path if entry))

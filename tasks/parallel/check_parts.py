@@ -18,7 +18,7 @@ from tasks.parallel.split import SPLITS
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["check_parts"]
+__all__ = ["check_known", "check_parts"]
 
 #: Checks a whole job: `tasks.accept.check`.
 Check = Callable[[Job], None]
@@ -46,7 +46,7 @@ def _check_split(job: Job, config: Config) -> None:
         if job.split_options:
             raise BadInput("split_options", "go with a split", "name one in split, or leave them out")
         return
-    known("split", job.split, SPLITS.names)
+    check_known("split", job.split, SPLITS.names)
     SPLITS.options(job.split, job.split_options)
     if isinstance(prompt := job.split_options.get("prompt"), str):
         check_prompt(config, prompt, at="split_options.prompt")
@@ -56,7 +56,7 @@ def _check_split(job: Job, config: Config) -> None:
 
 def _check_join(job: Job, config: Config) -> None:
     if job.join is not None:
-        known("join", job.join, JOINS.names)
+        check_known("join", job.join, JOINS.names)
         if job.kind not in JOINS.traits(job.join).kinds:
             going = [name for name in JOINS.names if job.kind in JOINS.traits(name).kinds]
             allowed = ", ".join(going) or "none: a single job has one part"
@@ -74,21 +74,23 @@ def _check_join(job: Job, config: Config) -> None:
             )
         # A misspelt name would have no weight, without any sign of it.
         for model in getattr(options, "weights", {}) if job.join == "weighted" else ():
-            known("join_options.weights", model, config.models)
+            check_known("join_options.weights", model, config.models)
         for name, value in job.join_options.items():
             if name.endswith("prompt") and isinstance(value, str):
                 check_prompt(config, value, at=f"join_options.{name}")
     elif job.join_options:
         raise BadInput("join_options", "go with a join", "name it in join, or leave them out")
     if job.join_model != "auto":
-        known("join_model", job.join_model, ("auto", *config.models, *(f"route:{name}" for name in config.all_routes)))
+        check_known(
+            "join_model", job.join_model, ("auto", *config.models, *(f"route:{name}" for name in config.all_routes))
+        )
 
 
 def _check_variety(job: Job, config: Config) -> None:
     if job.variety is None:
         return
     for place, model in enumerate(job.variety.models):
-        known(f"variety.models[{place}]", model, config.models)
+        check_known(f"variety.models[{place}]", model, config.models)
     for place, prompt in enumerate(job.variety.prompts):
         check_prompt(config, prompt, at=f"variety.prompts[{place}]")
 
@@ -116,7 +118,7 @@ def _check_items(job: Job, config: Config, check: Check) -> None:
                 check(Job(text="x", response_schema=item.response_schema))
 
 
-def known(field: str, name: str, names: Iterable[str]) -> None:
+def check_known(field: str, name: str, names: Iterable[str]) -> None:
     """Raise `BadInput` unless `name` is one of `names`."""
     allowed = frozenset(names)
     if name not in allowed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import combinations, product
 from typing import Any
 
@@ -15,12 +17,21 @@ from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of,
 from tasks.parallel.joins import JOINS, Missing, Piece, Work
 from tasks.parallel.joins.threshold import CLEAR, FLAGGED
 from tasks.parallel.votes.count import Vote, count
-from tasks.parallel.votes.posterior import enough_votes, posterior, staying
+from tasks.parallel.votes.posterior import enough_votes, posterior
 
 EXACT = StopRule(exact=True)
 #: Three ballots and an abstention: more ballots add no new case.
 BALLOTS = ("a", "b", "c", "")
 PLAIN: Mapping[str, Any] = {"options": None, "confidence": None, "weights": {}, "early_stop": "exact"}
+
+
+def staying(first, second, n):
+    """The chance that a leader by `first` votes to `second` still leads, or ties, after `n` votes, in closed form."""
+    marked, drawn = first + second + 1, (n + 1) // 2
+    ways = sum(
+        math.comb(marked, hits) * math.comb(n + 1 - marked, drawn - hits) for hits in range(min(first, drawn) + 1)
+    )
+    return float(Fraction(ways, math.comb(n + 1, drawn)))
 
 
 def tally_of(ballots: Sequence[str]) -> dict[str, float]:

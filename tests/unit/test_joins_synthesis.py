@@ -105,8 +105,8 @@ def test_citations_are_read_in_the_forms_that_models_write(text, numbers):
 def test_citations_list_each_part_as_cited_or_uncited(text, indices):
     found = find_citations(text, indices)
 
-    assert {*found.cited} | {*found.uncited} == indices
-    assert not {*found.cited} & {*found.uncited}
+    assert {*found["cited"]} | {*found["uncited"]} == indices
+    assert not {*found["cited"]} & {*found["uncited"]}
 
 
 def test_synthesis_does_not_send_the_cut_document_again_as_the_task():

@@ -52,9 +52,6 @@ def majority(work: Work) -> Joined:
 
     `share` is votes / total; `total` are the counted outputs, without missing parts and abstentions. `confidence` is
     the probability that the winner leads the runner-up (`tasks.parallel.votes.posterior`), not that it is right.
-
-    Raises:
-        JoinError: if no vote counts.
     """
     counted = count([Vote(piece.index, ballot_of(piece.output, work.options), piece.output) for piece in work.pieces])
     votes = [*sorted((int(votes) for votes in counted.ballots.values()), reverse=True), 0, 0]
@@ -67,9 +64,6 @@ def weighted(work: Work) -> Joined:
 
     A vote of weight 0 abstains. `share`, which is also the `confidence`, is the winner's weight over the weight of all
     counted votes; `weights` are those of each model's vote.
-
-    Raises:
-        JoinError: if no vote counts.
     """
     options = work.options_as(WeightedOptions)
     weights = scale(options, work.weights)
@@ -85,11 +79,7 @@ def weighted(work: Work) -> Joined:
 
 
 def _make_joined(counted: Count, work: Work, more: dict[str, Any]) -> Joined:
-    """Return the winner of a count, its details, and `more` of them.
-
-    Raises:
-        JoinError: if no vote counts.
-    """
+    """Return the winner of a count, its details, and `more` of them."""
     winner = counted.winner
     if winner is None:
         silent = f" ({len(counted.abstained)} abstain)" if counted.abstained else ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from tasks.contract.errors import JoinError
 from tasks.contract.schema import find_problem
@@ -64,11 +64,10 @@ def merge(work: Work) -> Joined:
     work.require_pieces()
     found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
     merging = MergedValue(options.conflicts, key=options.key, unique=options.unique)
-    last = found[0].piece
+    last = found[0][0]
     try:
-        for one in found:
-            last = one.piece
-            merging.add(one.data)
+        for last, data in found:  # noqa: B007 - the error names it
+            merging.add(data)
         merged = merging.result()
     except Disagreement as error:
         raise JoinError(
@@ -78,8 +77,13 @@ def merge(work: Work) -> Joined:
         merged = sort_by(merged, options.sort.field, descending=options.sort.descending, order=options.sort.order)
     gaps = [*work.missing, *(Missing(piece.index, piece.title, "its output is no JSON") for piece in unreadable)]
     if options.missing_key is not None and gaps and isinstance(merged, dict):
-        merged[options.missing_key] = [_describe_missing(gap) for gap in sorted(gaps, key=lambda gap: gap.index)]
-    _check_result(merged, options.result_schema)
+        merged[options.missing_key] = [
+            {"section": gap.index + 1, "title": gap.title, "reason": gap.reason}
+            for gap in sorted(gaps, key=lambda gap: gap.index)
+        ]
+    problem = find_problem(options.result_schema, merged) if options.result_schema is not None else None
+    if problem is not None:
+        raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
     details = {
         "sections": len(found),
         "missing": missing_details(work.missing),
@@ -88,16 +92,6 @@ def merge(work: Work) -> Joined:
         "confidence": coverage(len(found), len(gaps)),
     }
     return Joined(as_text(merged), details)
-
-
-def _describe_missing(gap: Missing) -> dict[str, Any]:
-    return {"section": gap.index + 1, "title": gap.title, "reason": gap.reason}
-
-
-def _check_result(merged: Any, schema: Mapping[str, JsonValue] | None) -> None:
-    problem = find_problem(schema, merged) if schema is not None else None
-    if problem is not None:
-        raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
 
 
 class Disagreement(Exception):
@@ -189,7 +183,12 @@ class MergedValue:
             return value
         elements = self._unite(value, (*path, "[]")) if self._key else value
         elements = [self._tidy(element, (*path, "[]")) for element in elements]
-        return _drop_repeats(elements) if self._unique else elements
+        if not self._unique:
+            return elements
+        firsts: dict[tuple[str, Any], Any] = {}
+        for element in elements:
+            firsts.setdefault(_identity(element), element)
+        return list(firsts.values())
 
     def _unite(self, elements: Sequence[Any], path: tuple[str, ...]) -> list[Any]:
         """Unite objects with the same value of the key at the place of the first of them."""
@@ -238,13 +237,6 @@ def order_of(value: Any, order: Sequence[str] = ()) -> tuple[int, float, str] | 
         except OverflowError:
             return 0, float("inf") if value > 0 else float("-inf"), ""
     return (1, 0.0, value) if isinstance(value, str) else None
-
-
-def _drop_repeats(elements: Iterable[Any]) -> list[Any]:
-    seen: dict[tuple[str, Any], Any] = {}
-    for element in elements:
-        seen.setdefault(_identity(element), element)
-    return list(seen.values())
 
 
 def _identity(value: Any) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.work import Piece, Work
 
-__all__ = ["DistinctOutput", "ParsedOutput", "as_text", "distinct_outputs", "is_refusal", "parse_outputs"]
+__all__ = ["DistinctOutput", "as_text", "distinct_outputs", "is_refusal", "parse_outputs"]
 
 #: Unreadable outputs that an error names one by one.
 MOST_NAMED = 10
@@ -30,14 +30,6 @@ class DistinctOutput:
     def index(self) -> int:
         """The first part that gave this output."""
         return self.indices[0]
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedOutput:
-    """The output of a part as data."""
-
-    piece: Piece
-    data: Any
 
 
 def distinct_outputs(work: Work) -> Sequence[DistinctOutput]:
@@ -59,17 +51,17 @@ def distinct_outputs(work: Work) -> Sequence[DistinctOutput]:
     return [DistinctOutput(text, tuple(indices)) for text, indices in found.items()]
 
 
-def parse_outputs(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[ParsedOutput], list[Piece]]:
-    """Return the outputs as data, and the pieces whose output is no JSON, also not in a fenced block.
+def parse_outputs(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[tuple[Piece, Any]], list[Piece]]:
+    """Return the pieces with their outputs as data, and the pieces whose output is no JSON, also not in a fenced block.
 
     Raises:
         JoinError: if an output is no JSON and `skip` is false, or if no output is JSON.
     """
-    found: list[ParsedOutput] = []
+    found: list[tuple[Piece, Any]] = []
     unreadable: list[Piece] = []
     for piece in pieces:
         try:
-            found.append(ParsedOutput(piece, parse_answer(piece.output, embedded=True)))
+            found.append((piece, parse_answer(piece.output, embedded=True)))
         except NotJSON:
             unreadable.append(piece)
     if unreadable and not (skip and found):

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work, missing_details
-from tasks.parallel.votes.ballot import Extraction, extract_text
+from tasks.parallel.votes.ballot import Extraction, check_distinct, extract_text
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
 
@@ -29,13 +29,7 @@ class RankedOptions(Extraction):
     #: A numbered list, a JSON array, or the winner alone.
     show: Literal["list", "json", "winner"] = "list"
 
-    @field_validator("among")
-    @classmethod
-    def _differ(cls, among: tuple[str, ...]) -> tuple[str, ...]:
-        names = [normalize(name) for name in among]
-        if not all(names) or len(set(names)) < len(names):
-            raise ValueError("must be different, and none blank, once case and punctuation are left out")
-        return among
+    _differ = field_validator("among")(check_distinct)
 
 
 @joiner(kinds=("vote",), options=RankedOptions)
@@ -47,9 +41,6 @@ def ranked(work: Work) -> Joined:
     `confidence` is the share of all pairs on the ballots that stand in the order of the output, `dissent` are the parts
     with another first place than the winner. Of more than 100 candidates, those on most ballots count; `dropped` is the
     number of the others.
-
-    Raises:
-        JoinError: if no output ranks anything.
     """
     options = work.options_as(RankedOptions)
     names = {normalize(name): name for name in options.among}

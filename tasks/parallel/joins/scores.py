@@ -6,7 +6,6 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -51,11 +50,7 @@ class MeanOptions(ScoreOptions):
 
 @joiner(kinds=("vote",), options=MeanOptions)
 def mean(work: Work) -> Joined:
-    """Take the mean of the scores, without the share `trim` at each end; needs every part.
-
-    Raises:
-        JoinError: if no output holds a score.
-    """
+    """Take the mean of the scores, without the share `trim` at each end; needs every part."""
     options = work.options_as(MeanOptions)
     return _make_joined(work, options, lambda scores: _trimmed_mean(scores, options.trim), "mean")
 
@@ -70,18 +65,8 @@ def _trimmed_mean(scores: Sequence[float], trim: float) -> float:
 
 @joiner(kinds=("vote",), options=ScoreOptions)
 def median(work: Work) -> Joined:
-    """Take the score in the middle, or the mean of the two in the middle; needs every part.
-
-    Raises:
-        JoinError: if no output holds a score.
-    """
+    """Take the score in the middle, or the mean of the two in the middle; needs every part."""
     return _make_joined(work, work.options_as(ScoreOptions), statistics.median, "median")
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    index: int
-    score: float
 
 
 def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[float]], float], name: str) -> Joined:
@@ -90,18 +75,15 @@ def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[f
     `spread` is the standard deviation (of the sample; 0 for one score), `dissent` are the scores further than that from
     the middle, `unread` the parts without a score within the bounds. `confidence` is the share of all planned votes
     that gave a score; `spread` measures their agreement.
-
-    Raises:
-        JoinError: if no output holds a score.
     """
     found = [(piece.index, _read_score(piece.output, options)) for piece in work.pieces]
-    scored = [_Scored(index, score) for index, score in found if score is not None]
+    scored = {index: score for index, score in found if score is not None}
     if not scored:
         raise JoinError(
             f"no score to count: {len(work.missing)} of {work.total} parts are missing, {len(found)} hold no number "
             "within the bounds"
         )
-    scores = sorted(one.score for one in scored)
+    scores = sorted(scored.values())
     value = middle(scores)
     spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
     details: dict[str, Any] = {
@@ -111,9 +93,9 @@ def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[f
         "lowest": scores[0],
         "highest": scores[-1],
         "total": len(scores),
-        "scores": {str(one.index): one.score for one in scored},
+        "scores": {str(index): score for index, score in scored.items()},
         "confidence": len(scored) / work.total,
-        "dissent": [{"index": one.index, "score": one.score} for one in scored if abs(one.score - value) > spread],
+        "dissent": [{"index": index, "score": score} for index, score in scored.items() if abs(score - value) > spread],
         "tie": [],
         "unread": [index for index, score in found if score is None],
         "missing": missing_details(work.missing),

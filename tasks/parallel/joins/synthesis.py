@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
@@ -16,7 +15,6 @@ from tasks.parallel.joins.tree import Tree, TreePlan, grow
 from tasks.parallel.joins.work import Joined, JoinQuestions, Work, coverage, missing_details, with_missing_notes
 
 __all__ = [
-    "Citations",
     "ReductionOptions",
     "SynthesisOptions",
     "find_citations",
@@ -98,9 +96,8 @@ def synthesis(work: Work) -> Joined | JoinQuestions:
     if isinstance(tree, JoinQuestions):
         return tree
     lost = set(tree.lost)
-    found = find_citations(tree.output, [piece.index for piece in work.pieces if piece.index not in lost])
-    details = {"cited": list(found.cited), "uncited": list(found.uncited), "unknown": list(found.unknown)}
-    return _make_joined(work, plan, tree, details, cited=bool(found.cited))
+    details = find_citations(tree.output, [piece.index for piece in work.pieces if piece.index not in lost])
+    return _make_joined(work, plan, tree, details, cited=bool(details["cited"]))
 
 
 @joiner(kinds=("sections", "vote"), options=ReductionOptions, asks=True)
@@ -153,26 +150,19 @@ _STEP = re.compile(r"([0-9]+)(?:\s?[–-]\s?([0-9]+))?")
 LONGEST = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Citations:
-    """The parts that a text cites. `cited` and `uncited` are indices, from 0."""
+def find_citations(text: str, indices: Collection[int]) -> dict[str, list[int]]:
+    """Compare the numbers that `text` cites, from 1, with the indices of its parts.
 
-    cited: tuple[int, ...]
-    uncited: tuple[int, ...]
-    #: Numbers of the text that belong to none of its parts.
-    unknown: tuple[int, ...]
-
-
-def find_citations(text: str, indices: Collection[int]) -> Citations:
-    """Compare the numbers that `text` cites, from 1, with the indices of its parts."""
+    Returns the indices of the ``cited`` and the ``uncited`` parts, and the ``unknown`` numbers that belong to no part.
+    """
     numbers = cited_numbers(text)
     known = set(indices)
     cited = {number - 1 for number in numbers} & known
-    return Citations(
-        tuple(sorted(cited)),
-        tuple(sorted(known - cited)),
-        tuple(sorted(number for number in numbers if number - 1 not in known)),
-    )
+    return {
+        "cited": sorted(cited),
+        "uncited": sorted(known - cited),
+        "unknown": sorted(number for number in numbers if number - 1 not in known),
+    }
 
 
 def cited_numbers(text: str) -> set[int]:

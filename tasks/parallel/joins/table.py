@@ -46,8 +46,12 @@ def table(work: Work) -> Joined:
     options = work.options_as(TableOptions)
     work.require_pieces()
     found, unreadable = parse_outputs(work.pieces, skip=options.unreadable == "skip")
-    rows = [(one.piece.title, row) for one in found for row in _make_rows(one.data)]
-    columns = list(options.columns) if options.columns is not None else list(_list_columns(row for _, row in rows))
+    rows = [(piece.title, row) for piece, data in found for row in _make_rows(data)]
+    columns = (
+        list(options.columns)
+        if options.columns is not None
+        else list(dict.fromkeys(name for _, row in rows for name in row))
+    )
     titled = [" ".join(title.split()) for title, _ in rows]
     if options.titles is not None and options.titles not in columns and any(titled):
         columns.insert(0, options.titles)
@@ -74,10 +78,6 @@ def table(work: Work) -> Joined:
 def _make_rows(data: Any) -> list[Mapping[str, Any]]:
     elements = data if isinstance(data, list) else [data]
     return [element if isinstance(element, dict) else {"value": element} for element in elements]
-
-
-def _list_columns(rows: Any) -> Mapping[str, None]:
-    return {name: None for row in rows for name in row}
 
 
 def _format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: TableOptions) -> str:

@@ -91,9 +91,6 @@ def threshold(work: Work) -> Joined:
     """Flag if at least `k` of all planned votes flag; blank and missing votes do not.
 
     `share`, which is also the `confidence`, is the share of the counted votes that agree with the verdict.
-
-    Raises:
-        JoinError: if every vote is blank or missing.
     """
     options = work.options_as(ThresholdOptions)
     k = least_flags(options, work.total)
@@ -105,12 +102,13 @@ def threshold(work: Work) -> Joined:
     flags = [index for index, ballot in ballots.items() if ballot == FLAGGED]
     clears = [index for index, ballot in ballots.items() if ballot == CLEAR]
     flagged = len(flags) >= k
-    share = (len(flags) if flagged else len(clears)) / (len(flags) + len(clears))
+    agreed, others = (flags, clears) if flagged else (clears, flags)
+    share = len(agreed) / (len(flags) + len(clears))
     details: dict[str, Any] = {
         "ballot": FLAGGED if flagged else CLEAR,
         "k": k,
         "n": work.total,
-        "votes": len(flags) if flagged else len(clears),
+        "votes": len(agreed),
         "total": len(flags) + len(clears),
         "share": share,
         "confidence": share,
@@ -120,7 +118,7 @@ def threshold(work: Work) -> Joined:
             piece.index for piece in work.pieces if ballots[piece.index] and not _read_verdict(piece.output, options)
         ],
         "blank": [index for index, ballot in ballots.items() if not ballot],
-        "dissent": _dissent(clears if flagged else flags, CLEAR if flagged else FLAGGED),
+        "dissent": [{"ballot": CLEAR if flagged else FLAGGED, "votes": len(others), "parts": others}] if others else [],
         "tie": [],
         "missing": missing_details(work.missing),
     }
@@ -129,7 +127,3 @@ def threshold(work: Work) -> Joined:
     if options.misses is not None:
         details["miss"] = at_least(work.total - k + 1, work.total, options.misses)
     return Joined(options.says_flagged if flagged else options.says_clear, details)
-
-
-def _dissent(parts: list[int], ballot: str) -> list[dict[str, Any]]:
-    return [{"ballot": ballot, "votes": len(parts), "parts": parts}] if parts else []

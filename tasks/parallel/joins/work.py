@@ -23,7 +23,6 @@ __all__ = [
     "coverage",
     "missing_details",
     "missing_note",
-    "missing_notes",
     "with_missing_notes",
 ]
 
@@ -184,14 +183,9 @@ def missing_note(missing: Missing, noun: str = "section") -> str:
     return f"[{noun} {missing.index + 1}{named} is missing: {missing.reason}]"
 
 
-def missing_notes(missing: Sequence[Missing], noun: str = "section") -> str:
-    """Return one line for each missing part; beyond `MOST_NAMED` parts the last line gives their number."""
+def with_missing_notes(output: str, missing: Sequence[Missing], noun: str = "section") -> str:
+    """Append a line for each missing part to an output; beyond `MOST_NAMED` parts the last line gives their number."""
     lines = [missing_note(one, noun) for one in missing[:MOST_NAMED]]
     if len(missing) > MOST_NAMED:
         lines.append(f"[{len(missing) - MOST_NAMED:,} more {noun}s are missing]")
-    return "\n".join(lines)
-
-
-def with_missing_notes(output: str, missing: Sequence[Missing], noun: str = "section") -> str:
-    """Append a line for each missing part to an output."""
-    return f"{output}\n\n{missing_notes(missing, noun)}" if missing else output
+    return output + "\n\n" + "\n".join(lines) if lines else output

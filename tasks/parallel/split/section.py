@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = [
     "FENCE",
@@ -77,18 +78,10 @@ def cut_at_lines(lines: Sequence[str], cuts: Sequence[tuple[int, str]], *, openi
 
 def cut_at_places(text: str, ends: Iterable[int], title: Callable[[int], str]) -> list[Section]:
     """Return sections that end at these places, the last at the end of `text`; `title` gives the title of an index."""
-    return [
-        Section(index, title(index), text[start:end]) for index, (start, end) in enumerate(_spans(ends)) if end > start
-    ]
+    spans = pairwise((0, *ends))
+    return [Section(index, title(index), text[start:end]) for index, (start, end) in enumerate(spans) if end > start]
 
 
 def span_title(noun: str, first: int, last: int) -> str:
     """Return the title of a section of one or several units: ``row 3``, ``rows 3–7``."""
     return f"{noun} {first}" if first == last else f"{noun}s {first}–{last}"
-
-
-def _spans(ends: Iterable[int]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for end in ends:
-        yield start, end
-        start = end

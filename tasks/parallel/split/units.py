@@ -173,13 +173,7 @@ def pages(text: str) -> list[Section]:
     """
     if "\f" not in text:
         raise nothing_found("pages", "the document has no form feed, the sign between pages")
-    return cut_at_places(text, _find_page_ends(text), lambda index: f"page {index + 1}")
-
-
-def _find_page_ends(text: str) -> Iterator[int]:
     ends = [match.end() for match in re.finditer("\f", text)]
-    if text[ends[-1] :].strip():
-        yield from ends
-    else:
-        yield from ends[:-1]
-    yield len(text)
+    if not text[ends[-1] :].strip():
+        ends.pop()  # nothing but blanks is no page: they belong to the last one
+    return cut_at_places(text, (*ends, len(text)), lambda index: f"page {index + 1}")

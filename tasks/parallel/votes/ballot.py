@@ -14,7 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.parallel.votes.normalize import normalize
 
-__all__ = ["MOST_PATTERN", "NUMBER", "BallotOptions", "Extraction", "extract_text", "match_answer", "read_ballot"]
+__all__ = [
+    "MOST_PATTERN",
+    "NUMBER",
+    "BallotOptions",
+    "Extraction",
+    "check_distinct",
+    "extract_text",
+    "match_answer",
+    "read_ballot",
+]
 
 #: Characters of a pattern, and bytes of memory of a compiled one.
 MOST_PATTERN = 1000
@@ -45,6 +54,14 @@ class Extraction(BaseModel):
         return pattern
 
 
+def check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names unchanged; raise `ValueError` where the normal forms of two are equal, or one is blank."""
+    ballots = [normalize(name) for name in names]
+    if not all(ballots) or len(set(ballots)) < len(ballots):
+        raise ValueError("must be different, and none blank, once case and punctuation are left out")
+    return names
+
+
 class BallotOptions(Extraction):
     """How an output becomes a ballot: by `path`, then `extract`, then `take`, then `answers`, each optional."""
 
@@ -53,13 +70,7 @@ class BallotOptions(Extraction):
     #: The possible ballots ("A", "B", "C", or "yes", "no"); an output that names none of them abstains.
     answers: tuple[str, ...] = Field(default=(), max_length=1000)
 
-    @field_validator("answers")
-    @classmethod
-    def _differ(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
-        ballots = [normalize(answer) for answer in answers]
-        if not all(ballots) or len(set(ballots)) < len(ballots):
-            raise ValueError("must be different, and none blank, once case and punctuation are left out")
-        return answers
+    _differ = field_validator("answers")(check_distinct)
 
 
 def read_ballot(output: str, options: BallotOptions) -> str:

@@ -15,7 +15,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["enough_votes", "posterior", "staying"]
+__all__ = ["enough_votes", "posterior"]
 
 
 def posterior(first: int, second: int) -> float:
@@ -28,32 +28,21 @@ def posterior(first: int, second: int) -> float:
     return float(Fraction(sum(math.comb(throws, heads) for heads in range(first + 1)), 1 << throws))
 
 
-def staying(first: int, second: int, n: int) -> float:
-    """Return the chance that a leader by `first` votes to `second` still leads, or ties, after all `n` votes.
-
-    The leader wins ties, since it reached the number first. All outstanding voters are assumed to vote for one of the
-    two: the case in which they can change most.
-
-    By Pólya's urn, `k` of the outstanding r = n − first − second votes go to the leader with chance C(first + k, k) ·
-    C(second + r − k, r − k) / C(n + 1, r). So k is distributed like the number of unmarked places, of n + 1 places with
-    first + second + 1 marked ones, before the (first + 1)-th marked one. The tail of this distribution is one of the
-    hypergeometric distribution: of ⌈n/2⌉ places drawn from n + 1, at most `first` are marked.
-    """
-    marked, drawn = first + second + 1, (n + 1) // 2
-    ways = sum(
-        math.comb(marked, hits) * math.comb(n + 1 - marked, drawn - hits) for hits in range(min(first, drawn) + 1)
-    )
-    return float(Fraction(ways, math.comb(n + 1, drawn)))
-
-
 @lru_cache(maxsize=64)
 def enough_votes(n: int, confidence: float) -> tuple[int, ...]:
     """Return, for each count `b` of the runner-up from 0 to `n`, the votes that a leader needs to stop the vote.
 
-    It needs enough for `staying` to be at least `confidence`, and always more than `b`, since a tie is no lead. The
-    entry is `n` + 1, an unreachable count, if `n` voters are too few.
+    It needs enough to lead, or tie, after all `n` votes with a chance of at least `confidence`, and always more than
+    `b`, since a tie is no lead. The leader wins ties, since it reached the number first. All outstanding voters are
+    assumed to vote for one of the two: the case in which they can change most. The entry is `n` + 1, an unreachable
+    count, if `n` voters are too few.
 
-    One pass over whole numbers: the least `a` grows with `b`, and `staying` of the next pair follows from that of the
+    By Pólya's urn, `k` of the outstanding r = n − a − b votes go to the leader with chance C(a + k, k) ·
+    C(b + r − k, r − k) / C(n + 1, r). So k is distributed like the number of unmarked places, of n + 1 places with
+    a + b + 1 marked ones, before the (a + 1)-th marked one. The tail of this distribution is one of the hypergeometric
+    distribution: of ⌈n/2⌉ places drawn from n + 1, at most `a` are marked.
+
+    One pass over whole numbers: the least `a` grows with `b`, and the chance of the next pair follows from that of the
     last one, by one more marked place that is either among the drawn ones or not.
     """
     drawn = (n + 1) // 2
