@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from tasks.config.models import Model
 from tasks.contract.atomic_file import write_at_once
-from tasks.contract.attempt_event import AttemptEvent, Hook
 from tasks.contract.errors import ConfigError, ModelError
+from tasks.contract.model_client import AttemptEvent, Hook
 
 __all__ = ["AttemptLog", "Hooks", "Metrics", "logs_all_attempts", "metrics_address", "serve_metrics"]
 
@@ -34,7 +34,7 @@ OTHER = "other"
 
 
 class Hooks:
-    """A `tasks.contract.attempt_event.Hook` that passes each event on to several."""
+    """A `tasks.contract.model_client.Hook` that passes each event on to several."""
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         self._hooks = tuple(hooks)

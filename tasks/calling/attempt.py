@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from celery.utils.log import get_task_logger
 
 from tasks.config.prompts import Prompt, render
-from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import (
     ModelError,
     PermanentModelError,
@@ -30,7 +29,7 @@ from tasks.contract.errors import (
 )
 from tasks.contract.job import CallId
 from tasks.contract.job_fields import Message
-from tasks.contract.model_client import ModelRequest
+from tasks.contract.model_client import AttemptEvent, ModelRequest
 from tasks.contract.result import Tried, Usage
 from tasks.contract.tokens import estimate_messages
 from tasks.ledger.fleet import LEASE

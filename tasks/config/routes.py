@@ -135,11 +135,7 @@ class Classification(Value):
 
 
 def known_zone(value: str) -> str:
-    """Return the name of a time zone unchanged.
-
-    Raises:
-        ValueError: if there is no such time zone.
-    """
+    """Return the name of a time zone unchanged; raise `ValueError` if there is no such zone."""
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,17 +1,17 @@
-"""The port to providers: a request, its reply, and the client that exchanges them."""
+"""The port to providers: a request, its reply, the client that exchanges them, and the event of an ended attempt."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
 from tasks.contract.job_fields import Message
 from tasks.contract.result import RateLimits, Usage
 
-__all__ = ["ModelClient", "ModelClients", "ModelReply", "ModelRequest"]
+__all__ = ["AttemptEvent", "Hook", "ModelClient", "ModelClients", "ModelReply", "ModelRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +69,38 @@ class ModelClients(Protocol):
     def of(self, model: str) -> ModelClient:
         """The client of a model of the configuration."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEvent:
+    """One HTTP request to a model, ended. It holds no prompt, output or key. Times are in seconds, costs in USD."""
+
+    job: str
+    index: int
+    #: 1 for the first, counted over all models that were tried.
+    number: int
+    model: str
+    provider: str
+    route: str
+    outcome: Literal["succeeded", "failed", "cancelled"]
+    latency_s: float
+    queue_wait_s: float
+    first_byte_s: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0
+    finish_reason: str | None = None
+    #: `tasks.contract.errors.ModelError.code` of a failed attempt.
+    error: str | None = None
+    status: int | None = None
+    #: Seconds from now to the next attempt; None if there is none.
+    retry_in_s: float | None = None
+    #: A second attempt that raced the first.
+    hedge: bool = False
+    #: The attempt that a half-open breaker let through.
+    probe: bool = False
+
+
+class Hook(Protocol):
+    """Consumes attempts, for logging or metrics. Called on the event loop: it must not block."""
+
+    def attempt(self, event: AttemptEvent) -> None: ...

@@ -95,11 +95,7 @@ def plan_question(options: Mapping[str, Any]) -> PartSpec:
 
 
 def read_proposal(job: Job, answer: str) -> list[PartSpec]:
-    """Return the specs of the sections that the answer proposes, at most as many as the job allows.
-
-    Raises:
-        JoinError: if it proposes none.
-    """
+    """Return the specs of the sections that the answer proposes, up to the job's limit; `JoinError` if it has none."""
     most = int(str(job.split_options.get("most") or MOST))
     try:
         plan = parse_answer(answer)

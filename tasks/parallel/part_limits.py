@@ -46,11 +46,7 @@ def allowed_parts(job: Job, config: Config) -> int:
 
 
 def check_part_count(job: Job, config: Config) -> None:
-    """Check the number of parts that is certain before the text is cut.
-
-    Raises:
-        BadInput: if it exceeds the limit.
-    """
+    """Raise `BadInput` if the number of parts that is certain before the text is cut exceeds the limit."""
     if job.kind == "vote":
         field = "n"
     elif job.items is not None:
@@ -62,10 +58,9 @@ def check_part_count(job: Job, config: Config) -> None:
 
 
 def check_planned_parts(job: Job, children: Sequence[Mapping[str, Any] | None], config: Config) -> None:
-    """Check the number of planned parts: `children` holds the fields of each part's child job, None for a call.
+    """Raise `BadInput` if the planned parts and their child jobs exceed the limit.
 
-    Raises:
-        BadInput: if the parts and their child jobs exceed the limit.
+    `children` holds the fields of each part's child job, None for a call.
     """
     total = sum(1 + (0 if child is None else least_parts(child, config)) for child in children)
     _check_total(job, total, config, "text" if job.each is None else "each")
@@ -122,10 +117,9 @@ def _check_total(job: Job, total: int, config: Config, field: str) -> None:
 
 
 def check_copies(job: Job, parts: Sequence[PartSpec], config: Config) -> None:
-    """Check the bytes that are kept once a part, with the texts: a split may repeat a header in each section.
+    """Raise `BadInput` if the bytes that are kept once a part exceed `MOST_COPIED` times ``limits.payload_bytes``.
 
-    Raises:
-        BadInput: if it is more than `MOST_COPIED` times ``limits.payload_bytes``.
+    The texts count too: a split may repeat a header in each section.
     """
     limit = MOST_COPIED * config.limits.payload_bytes
     # By id: the parts share most of these values, and each is measured once.

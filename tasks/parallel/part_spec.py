@@ -62,11 +62,7 @@ def child_id(job_id: str, index: int) -> str:
 
 
 def fields_for_section(job: Job, text: str) -> Mapping[str, Any]:
-    """Return the fields of the child job of a section of `job`, by its `each`.
-
-    Raises:
-        BadInput: naming a field that `each` may not set.
-    """
+    """Return the fields of the child job of a section; raise `BadInput` for a field that `each` may not set."""
     own = dict(job.each or {})
     for field in own:
         if field in GIVEN:

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from tasks.config.config import Config
-    from tasks.contract.attempt_event import Hook
     from tasks.contract.job import CallId
-    from tasks.contract.model_client import ModelClients
+    from tasks.contract.model_client import Hook, ModelClients
     from tasks.ledger import Ledger
     from tasks.ledger.limiter import Grant
     from tasks.queue.publisher import Publisher

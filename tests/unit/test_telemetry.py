@@ -11,8 +11,8 @@ from urllib.request import urlopen
 import pytest
 import structlog
 
-from tasks.contract.attempt_event import AttemptEvent
 from tasks.contract.errors import ConfigError
+from tasks.contract.model_client import AttemptEvent
 from tasks.contract.result import Usage
 from worker.loop import BOUNDS_MS, measure_loop_lag, quantile
 from worker.telemetry import AttemptLog, Hooks, Metrics, logs_all_attempts, metrics_address, serve_metrics

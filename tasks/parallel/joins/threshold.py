@@ -68,11 +68,7 @@ def _read_verdict(output: str, options: ThresholdOptions) -> str:
 
 
 def least_flags(options: ThresholdOptions, n: int) -> int:
-    """Return the number of flags that decide a vote of `n`.
-
-    Raises:
-        BadInput: if `k` is more than `n`.
-    """
+    """Return the number of flags that decide a vote of `n`; raise `BadInput` if `k` is more than `n`."""
     if options.k is None:
         return n // 2 + 1
     if options.k > n:
