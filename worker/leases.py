@@ -128,14 +128,9 @@ class Heartbeat:
         while True:
             await asyncio.sleep(CANCEL_INTERVAL)
             try:
-                await self.cancel_calls()
+                cancelled = await self._ledger.fleet.cancelled() if self._running else ()
             except PointsmanError:
                 continue  # the heartbeat logs that Redis is away
-
-    async def cancel_calls(self) -> None:
-        if not self._running:
-            return
-        cancelled = await self._ledger.fleet.cancelled()
-        for call in [call for call in self._running if call.name.job in cancelled]:
-            call.cancelled = True
-            call.future.cancel()
+            for call in [call for call in self._running if call.name.job in cancelled]:
+                call.cancelled = True
+                call.future.cancel()

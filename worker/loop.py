@@ -60,11 +60,6 @@ class EventLoop:
         return self._pid == os.getpid()
 
     @property
-    def kind(self) -> str:
-        """``uvloop`` or ``asyncio``."""
-        return type(self.loop).__module__.partition(".")[0]
-
-    @property
     def here(self) -> bool:
         """Whether the caller is on the loop's own thread, where nothing may block."""
         return threading.get_ident() == self._thread.ident

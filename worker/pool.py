@@ -10,13 +10,15 @@ rest to the broker. No thread can be ended from outside: a plain task has no tim
 outcome.
 
 Two threads share the work. The loop's thread runs the tasks. Celery's own thread receives messages and runs the
-callbacks of ended tasks (see `worker.callbacks`).
+callbacks of ended tasks, in order and in batches: a callback acknowledges messages and sends events, and so blocks on
+the network. It must not run on the loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +28,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
+import structlog
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.concurrency.base import BasePool
@@ -33,11 +36,13 @@ from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, Worke
 from celery.utils import threads as celery_threads
 from celery.worker import state as worker_state
 
+from tasks.queue.transport import Waker
 from worker.bridge import drive
-from worker.callbacks import Callbacks
-from worker.loop import event_loop
+from worker.loop import EventLoop, event_loop
 
 __all__ = ["TaskPool"]
+
+log = structlog.get_logger(__name__)
 
 #: Threads for plain tasks, at most; each is made when it is needed.
 MOST_THREADS = 32
@@ -45,6 +50,10 @@ MOST_THREADS = 32
 CANCEL_AGAIN_AFTER = 0.1
 #: Seconds that cancelled tasks have to release their resources.
 TERMINATE_WITHIN = 5.0
+#: Seconds that a callback waits for more, so that they run together.
+GATHER = 0.002
+#: Seconds after which Celery's thread counts as busy and another one runs them: it sleeps through a soft shutdown.
+STALE = 0.25
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +89,75 @@ class _PoolTask:
         return error
 
 
+class Callbacks:
+    def __init__(self) -> None:
+        self._pending: deque[Callable[[], Any]] = deque()
+        self._running = threading.RLock()
+        self._changed = threading.Event()
+        self._run_scheduled = False
+        self._runs = 0
+        self._waker: Waker | None = None
+
+    def start(self, loop: EventLoop) -> None:
+        """Take callbacks of tasks that run on this loop."""
+        self._loop = loop.loop
+
+    def register_with(self, hub: Any) -> None:
+        """Have Celery's event loop run them."""
+        # Not `hub.call_soon`: the hub runs such a call before it waits for events, and whatever that call schedules in
+        # turn (acknowledgements, room for the next message) only after the wait.
+        self._waker = self._waker or Waker()
+        hub.add_reader(self._waker.sock, self._run_on_hub)
+
+    def add(self, callback: Callable[[], Any]) -> None:
+        """Run a callback soon; to be called on the loop's thread."""
+        self._pending.append(callback)
+        if not self._run_scheduled:
+            self._run_scheduled = True
+            self._loop.call_later(GATHER, self._request_run)
+
+    def run(self) -> None:
+        """Run all pending callbacks; on Celery's thread, unless that one is busy."""
+        with self._running:
+            self._run_scheduled = False
+            self._runs += 1
+            while self._pending:
+                callback = self._pending.popleft()
+                try:
+                    callback()
+                except (WorkerShutdown, WorkerTerminate):
+                    raise
+                except Exception:
+                    log.exception("pool.callback_failed")
+
+    def notify(self) -> None:
+        """End a `wait`."""
+        self._changed.set()
+
+    def wait(self, seconds: float) -> None:
+        """Block until a callback is due, or `notify` is called, for so many seconds at most."""
+        self._changed.wait(seconds)
+        self._changed.clear()
+
+    def _run_on_hub(self) -> None:
+        if self._waker is not None:
+            self._waker.clear()
+        self.run()
+
+    def _request_run(self) -> None:
+        self._changed.set()
+        if self._waker is None:
+            _ = self._loop.run_in_executor(None, self.run)
+            return
+        self._waker.notify()
+        self._loop.call_later(STALE, self._run_if_stale, self._runs)
+
+    def _run_if_stale(self, runs_before: int) -> None:
+        """Use another thread if Celery's has not run them since."""
+        if self._runs == runs_before:
+            _ = self._loop.run_in_executor(None, self.run)
+
+
 class ApplyResult:
     """The handle that Celery keeps of a task that was given to the pool."""
 
@@ -100,14 +178,13 @@ class TaskPool(BasePool):
         self._ids = itertools.count(1)
         #: All tasks that were given to the pool and have not ended.
         self._tasks: dict[int, _PoolTask] = {}
-        self._received: deque[_PoolTask] = deque()
+        #: Those that have not started: Celery's thread adds to them, the loop's takes from them.
+        self._waiting: deque[_PoolTask] = deque()
         self._callbacks = Callbacks()
         self._start_scheduled = False
         # Used on the loop's thread alone.
-        self._waiting: deque[_PoolTask] = deque()
         self._running = 0
         self._threads: ThreadPoolExecutor | None = None
-        self._coroutines: dict[str, bool] = {}
 
     # -- called on Celery's thread -------------------------------------------------------------------
 
@@ -147,7 +224,7 @@ class TaskPool(BasePool):
             is_coroutine=self._is_coroutine(args),
         )
         self._tasks[task.id] = task
-        self._received.append(task)
+        self._waiting.append(task)
         if not self._start_scheduled:
             # One call starts all tasks that are received together.
             self._start_scheduled = True
@@ -194,26 +271,20 @@ class TaskPool(BasePool):
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()  # type: ignore[misc]
         return info | {
-            "loop": self._loop.kind,
+            "loop": type(self._loop.loop).__module__.partition(".")[0],  # uvloop or asyncio
             "running": self._running,
-            "waiting": len(self._waiting) + len(self._received),
+            "waiting": len(self._waiting),
         }
 
     def _is_coroutine(self, args: Sequence[Any]) -> bool:
         """Whether the task that Celery's tracer is to run (its first argument is the name) is an ``async def``."""
-        name = args[0] if args else None
-        known = self._coroutines.get(name) if isinstance(name, str) else False
-        if known is None:
-            task = self.app.tasks.get(name)
-            known = self._coroutines[str(name)] = task is not None and iscoroutinefunction(task.run)
-        return known
+        task = self.app.tasks.get(args[0]) if args and isinstance(args[0], str) else None
+        return task is not None and iscoroutinefunction(task.run)
 
     # -- called on the loop's thread -----------------------------------------------------------------
 
     def _start_received(self) -> None:
         self._start_scheduled = False
-        while self._received:
-            self._waiting.append(self._received.popleft())
         self._start_waiting()
 
     def _start_waiting(self) -> None:
@@ -247,11 +318,17 @@ class TaskPool(BasePool):
             # The task was terminated, or the loop is being closed: without a report the message stays with the broker.
             # A thread runs on; its result is dropped.
             task.dropped = True
-        except (WorkerShutdown, WorkerTerminate) as order:
-            _end_worker(order)
+        except WorkerShutdown as order:
+            # A task asks the worker to end: Celery looks at this flag, and at that below, in its own loop.
+            worker_state.should_stop = order.code or 0  # type: ignore[assignment]
+            task.dropped = True
+        except WorkerTerminate as order:
+            worker_state.should_terminate = order.code or 1  # type: ignore[assignment]
             task.dropped = True
         except BaseException as error:  # noqa: BLE001 - it ends as a failure, as in Celery's own pools
-            self._report_lost(task, error)
+            if not task.dropped:
+                lost = WorkerLostError(repr(error))
+                self._callbacks.add(partial(task.on_error, ExceptionInfo((type(lost), lost, error.__traceback__))))
         else:
             # A failure of the task is a value, too: the tracer returns it.
             if not task.dropped:
@@ -267,13 +344,6 @@ class TaskPool(BasePool):
         if self._threads is None:
             self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="pointsman-task")
         return await asyncio.shield(self._loop.loop.run_in_executor(self._threads, run))
-
-    def _report_lost(self, task: _PoolTask, error: BaseException) -> None:
-        if task.dropped:
-            return
-        lost = WorkerLostError(repr(error))
-        info = ExceptionInfo((type(lost), lost, error.__traceback__))
-        self._callbacks.add(lambda: task.on_error(info))
 
     def _forget(self, task: _PoolTask) -> None:
         self._tasks.pop(task.id, None)
@@ -302,11 +372,3 @@ class TaskPool(BasePool):
 
 def _ignore(*_: Any) -> None:
     """Stands for a callback that Celery did not give."""
-
-
-def _end_worker(order: BaseException) -> None:
-    """Obey a task that asks the worker to end: Celery looks at these flags in its own loop."""
-    if isinstance(order, WorkerShutdown):
-        worker_state.should_stop = order.code or 0  # type: ignore[assignment]
-    elif isinstance(order, WorkerTerminate):
-        worker_state.should_terminate = order.code or 1  # type: ignore[assignment]

@@ -297,7 +297,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     @property
     def _poller(self) -> Any:
-        """The connection's `tasks.queue.poller.Poller`, which imports this module."""
+        """The connection's `tasks.queue.transport.Poller`, which imports this module."""
         return self.connection.cycle
 
     def _key(self, name: str) -> str:

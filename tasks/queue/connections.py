@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-__all__ = ["MOST_QUARANTINED", "Acknowledgements", "Connections", "Reservation", "ReservedMessage"]
+__all__ = ["MOST_QUARANTINED", "Acknowledgements", "Connections", "ReservedMessage"]
 
 _SOURCE = files("tasks.queue").joinpath("reserve.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
@@ -42,14 +42,6 @@ class ReservedMessage(NamedTuple):
     #: Under which the server counts it as reserved.
     tag: str
     raw: bytes
-
-
-class Reservation(NamedTuple):
-    messages: list[ReservedMessage]
-    #: How many unreadable entries were moved to the quarantine.
-    quarantined: int
-    #: Whether the lists may hold more messages; where False, their next change is announced.
-    more: bool
 
 
 class Connections:
@@ -88,10 +80,13 @@ class Connections:
 
     def reserve(
         self, keys: list[str], queues: list[str], *, most: int, round_robin: bool, acknowledged: list[str]
-    ) -> Reservation:
+    ) -> tuple[list[ReservedMessage], int, bool]:
         """Acknowledge messages and reserve up to `most` others, in one step.
 
         `keys` are in the order of `reserve.lua`; with `round_robin` the queues take turns, message by message.
+
+        Returns the messages, how many unreadable entries were moved to the quarantine, and whether the lists may hold
+        more messages: where False, their next change is announced.
         """
         args = [most, self._tag_prefix, self._next_number, int(round_robin), MOST_QUARANTINED, len(queues)]
         words = (len(keys), *keys, *args, *queues, *acknowledged)
@@ -106,7 +101,7 @@ class Connections:
             for queue, tag, raw in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
         ]
         self._next_number += len(messages)
-        return Reservation(messages, quarantined, bool(more))
+        return messages, quarantined, bool(more)
 
     def read_announcements(self) -> None:
         """Discard what was announced: the only fact that matters is that a list has changed."""
