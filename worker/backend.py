@@ -16,7 +16,7 @@ from celery.backends.redis import RedisBackend
 from redis.client import Pipeline
 
 from tasks.ledger.store import Store, Words, connect
-from worker.bridge import in_task, wait_here
+from worker.loop import in_task, wait_here
 from worker.tasks import Application
 
 __all__ = ["AwaitingRedisBackend"]

@@ -2,6 +2,13 @@
 
 `measure_loop_lag` shows how late the loop runs, for benchmarks and diagnosis: a loop that is busy with one thing delays
 every call and every heartbeat of the process.
+
+`drive` runs Celery's tracer, a plain function that calls the task, on the loop, where the task must await. The tracer
+runs unmodified, in a greenlet on the loop's thread: signals, task, acknowledgement, result. Where the task awaits, the
+greenlet steps the task's coroutine itself and passes only bare futures to the loop. So every step of the coroutine runs
+in the task's own greenlet. Celery keys its stack of running tasks by greenlet; so `self.request`, `current_task` and
+the context variables are this task's after every await. (SQLAlchemy's asyncio extension solves the same problem in the
+same way.)
 """
 
 from __future__ import annotations
@@ -11,17 +18,22 @@ import json
 import os
 import sys
 import threading
+import types
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import CancelledError as FutureCancelled
 from pathlib import Path
 from typing import Any, TypeVar
 
+import greenlet
 import structlog
 
 from tasks.contract.atomic_file import write_at_once
 
-__all__ = ["BOUNDS_MS", "EventLoop", "WorkerStopping", "event_loop", "measure_loop_lag", "quantile"]
+__all__ = [
+    "BOUNDS_MS", "EventLoop", "WorkerStopping", "drive", "event_loop", "in_task", "measure_loop_lag", "quantile",
+    "wait_here",
+]  # fmt: skip
 
 log = structlog.get_logger(__name__)
 
@@ -183,3 +195,63 @@ def _write_lag(file: Path, counts: Sequence[int], longest: float) -> None:
         "counts": counts,
     }
     write_at_once(file, json.dumps(fields))
+
+
+class _TaskGreenlet(greenlet.greenlet):
+    """Runs the tracer of one task."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        driver = greenlet.getcurrent()
+        super().__init__(function, driver)
+        # The driver runs in its asyncio task's context: the tracer sees and sets the same variables.
+        self.gr_context = driver.gr_context
+
+
+def in_task() -> bool:
+    """Whether the caller runs in a task on the loop, where it must await instead of block."""
+    return isinstance(greenlet.getcurrent(), _TaskGreenlet)
+
+
+def wait_here(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from within a task's greenlet, while the loop serves other tasks.
+
+    Raises the coroutine's own errors, and `asyncio.CancelledError` where the task is cancelled meanwhile.
+    """
+    driver = greenlet.getcurrent().parent
+    assert driver is not None
+    error: BaseException | None = None
+    while True:
+        try:
+            future = coroutine.send(None) if error is None else coroutine.throw(error)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        error = None
+        try:
+            driver.switch(future)
+        except BaseException as thrown:  # noqa: BLE001 - every error goes to the coroutine
+            error = thrown
+
+
+async def drive(
+    function: Callable[[], T], translate: Callable[[BaseException], BaseException] = lambda error: error
+) -> T:
+    """Run a function in a greenlet of its own; await this in an asyncio task.
+
+    An error that is thrown into this coroutine is raised by the `wait_here` in which the function waits. asyncio can
+    interrupt a task in one way only, by cancelling it: `translate` returns the error that the function gets instead.
+    """
+    return await _steps(function, translate)
+
+
+@types.coroutine
+def _steps(function: Callable[[], T], translate: Callable[[BaseException], BaseException]) -> Generator[Any, Any, T]:
+    runner = _TaskGreenlet(function)
+    yielded = runner.switch()
+    while not runner.dead:
+        try:
+            yield yielded
+        except BaseException as error:  # noqa: BLE001 - every error goes to the function
+            yielded = runner.throw(translate(error))
+        else:
+            yielded = runner.switch()
+    return yielded  # type: ignore[no-any-return]

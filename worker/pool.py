@@ -1,8 +1,8 @@
 """A Celery pool that awaits: thousands of calls in flight in one process, on one event loop.
 
 ``celery -A worker worker -c 1000`` uses it: it is this application's default (``worker_pool`` in its configuration). A
-task that is written as ``async def`` runs on the loop (see `worker.bridge`); a plain one runs in a thread, where it may
-block. Celery's tracer, signals, retries, acknowledgements and chords are Celery's own.
+task that is written as ``async def`` runs on the loop (see `worker.loop.drive`); a plain one runs in a thread, where it
+may block. Celery's tracer, signals, retries, acknowledgements and chords are Celery's own.
 
 The pool can do more than Celery's pool of threads: soft and hard time limits, ``revoke(terminate=True)`` during a call,
 growing and shrinking while it runs, and a shutdown that lets calls finish within the shutdown timeout and returns the
@@ -37,8 +37,7 @@ from celery.utils import threads as celery_threads
 from celery.worker import state as worker_state
 
 from tasks.queue.transport import Waker
-from worker.bridge import drive
-from worker.loop import EventLoop, event_loop
+from worker.loop import EventLoop, drive, event_loop
 
 __all__ = ["TaskPool"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, Task
@@ -21,8 +21,7 @@ from kombu.asynchronous import get_event_loop
 
 from tasks.queue.address import redis_url
 from tasks.queue.ports import Ports
-from worker.bridge import drive, in_task, wait_here
-from worker.loop import event_loop
+from worker.loop import drive, event_loop, in_task, wait_here
 
 __all__ = ["Application", "BatchedEvents", "BatchingDispatcher", "CoroutineTask"]
 
@@ -45,7 +44,8 @@ class CoroutineTask(Task):  # type: ignore[type-arg]
         if in_task():
             return wait_here(result)
         # On a thread of another pool: the loop runs the coroutine, as this task.
-        return event_loop().run(_drive_as(self, self.request, result))
+        request = self.request  # that of this thread
+        return event_loop().run(drive(lambda: _run_as(self, request, lambda: wait_here(result))))
 
 
 class Application(Celery):
@@ -108,10 +108,6 @@ class BatchingDispatcher(EventDispatcher):
 
 class BatchedEvents(Events):
     dispatcher_cls = "worker.tasks:BatchingDispatcher"
-
-
-async def _drive_as(task: CoroutineTask, request: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await drive(lambda: _run_as(task, request, lambda: wait_here(coroutine)))
 
 
 def _run_as(task: Any, request: Any, function: Callable[[], Any]) -> Any:

@@ -48,13 +48,6 @@ local function is_readable(raw)
   return (headers == nil or type(headers) == 'table') and (body == nil or type(body) == 'string')
 end
 
--- Move the last entry of a list to the quarantine of its queue.
-local function quarantine(list, queue, raw)
-  redis.call('LPUSH', KEYS[2 + queue], raw)
-  redis.call('LTRIM', KEYS[2 + queue], 0, most_quarantined - 1)
-  redis.call('RPOP', list)
-end
-
 -- Move a queue behind the others that take turns with it.
 local function move_to_end(order, queue)
   for place, other in ipairs(order) do
@@ -105,7 +98,10 @@ for priority = 1, priorities do
         move_to_end(order, queue)
       end
     else
-      quarantine(list, queue, raw)
+      -- It moves to the quarantine of its queue.
+      redis.call('LPUSH', KEYS[2 + queue], raw)
+      redis.call('LTRIM', KEYS[2 + queue], 0, most_quarantined - 1)
+      redis.call('RPOP', list)
       bad = bad + 1
     end
   end

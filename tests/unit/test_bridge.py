@@ -6,7 +6,7 @@ import contextvars
 import greenlet
 import pytest
 
-from worker.bridge import drive, in_task, wait_here
+from worker.loop import drive, in_task, wait_here
 
 who = contextvars.ContextVar("who", default=0)
 

@@ -61,17 +61,13 @@ async def follow(
             for event in events:
                 if event.data and (piece := reader.feed(event)):
                     yield piece
-        await _drain(stream)
+        with contextlib.suppress(TimeoutError, ModelError):
+            async with asyncio.timeout(_GRACE):
+                while await stream.events() is not None:
+                    pass
     finally:
         stream.leave()
     yield add_headers(reader.reply(), stream)
-
-
-async def _drain(stream: Streamed) -> None:
-    with contextlib.suppress(TimeoutError, ModelError):
-        async with asyncio.timeout(_GRACE):
-            while await stream.events() is not None:
-                pass
 
 
 def add_headers(reply: ModelReply, answer: Reply | Streamed) -> ModelReply:
