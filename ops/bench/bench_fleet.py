@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.request import urlopen
 
 import yaml
@@ -24,7 +24,7 @@ from producer import AsyncProducer
 from tasks.contract.errors import ConfigError, PointsmanError
 from tasks.contract.result import FINAL
 
-__all__ = ["TEXT", "BenchFleet", "MockModel", "ModelServer", "ReplicaFleet", "ReplicaServer", "Valkey", "simulation_of"]
+__all__ = ["TEXT", "BenchFleet", "MockModel", "ReplicaFleet", "ReplicaServer", "simulation_of", "valkey_server"]
 
 #: The same request as the peers send (`ops.bench.peers.bare.REQUEST`).
 TEXT = "some work to be done"
@@ -36,26 +36,15 @@ GLANCE = 0.05
 PATIENCE = 60.0
 
 
-class Valkey:
-    """A server of the benchmark's own, as an async context."""
-
-    def __init__(self, folder: Path) -> None:
-        self._server = ValkeyServer(folder)
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def pid(self) -> int:
-        return self._server.pid
-
-    async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._server.start)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self._server.stop)
+@asynccontextmanager
+async def valkey_server(folder: Path) -> AsyncIterator[ValkeyServer]:
+    """A server of the benchmark's own."""
+    server = ValkeyServer(folder)
+    await asyncio.to_thread(server.start)
+    try:
+        yield server
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 class MockModel:
@@ -83,23 +72,21 @@ class MockModel:
         return await asyncio.to_thread(_get_json, f"{self.url}/stats")
 
 
-class ModelServer(Protocol):
-    """What answers for the models: the root of its URL."""
-
-    @property
-    def url(self) -> str: ...
-
-
 class BenchFleet:
     """`models` are names with capacities; each gets one worker process, or only those that `workers` name."""
 
     def __init__(
-        self, folder: Path, mock: ModelServer, models: Mapping[str, int], *, workers: Sequence[str] | None = None
+        self,
+        folder: Path,
+        mock: MockModel | ReplicaServer,
+        models: Mapping[str, int],
+        *,
+        workers: Sequence[str] | None = None,
     ) -> None:
         self._folder, self._mock, self._models = folder, mock, models
         self._first = tuple(models) if workers is None else tuple(workers)
         self._ends = AsyncExitStack()
-        self.valkey = Valkey(folder / "state")
+        self.valkey: ValkeyServer
         self.router: Child
         self.workers: dict[str, Child] = {}
         self.producer: AsyncProducer
@@ -117,7 +104,7 @@ class BenchFleet:
         await self._ends.aclose()
 
     async def _start(self) -> None:
-        await self._ends.enter_async_context(self.valkey)
+        self.valkey = await self._ends.enter_async_context(valkey_server(self._folder / "state"))
         self._config = self._folder / "pointsman.yaml"
         self._config.write_text(yaml.safe_dump(self._settings()))
         self.producer = await self._ends.enter_async_context(AsyncProducer(self._config, redis=self.valkey.url))

@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ops.bench.bench_fleet import CHUNK, GLANCE, PATIENCE, BenchFleet, MockModel, Valkey
-from ops.bench.process import driven, serving
+from ops.bench.bench_fleet import CHUNK, GLANCE, PATIENCE, BenchFleet, MockModel, valkey_server
+from ops.bench.process import bench_folder, driven, serving
 from ops.bench.report import Figure, Report, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.errors import PointsmanError
@@ -35,8 +34,7 @@ THREADS = 100
 
 async def measure(size: Size) -> Report:
     in_flight = size.levels[0]
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         contestants = await asyncio.gather(
             _ours(ends, folder, mock, in_flight),
@@ -81,7 +79,7 @@ async def _ours(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: 
 
 
 async def _celery(ends: AsyncExitStack, folder: Path, mock: MockModel, threads: int) -> Contestant:
-    valkey = await ends.enter_async_context(Valkey(folder / "celery"))
+    valkey = await ends.enter_async_context(valkey_server(folder / "celery"))
     env = {"BENCH_BROKER_URL": "redis+socket://" + valkey.url.removeprefix("unix://"), "BENCH_MODEL_URL": mock.url}
     command = ["-m", "celery", "-A", "ops.bench.peers.celery_threads", "worker", "-P", "threads", "-c", str(threads)]
     command += ["-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -102,7 +100,7 @@ async def _celery(ends: AsyncExitStack, folder: Path, mock: MockModel, threads: 
 
 
 async def _taskiq(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: int, kind: str) -> Contestant:
-    valkey = await ends.enter_async_context(Valkey(folder / f"taskiq-{kind}"))
+    valkey = await ends.enter_async_context(valkey_server(folder / f"taskiq-{kind}"))
     env = {"BENCH_REDIS_URL": valkey.url, "BENCH_MODEL_URL": mock.url, "BENCH_TASKIQ": kind}
     command = ["-m", "taskiq", "worker", "ops.bench.peers.taskiq_calls:broker", "--workers", "1"]
     command += ["--max-async-tasks", str(in_flight), "--log-level", "WARNING"]

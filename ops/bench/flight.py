@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import psutil
 
 from ops.bench.bench_fleet import BenchFleet, MockModel
 from ops.bench.meter import Meter
-from ops.bench.process import until
+from ops.bench.process import bench_folder, until
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from worker.loop import quantile
@@ -31,8 +29,7 @@ GLANCE = 0.1
 async def measure(size: Size) -> Report:
     lags: list[dict[str, float]] = []
     rounds: list[Round] = []
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         models = {"model": size.calls}
         fleet = await ends.enter_async_context(BenchFleet(folder / "ours", mock, models, workers=()))

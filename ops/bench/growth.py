@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 from ops.bench.bench_fleet import PATIENCE, BenchFleet, MockModel
 from ops.bench.meter import Meter
+from ops.bench.process import bench_folder
 from ops.bench.report import Figure, Report, Round, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.errors import PointsmanError
@@ -27,8 +25,7 @@ ROUTED_WITHIN = 0.05
 
 async def measure(size: Size) -> Report:
     rounds: dict[str, list[Round]] = {}
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         backlogs = _backlogs(size)
         models = {f"at-{level}": level for level in size.levels}

@@ -7,12 +7,11 @@ is left out, and so are Flower and the HTTP API, which don't run. What counts fo
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ops.bench.bench_fleet import BenchFleet, MockModel
-from ops.bench.process import driven
+from ops.bench.process import bench_folder, driven
 from ops.bench.report import Report
 from ops.bench.rounds import Contestant, Size, play
 
@@ -23,8 +22,7 @@ QUICK = Size(calls=30, rounds=1, levels=(10,), latency=0.02)
 
 
 async def measure(size: Size) -> Report:
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         starting = [
             start

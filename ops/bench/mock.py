@@ -17,7 +17,7 @@ from typing import cast
 
 import uvloop
 
-from ops.embedded.ready import add_ready_options, announce
+from ops.embedded.server_process import add_ready_options, announce
 
 __all__ = ["Counts", "main"]
 

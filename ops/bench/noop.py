@@ -11,15 +11,14 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from redis.asyncio import Redis
 
-from ops.bench.bench_fleet import Valkey
-from ops.bench.process import serving, until
+from ops.bench.bench_fleet import valkey_server
+from ops.bench.process import bench_folder, serving, until
 from ops.bench.report import Report, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 
@@ -35,8 +34,7 @@ PATIENCE = 300.0
 
 
 async def measure(size: Size) -> Report:
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         noops = [
             await ends.enter_async_context(_noop(folder, transport, prefetch, size.calls))
             for prefetch in size.levels
@@ -64,7 +62,7 @@ async def measure(size: Size) -> Report:
 async def _noop(folder: Path, transport: str, prefetch: int, messages: int) -> AsyncIterator[Contestant]:
     name = f"{transport}-{prefetch}"
     count = folder / f"{name}.count"
-    async with Valkey(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
+    async with valkey_server(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
         env = {
             "BENCH_REDIS_URL": valkey.url, "BENCH_TRANSPORT": transport, "BENCH_PREFETCH": str(prefetch),
             "BENCH_TELL_EVERY": str(messages), "BENCH_COUNT_FILE": str(count),

@@ -7,13 +7,12 @@ what a part costs more is fan-out, chord and join. The CPU of router, worker and
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from ops.bench.bench_fleet import CHUNK, TEXT, BenchFleet, MockModel
 from ops.bench.meter import Meter
+from ops.bench.process import bench_folder
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.job import CallId, Job, new_id
@@ -41,8 +40,7 @@ INSTANT = "instant"
 
 async def measure(size: Size) -> Report:
     pool, most = size.levels
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         mock = await ends.enter_async_context(MockModel(folder, latency=size.latency))
         quick = await ends.enter_async_context(MockModel(folder, latency=0.0, name="instant"))
         fleet = await ends.enter_async_context(BenchFleet(folder / "ours", mock, {MODEL: pool}))

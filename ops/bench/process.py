@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,7 +20,7 @@ from tasks.contract.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Driven", "answer", "driven", "orders", "serving", "until"]
+__all__ = ["Driven", "answer", "bench_folder", "driven", "orders", "serving", "until"]
 
 #: Seconds within which a process must be ready: LiteLLM alone takes a good part of it to import.
 START_TIMEOUT = 90.0
@@ -38,6 +39,13 @@ async def until(condition: Callable[[], bool], what: str, *, within: float = STA
         if time.monotonic() > end:
             raise Unreachable(f"{what} did not happen within {within:g} s")
         await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def bench_folder() -> AsyncIterator[tuple[AsyncExitStack, Path]]:
+    """A temporary folder, and the contexts of a benchmark, which end before the folder goes."""
+    async with AsyncExitStack() as ends:
+        yield ends, Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
 
 
 @asynccontextmanager

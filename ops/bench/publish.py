@@ -5,20 +5,20 @@ Nobody consumes; after each round the lists are read: every part must stand ther
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
 
-from ops.bench.bench_fleet import Valkey
+from ops.bench.bench_fleet import valkey_server
 from ops.bench.meter import Meter
-from ops.bench.process import Driven, driven
+from ops.bench.process import Driven, bench_folder, driven
 from ops.bench.report import Report, Round
 from ops.bench.rounds import Size
+from ops.embedded.valkey import ValkeyServer
 
 __all__ = ["FULL", "QUICK", "measure"]
 
@@ -31,14 +31,13 @@ QUICK = Size(calls=30, rounds=2, levels=(1,))
 class ChordSender:
     name: str
     peer: Driven
-    valkey: Valkey
+    valkey: ValkeyServer
     redis: Redis
 
 
 async def measure(size: Size) -> Report:
     chords = size.levels[0]
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         senders = [await ends.enter_async_context(_sender(folder, name)) for name in ("celery", "ours")]
         rounds: dict[str, list[Round]] = {sender.name: [] for sender in senders}
         for number in range(size.rounds + 1):  # the first warms up
@@ -67,7 +66,7 @@ async def measure(size: Size) -> Report:
 
 @asynccontextmanager
 async def _sender(folder: Path, name: str) -> AsyncIterator[ChordSender]:
-    async with Valkey(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
+    async with valkey_server(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
         env = {"BENCH_REDIS_URL": valkey.url, "BENCH_PUBLISH": name}
         async with driven(name, "ops.bench.peers.chords", env=env) as peer:
             yield ChordSender(name, peer, valkey, redis)

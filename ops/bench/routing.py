@@ -9,10 +9,9 @@ knowing nothing, over model servers that have just begun.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ops.bench.bench_fleet import ReplicaFleet, ReplicaServer
 from ops.bench.meter import Meter
 from ops.bench.openloop import TOO_LATE_S, arrivals, paced, summarize
-from ops.bench.process import Driven, driven
+from ops.bench.process import Driven, bench_folder, driven
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from ops.evaluate.simulation.scenarios import NAMED
@@ -75,8 +74,7 @@ async def measure(size: Size) -> Report:
     contestants = [RoutingContestant(True, name) for name in OURS[: 1 if smoke else None]]
     contestants += [RoutingContestant(False, name) for name in LITELLM[: 1 if smoke else None]]
     played: dict[str, dict[str, list[Played]]] = {}
-    async with AsyncExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="pm-bench-")))
+    async with bench_folder() as (ends, folder):
         env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
         peer = await ends.enter_async_context(driven("litellm", "ops.bench.peers.litellm_router", env=env))
         for place, scenario in enumerate(scenarios):

@@ -13,7 +13,7 @@ from ops.cli.arguments import AsJson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops.up.up_file import Running
+    from ops.up.processes import Running
     from tasks.config.config import Config
 
 __all__ = [

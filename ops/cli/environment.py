@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ops.up.up_file import Running
+    from ops.up.processes import Running
     from producer import AsyncProducer
     from tasks.config.config import Config
     from tasks.ledger import Ledger
@@ -38,7 +38,7 @@ REDIS_TIMEOUT = 3.0
 
 def running_up() -> Running | None:
     """Return the `pointsman up` of the state directory; None if none runs."""
-    from ops.up.up_file import read_running
+    from ops.up.processes import read_running
     from tasks.queue.address import state_dir
 
     return read_running(state_dir())

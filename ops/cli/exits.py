@@ -12,7 +12,6 @@ __all__ = [
     "Exit",
     "Failure",
     "describe",
-    "exit_of_code",
     "exit_of_state",
     "exit_table",
     "print_failure",
@@ -79,16 +78,12 @@ class Failure(Exception):
 
     @property
     def exit(self) -> Exit:
-        return exit_of_code(self.code)
+        return _OF_CODE.get(self.code, Exit.FAILED)
 
 
 def unknown_job(job_id: str) -> Failure:
     """The failure of a command on a job that does not exist."""
     return Failure("not_found", f"no job {job_id!r}; it was never accepted, or its record has expired")
-
-
-def exit_of_code(code: str) -> Exit:
-    return _OF_CODE.get(code, Exit.FAILED)
 
 
 def exit_of_state(state: str) -> Exit:

@@ -15,7 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
-from ops.embedded.ready import add_ready_options, announce
+from ops.embedded.server_process import add_ready_options, announce
 from tasks.queue.address import is_loopback
 
 __all__ = ["MODEL", "NOT_INSTALLED", "find_weights", "is_installed", "main"]

@@ -19,7 +19,7 @@ import uvicorn
 from pydantic import TypeAdapter, ValidationError
 
 from ops.embedded.chat_completions import SimulatedModels
-from ops.embedded.ready import add_ready_options, announce
+from ops.embedded.server_process import add_ready_options, announce
 from tasks.config.simulation import Simulation
 from tasks.queue.address import is_loopback
 

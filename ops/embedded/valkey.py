@@ -33,6 +33,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ops.embedded.server_process import end_with_parent
 from ops.embedded.state_dir import (
     LONGEST_SOCKET_PATH,
     keep_password,
@@ -51,22 +52,6 @@ __all__ = ["ValkeyServer", "find_binary"]
 
 #: Seconds between two checks of a socket or a lock: neither sends an event.
 POLL_EVERY = 0.01
-
-#: Runs before the server in its process; a `preexec_fn` would be unsafe beside threads. It asks the kernel for SIGTERM
-#: when the parent dies, checks that the parent has not died already, then becomes the server.
-_LAUNCH = """
-import os, sys
-parent, *command = sys.argv[1:]
-os.umask(0o077)
-if sys.platform == "linux":
-    import ctypes
-    PR_SET_PDEATHSIG, SIGTERM = 1, 15
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(SIGTERM))
-    if os.getppid() != int(parent):
-        sys.exit("the parent has gone")
-os.execv(command[0], command)
-"""
-
 
 #: The server's log lines about damaged data; `file` is the damaged file if it can be repaired.
 _DAMAGED = re.compile(
@@ -236,7 +221,7 @@ class ValkeyServer:
         ]
         write_private(config, "\n".join(lines) + "\n")
         write_private(self._address_path, self._url + "\n")
-        command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), str(binary), str(config)]
+        command = end_with_parent([str(binary), str(config)])
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._log_start = os.fstat(log).st_size
         spawned = threading.Event()
@@ -255,6 +240,7 @@ class ValkeyServer:
                     stderr=log,
                     pass_fds=[server_lock],
                     start_new_session=True,
+                    umask=0o077,
                 )
             except OSError as error:
                 failed.append(error)

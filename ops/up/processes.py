@@ -1,17 +1,24 @@
-"""Child processes: started, restarted when they die, and ended with their parent; and pools of them."""
+"""Child processes: started, restarted when they die, and ended with their parent; and pools of them.
+
+Also the file in the state directory that describes a running `pointsman up` for the other commands.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-__all__ = ["MOST_CALLS", "Child", "WorkerPool", "stop_all"]
+from ops.embedded.server_process import end_with_parent
+from ops.embedded.state_dir import write_private
+
+__all__ = ["MOST_CALLS", "UP_FILE", "Child", "Running", "WorkerPool", "read_running", "stop_all", "write_running"]
 
 #: Seconds before a dead child is started again. They double each time, until a child has run for the longest pause.
 FIRST_PAUSE = 0.5
@@ -20,18 +27,6 @@ LONGEST_PAUSE = 30.0
 INSIST = 3.0
 #: Bytes. A longer log is renamed to `.old` when its process starts.
 MOST_LOG = 10 * 1024 * 1024
-
-#: On Linux the kernel ends a child when its parent dies, even by ``kill -9``. The child requests that itself, after
-#: the fork: a `preexec_fn` would be unsafe beside threads.
-_LAUNCH = """
-import ctypes, os, sys
-parent, *command = sys.argv[1:]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, ctypes.c_ulong(15))
-    if os.getppid() != int(parent):
-        sys.exit("the parent has gone")
-os.execv(command[0], command)
-"""
 
 
 class Child:
@@ -43,7 +38,7 @@ class Child:
         self.name = name
         self.log = log
         self.restarts = 0
-        self._command = [sys.executable, "-S", "-c", _LAUNCH, str(os.getpid()), *command]
+        self._command = end_with_parent(command)
         self._env = {**os.environ, **env}
         self._ready = ready
         self._process: subprocess.Popen[bytes] | None = None
@@ -191,3 +186,35 @@ class WorkerPool:
             self._started += 1
             child = self._start_worker(f"{self.model}-{self._started}", f"model.{self.model}", calls)
             self._working.append((child, calls))
+
+
+UP_FILE = "up.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running `pointsman up`: its process, its configuration, its addresses without passwords."""
+
+    pid: int
+    config: str | None = None
+    http: str | None = None
+    flower: str | None = None
+    redis: str | None = None
+
+
+def write_running(state_dir: Path, running: Running) -> None:
+    fields = {name: getattr(running, name) for name in Running.__slots__}
+    write_private(state_dir / UP_FILE, json.dumps(fields | {"started_at": time.time()}))
+
+
+def read_running(state_dir: Path) -> Running | None:
+    """Return the `pointsman up` of a state directory; None if there is none, or its process is gone."""
+    try:
+        fields = json.loads((state_dir / UP_FILE).read_text(encoding="utf-8"))
+        pid = int(fields["pid"])
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # it runs, under another user
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return Running(pid, *(fields.get(name) for name in Running.__slots__[1:]))

@@ -20,8 +20,7 @@ from typing import Self
 from ops.embedded.state_dir import make_private, try_lock
 from ops.embedded.valkey import ValkeyServer
 from ops.up.launcher import FLOWER_USER, Launcher, find_port
-from ops.up.processes import Child, WorkerPool, stop_all
-from ops.up.up_file import UP_FILE, Running, read_running, write_running
+from ops.up.processes import UP_FILE, Child, Running, WorkerPool, read_running, stop_all, write_running
 from tasks.config.config import Config
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError, PointsmanError, Unreachable

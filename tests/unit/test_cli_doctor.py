@@ -19,7 +19,7 @@ from ops.cli.cmd_doctor import (
     check_state_dir,
     check_workers_of,
 )
-from ops.up.up_file import Running
+from ops.up.processes import Running
 from tasks.config.config import Config
 from tasks.loading.load import parse
 

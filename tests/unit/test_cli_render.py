@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.exits import Exit, exit_of_code, exit_of_state
+from ops.cli.exits import Exit, Failure, exit_of_state
 from ops.cli.render import age, cost, print_facts, print_json, print_table, print_text, printable, seconds, summary
 from ops.cli.waiting import MOST_ROWS, shown_parts
 from tasks.contract.result import FINAL, Decision, Part, Result, Usage
@@ -115,4 +115,4 @@ def test_exit_of_state_has_a_code_for_each_final_state():
         "succeeded": Exit.OK, "failed": Exit.FAILED, "cancelled": Exit.STOPPED, "expired": Exit.STOPPED,
     }  # fmt: skip
     assert exit_of_state("running") == Exit.NOT_ENDED
-    assert exit_of_code("join_failed") == Exit.FAILED
+    assert Failure("join_failed", "").exit == Exit.FAILED
