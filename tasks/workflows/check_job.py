@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput, below
 from tasks.contract.job import JOB_FIELDS, OWN_LABEL, Job
-from tasks.parallel.check_parts import check_known, check_parts
+from tasks.parallel.check_parts import check_parts
 from tasks.routing.classify.context import context_rules
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
@@ -33,36 +33,46 @@ def check_job(job: Job, config: Config, *, at: str = "") -> None:
     Raises:
         BadInput: naming the field (below `at`) and the allowed values.
     """
-    with below(at):
-        check_known("kind", job.kind, (*KINDS, *config.flows))
-        if job.kind in config.flows:
-            from tasks.workflows.steps import check_workflow_job  # noqa: PLC0415 - loads templates, which few configurations need
+    if at:
+        with below(at):
+            check_job(job, config)
+        return
+    _check_known("kind", job.kind, (*KINDS, *config.flows))
+    if job.kind in config.flows:
+        from tasks.workflows.steps import check_workflow_job  # noqa: PLC0415 - loads templates, which few configurations need
 
-            check_workflow_job(job, config)
-        if job.fixed_route is not None:
-            check_known("model" if job.model.startswith("route:") else "route", job.fixed_route, config.all_routes)
-        if job.fixed_model is not None:
-            routes = (f"route:{name}" for name in config.all_routes)
-            check_known("model", job.fixed_model, (*config.models, "auto", *routes))
-        _check_routes(job, config)
-        if job.prompt:
-            check_prompt(config, job.prompt, at="prompt")
-        if job.kind != "single" or not PARTS.isdisjoint(job.model_fields_set):
-            check_parts(job, config, check=lambda child: check_job(child, config))
-        _check_strategy(job, config)
-        _check_metadata(job, config)
-        if job.webhook is not None:
-            raise BadInput("webhook", "is not supported by this version", "leave it out")
-        if job.parent is not None:
-            raise BadInput("parent", "is set by Pointsman itself", "leave it out")
-        _check_size(job, config)
-        _check_schema(job.response_schema)
+        check_workflow_job(job, config)
+    if job.fixed_route is not None:
+        _check_known("model" if job.model.startswith("route:") else "route", job.fixed_route, config.all_routes)
+    if job.fixed_model is not None:
+        routes = (f"route:{name}" for name in config.all_routes)
+        _check_known("model", job.fixed_model, (*config.models, "auto", *routes))
+    _check_routes(job, config)
+    if job.prompt:
+        check_prompt(config, job.prompt, at="prompt")
+    if job.kind != "single" or not PARTS.isdisjoint(job.model_fields_set):
+        check_parts(job, config, check=lambda child: check_job(child, config))
+    _check_strategy(job, config)
+    _check_metadata(job, config)
+    if job.webhook is not None:
+        raise BadInput("webhook", "is not supported by this version", "leave it out")
+    if job.parent is not None:
+        raise BadInput("parent", "is set by Pointsman itself", "leave it out")
+    _check_size(job, config)
+    _check_schema(job.response_schema)
+
+
+def _check_known(field: str, name: str, names: Iterable[str]) -> None:
+    # Here as well as in `check_parts`, which a single job does not run through.
+    allowed = frozenset(names)
+    if name not in allowed:
+        raise BadInput.unknown(field, name, allowed)
 
 
 def _check_routes(job: Job, config: Config) -> None:
     """Check the routes that classification may choose from."""
     for place, route in enumerate(job.routes or ()):
-        check_known(f"routes[{place}]", route, config.all_routes)
+        _check_known(f"routes[{place}]", route, config.all_routes)
     if job.routes is not None and (job.fixed_route is not None or job.fixed_model is not None):
         raise BadInput("routes", "are for a job that is classified", "leave them out, or leave out route and model")
 
