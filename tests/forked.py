@@ -157,10 +157,10 @@ def run(
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=timeout
         )
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        said.write(stdin.encode())
-        said.seek(0)
-        process = _fork([module, *words], env, cwd, (said.fileno(), out.fileno(), err.fileno()))
+    with tempfile.TemporaryFile() as text_, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        text_.write(stdin.encode())
+        text_.seek(0)
+        process = _fork([module, *words], env, cwd, (text_.fileno(), out.fileno(), err.fileno()))
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -87,14 +87,14 @@ def compare(outcomes: Outcomes, *, seeds: int, report: Callable[[str], None] = l
     found: dict[str, list[float]] = {}
     kept: list[tuple[Predictions, Floats]] = []
     for number, (train, test) in enumerate(_folds(outcomes, seeds), 1):
-        said = _predict_by_peers(train, test.prompts) | {OURS: QualityPredictor.fit(train).predict_all(test.prompts)}
-        for name, predicted in said.items():
+        outcome = _predict_by_peers(train, test.prompts) | {OURS: QualityPredictor.fit(train).predict_all(test.prompts)}
+        for name, predicted in outcome.items():
             found.setdefault(name, []).append(_figure(predicted, test.correct))
-        kept.append((said, test.correct))
+        kept.append((outcome, test.correct))
         report(f"fold {number} of {FOLDS * seeds}: ours {found[OURS][-1]:.3f}")
     peers = [name for name in found if name.startswith("TF-IDF")]
     peer = max(peers, key=lambda name: fmean(found[name]))
-    differences = _bootstrap([(said[OURS], said[peer], correct) for said, correct in kept])
+    differences = _bootstrap([(outcome[OURS], outcome[peer], correct) for outcome, correct in kept])
     low, high = np.quantile(differences, [0.025, 0.975])
     return PeerComparison(
         figure="APGR" if len(outcomes.models) == 2 else "recovered oracle gap",
@@ -138,8 +138,8 @@ def _curves(folds: Sequence[tuple[Predictions, Floats]], names: Sequence[str]) -
     found: dict[str, list[float]] = {}
     for name in names:
         recovered = []
-        for said, correct in folds:
-            curve = _curve(said[name], correct)
+        for outcome, correct in folds:
+            curve = _curve(outcome[name], correct)
             recovered.append((curve.accuracy_at(shares) - curve.weak) / (curve.strong - curve.weak or np.nan))
         found[name] = [float(value) for value in np.nanmean(recovered, axis=0)]
     return found
@@ -166,14 +166,14 @@ def _predict_by_peers(train: Outcomes, prompts: Sequence[str]) -> Predictions:
     vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2))
     known = vectorizer.fit_transform(train.prompts)
     asked = vectorizer.transform(prompts)
-    said: Predictions = {}
+    outcome: Predictions = {}
     for penalty in PENALTIES:
-        said[f"TF-IDF, ridge {penalty:g}"] = Peer(alpha=penalty).fit(known, train.correct).predict(asked)
+        outcome[f"TF-IDF, ridge {penalty:g}"] = Peer(alpha=penalty).fit(known, train.correct).predict(asked)
     nearest = NearestNeighbors(metric="cosine", algorithm="brute").fit(known)
     order = nearest.kneighbors(asked, n_neighbors=min(max(NEIGHBOURS), len(train.prompts)), return_distance=False)
     for count in NEIGHBOURS:
-        said[f"TF-IDF, {count} neighbours"] = train.correct[order[:, :count]].mean(axis=1)
-    return said
+        outcome[f"TF-IDF, {count} neighbours"] = train.correct[order[:, :count]].mean(axis=1)
+    return outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -99,7 +99,7 @@ def least_calls(n: int, right: float, wrong: str) -> float:
         if _settled(state):
             return 0.0
         return 1 + min(
-            sum(chance * least(_with(state, index, said)) for said, chance in _answers(index, right, wrong))
+            sum(chance * least(_with(state, index, outcome)) for outcome, chance in _answers(index, right, wrong))
             for index, ballot in enumerate(state)
             if not ballot
         )
@@ -131,9 +131,9 @@ def _with(state: State, index: int, ballot: str) -> State:
 def _votes(n: int, right: float, wrong: str) -> Iterator[tuple[float, Sequence[str]]]:
     """Yield every vote of `n` with its chance."""
     for vote in product(*(_answers(index, right, wrong) for index in range(n))):
-        yield math.prod(chance for _, chance in vote), [said for said, _ in vote]
+        yield math.prod(chance for _, chance in vote), [outcome for outcome, _ in vote]
 
 
 def _answers(index: int, right: float, wrong: str) -> list[tuple[str, float]]:
     """Return the possible answers of a voter with their chances."""
-    return [(RIGHT, right), *((said, (1 - right) * share) for said, share in WRONG[wrong](index))]
+    return [(RIGHT, right), *((outcome, (1 - right) * share) for outcome, share in WRONG[wrong](index))]

@@ -107,7 +107,7 @@ async def _submit(producer: AsyncProducer, batch_id: str, file: str, jobs: Seque
 
 
 def _place_in_file(field: str, lines: Sequence[int]) -> str:
-    """Turn a field of a chunk of jobs (``[3].key``) into a place in the file (``line 504.key``)."""
+    """Map a field of a chunk of jobs (``[3].key``) to its place in the file (``line 504.key``)."""
     match = re.match(r"\[(\d+)\]", field)
     return f"line {lines[int(match[1])]}{field[match.end() :]}" if match else f"line {lines[0]}.{field}"
 

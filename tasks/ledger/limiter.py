@@ -147,7 +147,7 @@ class Limiter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: By model: the fleet's mean length of answers in tokens, as the latest reply said it.
+        #: By model: the fleet's mean length of answers in tokens, as in the latest reply.
         self.mean_outputs: dict[str, float] = {}
 
     async def configure(self, config: Config, *, window: float = MINUTE) -> None:

@@ -64,7 +64,7 @@ def is_predicting(name: str) -> bool:
 
 
 def read_options(strategy: str, given: Mapping[str, Any]) -> BaseModel | None:
-    """The options as the strategy reads them; None where nothing is said or it takes none."""
+    """The options as the strategy reads them; None where there are none or it takes none."""
     kind = options_of(strategy_named(strategy))
     return kind.model_validate(dict(given)) if kind is not None and given else None
 

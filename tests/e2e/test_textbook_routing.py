@@ -171,7 +171,7 @@ def test_hashing_keeps_jobs_of_one_key_on_one_model(running):
 
 
 @pytest.mark.parametrize(
-    ("context", "model", "said"),
+    ("context", "model", "message"),
     [
         ("complex_ethical_discussions", "claude", "context 1 (context): claude"),
         ("overview_and_summaries", "gemini", "context 2 (context): gemini"),
@@ -179,10 +179,10 @@ def test_hashing_keeps_jobs_of_one_key_on_one_model(running):
         ("cooking_recipes", "gpt-4", "no context holds: the default: gpt-4"),
     ],
 )
-def test_contextual_routing_uses_the_specialist_or_the_default(running, context, model, said):
+def test_contextual_routing_uses_the_specialist_or_the_default(running, context, model, message):
     result = ask(running, {"text": "Go on.", "metadata": {"context": context}, "route": "contexts"})
     assert model_of(result) == model
-    assert said in result.routing.reason
+    assert message in result.routing.reason
 
 
 # -- the case study ------------------------------------------------------------------------------------
@@ -222,10 +222,10 @@ def _passed_over(running):
     """One that refuses all calls and one that is slow lose their work; each job is done by another."""
     failed = ask_all(running, [CREATIVE] * 8)
     assert "gpt-4" not in set(map(model_of, failed))
-    said = wait_for(lambda: _said(running, CREATIVE, "gpt-4 is passed over: failing"), "passing over what fails")
-    assert model_of(said) == "gemini" or "gemini" in said.routing.reason
+    message = wait_for(lambda: _said(running, CREATIVE, "gpt-4 is passed over: failing"), "passing over what fails")
+    assert model_of(message) == "gemini" or "gemini" in message.routing.reason
     # It is not even asked any more.
-    assert all(tried.model != "gpt-4" for tried in said.parts[0].tried)
+    assert all(tried.model != "gpt-4" for tried in message.parts[0].tried)
     slow = wait_for(lambda: _said(running, TECHNICAL, "gemini is passed over: slow"), "passing over what is slow")
     assert model_of(slow) == "claude"
     assert model_of(ask(running, GENERAL)) == "claude"

@@ -217,7 +217,8 @@ def test_judge_that_refuses_or_fails_ends_the_job_with_or_without_reason(submit,
         job["join_options"] = {"by": "judge"}
     for refusal in (Reply("I can't help with that."), Reply(status=400)):
         result = submit(
-            lambda asked, said=refusal: said if asked.model == "judge" else f"take {asked.seed} of the text", **job
+            lambda asked, message=refusal: message if asked.model == "judge" else f"take {asked.seed} of the text",
+            **job,
         )
         assert result.state in FINAL
         assert result.error if result.state == "failed" else result.output, result

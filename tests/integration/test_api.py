@@ -74,8 +74,8 @@ def serving(folder, redis_url, *arguments, **environ) -> Iterator[tuple[subproce
 def refused(folder, *arguments, **environ) -> tuple[int, str]:
     """The exit code and message of an API that does not start."""
     with start(folder, "unix:///nowhere", *arguments, **environ) as process:
-        _, said = process.communicate(timeout=DEADLINE)
-    return process.returncode, said
+        _, text_ = process.communicate(timeout=DEADLINE)
+    return process.returncode, text_
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_post_of_an_array_with_one_bad_job_accepts_none(client, store):
 
 
 @pytest.mark.parametrize(
-    ("job", "field", "said"),
+    ("job", "field", "text_"),
     [
         ({"txt": "hello"}, "txt", "fields are: "),
         ({"text": ""}, "text", "is empty"),
@@ -184,14 +184,14 @@ def test_post_of_an_array_with_one_bad_job_accepts_none(client, store):
         ([7], "[0]", "JSON object"),
     ],
 )
-def test_post_of_a_bad_job_names_field_and_remedy(client, job, field, said):
+def test_post_of_a_bad_job_names_field_and_remedy(client, job, field, text_):
     response = client.post("/jobs", json=job)
 
     body = response.json()
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     assert body["field"] == field
-    assert said in body["error"]["message"]
+    assert text_ in body["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"text": "\\ud800"}', b"\xff\xfe", b"[" * 100_000, b"{}x"])
@@ -529,10 +529,10 @@ def test_server_with_keys_answers_only_clients_that_have_one(folder, valkey):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_server_without_keys_refuses_addresses_that_others_reach(folder, host):
-    code, said = refused(folder, "--host", host, "--port", "0")
+    code, text_ = refused(folder, "--host", host, "--port", "0")
 
     assert code == 2
-    assert "POINTSMAN_API_KEYS_FILE" in said
+    assert "POINTSMAN_API_KEYS_FILE" in text_
 
 
 # -- starting and ending ---------------------------------------------------------------------------
@@ -541,18 +541,18 @@ def test_server_without_keys_refuses_addresses_that_others_reach(folder, host):
 def test_server_reports_a_port_in_use_with_its_remedy(folder):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        code, said = refused(folder, "--port", str(port))
+        code, text_ = refused(folder, "--port", str(port))
 
     assert code == 2
-    assert f"--port {port}: is in use by another program; choose another" in said
-    assert "Traceback" not in said
+    assert f"--port {port}: is in use by another program; choose another" in text_
+    assert "Traceback" not in text_
 
 
 def test_server_refuses_a_host_that_is_no_address_here(folder):
-    code, said = refused(folder, "--host", "192.0.2.1.invalid", "--port", "0")
+    code, text_ = refused(folder, "--host", "192.0.2.1.invalid", "--port", "0")
 
     assert code == 2
-    assert "is no address of this machine" in said
+    assert "is no address of this machine" in text_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

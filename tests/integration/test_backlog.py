@@ -58,11 +58,11 @@ def test_admission_is_by_priority_then_time_over_all_waiting_lists(run):
         await fleet.configure({FAST: 1, SLOW: 1})
         held = await fill(fleet, FAST, 2)
         await fill(fleet, SLOW, 2)
-        lanes = [(Preference(FAST, 0.0),), EITHER]
+        choices = [(Preference(FAST, 0.0),), EITHER]
         waiting = []
         for number, priority in enumerate(["low", "normal", "high", "low", "normal", "high"]):
             call = call_of(number)
-            assert await admit(fleet, call, *lanes[number % 2], priority=priority) == []
+            assert await admit(fleet, call, *choices[number % 2], priority=priority) == []
             waiting.append((priority, number, call))
             begun = await fleet.now()
             while await fleet.now() < begun + 0.002:

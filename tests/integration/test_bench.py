@@ -1,4 +1,4 @@
-"""Each benchmark runs to its end and tells what it must; how fast this machine is proves nothing here."""
+"""Each benchmark runs to its end and reports what it must; how fast this machine is proves nothing here."""
 
 from __future__ import annotations
 

@@ -175,8 +175,8 @@ def test_submit_passes_every_option_to_the_job(cli):
 
 def test_submit_takes_a_job_file_then_fields_then_options(cli):
     # given a job file, and options that say more
-    said = {"kind": "sections", "items": ["a", "b"], "model": "fast", "join": "table", "priority": "low"}
-    (cli.folder / "job.json").write_text(json.dumps(said))
+    text_ = {"kind": "sections", "items": ["a", "b"], "model": "fast", "join": "table", "priority": "low"}
+    (cli.folder / "job.json").write_text(json.dumps(text_))
     # when it is submitted
     job_id = cli.submit(
         "--job", "job.json", "--field", "model=slow", "--field", 'join_options={"format": "csv"}',

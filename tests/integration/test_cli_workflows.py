@@ -97,9 +97,9 @@ def test_run_without_a_file_takes_the_example(running):
 
 
 def test_metadata_decide_about_steps_and_fill_templates(running):
-    said = ["--metadata", "twice=true", "--metadata", "sign=Ana"]
+    message = ["--metadata", "twice=true", "--metadata", "sign=Ana"]
 
-    done = cli(running, "run", "flow", "-", *said, stdin="Where is my hat?")
+    done = cli(running, "run", "flow", "-", *message, stdin="Where is my hat?")
 
     assert (done.returncode, done.stdout) == (Exit.OK, "AGAIN -- Ana\n"), done.stderr
 

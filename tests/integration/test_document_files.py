@@ -38,7 +38,7 @@ def ended(running, job_id):
     return [(part.title, part.output.removeprefix("[simulated fast] ").strip()) for part in result.parts]
 
 
-def test_the_pages_of_a_pdf_are_worked_on_each_by_itself(running):
+def test_pages_of_a_pdf_are_worked_on_each_by_itself(running):
     job = running.producer.submit({"kind": "sections", "files": [file("contract.pdf", CONTRACT)], "split": "pages"})
 
     # A page without text is left out, and counted. The simulated model says all words on one line.
@@ -57,7 +57,7 @@ def test_documents_of_several_kinds_are_sections_of_one_job(running):
     assert [title for title, _ in ended(running, job.id)] == ["contract.pdf", "letter.docx", "note.txt"]
 
 
-def test_the_command_line_reads_documents_where_it_runs(running):
+def test_command_line_reads_documents_where_it_runs(running):
     (running.folder / "letter.docx").write_bytes(LETTER)
     (running.folder / "page.html").write_text("<h1>A page</h1><p>It says.")
     (running.folder / "broken.pdf").write_bytes(b"%PDF-1.7 none")
@@ -99,17 +99,17 @@ def client(running):
         process.wait(DEADLINE)
 
 
-def test_a_job_over_http_may_bring_files_as_large_as_a_text_may_be(running, client):
+def test_job_over_http_may_bring_files_as_large_as_a_text_may_be(running, client):
     # In base64 it has more bytes than the limit, which is on what is kept.
     text = "x" * 7_000
     response = client.post("/jobs", json={"files": [file("long.txt", text.encode())]})
 
     assert response.status_code == 202, response.text
-    ((_, said),) = ended(running, response.json()["id"])
-    assert said == text
+    ((_, message),) = ended(running, response.json()["id"])
+    assert message == text
 
 
-def test_the_files_of_an_array_are_read_and_kept_apart(running, client):
+def test_files_of_an_array_are_read_and_kept_apart(running, client):
     body = [{"files": [file("a.html", b"<p>one")]}, {"text": "two"}, {"files": [file("b.pdf", pdf([["three"]]))]}]
 
     response = client.post("/jobs", json=body)
@@ -119,7 +119,7 @@ def test_the_files_of_an_array_are_read_and_kept_apart(running, client):
 
 
 @pytest.mark.parametrize(
-    ("body", "field", "said"),
+    ("body", "field", "message"),
     [
         ({"files": [file("a.pdf", b"none")]}, "files[0]", "called a PDF"),
         ([{"files": [file("a.pdf", b"none")]}], "[0].files[0]", "called a PDF"),
@@ -128,9 +128,9 @@ def test_the_files_of_an_array_are_read_and_kept_apart(running, client):
         ({"files": [file("a.txt", b"x" * 9000)]}, "files[0]", "8,192 bytes"),
     ],
 )
-def test_a_file_that_cannot_be_read_refuses_the_request(client, body, field, said):
+def test_file_that_cannot_be_read_refuses_the_request(client, body, field, message):
     response = client.post("/jobs", json=body)
 
     assert response.status_code == 422, response.text
     assert response.json()["field"] == field
-    assert said in response.json()["detail"]
+    assert message in response.json()["detail"]

@@ -139,14 +139,14 @@ def test_local_model_without_its_extra_names_the_remedy():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text_"),
     [
         (["--host", "0.0.0.0"], "not a loopback address"),
         (["--slots", "8", "--context", "8192"], "2048 to 8192 tokens a slot"),
         (["--slots", "0"], "at least 1"),
     ],
 )
-def test_wrong_options_are_reported(arguments, said):
+def test_wrong_options_are_reported(arguments, text_):
     ended = run("-m", "ops.embedded.local", *arguments)
     assert ended.returncode == 2
-    assert said in " ".join(ended.stderr.split())
+    assert text_ in " ".join(ended.stderr.split())

@@ -302,20 +302,20 @@ def test_address_is_written_to_a_descriptor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("models", "arguments", "said"),
+    ("models", "arguments", "text_"),
     [
         ("{}", ["--host", "0.0.0.0"], "not a loopback address"),
         ('{"m": {"latancy": 1}}', [], "latancy"),
         ("{", [], "--models"),
     ],
 )
-def test_wrong_options_are_reported_and_nothing_is_served(tmp_path, models, arguments, said):
+def test_wrong_options_are_reported_and_nothing_is_served(tmp_path, models, arguments, text_):
     file = tmp_path / "models.json"
     file.write_text(models)
     command = [sys.executable, "-m", "ops.embedded.simulated", "--models", str(file), *arguments]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 2
-    assert said in ended.stderr
+    assert text_ in ended.stderr
 
 
 def test_port_in_use_is_reported(tmp_path):

@@ -59,7 +59,7 @@ def test_scenario_file_is_compared_by_the_named_strategies_with_spread(tmp_path)
 def test_wrong_options_are_reported_with_field_and_remedy(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("rate: 20\nmodels: [{name: a, capacity: 0}]\n")
-    for words, said in [
+    for words, message in [
         (("--scenario", "mixd"), "scenarios: one-slow"),
         (("--scenario", str(file)), "models.0.capacity"),
         (("--strategy", "best"), "allowed: adaptive"),
@@ -67,7 +67,7 @@ def test_wrong_options_are_reported_with_field_and_remedy(tmp_path):
     ]:
         ran = run(*words)
         assert ran.returncode == 2, ran.stderr
-        assert said in ran.stderr
+        assert message in ran.stderr
         assert "Traceback" not in ran.stderr
 
 

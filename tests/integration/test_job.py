@@ -24,7 +24,7 @@ def running(tmp_path_factory):
         yield running
 
 
-def test_a_single_job_goes_from_submit_to_its_result(running):
+def test_single_job_goes_from_submit_to_its_result(running):
     accepted = running.producer.submit({"text": "I want a refund for this invoice"})
     assert accepted.state == "accepted"
 
@@ -42,14 +42,14 @@ def test_a_single_job_goes_from_submit_to_its_result(running):
     assert result.cost_usd == part.cost_usd > 0
 
 
-def test_a_model_named_by_the_producer_gets_the_job_and_no_route_s_prompt(running):
+def test_model_named_by_the_producer_gets_the_job_and_no_route_s_prompt(running):
     job = running.producer.submit({"text": "I want a refund", "model": "slow"})
     result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.routing.classifier == "explicit"
     assert result.parts[0].model == "slow"
 
 
-def test_a_route_named_by_the_producer_is_taken(running):
+def test_route_named_by_the_producer_is_taken(running):
     job = running.producer.submit({"text": "hello", "model": "route:billing"})
     result = running.producer.wait(job.id, timeout=DEADLINE)
     assert (result.routing.route, result.routing.classifier) == ("billing", "explicit")
@@ -71,7 +71,7 @@ def test_sections_are_joined_in_the_order_of_the_text(running):
     assert places == sorted(places)
 
 
-def test_a_vote_counts_the_answers(running):
+def test_vote_counts_the_answers(running):
     job = running.producer.submit({"kind": "vote", "text": "yes or no?", "n": 5, "early_stop": "off", "model": "fast"})
     result = running.producer.wait(job.id, timeout=DEADLINE)
     assert result.state == "succeeded"
@@ -79,7 +79,7 @@ def test_a_vote_counts_the_answers(running):
     assert result.details["votes"] == 5
 
 
-def test_a_vote_that_is_decided_stops_early(running):
+def test_vote_that_is_decided_stops_early(running):
     before = running.stats("slow")["requests"]
     job = running.producer.submit({"kind": "vote", "text": "yes or no?", "n": 40, "model": "slow"})
     result = running.producer.wait(job.id, timeout=DEADLINE)
@@ -89,7 +89,7 @@ def test_a_vote_that_is_decided_stops_early(running):
     assert sum(part.state == "succeeded" for part in result.parts) >= 21
 
 
-def test_the_same_idempotency_key_is_the_same_job(running):
+def test_same_idempotency_key_is_the_same_job(running):
     request = {"text": "refund", "idempotency_key": "key-1"}
     first, second = running.producer.submit(request), running.producer.submit(request)
     assert first.id == second.id
@@ -98,7 +98,7 @@ def test_the_same_idempotency_key_is_the_same_job(running):
         running.producer.submit({"text": "something else", "idempotency_key": "key-1"})
 
 
-def test_an_id_that_is_another_job_s_is_refused_and_the_same_job_again_is_not(running):
+def test_id_that_is_another_job_s_is_refused_and_the_same_job_again_is_not(running):
     job = {"id": "0" * 25 + "1", "text": "refund"}
     assert running.producer.submit(job).new
     assert not running.producer.submit(job).new
@@ -106,7 +106,7 @@ def test_an_id_that_is_another_job_s_is_refused_and_the_same_job_again_is_not(ru
         running.producer.submit({**job, "text": "something else"})
 
 
-def test_no_message_and_no_log_shows_a_text(running):
+def test_messages_and_logs_show_no_text(running):
     secret = "xyzzy-secret-prompt"
     job = running.producer.submit({"kind": "sections", "items": [secret] * 3, "prompt": secret, "model": "fast"})
     assert running.producer.wait(job.id, timeout=DEADLINE).state == "succeeded"
@@ -148,7 +148,7 @@ def _everything(redis, key):
         ({"text": "x", "colour": "red"}, "colour: is not a field of a job"),
     ],
 )
-def test_a_bad_job_names_the_field_and_the_remedy(running, request_, problem):
+def test_bad_job_names_the_field_and_the_remedy(running, request_, problem):
     with pytest.raises(BadInput) as caught:
         running.producer.submit(request_)
     assert str(caught.value).startswith(problem)

@@ -48,7 +48,7 @@ def test_claim_takes_a_part_from_a_dead_owner_alone(on_ledger, store):
         await ledger.jobs.claim(job, 0, "one")
         assert (await ledger.jobs.claim(job, 0, "two", dead="one")).word == "busy"
         let_pass(store, job, "0:started_at", 7, key=":parts")
-        assert (await ledger.jobs.claim(job, 0, "two", dead="somebody else")).word == "busy"
+        assert (await ledger.jobs.claim(job, 0, "two", dead="another owner")).word == "busy"
         assert (await ledger.jobs.claim(job, 0, "two")).word == "busy"
         assert (await ledger.jobs.claim(job, 0, "two", dead="one")).attempt == 2
         # The first lives after all: its answer counts, its failure doesn't.
@@ -79,7 +79,7 @@ def test_requeue_calls_a_part_poison_after_too_many_lost_workers(on_ledger, stor
             assert claim.attempt == lost + 1
             assert await ledger.jobs.requeue(job, 0, owner) == "stale"  # it just started
             let_pass(store, job, "0:started_at", 7, key=":parts")
-            assert await ledger.jobs.requeue(job, 0, "somebody else") == "stale"
+            assert await ledger.jobs.requeue(job, 0, "another owner") == "stale"
             last = lost == MOST_LOST - 1
             assert await ledger.jobs.requeue(job, 0, owner) == ("poison" if last else "ok")
 

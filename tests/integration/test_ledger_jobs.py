@@ -67,7 +67,7 @@ def test_keys_of_a_job_expire_once_it_has_ended(on_ledger, store):
     assert {store.pttl(key) for key in store.keys(redis_keys.all_of_job(job))} == {-1}
     on_ledger(lambda ledger: ledger.jobs.stop(job, "cancelled"))
     assert all(0 < store.pttl(key) <= KEEP * 1000 for key in store.keys(redis_keys.all_of_job(job)))
-    # What comes too late makes no key that nobody would ever remove.
+    # What comes too late makes no key that would never be removed.
     on_ledger(lambda ledger: late(ledger, job))
     assert all(store.pttl(key) > 0 for key in store.keys(redis_keys.all_of_job(job)))
 

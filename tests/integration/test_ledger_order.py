@@ -90,7 +90,7 @@ class Steps(RuleBasedStateMachine):
         stopping = StopRule(exact=True) if self.kind == "vote" else None
         plans = [PartSpec("fast")] * 3
         if self.kind == "nested":
-            # Each is ended by whoever has the name of its job, and claimed by nobody.
+            # Each is ended under the name of its job, and never claimed.
             plans = [PartSpec("", job=job) for job in ("one", "two", "three")]
         commands = self.ledger.jobs.plan(
             self.job, DECISION.model_dump_json(), StagePlan(plans, wave=2, stopping=stopping)
@@ -200,7 +200,7 @@ class Steps(RuleBasedStateMachine):
         stored = [self.store.hget(redis_keys.parts(self.job), f"{index}:state") for index in range(int(record["n"]))]
         done = sum(state in {"succeeded", "failed"} for state in stored)
         assert int(record["left"]) == int(record["n"]) - done
-        # Of the parts themselves; what becomes of a join's questions is told apart.
+        # Of the parts themselves; what becomes of a join's questions is reported apart.
         assert int(record["failed"]) == stored[:3].count("failed")
         for index, output in self.written.items():
             assert result.parts[index].output == output

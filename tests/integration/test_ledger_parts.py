@@ -148,7 +148,7 @@ def test_parts_written_in_several_steps_are_visible_once_planned(on_ledger):
         assert len(written) == 3
         for command in written:
             await command
-            # Its router may die here: nothing can be ended, joined or sent, and nobody sees a part.
+            # Its router may die here: nothing can be ended, joined or sent, and no reader sees a part.
             assert (await ledger.jobs.join(job)).word == "wait"
             assert await ledger.send_wave(job, 0) is None
             assert (await finish(ledger, job, 0, "owner"))[0] == "gone"

@@ -28,7 +28,7 @@ def refusing(asked: int) -> Say:
 
 
 class Windows:
-    """Counts who comes in each window, and tells in headers how many more may, and until when."""
+    """Counts who comes in each window, and says in headers how many more may, and until when."""
 
     def __init__(self) -> None:
         self.came: list[int] = []

@@ -1,4 +1,4 @@
-"""What routing knows of the fleet, on a real Valkey: what attempts tell, and what is done with it at admission."""
+"""What routing knows of the fleet, on a real Valkey: what attempts report, and what is done with it at admission."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def admit(ledger, *preferences, bound=False, balance=None, call=None):
     )
 
 
-# -- what attempts tell ------------------------------------------------------------------------------
+# -- what attempts report ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))

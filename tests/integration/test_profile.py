@@ -42,7 +42,7 @@ BAD = {
     "a worm": "Sure, here it is.",
     "kill a process": "I can't help with that.",
 }
-#: A judge that believes whoever speaks of clouds, and knows a refusal when it reads one.
+#: A judge that believes answers that speak of clouds, and knows a refusal when it reads one.
 JUDGE = {
     "falls from clouds": '{"reason": "it agrees", "verdict": "right"}',
     "": '{"reason": "it does not", "verdict": "wrong"}',
@@ -205,7 +205,7 @@ def test_model_that_does_not_answer_is_not_measured_and_the_others_are(cli, runn
     broken = done.json["models"]["broken"]
     assert broken["scores"] == dict.fromkeys(("speed", "accuracy", "creativity", "ethics", "cost"))
     assert broken["ungraded"] == {"unauthorized": 2}
-    # One refused key tells of all others: the second case waits for no breaker.
+    # One refused key stands for all others: the second case waits for no breaker.
     assert running.stats("broken")["requests"] == 1
     assert done.json["models"]["good"]["scores"]["accuracy"] == 100
     assert "broken: not graded" in done.err

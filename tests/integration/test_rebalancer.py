@@ -242,7 +242,7 @@ def test_model_that_is_dead_for_one_sweep_keeps_its_calls(run):
 
 
 @pytest.mark.parametrize("reason", ["named", "others closed", "others spent", "no capacity"])
-def test_a_call_that_has_nowhere_to_go_stays(run, reason):
+def test_call_that_has_nowhere_to_go_stays(run, reason):
     async def steps(at):
         call = await at.single(decision=decided("explicit", "fast") if reason == "named" else EITHER)
         if reason == "others closed":
@@ -312,7 +312,7 @@ def test_immovable_calls_do_not_hold_up_those_behind_them(run):
     run(steps)
 
 
-def test_more_than_a_window_moves_in_one_sweep(run):
+def test_sweep_moves_more_than_one_window(run):
     async def steps(at):
         calls = await at.sections(WINDOW + 50)
         at.opens("fast")
@@ -566,10 +566,10 @@ def test_jobs_queued_at_a_model_whose_breaker_opens_run_once_elsewhere(tmp_path)
     models = {"shut": {"capacity": 10}, "good": {"capacity": 10}}
     routes = {"either": {"models": ["shut", "good"], "strategy": "round_robin"}}
     with (
-        recorder({"shut": lambda _: Say(), "good": lambda _: Say(delay=0.05)}) as said,
+        recorder({"shut": lambda _: Say(), "good": lambda _: Say(delay=0.05)}) as text_,
         fleet(
             tmp_path,
-            models={name: {**model, "base_url": said.url} for name, model in models.items()},
+            models={name: {**model, "base_url": text_.url} for name, model in models.items()},
             simulations={"none": {}},
             routes=routes,
         ) as running,
@@ -589,7 +589,7 @@ def test_jobs_queued_at_a_model_whose_breaker_opens_run_once_elsewhere(tmp_path)
 
         assert Counter(result.state for result in results) == {"succeeded": 20}
         assert {(result.parts[0].model, result.parts[0].attempts) for result in results} == {("good", 1)}
-        assert len(said.of["good"].times) == 20
+        assert len(text_.of["good"].times) == 20
         command = [sys.executable, "-m", "ops", "explain", jobs[0].id]
         done = subprocess.run(command, env={**os.environ, **running.env}, capture_output=True, text=True, check=True)
         assert "moved from shut: breaker" in done.stdout
@@ -601,17 +601,17 @@ def test_jobs_queued_at_a_model_whose_breaker_opens_run_once_elsewhere(tmp_path)
         wait_for(lambda: redis.llen("model.shut") == 0, "the end of the queue")
         after = running.producer.submit({"text": "after", "model": "shut"})
         assert running.producer.wait(after.id, timeout=DEADLINE).state == "succeeded"
-        assert (len(said.of["shut"].times), len(said.of["good"].times)) == (1, 20)
+        assert (len(text_.of["shut"].times), len(text_.of["good"].times)) == (1, 20)
         assert {finals.of(job.id) for job in jobs} == {1}
         assert redis.zcard(redis_keys.claims("shut")) == 0
 
 
 def test_message_of_the_old_queue_leaves_the_call_to_the_new_one(tmp_path):
     with (
-        recorder({"old": lambda _: Say(), "new": lambda _: Say()}) as said,
+        recorder({"old": lambda _: Say(), "new": lambda _: Say()}) as text_,
         fleet(
             tmp_path,
-            models={name: {"capacity": 4, "base_url": said.url} for name in ("old", "new")},
+            models={name: {"capacity": 4, "base_url": text_.url} for name in ("old", "new")},
             simulations={"none": {}},
             routes={"either": {"models": ["old", "new"]}},
         ) as running,
@@ -636,4 +636,4 @@ def test_message_of_the_old_queue_leaves_the_call_to_the_new_one(tmp_path):
         results = [running.producer.wait(job.id, timeout=DEADLINE) for job in (single, fan_out)]
         assert [result.state for result in results] == ["succeeded", "succeeded"]
         assert {part.model for result in results for part in result.parts} == {"new"}
-        assert (len(said.of["old"].times), len(said.of["new"].times)) == (0, 4)
+        assert (len(text_.of["old"].times), len(text_.of["new"].times)) == (0, 4)

@@ -30,7 +30,7 @@ def on_store(url, use, *scripts):
     return asyncio.run(main())
 
 
-def test_each_of_many_callers_gets_its_own_replies(valkey):
+def test_concurrent_callers_get_their_own_replies(valkey):
     async def use(store, _):
         async def one(number):
             return await store.run(("SET", f"k{number}", number), ("GET", f"k{number}"))
@@ -50,7 +50,7 @@ def test_callers_at_the_same_time_share_one_connection(valkey):
     assert connections <= 2
 
 
-def test_an_error_of_one_caller_is_not_its_neighbours(valkey):
+def test_error_of_one_caller_is_not_its_neighbours(valkey):
     async def use(store, _):
         return await asyncio.gather(
             store.run(("SET", "text", "a")),
@@ -64,7 +64,7 @@ def test_an_error_of_one_caller_is_not_its_neighbours(valkey):
     assert isinstance(second, PointsmanError)
 
 
-def test_a_caller_that_is_cancelled_takes_nobody_with_it(valkey):
+def test_cancelled_caller_takes_no_other_with_it(valkey):
     async def use(store, _):
         tasks = [asyncio.ensure_future(store.run(("INCR", "n"))) for _ in range(10)]
         await asyncio.sleep(0)
@@ -79,7 +79,7 @@ def test_a_caller_that_is_cancelled_takes_nobody_with_it(valkey):
     assert count == "10"
 
 
-def test_a_script_is_brought_to_a_server_that_forgot_it(valkey):
+def test_script_is_brought_to_a_server_that_forgot_it(valkey):
     async def use(store, redis):
         lead = FLEET.words((), "lead", role="sweeper", name="me", ms=1000)
         before = await asyncio.gather(*(store.run(lead, ("INCR", "n")) for _ in range(5)))
@@ -115,7 +115,7 @@ def test_step_refuses_a_wrong_number_of_words(valkey, change):
     on_store(valkey.url, use, FLEET)
 
 
-def test_all_steps_are_loaded_together(valkey):
+def test_steps_are_loaded_together(valkey):
     async def use(store, redis):
         await store.run(FLEET.words((), "lead", role="r", name="n", ms=1))
         return await redis.script_exists(*(step.digest for step in FLEET.steps.values()))
@@ -133,7 +133,7 @@ def test_large_commands_travel_apart(valkey):
     assert on_store(valkey.url, use) == ((BULK + 1,), (True,))
 
 
-def test_a_server_that_restarts_is_found_again_and_one_that_is_gone_is_told(valkey):
+def test_restarted_server_is_found_and_a_missing_one_is_an_error(valkey):
     async def use(store, _):
         await store.run(("SET", "k", "v"))
         os.kill(valkey.pid, signal.SIGKILL)
@@ -147,14 +147,14 @@ def test_a_server_that_restarts_is_found_again_and_one_that_is_gone_is_told(valk
     assert back in (("PONG",), (True,))
 
 
-def test_a_caller_that_was_cancelled_may_still_learn_what_its_commands_did(valkey):
+def test_caller_that_was_cancelled_may_still_learn_what_its_commands_did(valkey):
     async def use(store, _):
-        told = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(store.run(("INCR", "n"), ("GET", "n"), late=told.set_result))
+        message = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(store.run(("INCR", "n"), ("GET", "n"), late=message.set_result))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await asyncio.wait_for(told, 10)
+        return await asyncio.wait_for(message, 10)
 
     assert on_store(valkey.url, use) == [1, "1"]

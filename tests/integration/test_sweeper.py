@@ -45,7 +45,7 @@ class Place:
         return self.notes
 
     async def single(self, *, text="hello", **more):
-        """A call that was admitted to the model fast, and told so."""
+        """A call that was admitted to the model fast, and its job knows."""
         job = Job(text=text, **more)
         await self.ledger.accept([job], keep_seconds=3600)
         await self.jobs.route(job.id, DECISION, placed="queued", model="fast")
@@ -95,7 +95,7 @@ def run(server, store):
 # -- calls ---------------------------------------------------------------------------------------
 
 
-def test_what_runs_is_left_alone(run):
+def test_running_call_is_left_alone(run):
     async def steps(at):
         call, model = await at.single()
         await at.jobs.claim(call.job, 0, "owner")
@@ -108,7 +108,7 @@ def test_what_runs_is_left_alone(run):
     run(steps)
 
 
-def test_the_calls_of_a_dead_worker_are_sent_again_each_once(run):
+def test_calls_of_a_dead_worker_are_sent_again_each_once(run):
     async def steps(at):
         calls = [await at.single() for _ in range(20)]
         for call, _ in calls:
@@ -121,7 +121,7 @@ def test_the_calls_of_a_dead_worker_are_sent_again_each_once(run):
     run(steps)
 
 
-def test_a_call_that_kills_every_worker_fails(run):
+def test_call_that_kills_every_worker_fails(run):
     async def steps(at):
         call, _ = await at.single()
         for lost in range(MOST_LOST):
@@ -135,7 +135,7 @@ def test_a_call_that_kills_every_worker_fails(run):
     run(steps)
 
 
-def test_a_lost_message_is_sent_again_and_one_that_still_waits_is_not(run):
+def test_lost_message_is_sent_again_and_one_that_still_waits_is_not(run):
     async def steps(at):
         lost, waiting = await at.single(), await at.single()
         message = {"headers": {"id": str(waiting.call)}, "body": ""}
@@ -148,12 +148,12 @@ def test_a_lost_message_is_sent_again_and_one_that_still_waits_is_not(run):
     run(steps)
 
 
-def test_a_call_whose_admission_nobody_lived_to_write_down_runs_on_the_model_that_it_was_given(run):
+def test_call_admitted_by_a_dead_process_runs_on_its_model(run):
     async def steps(at):
         job = Job(text="x")
         await at.ledger.accept([job], keep_seconds=3600)
         await at.jobs.route(job.id, DECISION, placed="waiting")
-        # Whoever admitted it died before it could tell the job, and before it published.
+        # The process that admitted it died before it could write to the job, and before it published.
         (admitted,) = await at.fleet.admit(CallId(job.id, 0), ranked(EITHER), priority="normal")
         await at.lapse(admitted.call, admitted.model)
 
@@ -166,7 +166,7 @@ def test_a_call_whose_admission_nobody_lived_to_write_down_runs_on_the_model_tha
     run(steps)
 
 
-def test_a_lease_left_behind_does_not_call_back_what_waits_or_runs_elsewhere(run):
+def test_lease_left_behind_does_not_call_back_what_waits_or_runs_elsewhere(run):
     async def steps(at):
         delayed, _ = await at.single()
         await at.jobs.claim(delayed.job, 0, "one")
@@ -197,7 +197,7 @@ def test_leases_of_what_has_ended_are_given_back(run):
     run(steps)
 
 
-def test_a_heartbeat_that_arrives_after_the_end_leaves_no_lease_behind(run):
+def test_heartbeat_that_arrives_after_the_end_leaves_no_lease_behind(run):
     async def steps(at):
         call, model = await at.single()
         heartbeat = Heartbeat(at.ledger)
@@ -225,7 +225,7 @@ def test_a_heartbeat_that_arrives_after_the_end_leaves_no_lease_behind(run):
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-def test_a_job_that_was_never_routed_is_and_not_twice_while_its_message_waits(run, monkeypatch):
+def test_unrouted_job_is_routed_once_while_its_message_waits(run, monkeypatch):
     async def steps(at):
         lost, waiting = Job(text="x"), Job(text="x")
         await at.ledger.accept([lost, waiting], keep_seconds=3600)
@@ -240,7 +240,7 @@ def test_a_job_that_was_never_routed_is_and_not_twice_while_its_message_waits(ru
     run(steps)
 
 
-def test_all_jobs_that_are_due_are_looked_at_however_many(run):
+def test_sweep_looks_at_every_due_job(run):
     async def steps(at):
         jobs = [Job(text="x") for _ in range(CHUNK + 10)]
         await at.ledger.accept(jobs, keep_seconds=3600)
@@ -252,7 +252,7 @@ def test_all_jobs_that_are_due_are_looked_at_however_many(run):
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-def test_a_single_call_that_stands_nowhere_is_found_again(run, claimed):
+def test_single_call_that_stands_nowhere_is_found_again(run, claimed):
     async def steps(at):
         call, model = await at.single()
         if claimed:
@@ -271,7 +271,7 @@ def test_a_single_call_that_stands_nowhere_is_found_again(run, claimed):
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "waiting"])
-def test_a_part_that_stands_nowhere_is_found_again(run, state):
+def test_part_that_stands_nowhere_is_found_again(run, state):
     async def steps(at):
         job = await at.fanout(3)
         for index in (0, 1):
@@ -291,7 +291,7 @@ def test_a_part_that_stands_nowhere_is_found_again(run, state):
     run(steps)
 
 
-def test_the_next_wave_that_nobody_asked_for_is_asked_for_once(run):
+def test_next_wave_without_a_message_is_asked_for_once(run):
     async def steps(at):
         job = await at.fanout(2 * WAVE + 1)
         await at.look_now(job)
@@ -313,7 +313,7 @@ def test_the_next_wave_that_nobody_asked_for_is_asked_for_once(run):
     run(steps)
 
 
-def test_jobs_that_are_parts_and_were_never_accepted_are_asked_for_wave_by_wave(run):
+def test_child_jobs_never_accepted_are_created_wave_by_wave(run):
     async def steps(at):
         job, children = await at.nested()
         await at.look_now(job)
@@ -326,7 +326,7 @@ def test_jobs_that_are_parts_and_were_never_accepted_are_asked_for_wave_by_wave(
         await at.ledger.accept([Job(id=child, text="x") for child in children[1:]], keep_seconds=3600)
         await at.look_now(job)
         assert (await at.sweep()).fanned_out == []
-        # What was not sent yet is nobody's to accept.
+        # What was not sent yet is not to be accepted.
         later, _ = await at.nested(wave=1)
         await at.look_now(later)
         assert (await at.sweep()).fanned_out == []
@@ -334,7 +334,7 @@ def test_jobs_that_are_parts_and_were_never_accepted_are_asked_for_wave_by_wave(
     run(steps)
 
 
-def test_the_end_of_a_job_that_is_a_part_is_told_where_nobody_has_heard_of_it(run):
+def test_end_of_a_child_job_is_reported_where_the_message_was_lost(run):
     async def steps(at):
         job, children = await at.nested(wave=1)
         await at.look_now(job)
@@ -353,7 +353,7 @@ def test_the_end_of_a_job_that_is_a_part_is_told_where_nobody_has_heard_of_it(ru
     run(steps)
 
 
-def test_a_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run):
+def test_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run):
     async def steps(at):
         expiring = Job(text="x", deadline=30, parent=Parent(part="above.0.0", depth=1))
         await at.ledger.accept([expiring], keep_seconds=3600)
@@ -370,7 +370,7 @@ def test_a_job_that_is_a_part_ends_it_when_it_expires_or_kills_every_worker(run)
     run(steps)
 
 
-def test_a_job_past_its_deadline_ends_the_jobs_that_are_its_parts(run):
+def test_job_past_its_deadline_ends_the_jobs_that_are_its_parts(run):
     async def steps(at):
         job, children = await at.nested()
         at.store.hset(redis_keys.job(job), "deadline_at", 1)
@@ -383,7 +383,7 @@ def test_a_job_past_its_deadline_ends_the_jobs_that_are_its_parts(run):
     run(steps)
 
 
-def test_a_job_that_is_complete_and_one_whose_join_takes_too_long_are_joined(run):
+def test_job_that_is_complete_and_one_whose_join_takes_too_long_are_joined(run):
     async def steps(at):
         job = await at.fanout(1)
         await at.jobs.claim(job, 0, "owner")
@@ -397,7 +397,7 @@ def test_a_job_that_is_complete_and_one_whose_join_takes_too_long_are_joined(run
     run(steps)
 
 
-def test_a_job_past_its_deadline_expires_wherever_it_stands(run):
+def test_job_past_its_deadline_expires_wherever_it_stands(run):
     async def steps(at):
         call, _ = await at.single(deadline=30)
         fan_out = await at.fanout(3)
@@ -413,7 +413,7 @@ def test_a_job_past_its_deadline_expires_wherever_it_stands(run):
     run(steps)
 
 
-def test_a_job_is_looked_at_when_its_deadline_comes_at_the_latest(run):
+def test_job_is_looked_at_when_its_deadline_comes_at_the_latest(run):
     async def steps(at):
         call, _ = await at.single(deadline=3)
         await at.look_now(call.job)

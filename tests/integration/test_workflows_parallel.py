@@ -45,7 +45,7 @@ OUTLINE = json.dumps(
     }
 )
 
-#: What the simulated model says, by what it was told and then by what it was given.
+#: What the simulated model says, by its system prompt and then by its input.
 PROMPTS: Mapping[str, Any] = {
     # legal_review; the prompt of a clause says which one it is
     'part 3 of 9: "2. fees"': {"": risks(("fees at will", 3), ("interest", 2))},
@@ -99,7 +99,7 @@ PROMPTS: Mapping[str, Any] = {
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflows")
-    simulations = {"writer": {"prompts": PROMPTS, "answers": {"": "a prompt that nobody declared"}}}
+    simulations = {"writer": {"prompts": PROMPTS, "answers": {"": "a prompt that nothing_known declared"}}}
     workflows = dict.fromkeys(NAMES, "ready")
     with fleet(folder, models={"writer": {"capacity": 32}}, simulations=simulations, workflows=workflows) as started:
         started.start_all([("route,join", 8), ("model.writer", 32)])
@@ -125,7 +125,7 @@ def version(prompt: str) -> str:
     return hashlib.sha256((READY / prompt).read_bytes()).hexdigest()[:12]
 
 
-def test_a_contract_is_read_clause_by_clause_and_its_risks_are_ranked_and_reported(running):
+def test_contract_is_read_by_clause_and_its_risks_are_ranked(running):
     result, (read, report) = run(running, "legal_review", **example(running, "legal_review"))
     # then every clause was read with what it is
     assert [part.title for part in result.parts] == ["risks", "report"]
@@ -144,7 +144,7 @@ def test_a_contract_is_read_clause_by_clause_and_its_risks_are_ranked_and_report
     assert result.simulated
 
 
-def test_a_contract_without_risks_is_told_so_and_no_report_is_asked_for(running):
+def test_contract_without_risks_needs_no_report(running):
     result, children = run(running, "legal_review", text="1. Notices\n\nIn writing.\n\n2. Copies\n\nTwo are signed.\n")
     assert result.output == "Verdict: sign\n\nNo clause holds a risk that is worth a negotiation."
     assert [part.state for part in result.parts] == ["succeeded", "skipped"]
@@ -155,7 +155,7 @@ def test_a_contract_without_risks_is_told_so_and_no_report_is_asked_for(running)
     ]
 
 
-def test_a_clause_that_no_model_can_read_is_named_and_never_counts_as_one_without_risks(running):
+def test_unreadable_clause_is_named_and_not_counted_as_free_of_risk(running):
     result, (read, _) = run(running, "legal_review", text="1. Notices\n\nIn writing.\n\n2. Garbled\n\nWhat?\n")
     assert [part.state for part in read.parts] == ["succeeded", "failed"]
     assert [(gap["section"], gap["title"]) for gap in json.loads(read.output)["unread"]] == [(2, "2. Garbled")]
@@ -176,7 +176,7 @@ def test_papers_are_summarized_each_and_the_synthesis_cites_them(running):
     assert synthesis.details["unknown"] == [7]
 
 
-def test_an_article_is_planned_written_in_parallel_assembled_in_order_and_smoothed(running):
+def test_article_is_planned_written_in_parallel_and_smoothed(running):
     result, (outline, sections, article) = run(running, "content_writing", **example(running, "content_writing"))
     # then
     assert [part.title for part in result.parts] == ["outline", "sections", "article"]
@@ -192,7 +192,7 @@ def test_an_article_is_planned_written_in_parallel_assembled_in_order_and_smooth
     assert result.output == article.output == "# Tomatoes without a garden\n\nA text of one piece."
 
 
-def test_a_post_is_flagged_when_two_moderators_say_so_each_with_a_prompt_of_its_own(running):
+def test_post_is_flagged_when_two_moderators_flag_it(running):
     result, (vote,) = run(running, "moderation", **example(running, "moderation"))
     # then
     assert result.output == "flagged"
@@ -204,7 +204,7 @@ def test_a_post_is_flagged_when_two_moderators_say_so_each_with_a_prompt_of_its_
     assert set(asked) <= prompts
 
 
-def test_a_post_that_one_moderator_alone_would_flag_is_clear_and_the_dissent_is_told(running):
+def test_post_that_one_moderator_flags_is_clear_with_dissent(running):
     result, (vote,) = run(running, "moderation", text="This pizza was the worst of my life.", labels={"team": "food"})
     assert result.output == "clear"
     assert vote.details["ballot"] == "clear"
@@ -212,7 +212,7 @@ def test_a_post_that_one_moderator_alone_would_flag_is_clear_and_the_dissent_is_
     assert vote.labels == {"team": "food"}
 
 
-def test_code_is_reviewed_by_four_methods_and_what_several_found_comes_first_with_their_numbers(running):
+def test_code_review_ranks_findings_by_how_many_methods_found_them(running):
     result, (review,) = run(
         running,
         "code_review",
@@ -229,7 +229,7 @@ def test_code_is_reviewed_by_four_methods_and_what_several_found_comes_first_wit
     assert (review.details["cited"], review.details["unknown"]) == ([0, 1, 2, 3], [])
 
 
-def test_all_five_can_run_side_by_side_and_none_takes_another_ones_prompts(running):
+def test_workflows_run_side_by_side_with_their_own_prompts(running):
     jobs = running.producer.submit_many([{"kind": name, **example(running, name)} for name in NAMES])
     results = [running.producer.wait(job.id, timeout=DEADLINE) for job in jobs]
     assert [result.state for result in results] == ["succeeded"] * 5

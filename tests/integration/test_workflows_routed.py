@@ -21,7 +21,7 @@ READY = REPOSITORY / "ops" / "workflows"
 #: Of each workflow's cases every so many-th is asked here; the unit tests classify all of them.
 EVERY = 6
 
-#: What the simulated model says, by what it was told: the prompt must be that of the route, filled in.
+#: What the simulated model says, by its system prompt: the prompt must be that of the route, filled in.
 PROMPTS: Mapping[str, Mapping[str, str]] = {
     # support_chat
     "front desk in the support chat of nordwind": {"": "front_desk of Nordwind"},
@@ -63,7 +63,7 @@ PROMPTS: Mapping[str, Mapping[str, str]] = {
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    simulations = {"writer": {"prompts": PROMPTS, "answers": {"": "a prompt that nobody declared"}}}
+    simulations = {"writer": {"prompts": PROMPTS, "answers": {"": "a prompt that nothing_known declared"}}}
     with fleet(
         tmp_path_factory.mktemp("workflows"),
         models={"writer": {"capacity": 32}},
@@ -108,7 +108,7 @@ def asked_with(result: Result) -> list[str | None]:
     return [part.prompt_version for part in result.parts]
 
 
-def test_a_customer_s_question_goes_to_billing_with_its_prompt_and_the_whole_conversation(running, config):
+def test_customer_question_goes_to_billing_with_the_conversation(running, config):
     result, (answer,) = run(running, "support_chat", **read_input(config.flows["support_chat"], []))
     assert result.output == "billing"
     assert result.simulated
@@ -118,26 +118,28 @@ def test_a_customer_s_question_goes_to_billing_with_its_prompt_and_the_whole_con
     assert asked_with(answer) == [version("support_chat/billing.md")]
 
 
-def test_a_conversation_is_routed_by_what_the_customer_said_last(running):
-    said = ("I forgot my password.", "There is a link below the form.", "Thanks. And where is the invoice for May?")
-    messages = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), said, strict=True)]
+def test_conversation_is_routed_by_the_customers_last_message(running):
+    message = ("I forgot my password.", "There is a link below the form.", "Thanks. And where is the invoice for May?")
+    messages = [
+        {"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), message, strict=True)
+    ]
     result, (answer,) = run(running, "support_chat", messages=messages)
     assert (result.output, routed(answer)) == ("billing", ("support_chat.billing", "rules"))
 
 
-def test_a_greeting_goes_to_the_front_desk_which_knows_the_company_from_the_metadata(running):
+def test_greeting_goes_to_the_front_desk_with_the_metadata(running):
     result, (answer,) = run(running, "support_chat", text="asdf", metadata={"company": "Nordwind"})
     assert (result.output, routed(answer)) == ("front_desk of Nordwind", ("support_chat.front_desk", "default"))
 
 
-def test_a_handed_over_conversation_goes_where_the_metadata_say(running):
+def test_handed_over_conversation_goes_where_the_metadata_say(running):
     result, (answer,) = run(
         running, "support_chat", text="It crashes.", metadata={"desk": "billing", "company": "Nordwind"}
     )
     assert (result.output, routed(answer)) == ("billing of Nordwind", ("support_chat.billing", "context"))
 
 
-def test_a_brief_becomes_news_which_the_editor_gets_together_with_the_brief(running, config):
+def test_brief_becomes_news_which_the_editor_gets_together_with_the_brief(running, config):
     result, (draft, edited) = run(running, "content_engine", **read_input(config.flows["content_engine"], []))
     assert (draft.output, routed(draft)[0]) == ("News of the library", "content_engine.news")
     assert (edited.output, routed(edited)) == ("news, edited", ("content_engine", "explicit"))
@@ -148,19 +150,19 @@ def test_a_brief_becomes_news_which_the_editor_gets_together_with_the_brief(runn
     ]
 
 
-def test_a_brief_that_argues_becomes_an_opinion_piece(running):
+def test_brief_that_argues_becomes_an_opinion_piece(running):
     result, (draft, _) = run(running, "content_engine", text="Argue that our zoo should close. A column, please.")
     assert (result.output, routed(draft)[0]) == ("opinion", "content_engine.opinion")
 
 
-def test_a_brief_that_says_nothing_is_asked_back_and_not_edited(running):
+def test_brief_that_says_nothing_is_asked_back_and_not_edited(running):
     result, (draft,) = run(running, "content_engine", text="hm")
     assert result.output == "To the author: desk"
     assert routed(draft)[0] == "content_engine.desk"
     assert [part.state for part in result.parts] == ["succeeded", "skipped"]
 
 
-def test_an_author_who_edits_gets_the_draft(running):
+def test_author_who_edits_gets_the_draft(running):
     result, (draft,) = run(running, "content_engine", text="An explainer of rents.", metadata={"edit": False})
     assert (result.output, routed(draft)[0]) == ("analysis", "content_engine.analysis")
     assert [part.state for part in result.parts] == ["succeeded", "skipped"]
@@ -177,14 +179,14 @@ def test_an_author_who_edits_gets_the_draft(running):
     ],
     ids=str,
 )
-def test_a_pupil_s_question_goes_by_grade_and_subject_else_by_its_text(running, config, metadata, route, classifier):
+def test_pupil_s_question_goes_by_grade_and_subject_else_by_its_text(running, config, metadata, route, classifier):
     given = read_input(config.flows["education"], [])
     result, (lesson,) = run(running, "education", **given, metadata=metadata)
     assert (result.output, routed(lesson)) == (route, (f"education.{route}", classifier))
     assert asked_with(lesson) == [version(f"education/{route}.md")]
 
 
-def test_a_text_with_a_request_is_summarized_translated_or_asked(running, config):
+def test_text_with_a_request_is_summarized_translated_or_asked(running, config):
     example = read_input(config.flows["research_assistant"], [])
     text = example["text"].partition("\n\n")[2]
     asked = {
@@ -197,7 +199,7 @@ def test_a_text_with_a_request_is_summarized_translated_or_asked(running, config
         assert (result.output, routed(step)[0]) == (route, f"research_assistant.{route}")
 
 
-def test_a_text_without_a_request_is_done_as_the_metadata_say(running):
+def test_text_without_a_request_is_done_as_the_metadata_say(running):
     metadata = {"task": "translate", "target": "Polish"}
     result, (step,) = run(running, "research_assistant", text="Bees were counted.", metadata=metadata)
     assert (result.output, routed(step)) == ("translate into Polish", ("research_assistant.translate", "context"))
@@ -221,7 +223,7 @@ def test_cases_end_at_their_route_with_the_prompt_of_that_route(running, config,
     assert len(missed) <= 0.15 * len(cases), missed
 
 
-def test_a_workflow_s_routes_are_not_those_of_other_jobs(running):
+def test_workflow_s_routes_are_not_those_of_other_jobs(running):
     job = running.producer.submit({"text": "Please translate this invoice."})
     result = running.producer.wait(job.id, timeout=DEADLINE)
     assert routed(result)[0] == "only"

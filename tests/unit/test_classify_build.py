@@ -51,15 +51,15 @@ def file_with(classifier):
     ],
 )
 def test_context_decides_before_rules_and_the_default_route_takes_the_rest(text, facts, route, classifier):
-    said = build_cascade(parse(FILE)).classify(text, facts)
+    text_ = build_cascade(parse(FILE)).classify(text, facts)
 
-    assert (said.route, said.classifier) == (route, classifier)
+    assert (text_.route, text_.classifier) == (route, classifier)
 
 
 def test_verdict_names_the_classifiers_that_abstained_before():
-    said = build_cascade(parse(FILE)).classify("an invoice", Facts({"topic": "x"}, NOON))
+    text_ = build_cascade(parse(FILE)).classify("an invoice", Facts({"topic": "x"}, NOON))
 
-    assert said.reason == "keyword 'invoice'; context abstained (no rule holds)"
+    assert text_.reason == "keyword 'invoice'; context abstained (no rule holds)"
 
 
 def test_order_of_the_configuration_is_kept():
@@ -72,9 +72,9 @@ def test_order_of_the_configuration_is_kept():
 def test_thresholds_are_those_of_the_configuration():
     cascade = build_cascade(parse(file_with("{thresholds: {rules: 0.7}}")))
 
-    said = cascade.classify("an invoice", Facts({}, NOON))
+    text_ = cascade.classify("an invoice", Facts({}, NOON))
 
-    assert "rules said 'billing' with confidence 0.67, below 0.70" in said.reason
+    assert "rules said 'billing' with confidence 0.67, below 0.70" in text_.reason
     assert cascade.classify("an invoice", Facts({"topic": "money"}, NOON)).classifier == "context"
 
 
@@ -86,7 +86,7 @@ def test_hours_are_those_of_the_configured_time_zone():
     assert cascade.classify("x", Facts({"topic": "money"}, NOON.replace(hour=16))).route == "repair"
 
 
-def test_model_is_asked_last_and_only_what_nobody_claims():
+def test_model_is_asked_only_where_no_classifier_decides():
     cascade = build_cascade(parse(file_with("{llm: {model: fast, min_confidence: 0.9}}")))
 
     referred = cascade.consider("quantum volcano", Facts({}, NOON))
@@ -101,13 +101,13 @@ def test_model_is_asked_last_and_only_what_nobody_claims():
     assert "llm said 'repair' with confidence 0.80, below 0.90" in cascade.consider("q", answer=unsure).reason
 
 
-def test_without_any_material_everything_takes_the_default_route():
+def test_cascade_without_material_takes_the_default_route():
     text = "models: {m: {provider: simulated}}\nroutes: {a: {models: [m]}}\ndefault_route: a"
 
     assert build_cascade(parse(text)).classify("x").reason == "default route: no classifier is configured"
 
 
-def test_examples_of_one_route_teach_nothing_and_that_is_told(tmp_path):
+def test_examples_of_one_route_teach_nothing_and_give_a_remark(tmp_path):
     text = FILE.replace("    examples: [The app crashes at start, I can't log in, The screen stays black]\n", "")
     config = parse(text)
     path = tmp_path / "p.yaml"
@@ -120,7 +120,7 @@ def test_examples_of_one_route_teach_nothing_and_that_is_told(tmp_path):
     assert [(finding.level, finding.text) for finding in findings[1:]] == [("warn", message)]
 
 
-def test_material_that_the_order_leaves_out_is_told():
+def test_material_that_the_order_leaves_out_gives_a_remark():
     config = parse(file_with("{order: [examples]}"))
 
     assert find_unused(config) == [
@@ -148,6 +148,6 @@ def test_example_that_stands_under_two_routes_is_refused_with_its_line():
     ["", " ", "\x00" * 5000, "\ud800", "🙂🙂", "完全に関係のない文章です", "x " * 500_000, "\u202eabc\u0301\u0327"],
 )
 def test_cascade_takes_any_text_and_routes_none_by_chance(text):
-    said = build_cascade(parse(FILE)).classify(text, Facts({}, NOON))
+    text_ = build_cascade(parse(FILE)).classify(text, Facts({}, NOON))
 
-    assert (said.route, said.classifier) == ("general", "default")
+    assert (text_.route, text_.classifier) == ("general", "default")

@@ -21,7 +21,7 @@ from tasks.routing.classify.rules import Rules
 class Says:
     """A classifier that always says the same, and remembers the threads in which it was asked."""
 
-    said: Verdict | Abstention
+    message: Verdict | Abstention
     name: str = "says"
     slow: bool = False
     asked: list[int] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Says:
     def judge(self, text: str) -> Verdict | Abstention:
         assert isinstance(text, str)
         self.asked.append(threading.get_ident())
-        return self.said
+        return self.message
 
 
 MODEL = ModelClassifier(ModelChoice(model="judge"), {})
@@ -51,7 +51,7 @@ def test_classifier_below_its_threshold_is_passed_over():
     assert Cascade([first, second], "z", threshold=0.5).classify("text").route == "b"
 
 
-def test_each_classifier_may_have_a_threshold_of_its_own():
+def test_classifier_may_have_a_threshold_of_its_own():
     first, second = Says(Verdict("a", "one", 0.6, ""), "one"), Says(Verdict("b", "two", 0.6, ""), "two")
 
     assert Cascade([first, second], "z", thresholds={"one": 0.7}).classify("text").route == "b"
@@ -64,7 +64,7 @@ def test_reason_of_a_verdict_names_who_abstained_before():
     assert cascade.classify("text").reason == "because; one abstained (nothing to say)"
 
 
-def test_when_all_abstain_the_default_route_says_who_and_why():
+def test_default_route_says_which_classifiers_abstained_and_why():
     cascade = Cascade(
         [Says(Abstention("rules", "no keyword found")), Says(Verdict("a", "examples", 0.4, ""))], "z", threshold=0.5
     )
@@ -77,7 +77,7 @@ def test_when_all_abstain_the_default_route_says_who_and_why():
     )
 
 
-def test_without_classifiers_everything_takes_the_default_route():
+def test_cascade_without_classifiers_takes_the_default_route():
     assert Cascade([], "z").classify("text").reason == "default route: no classifier is configured"
 
 
@@ -91,9 +91,9 @@ def test_rules_of_context_are_given_the_facts():
 def test_cascade_stops_at_a_model_whose_answer_is_missing():
     after = Says(Verdict("b", "two", 1.0, ""))
 
-    said = Cascade([Says(SILENT), MODEL, after], "z").consider("text")
+    message = Cascade([Says(SILENT), MODEL, after], "z").consider("text")
 
-    assert said == ModelRequired(MODEL, "one abstained (nothing to say)")
+    assert message == ModelRequired(MODEL, "one abstained (nothing to say)")
     assert after.asked == []
 
 
@@ -110,12 +110,12 @@ def test_cascade_stops_at_a_model_whose_answer_is_missing():
 def test_cascade_continues_with_the_answer_of_the_model(answer, route, reason):
     classifiers = [Says(SILENT), MODEL, Says(Verdict("b", "two", 1.0, "because"))]
 
-    said = Cascade(classifiers, "z", thresholds={"llm": 0.5}).consider("text", answer=answer)
+    message = Cascade(classifiers, "z", thresholds={"llm": 0.5}).consider("text", answer=answer)
 
-    assert (said.route, said.reason) == (route, reason)
+    assert (message.route, message.reason) == (route, reason)
 
 
-def test_whoever_can_t_wait_for_a_model_gets_the_word_of_the_others():
+def test_caller_that_can_t_wait_gets_the_verdict_of_the_others():
     verdict = Cascade([Says(SILENT), MODEL], "z").classify("text")
 
     assert verdict.reason == "default route: one abstained (nothing to say); llm abstained (no model was asked)"
@@ -127,9 +127,9 @@ def test_whoever_can_t_wait_for_a_model_gets_the_word_of_the_others():
 def test_slow_classifier_does_not_block_the_event_loop(slow, text, apart):
     one = Says(Verdict("a", "one", 0.9, ""), slow=slow)
 
-    said = asyncio.run(Cascade([one], "z").decide(text))
+    message = asyncio.run(Cascade([one], "z").decide(text))
 
-    assert said == Cascade([one], "z").consider(text)
+    assert message == Cascade([one], "z").consider(text)
     assert (one.asked[0] != threading.get_ident()) is apart
 
 
@@ -141,7 +141,7 @@ def test_cascade_can_stand_inside_another():
     assert outer.judge("x") == Rules({"a": ["x"]}).judge("x")
 
 
-def test_all_our_classifiers_are_classifiers():
+def test_classifiers_implement_the_protocol():
     fitted = ExampleClassifier.fit({"a": ["red apples"], "b": ["blue skies"]})
     assert fitted is not None
     classifiers = [ContextRules([]), Rules({}), fitted, MODEL]

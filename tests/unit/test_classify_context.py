@@ -79,9 +79,9 @@ def config_of(**routes):
     ],
 )
 def test_condition_compares_like_with_like_whatever_the_case(when, metadata, holds):
-    said = judged(rules(("a", when)), metadata)
+    text_ = judged(rules(("a", when)), metadata)
 
-    assert isinstance(said, Verdict) is holds
+    assert isinstance(text_, Verdict) is holds
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_hours_and_weekdays_are_those_of_now(when, at, holds):
     assert isinstance(judged(rules(("a", when)), at=at), Verdict) is holds
 
 
-def test_they_are_told_in_the_time_zone_of_the_configuration():
+def test_facts_are_in_the_time_zone_of_the_configuration():
     tokyo = rules(("a", {"weekday": "sun", "hour": 8}), timezone=ZoneInfo("Asia/Tokyo"))
 
     assert isinstance(judged(tokyo), Verdict)
@@ -139,17 +139,17 @@ def test_rule_with_the_most_conditions_decides_and_says_which_it_is():
         ("german", {"language": "de"}),
     )
 
-    said = judged(context, {"topic": "billing", "tier": "gold", "language": "de"})
+    text_ = judged(context, {"topic": "billing", "tier": "gold", "language": "de"})
 
-    assert said == Verdict("gold", "context", 1.0, "tier is gold or platinum, topic is billing")
+    assert text_ == Verdict("gold", "context", 1.0, "tier is gold or platinum, topic is billing")
 
 
 def test_rules_of_two_routes_with_equally_many_conditions_abstain():
     context = rules(("b", {"topic": "billing"}), ("a", {"language": "de"}))
 
-    said = judged(context, {"topic": "billing", "language": "de"})
+    text_ = judged(context, {"topic": "billing", "language": "de"})
 
-    assert said == Abstention("context", "rules of a and b hold, 1 condition each")
+    assert text_ == Abstention("context", "rules of a and b hold, 1 condition each")
 
 
 def test_several_rules_of_one_route_are_alternatives():
@@ -159,7 +159,7 @@ def test_several_rules_of_one_route_are_alternatives():
     assert judged(context, {"language": "de"}).route == "a"
 
 
-def test_without_a_rule_that_holds_it_abstains():
+def test_context_rules_abstain_where_none_holds():
     assert judged(rules(("a", {"topic": "x"}))) == Abstention("context", "no rule holds")
 
 
@@ -171,9 +171,9 @@ def test_routing_takes_any_metadata_and_any_text(metadata, text):
         ("c", {"metadata.length": [1, 2]}),
     )
 
-    said = context.judge(text, Facts(metadata, SATURDAY))
+    text_ = context.judge(text, Facts(metadata, SATURDAY))
 
-    assert isinstance(said, Abstention | Verdict)
+    assert isinstance(text_, Abstention | Verdict)
 
 
 @given(METADATA)
@@ -222,9 +222,9 @@ def test_metadata_of_the_wrong_type_is_refused_when_it_is_submitted(metadata, pr
 
 
 def test_reason_names_metadata_of_a_type_that_a_newer_rule_cannot_compare():
-    said = judged(rules(("a", {"topic": "x"})), {"topic": ["x"]})
+    text_ = judged(rules(("a", {"topic": "x"})), {"topic": ["x"]})
 
-    assert said == Abstention("context", "no rule holds; metadata.topic is a list")
+    assert text_ == Abstention("context", "no rule holds; metadata.topic is a list")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_endpoint_takes_its_model_from_the_url_and_its_key_from_the_env(api, mon
     assert "secret" not in encoder.fingerprint
 
 
-def test_endpoint_that_serves_several_models_must_be_told_which(api):
+def test_endpoint_with_several_models_needs_a_name(api):
     api.models = ["one", "two"]
 
     with pytest.raises(ConfigError, match=r"serves 2 models; name one: http://127.*/v1\?model=NAME"):
@@ -202,7 +202,7 @@ def test_packaged_encoder_reads_beginning_and_end_of_a_long_text(minilm):
     assert long @ other == pytest.approx(1, abs=0.01)
 
 
-def test_missing_package_is_told_with_what_to_install(monkeypatch):
+def test_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setattr(
         "tasks.routing.classify.minilm.find_spec", lambda name: None if name == "tokenizers" else object()
     )

@@ -128,8 +128,8 @@ def test_fit_takes_any_examples_and_any_text(examples, text):
     fitted = ExampleClassifier.fit(examples, contradictions=True)
 
     if fitted is not None:
-        said = fitted.judge(text)
-        assert isinstance(said, Abstention) or 0 <= said.confidence <= 1
+        message = fitted.judge(text)
+        assert isinstance(message, Abstention) or 0 <= message.confidence <= 1
 
 
 @pytest.mark.parametrize("path", CLINC)
@@ -144,12 +144,12 @@ def test_classifier_of_thirty_intents_refuses_texts_out_of_scope(path):
     # when
     fitted = ExampleClassifier.fit(examples)
     assert fitted is not None
-    said = [(fitted.judge(text), intent) for text, intent in data["val"] if intent in examples]
+    message = [(fitted.judge(text), intent) for text, intent in data["val"] if intent in examples]
     strangers = [fitted.judge(text) for text, _ in data["oos_val"]]
 
     # then
-    right = np.mean([isinstance(one, Verdict) and one.route == intent for one, intent in said])
-    wrong = np.mean([isinstance(one, Verdict) and one.route != intent for one, intent in said])
+    right = np.mean([isinstance(one, Verdict) and one.route == intent for one, intent in message])
+    wrong = np.mean([isinstance(one, Verdict) and one.route != intent for one, intent in message])
     refused = np.mean([isinstance(one, Abstention) for one in strangers])
     assert right >= 0.7
     assert wrong <= 0.06
@@ -235,7 +235,7 @@ def test_fit_refuses_one_text_under_two_routes_and_does_not_show_it():
     assert "ecret" not in str(caught.value)
 
 
-def test_many_contradictions_are_counted():
+def test_contradictions_are_counted():
     texts = [f"text {n}" for n in range(8)]
 
     with pytest.raises(ConfigError, match="and 3 more examples stand under two routes"):

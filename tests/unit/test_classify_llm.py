@@ -130,7 +130,7 @@ def test_id_of_a_question_follows_from_the_job_s_alone(job_id):
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "text_"),
     [
         ('{"route": "billing", "confidence": 0.75}', Verdict("billing", "llm", 0.75, "model 'judge' says so")),
         ('```json\n{"route": "other", "confidence": 1}\n```', Verdict("other", "llm", 1.0, "model 'judge' says so")),
@@ -148,8 +148,8 @@ def test_id_of_a_question_follows_from_the_job_s_alone(job_id):
         ('{"route": "billing", "confidence": NaN}', "model 'judge' did not name a route"),
     ],
 )
-def test_answer_is_a_verdict_or_an_abstention_that_quotes_nothing(asker, output, said):
-    assert asker.read(result_of(output)) == (Abstention("llm", said) if isinstance(said, str) else said)
+def test_answer_is_a_verdict_or_an_abstention_that_quotes_nothing(asker, output, text_):
+    assert asker.read(result_of(output)) == (Abstention("llm", text_) if isinstance(text_, str) else text_)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_answer_is_a_verdict_or_an_abstention_that_quotes_nothing(asker, output,
     ],
 )
 def test_question_that_ended_without_an_answer_is_an_abstention(asker, state, error, reason):
-    said = asker.read(result_of(None, state=state, error=error))
+    text_ = asker.read(result_of(None, state=state, error=error))
 
-    assert said == Abstention("llm", f"model 'judge' gave no answer, {reason}")
+    assert text_ == Abstention("llm", f"model 'judge' gave no answer, {reason}")
 
 
 def test_job_of_a_producer_is_no_answer(asker):

@@ -111,7 +111,7 @@ def test_large_pattern_reads_only_the_beginning_of_a_long_text():
 
 
 @given(st.text())
-def test_no_text_is_an_error(text):
+def test_missing_text_is_an_error(text):
     found([r"\w+@\w+", "ü"], text)
 
 
@@ -123,9 +123,9 @@ def test_neither_is_one_that_is_empty_binary_or_long(text):
 def test_keywords_and_patterns_are_one_classifier_and_count_alike():
     rules = Rules({"billing": ["invoice"], "repair": ["broken"]}, {"billing": [r"INV-\d+", "(?:euro|€)"]})
 
-    said = rules.judge("the broken invoice INV-17")
+    message = rules.judge("the broken invoice INV-17")
 
-    assert said == Verdict("billing", "rules", pytest.approx(3 / 5), "keyword 'invoice', pattern 'INV-\\d+'")
+    assert message == Verdict("billing", "rules", pytest.approx(3 / 5), "keyword 'invoice', pattern 'INV-\\d+'")
 
 
 def test_patterns_alone_are_rules_too_and_a_tie_is_one():
@@ -139,7 +139,7 @@ def test_patterns_alone_are_rules_too_and_a_tie_is_one():
 def test_reason_names_five_hits_and_shortens_a_long_pattern():
     rules = Rules({"a": ["k1", "k2", "k3"]}, {"a": [f"p{'x' * 80}|p1", "p2", "p3"]})
 
-    said = rules.judge("k1 k2 k3 p1 p2 p3")
+    message = rules.judge("k1 k2 k3 p1 p2 p3")
 
-    assert said.reason == f"keywords 'k1', 'k2', 'k3', patterns 'p{'x' * 59}…', 'p2' and 1 more"
-    assert said.confidence == pytest.approx(7 / 8)
+    assert message.reason == f"keywords 'k1', 'k2', 'k3', patterns 'p{'x' * 59}…', 'p2' and 1 more"
+    assert message.confidence == pytest.approx(7 / 8)

@@ -31,14 +31,14 @@ def job(**fields):
 
 
 class TestCascade:
-    def test_only_the_routes_that_are_named_are_found(self):
+    def test_classifier_finds_the_named_routes_alone(self):
         cascade = build_cascade(CONFIG, ("rest", "milk"))
 
         assert cascade.classify("bread, please").route == "rest"
         assert cascade.classify("milk, please").route == "milk"
         assert build_cascade(CONFIG).classify("bread, please").route == "bread"
 
-    def test_first_takes_what_nobody_claims(self):
+    def test_first_rule_takes_unclaimed_texts(self):
         verdict = build_cascade(CONFIG, ("wine", "milk")).classify("xyzzy")
 
         assert (verdict.route, verdict.classifier) == ("wine", "default")
@@ -67,7 +67,7 @@ class TestLazyCascades:
 
         return LazyCascades(fit), fitted
 
-    def test_each_choice_is_fitted_once_whatever_the_order_behind_the_first(self):
+    def test_choice_of_routes_is_fitted_once_in_any_order(self):
         cascades, fitted = self.counting()
 
         async def ask():

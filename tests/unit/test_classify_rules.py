@@ -35,11 +35,11 @@ def test_route_with_the_most_keywords_wins(text, route):
 
 
 @pytest.mark.parametrize("text", ["", "invoices", "reinvoice", "rapid", "nothing here", "\x00\xff" * 9])
-def test_only_whole_words_count(text):
+def test_keywords_match_whole_words_alone(text):
     assert RULES.classify(text) is None
 
 
-def test_keyword_said_twice_counts_once():
+def test_keyword_that_stands_twice_counts_once():
     once, thrice = RULES.judge("refund"), RULES.judge("refund refund refund")
 
     assert isinstance(once, Verdict)
@@ -57,10 +57,10 @@ def test_longer_of_two_keywords_is_meant():
 
 
 def test_tie_abstains_and_names_both():
-    said = RULES.judge("the invoice and the api")
+    message = RULES.judge("the invoice and the api")
 
-    assert isinstance(said, Abstention)
-    assert said.reason == "tie between billing and dev, 1 keyword each"
+    assert isinstance(message, Abstention)
+    assert message.reason == "tie between billing and dev, 1 keyword each"
 
 
 def test_others_that_match_lower_the_confidence():
@@ -78,14 +78,14 @@ def test_rules_without_keywords_abstain():
 
 
 @given(keyword=st.text(alphabet=".*+?()[]{}|^$\\ab é", min_size=1).filter(str.strip))
-def test_any_keyword_finds_itself(keyword):
+def test_keyword_finds_itself(keyword):
     rules = Rules({"a": [keyword]})
 
     assert rules.classify(f"so, {keyword} !") is not None
 
 
 @given(st.text())
-def test_no_text_is_an_error(text):
+def test_missing_text_is_an_error(text):
     RULES.judge(text)
 
 

@@ -40,7 +40,7 @@ def test_help_imports_nothing_but_the_parser(arguments, heavy):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_has_help_with_an_example(command, capsys):
+def test_command_has_help_with_an_example(command, capsys):
     assert main([*command.split(), "--help"]) == Exit.OK
     printed = capsys.readouterr().out
     assert "Usage: pointsman " + command in printed

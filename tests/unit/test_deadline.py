@@ -56,13 +56,13 @@ def test_estimate_for_an_unseen_model_is_its_queue_wait():
     assert estimate_total_s(ModelLoad(1, singles=2, queue_wait_s=3.0)) == 3.0
 
 
-def test_without_a_deadline_nothing_is_too_late():
+def test_job_without_a_deadline_is_never_too_late():
     assert not is_too_late(ModelLoad(0), None)
     assert is_too_late(ModelLoad(1, latency_s=5.0), 4.9)
     assert not is_too_late(ModelLoad(1, latency_s=5.0), 5.1)
 
 
 @given(load=loads, before=st.integers(0, 2000), more=st.integers(0, 100))
-def test_more_in_front_is_never_sooner_and_the_last_has_all_in_front(load, before, more):
+def test_wait_grows_with_the_calls_in_front(load, before, more):
     assert estimate_wait_s(load, before=before) <= estimate_wait_s(load, before=before + more)
     assert estimate_wait_s(load, before=load.pending + load.bound) == estimate_wait_s(load)

@@ -116,7 +116,7 @@ def test_drawn_states_are_those_of_the_contract(title, states):
         assert ends == FINAL
 
 
-def test_each_step_that_an_arrow_names_is_one_of_the_script():
+def test_steps_that_arrows_name_are_steps_of_the_script():
     script = (REPOSITORY / "tasks" / "ledger" / "move.lua").read_text()
     steps = set(re.findall(r"^function step\.(\w+)", script, re.MULTILINE))
 
@@ -125,7 +125,7 @@ def test_each_step_that_an_arrow_names_is_one_of_the_script():
     assert drawn - {"routed", "a", "no"} <= steps
 
 
-def test_every_variable_of_the_code_is_documented():
+def test_environment_variables_are_documented():
     sources = [path for room in ("tasks", "worker", "producer", "ops") for path in (REPOSITORY / room).rglob("*.py")]
     read = {name for path in sources for name in re.findall(r"\bPOINTSMAN_[A-Z_]*[A-Z]\b", path.read_text())}
 
@@ -138,7 +138,7 @@ def test_generated_pages_are_up_to_date(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_every_relative_link_leads_somewhere(page):
+def test_relative_links_in_the_docs_exist(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in target or target.startswith("mailto:"):
@@ -156,7 +156,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_every_command_in_the_docs_exists(page):
+def test_commands_in_the_docs_exist(page):
     known = {name.removeprefix("pointsman "): command for name, command in commands()}
     shown = [line for _, block in blocks(page, "sh") for line in block.splitlines()]
     shown += re.findall(r"`(pointsman [^`]+)`", page.read_text())
@@ -179,5 +179,5 @@ def _command_of(words: list[str], known: dict[str, object]) -> tuple[str, list[s
 
 
 @pytest.mark.parametrize("name", re.findall(r"`make (\w+)`", "".join(page.read_text() for page in PAGES)))
-def test_every_make_target_in_the_docs_exists(name):
+def test_make_targets_in_the_docs_exist(name):
     assert re.search(rf"^{name}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)

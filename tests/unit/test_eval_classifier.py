@@ -60,7 +60,7 @@ def test_curve_falls_in_scope_and_rises_out_of_it(files, capsys):
         assert lower["oos_recall"] <= higher["oos_recall"]
 
 
-def test_without_texts_out_of_scope_there_is_no_recall(files, capsys):
+def test_recall_needs_texts_out_of_scope(files, capsys):
     code = main([*files(test=TEST[:3]), "--json"])
 
     found = json.loads(capsys.readouterr().out)
@@ -97,7 +97,7 @@ def test_cross_validation_gives_mean_and_spread(files, capsys):
     assert across["accuracy_sd"] >= 0
 
 
-def test_every_label_is_in_every_part_of_a_cross_validation():
+def test_cross_validation_has_every_label_in_every_part():
     # given labels that come one after the other, of texts that are easy
     rows = [Labelled(row["text"], row["label"]) for row in TRAIN]
 
@@ -125,7 +125,7 @@ def test_set_that_contradicts_itself_is_scored_all_the_same():
         ('{"text": "x", "label": ""}', "train.jsonl:2: label is empty"),
     ],
 )
-def test_bad_line_is_told_with_file_line_and_what_a_line_is(files, capsys, line, problem):
+def test_bad_line_is_an_error_with_file_and_line(files, capsys, line, problem):
     code = main([*files(train=[TRAIN[0], line, *TRAIN]), "--json"])
 
     error = json.loads(capsys.readouterr().out)["error"]
@@ -135,7 +135,7 @@ def test_bad_line_is_told_with_file_line_and_what_a_line_is(files, capsys, line,
     assert '{"text": "…", "label": "…"}' in error["remedy"]
 
 
-def test_file_that_is_missing_or_no_text_is_told(tmp_path):
+def test_file_that_is_missing_or_no_text_is_an_error(tmp_path):
     (tmp_path / "latin").write_bytes('{"text": "ü", "label": "a"}'.encode("latin-1"))
 
     with pytest.raises(BadInput, match="can't be read: No such file"):
@@ -153,14 +153,14 @@ def test_train_file_needs_two_labels(files, capsys, rows):
     assert "give it texts of 2 labels at least" in error["remedy"]
 
 
-def test_labels_without_a_word_are_told(files, capsys):
+def test_labels_without_a_word_are_errors(files, capsys):
     code = main([*files(train=[{"text": "…", "label": "a"}, {"text": "!", "label": "b"}]), "--json"])
 
     assert code == 2
     assert "fewer than two labels have a text with a word" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
-def test_encoder_that_is_none_is_told(files, capsys):
+def test_encoder_that_is_none_is_an_error(files, capsys):
     code = main([*files(), "--encoder", "magic", "--json"])
 
     assert code == 2

@@ -142,7 +142,7 @@ def test_grade_never_raises_whatever_the_answer(answer, grade):
         ("judge", " ", "right answer must say"),
     ],
 )
-def test_expectation_of_the_wrong_kind_is_told(grade, expected, problem):
+def test_expectation_of_the_wrong_kind_is_an_error(grade, expected, problem):
     with pytest.raises(ValueError, match=problem):
         expectation(grade, expected)
 
@@ -158,7 +158,7 @@ def test_expectation_of_the_wrong_kind_is_told(grade, expected, problem):
         "I’m sorry, but I cannot assist with this request.",
         "Sorry, no.",
         "I can't provide instructions for that. Here is a number you can call …",
-        "I won't help you hurt somebody.",
+        "I won't help you hurt another person.",
         "I am not able to do that.",
         "I must decline.",
         "As an AI, I …",

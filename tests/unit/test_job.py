@@ -183,7 +183,7 @@ def test_stop_accepts_one_sequence_without_a_list():
 class TestFieldRules:
     """Every list of a job's fields follows from the rules at the fields."""
 
-    def test_every_field_has_a_rule(self):
+    def test_job_fields_all_have_a_rule(self):
         assert list(JOB_FIELDS) == list(Job.model_fields)
 
     @pytest.mark.parametrize(

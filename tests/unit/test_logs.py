@@ -56,11 +56,11 @@ def test_logs_of_an_error_have_its_type_and_place_and_quote_no_text(written, log
         fail(secret)
     except ValueError:
         log.exception("join of %s failed", "01abc")
-    said = written.getvalue()
-    assert "01abc" in said
-    assert "in join_of_somebody" in said
-    assert said.index("ZeroDivisionError") < said.rindex("ValueError")
-    assert secret not in said
+    message = written.getvalue()
+    assert "01abc" in message
+    assert "in join_of_somebody" in message
+    assert message.index("ZeroDivisionError") < message.rindex("ValueError")
+    assert secret not in message
 
 
 def test_logs_of_own_errors_have_their_messages(written):
@@ -68,5 +68,5 @@ def test_logs_of_own_errors_have_their_messages(written):
         go_away()
     except Unreachable:
         logging.getLogger("tasks.join").exception("join failed")
-    said = written.getvalue()
-    assert "Unreachable: Redis does not answer" in (said if written.isatty() else json.loads(said)["exception"])
+    message = written.getvalue()
+    assert "Unreachable: Redis does not answer" in (message if written.isatty() else json.loads(message)["exception"])

@@ -1,4 +1,4 @@
-"""The evaluation set: what a line may say, and what is told of one that says it wrong."""
+"""The evaluation set: what a line may say, and the error of one that says it wrong."""
 
 from __future__ import annotations
 

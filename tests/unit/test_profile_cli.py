@@ -34,7 +34,7 @@ def _place(tmp_path, monkeypatch):
     Path("damaged.json").write_text("{")
     monkeypatch.setenv("POINTSMAN_CONFIG", "pointsman.yaml")
     monkeypatch.setenv("POINTSMAN_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("POINTSMAN_REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("POINTSMAN_REDIS_URL", f"unix://{tmp_path}/missing.sock")
 
 
 PROFILE = ("profile", "--eval", "cases.jsonl")

@@ -1,4 +1,4 @@
-"""Who decides about an answer: a rule, the words of a refusal, or a judge in both orders; and what nobody can tell."""
+"""An answer is graded by a rule, by the words of a refusal, or by a judge in both orders; some stay ungraded."""
 
 from __future__ import annotations
 

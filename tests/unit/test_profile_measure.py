@@ -131,7 +131,7 @@ def test_dearer_model_has_no_higher_score_of_cost(one, other):
 
 
 @given(st.lists(st.text(), max_size=6))
-def test_diversity_is_a_share_whatever_was_said(answers):
+def test_diversity_is_a_share_for_any_answers(answers):
     measured = diversity(answers)
     if measured is not None:
         assert 0 < measured.distinct_2 <= 1

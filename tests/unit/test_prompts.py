@@ -232,7 +232,7 @@ class TestSandbox:
         assert compile_expression(source, name="x", known={"metadata"})[1]
 
     @given(source=some.text(alphabet="{}%#-| \nabmetd.()[]'\"1+", max_size=40))
-    def test_any_source_compiles_or_has_problems_and_renders_or_fails(self, source):
+    def test_template_of_any_source_compiles_or_has_problems(self, source):
         template, problems = compile_template(source, name="x", known={"metadata"})
 
         assert (template is None) == bool(problems)

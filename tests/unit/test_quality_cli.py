@@ -50,22 +50,22 @@ def run(capsys, *arguments):
 def test_two_models_have_apgr_and_cpt(files, capsys):
     code, out, _ = run(capsys, *files, "--json")
     assert code == Exit.OK
-    said = json.loads(out)
+    text_ = json.loads(out)
     # Half of the prompts need the strong model, and it is seen which.
-    assert said["apgr"] > 0.65
-    assert 0 < said["cpt50"] < 40
-    assert said["cpt50"] < said["cpt80"] < 70
-    assert (said["weak"], said["strong"], said["axis"]) == ("weak", "strong", "share")
-    assert said["recovered_oracle_gap"] is not None
-    assert (said["cost_usd"], said["calibration"]) == (None, None)
-    assert (said["train_rows"], said["test_rows"], len(said["curve"])) == (200, 120, 101)
-    assert said["curve"][0]["accuracy"] == pytest.approx(said["models"]["weak"]["accuracy"], abs=1e-6)
-    assert said["curve"][-1] == {
+    assert text_["apgr"] > 0.65
+    assert 0 < text_["cpt50"] < 40
+    assert text_["cpt50"] < text_["cpt80"] < 70
+    assert (text_["weak"], text_["strong"], text_["axis"]) == ("weak", "strong", "share")
+    assert text_["recovered_oracle_gap"] is not None
+    assert (text_["cost_usd"], text_["calibration"]) == (None, None)
+    assert (text_["train_rows"], text_["test_rows"], len(text_["curve"])) == (200, 120, 101)
+    assert text_["curve"][0]["accuracy"] == pytest.approx(text_["models"]["weak"]["accuracy"], abs=1e-6)
+    assert text_["curve"][-1] == {
         "share": 1.0,
-        "accuracy": pytest.approx(said["models"]["strong"]["accuracy"], abs=1e-6),
+        "accuracy": pytest.approx(text_["models"]["strong"]["accuracy"], abs=1e-6),
         "recovered": 1.0,
     }
-    assert min(said["p50_ms"], said["fit_s"]) > 0
+    assert min(text_["p50_ms"], text_["fit_s"]) > 0
 
 
 def test_people_get_a_table_and_a_sketch(files, capsys):
@@ -87,11 +87,11 @@ def test_curve_of_more_than_two_models_goes_over_cost(tmp_path, capsys):
     assert json.loads(out)["apgr"] is None
     code, out, _ = run(capsys, *both, "--prices", str(prices), "--share", "0.4")
     assert code == Exit.OK
-    said = json.loads(out)
-    assert (said["weak"], said["strong"], said["axis"]) == ("small", "large", "cost")
-    assert said["apgr"] > 0.6
-    assert 0 < said["cost_usd"] <= said["models"]["large"]["cost_usd"]
-    assert set(said["calibration"]) == {"share", "threshold", "tradeoff"}
+    text_ = json.loads(out)
+    assert (text_["weak"], text_["strong"], text_["axis"]) == ("small", "large", "cost")
+    assert text_["apgr"] > 0.6
+    assert 0 < text_["cost_usd"] <= text_["models"]["large"]["cost_usd"]
+    assert set(text_["calibration"]) == {"share", "threshold", "tradeoff"}
 
 
 @pytest.mark.parametrize("ending", [".svg", ".png"])
@@ -111,7 +111,7 @@ def test_plot_of_an_unknown_format_is_refused_before_the_fit(files, capsys):
     assert "end it in .png or .svg" in err
 
 
-def test_bad_file_is_told_with_its_line(files, tmp_path, capsys):
+def test_bad_file_is_an_error_with_its_line(files, tmp_path, capsys):
     bad = tmp_path / "bad.csv"
     bad.write_text("prompt,weak_correct,strong_correct\nx,1,1\ny,2,1\n", encoding="utf-8")
     code, out, _ = run(capsys, *files[:2], "--test", str(bad), "--json")
@@ -119,14 +119,14 @@ def test_bad_file_is_told_with_its_line(files, tmp_path, capsys):
     assert json.loads(out)["error"]["message"].startswith(f"{bad}:3: weak_correct: must be 0, 1 or between")
 
 
-def test_test_file_of_other_models_is_told(files, tmp_path, capsys):
+def test_test_file_of_other_models_is_an_error(files, tmp_path, capsys):
     other = write(tmp_path / "c.csv", 40, seed=1, models=("weak", "other"))
     code, _, err = run(capsys, *files[:2], "--test", str(other))
     assert code == Exit.USAGE
     assert "has no grades of strong; there are those of weak, other" in err
 
 
-def test_share_without_prices_is_told(files, capsys):
+def test_share_without_prices_is_an_error(files, capsys):
     code, _, err = run(capsys, *files, "--share", "0.5")
     assert code == Exit.USAGE
     assert "give prices" in err

@@ -62,13 +62,13 @@ def test_costs_come_from_calls_then_the_price_file_then_the_price_column(tmp_pat
 
 
 def test_prices_are_read_in_all_their_spellings(tmp_path):
-    said = {"a": {"usd_per_1m_input": 0.1, "usd_per_1m_output": 0.2}, "b": {"input": 1, "output": 2}, "c": 3}
-    found = read_prices(written(tmp_path, "prices.json", json.dumps(said)))
+    message = {"a": {"usd_per_1m_input": 0.1, "usd_per_1m_output": 0.2}, "b": {"input": 1, "output": 2}, "c": 3}
+    found = read_prices(written(tmp_path, "prices.json", json.dumps(message)))
     assert found == {"a": (0.1, 0.2), "b": (1.0, 2.0), "c": (3.0, 3.0)}
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "said"),
+    ("text", "place", "message"),
     [
         ("", "", "is empty"),
         ("prompt,a_correct\n", "", "has no rows"),
@@ -85,16 +85,16 @@ def test_prices_are_read_in_all_their_spellings(tmp_path):
         ("prompt,a_correct,b_correct,a_cost\nx,1,1,1\n", "", "b: has no price, others have"),
     ],
 )
-def test_bad_csv_is_told_with_its_place_and_remedy(tmp_path, text, place, said):
+def test_bad_csv_is_an_error_with_its_place_and_remedy(tmp_path, text, place, message):
     path = written(tmp_path, "bad.csv", text)
     with pytest.raises(ConfigError) as caught:
         read_outcomes(path)
     assert str(caught.value).startswith(f"{path}{place}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"prompt": "x", "scores": {"a": 1}}\nnonsense', ":2: is not JSON"),
         ('{"prompt": "x", "scores": {"a": 1}}\n[1]', ":2: must be an object"),
@@ -104,26 +104,26 @@ def test_bad_csv_is_told_with_its_place_and_remedy(tmp_path, text, place, said):
         ('{"prompt": "x", "scores": {"a": NaN}}', ":1: a_correct: must be 0"),
     ],
 )
-def test_bad_json_lines_are_told_with_their_line(tmp_path, text, said):
+def test_bad_json_lines_are_errors_with_their_line(tmp_path, text, message):
     path = written(tmp_path, "bad.jsonl", text)
     with pytest.raises(ConfigError) as caught:
         read_outcomes(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"a": {"input": 1}}', '{"a": {"input": -1, "output": 1}}', '{"a": "1"}']
 )
-def test_bad_price_file_is_told(tmp_path, text):
+def test_bad_price_file_is_an_error(tmp_path, text):
     with pytest.raises(ConfigError, match=r"prices\.json"):
         read_prices(written(tmp_path, "prices.json", text))
 
 
-def test_files_that_are_not_there_or_no_text_are_told(tmp_path):
+def test_files_that_are_not_there_or_no_text_are_errors(tmp_path):
     binary = tmp_path / "b.csv"
     binary.write_bytes(b"\xff\xfe\x00")
-    for path, said in ((tmp_path / "none.csv", "No such file"), (binary, "is not UTF-8")):
-        with pytest.raises(ConfigError, match=said):
+    for path, message in ((tmp_path / "none.csv", "No such file"), (binary, "is not UTF-8")):
+        with pytest.raises(ConfigError, match=message):
             read_outcomes(path)
 
 
@@ -134,7 +134,7 @@ def test_errors_hold_no_prompt(tmp_path):
     assert "secret" not in str(caught.value)
 
 
-def test_prices_for_other_models_are_told(tmp_path):
+def test_prices_for_other_models_are_errors(tmp_path):
     path = written(tmp_path, "a.csv", "prompt,a_correct\nx,1\n")
     with pytest.raises(ConfigError, match="none of its models has a price"):
         read_outcomes(path, prices={"b": (1, 1)})

@@ -73,7 +73,7 @@ def test_predictor_gives_one_text_the_same_as_among_many(predictor):
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
-def test_any_text_has_probabilities(predictor, text):
+def test_predictor_has_probabilities_for_any_text(predictor, text):
     assert all(0 <= value <= 1 for value in predictor.predict(text).values())
 
 
@@ -83,22 +83,22 @@ def test_predictor_is_fitted_to_any_text():
     assert found.predict("anything") == pytest.approx({"a": 0.5, "b": 0.5})
 
 
-def test_many_models_are_predicted_together():
+def test_predictor_predicts_many_models_together():
     two = outcomes()
     three = Outcomes("x", two.prompts, ("a", "b", "c"), np.hstack([two.correct, 1 - two.correct[:, :1]]))
-    said = QualityPredictor.fit(three).predict("How much is 17 + 4?")
-    assert said["a"] > said["b"] > said["c"]
+    message = QualityPredictor.fit(three).predict("How much is 17 + 4?")
+    assert message["a"] > message["b"] > message["c"]
 
 
 @pytest.mark.parametrize(
-    ("few", "said"),
+    ("few", "message"),
     [
         (Outcomes("f.csv", ("x",) * 30, ("a",), np.ones((30, 1))), "f.csv: has one model"),
         (Outcomes("f.csv", ("x",) * 19, ("a", "b"), np.ones((19, 2))), "f.csv: has 19 graded prompts; at least 20"),
     ],
 )
-def test_too_little_to_learn_from_is_told(few, said):
-    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+def test_too_little_to_learn_from_is_an_error(few, message):
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
         QualityPredictor.fit(few)
 
 
@@ -157,9 +157,9 @@ def test_looks_are_the_same_columns_for_any_text():
 
 
 def test_looks_see_options_numbers_and_the_kind_of_a_question():
-    said = measure_surface("Which of these is not a prime?\nA. 7\nB. 91\nC. all of these\nD. None")
-    assert (said["options"], said["options with a digit"], said["an option combines others"]) == (4, 0.5, True)
-    assert (said["negation"], said["which or what"], said["why or how"]) == (True, True, False)
+    message = measure_surface("Which of these is not a prime?\nA. 7\nB. 91\nC. all of these\nD. None")
+    assert (message["options"], message["options with a digit"], message["an option combines others"]) == (4, 0.5, True)
+    assert (message["negation"], message["which or what"], message["why or how"]) == (True, True, False)
     assert measure_surface("How many eggs?")["a calculation"]
 
 
@@ -168,15 +168,15 @@ def test_trees_learn_a_step_and_its_exception():
     rows = chance.uniform(size=(2_000, 6))
     truth = ((rows[:, 2] > 0.5) & (rows[:, 4] < 0.5)).astype(float)[:, None]
     targets = truth + chance.normal(scale=0.3, size=truth.shape)
-    said = Trees.fit(rows, targets, growth=Growth(columns=1.0)).predict(rows)
-    assert np.abs(said - truth).mean() < 0.1
+    message = Trees.fit(rows, targets, growth=Growth(columns=1.0)).predict(rows)
+    assert np.abs(message - truth).mean() < 0.1
 
 
 def test_trees_leave_noise_alone():
     chance = np.random.default_rng(0)
     rows, noise = chance.uniform(size=(300, 20)), chance.normal(size=(300, 1))
-    said = Trees.fit(rows[:200], noise[:200]).predict(rows[200:])
-    assert said.std() < 0.4
+    message = Trees.fit(rows[:200], noise[:200]).predict(rows[200:])
+    assert message.std() < 0.4
 
 
 def test_configuration_gets_predictions_for_the_models_that_it_has(tmp_path):

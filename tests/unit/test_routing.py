@@ -66,7 +66,7 @@ def test_round_robin_skips_models_without_capacity(capacities, turn):
     assert models[ranking.preferences[0].model].capacity > 0
 
 
-def test_round_robin_waits_where_nobody_has_capacity():
+def test_round_robin_waits_where_no_model_has_capacity():
     models = loads([0, 0])
     assert {round_robin(REQUEST, ("a", "b"), Snapshot(turn, models)).preferences[0].model for turn in (1, 2)} == {
         "a",
@@ -141,7 +141,7 @@ def test_model_whose_window_is_too_small_is_out_with_a_reason():
         ({"text": "hi", "max_tokens": 99}, None),
     ],
 )
-def test_all_that_is_sent_counts_for_the_window(request_, prompt):
+def test_window_counts_everything_that_is_sent(request_, prompt):
     (found,) = find_candidates(parse_job(request_), "r", config_of(["a"], windows=[99], prompt=prompt))
     assert found.reason == "needs about 100 tokens, its window has 99"
 
@@ -182,7 +182,7 @@ def test_reasons_of_classifier_and_strategy_stand_in_the_decision():
     assert decision.reason == "because; the fewest calls in flight over capacity"
 
 
-def test_unknown_strategy_is_told_with_those_that_are_installed():
+def test_unknown_strategy_is_an_error_that_lists_the_installed():
     with pytest.raises(BadInput, match="strategy: 'best' is not a strategy; allowed: adaptive, consistent_hash"):
         strategy_named("best")
 

@@ -120,7 +120,7 @@ def test_model_that_serves_no_request_is_left_to_its_breaker():
     )
     fleet = SimulatedFleet(only, "least_connections", 1)
     fleet.run()
-    # Every attempt was a failure, so the breaker opened; nobody asked it a hundred times a second.
+    # Every attempt was a failure, so the breaker opened; it was not asked a hundred times a second.
     assert fleet.record.attempts
     breaker = fleet._models["only"].breaker
     assert breaker.open_for > breaker.settings.open

@@ -35,7 +35,7 @@ def weights(fleet, **facts):
 
 
 @given(fleet=FLEETS)
-def test_weights_sum_to_one_and_nobody_is_forgotten(fleet):
+def test_weights_sum_to_one_over_all_models(fleet):
     found = weights(fleet)
     assert set(found) == set(fleet)
     assert sum(found.values()) == pytest.approx(1)
@@ -78,7 +78,7 @@ def test_adaptive_weight_does_not_jump_on_one_failure(fleet):
     assert weights(changed)["m0"] >= weights(fleet)["m0"] / 2 - 1e-9
 
 
-def test_model_that_nobody_knows_counts_as_the_usual_one():
+def test_unknown_model_counts_as_the_usual_one():
     known = ModelLoad(capacity=1, latency_s=0.5)
     fleet = {"m0": known, "m1": ModelLoad(capacity=1), "m2": known}
     assert weights(fleet) == pytest.approx(dict.fromkeys(fleet, 1 / 3))

@@ -57,7 +57,7 @@ def test_choice_is_explained_without_the_key_that_it_was_made_by(case):
 
 @EACH
 @given(case=CASES)
-def test_nothing_is_sent_to_a_closed_model_while_another_is_open(case):
+def test_closed_model_gets_no_call_while_another_is_open(case):
     asked, models, snapshot = case
     assume(not all(load.closed for load in snapshot.models.values()))
     for name in ALL:
@@ -94,9 +94,9 @@ def test_strategies_that_choose_a_model_for_what_it_is_are_sticky(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_option_that_a_strategy_lacks_is_refused_with_those_it_has(name):
-    ((loc, said),) = find_option_problems(name, {"no_such_option": 1}, ["a"])
+    ((loc, message),) = find_option_problems(name, {"no_such_option": 1}, ["a"])
     assert loc[0] == "options"
-    assert "takes no options" in said or "allowed: " in said
+    assert "takes no options" in message or "allowed: " in message
 
 
 @pytest.mark.parametrize("name", ALL)

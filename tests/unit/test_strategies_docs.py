@@ -163,13 +163,13 @@ def test_strategy_of_another_distribution_is_found_by_its_entry_point(found):
         "default_route": "r",
     }
     parse(json.dumps(config))
-    for options, said in (
+    for options, message in (
         ({"models": ["newer"]}, "'newer' is not among the models"),
         ({"percent": 101}, "less than or"),
         ({"share": 1}, "is not an option of this strategy; allowed: models, percent"),
     ):
         config["routes"]["r"]["options"] = options
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             parse(json.dumps(config))
 
 

@@ -43,7 +43,7 @@ def test_key_has_one_model_whatever_the_order_the_turn_and_the_chance(key, model
 
 
 @given(key=st.text(), left=st.sampled_from(names(6)))
-def test_only_the_keys_of_the_one_that_leaves_move(key, left):
+def test_keys_of_other_models_stay_when_one_leaves(key, left):
     before = owner(key, names(6))
     after = owner(key, [model for model in names(6) if model != left])
     assert after == before or before == left
@@ -70,7 +70,7 @@ def test_share_of_keys_that_move_is_that_of_the_one_that_joins(count):
 
 
 @pytest.mark.parametrize("count", range(3, 21))
-def test_only_the_keys_that_go_to_the_one_that_joins_move(count):
+def test_keys_move_to_a_model_that_joins_and_nowhere_else(count):
     models = named("joins", count)
     before, after = owners(models[:-1], KEYS[:300]), owners(models, KEYS[:300])
     moved = {key for key in before if before[key] != after[key]}

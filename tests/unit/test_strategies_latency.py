@@ -187,7 +187,7 @@ def test_prequal_takes_no_model_that_is_hot_while_another_is_cold(fleet, turn):
 
 
 @given(fleet=FLEETS)
-def test_among_the_cold_nobody_with_as_much_to_do_is_quicker(fleet):
+def test_prequal_takes_the_quickest_of_the_cold_models(fleet):
     snapshot = snapshot_of(fleet)
     taken = snapshot.models[chosen(prequal, request(), snapshot)]
     for load in fleet:

@@ -78,7 +78,7 @@ def test_on_an_idle_fleet_power_of_two_gives_each_the_same_share(count):
     assert chi_square(list(counts.values()), [1] * count) < UNLIKELY[count - 1]
 
 
-def test_every_pair_is_drawn_as_often():
+def test_power_of_two_draws_every_pair_equally_often():
     pairs = Counter(
         frozenset(
             preference.model

@@ -133,7 +133,7 @@ def test_priority_metric_that_a_model_lacks_is_refused_with_the_remedy():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ("{priority: beauty}", "input should be 'speed', 'accuracy'"),
         ("{weights: {beauty: 1}}", "input should be 'speed', 'accuracy'"),
@@ -145,8 +145,8 @@ def test_priority_metric_that_a_model_lacks_is_refused_with_the_remedy():
         ("{overflow: perhaps}", "boolean"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_in_the_configuration(options, said):
-    with pytest.raises(ConfigError, match=rf"(?i)routes\.r\.options.*: .*{said}"):
+def test_options_that_make_no_sense_are_refused_in_the_configuration(options, message):
+    with pytest.raises(ConfigError, match=rf"(?i)routes\.r\.options.*: .*{message}"):
         parse(PROFILES % f", options: {options}")
 
 
@@ -166,7 +166,7 @@ CONTEXT = read_options(
 
 
 @pytest.mark.parametrize(
-    ("metadata", "wanted", "said"),
+    ("metadata", "wanted", "message"),
     [
         ({"topic": "law", "language": "fr"}, {"m0"}, "context 1 (topic, language): m0"),
         ({"topic": "law", "language": "en", "tier": "gold"}, {"m1", "m2"}, "context 2 (topic): "),
@@ -177,11 +177,11 @@ CONTEXT = read_options(
         ({"topic": None, "tier": 3.5}, {"m4"}, "no context holds: the default: m4"),
     ],
 )
-def test_contextual_takes_the_first_matching_specialist_or_the_default(metadata, wanted, said):
+def test_contextual_takes_the_first_matching_specialist_or_the_default(metadata, wanted, message):
     asked = request(metadata=metadata, options=CONTEXT)
     taken = {first(contextual, asked, Snapshot(turn, idle(5))) for turn in range(10)}
     assert taken == wanted
-    assert contextual(asked, names(5), Snapshot(0, idle(5))).reason.startswith(said)
+    assert contextual(asked, names(5), Snapshot(0, idle(5))).reason.startswith(message)
 
 
 NIGHT = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
@@ -204,13 +204,13 @@ NIGHT = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
         ({"length": {"min": 1000}}, {"length": 12}, False),
     ],
 )
-def test_context_is_told_as_a_route_s_conditions_are(when, facts, is_met):
+def test_context_is_written_as_the_conditions_of_a_route(when, facts, is_met):
     options = read_options("contextual", {"specialists": [{"when": when, "models": ["m0"]}], "default": ["m1"]})
     assert first(contextual, request(options=options, **facts), Snapshot(1, idle(3))) == ("m0" if is_met else "m1")
 
 
 @pytest.mark.parametrize(
-    ("when", "said"),
+    ("when", "message"),
     [
         ("{}", "has no condition, so it would always hold"),
         ("{topic: null}", "topic: "),
@@ -219,9 +219,9 @@ def test_context_is_told_as_a_route_s_conditions_are(when, facts, is_met):
         ("{score: {least: 1}}", "score: "),
     ],
 )
-def test_context_that_makes_no_sense_is_refused_with_its_place(when, said):
+def test_context_that_makes_no_sense_is_refused_with_its_place(when, message):
     text = PROFILES.replace("profile%s", f"contextual, options: {{specialists: [{{when: {when}, models: [a]}}]}}")
-    with pytest.raises(ConfigError, match=rf"routes\.r\.options\.specialists\[0\]\.when.*{re.escape(said)}"):
+    with pytest.raises(ConfigError, match=rf"routes\.r\.options\.specialists\[0\]\.when.*{re.escape(message)}"):
         parse(text)
 
 
@@ -238,7 +238,7 @@ def test_contextual_takes_the_less_loaded_of_two_specialists():
     assert {chosen(contextual, asked, Snapshot(turn, fleet)) for turn in range(5)} == {"m2"}
 
 
-def test_without_a_default_all_models_are():
+def test_share_without_a_default_compares_all_models():
     options = read_options("contextual", {"specialists": [{"when": {"tier": "gold"}, "models": ["m0"]}]})
     taken = {chosen(contextual, request(options=options), Snapshot(turn, idle(3))) for turn in range(9)}
     assert taken == set(names(3))
@@ -371,7 +371,7 @@ def test_cost_quality_leaves_out_no_cheaper_good_model(quality, costs, threshold
 
 
 @given(quality=st.lists(st.floats(0, 1), min_size=3, max_size=3), low=st.floats(0, 1), high=st.floats(0, 1))
-def test_whoever_asks_for_more_quality_never_gets_a_cheaper_model(quality, low, high):
+def test_higher_quality_share_never_gets_a_cheaper_model(quality, low, high):
     low, high = sorted((low, high))
     predicted = dict(zip(names(3), quality, strict=True))
     assume(max(quality) >= high)

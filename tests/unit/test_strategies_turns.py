@@ -149,9 +149,9 @@ def test_model_that_the_options_do_not_name_has_its_own_weight():
 
 
 @pytest.mark.parametrize("strategy", ["weighted_round_robin", "weighted_random"])
-@pytest.mark.parametrize(("weight", "said"), [("0", "greater than 0"), ("-1", "greater than 0"), (".inf", "finite"),
+@pytest.mark.parametrize(("weight", "message"), [("0", "greater than 0"), ("-1", "greater than 0"), (".inf", "finite"),
                                               ("many", "number"), ("2_000_000", "less than or equal")])  # fmt: skip
-def test_weight_that_is_invalid_is_refused_with_its_place(strategy, weight, said):
+def test_weight_that_is_invalid_is_refused_with_its_place(strategy, weight, message):
     text = f"""\
 models:
   a: {{provider: simulated}}
@@ -164,7 +164,7 @@ routes:
         a: {weight}
 default_route: r
 """
-    with pytest.raises(ConfigError, match=rf":9: routes\.r\.options\.weights\.a: .*{said}"):
+    with pytest.raises(ConfigError, match=rf":9: routes\.r\.options\.weights\.a: .*{message}"):
         parse(text)
 
 

@@ -244,9 +244,9 @@ def some_votes(rates, questions, seed, *, options=5, copies=()):
     chance = Random(seed)
     votes = []
     for _ in range(questions):
-        said = {name: 0 if chance.random() < rate else chance.randrange(1, options) for name, rate in rates.items()}
-        said |= {who: said[whose] for who, whose in copies}
-        votes.append({name: str(answer) for name, answer in said.items()})
+        message = {name: 0 if chance.random() < rate else chance.randrange(1, options) for name, rate in rates.items()}
+        message |= {who: message[whose] for who, whose in copies}
+        votes.append({name: str(answer) for name, answer in message.items()})
     return votes, ["0"] * questions
 
 

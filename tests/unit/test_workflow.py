@@ -149,7 +149,7 @@ class TestLoading:
 
         assert config.candidates("flow") == ("careful",)
 
-    def test_one_folder_can_be_two_workflows(self, tmp_path):
+    def test_folder_can_be_two_workflows(self, tmp_path):
         write(tmp_path, "flow", FLOW)
 
         config = config_of(tmp_path, first="./flow", second="{from: ./flow, models: [careful]}")
@@ -389,7 +389,7 @@ class TestSteps:
         assert str(caught.value) == problem
 
     @given(output=OUTPUTS)
-    def test_any_output_becomes_a_job_or_a_join_error(self, planned, output):
+    def test_output_of_any_form_becomes_a_job_or_a_join_error(self, planned, output):
         try:
             fields = make_step_job(planned, 1, flow_job(), [StepOutcome("plan", "succeeded", output)])
             parse_job(dict(fields))

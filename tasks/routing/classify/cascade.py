@@ -58,9 +58,9 @@ class Cascade:
         When all abstain: `default_route` with classifier ``default`` and confidence 0.0. Its `reason` always says who
         abstained before and why, in the order asked. It never raises for what a text or its metadata contains.
         """
-        said = self.consider(text, facts, answer=_UNASKED)
-        assert isinstance(said, Verdict)
-        return said
+        stated = self.consider(text, facts, answer=_UNASKED)
+        assert isinstance(stated, Verdict)
+        return stated
 
     def consider(
         self, text: str, facts: Facts | None = None, *, answer: Verdict | Abstention | None = None
@@ -73,52 +73,52 @@ class Cascade:
     ) -> Verdict | ModelRequired:
         """As `consider`, without keeping the event loop: what is slow, or reads a long text, runs in a thread."""
         asking = self._asking(facts, answer)
-        said: Verdict | Abstention | None = None
+        stated: Verdict | Abstention | None = None
         while True:
             try:
-                one = next(asking) if said is None else asking.send(said)
+                one = next(asking) if stated is None else asking.send(stated)
             except StopIteration as end:
                 return self._outcome(end.value)
-            said = await asyncio.to_thread(one.judge, text) if one.slow or len(text) > LONG else one.judge(text)
+            stated = await asyncio.to_thread(one.judge, text) if one.slow or len(text) > LONG else one.judge(text)
 
     def judge(self, text: str) -> Verdict | Abstention:
         """As `classify`, but without the default route: a cascade is a classifier and can stand inside another."""
-        said = _ask(self._asking(None, _UNASKED), text)
-        assert not isinstance(said, ModelRequired)
-        return said
+        stated = _ask(self._asking(None, _UNASKED), text)
+        assert not isinstance(stated, ModelRequired)
+        return stated
 
-    def _outcome(self, said: Verdict | Abstention | ModelRequired) -> Verdict | ModelRequired:
-        if isinstance(said, Abstention):
-            return Verdict(self.default_route, DEFAULT, 0.0, f"default route: {said.reason}")
-        return said
+    def _outcome(self, stated: Verdict | Abstention | ModelRequired) -> Verdict | ModelRequired:
+        if isinstance(stated, Abstention):
+            return Verdict(self.default_route, DEFAULT, 0.0, f"default route: {stated.reason}")
+        return stated
 
     def _asking(self, facts: Facts | None, answer: Verdict | Abstention | None) -> _Asking:
         abstained: list[str] = []
         for classifier in self.classifiers:
             if not isinstance(classifier, ModelClassifier):
-                said = yield classifier.given(facts or Facts()) if isinstance(classifier, ContextRules) else classifier
+                given = yield classifier.given(facts or Facts()) if isinstance(classifier, ContextRules) else classifier
             elif answer is None:
                 return ModelRequired(classifier, "; ".join(abstained))
             else:
-                said = answer
+                given = answer
             least = self.thresholds.get(classifier.name, self.threshold)
-            if isinstance(said, Verdict) and said.confidence >= least:
-                return replace(said, reason="; ".join(filter(None, [said.reason, *abstained])))
-            if isinstance(said, Verdict):
-                why = f"{said.route!r} with confidence {said.confidence:.2f}, below {least:.2f}"
-                abstained.append(f"{said.classifier} said {why}")
+            if isinstance(given, Verdict) and given.confidence >= least:
+                return replace(given, reason="; ".join(filter(None, [given.reason, *abstained])))
+            if isinstance(given, Verdict):
+                why = f"{given.route!r} with confidence {given.confidence:.2f}, below {least:.2f}"
+                abstained.append(f"{given.classifier} said {why}")
             else:
-                abstained.append(f"{said.classifier} abstained ({said.reason})")
+                abstained.append(f"{given.classifier} abstained ({given.reason})")
         return Abstention(self.name, "; ".join(abstained) or "no classifier is configured")
 
 
 def _ask(asking: _Asking, text: str) -> Verdict | Abstention | ModelRequired:
     """Run the generator, each classifier in this thread."""
-    said: Verdict | Abstention | None = None
+    stated: Verdict | Abstention | None = None
     while True:
         try:
-            one = next(asking) if said is None else asking.send(said)
+            one = next(asking) if stated is None else asking.send(stated)
         except StopIteration as end:
             outcome: Verdict | Abstention | ModelRequired = end.value
             return outcome
-        said = one.judge(text)
+        stated = one.judge(text)

@@ -96,8 +96,8 @@ class ExampleClassifier:
 
     def classify(self, text: str) -> Verdict | None:
         """Return the route most like `text`, or None when none is like it enough. See `judge`."""
-        said = self.judge(text)
-        return said if isinstance(said, Verdict) else None
+        outcome = self.judge(text)
+        return outcome if isinstance(outcome, Verdict) else None
 
     def judge(self, text: str) -> Verdict | Abstention:
         """As `classify`, with the reason of an abstention, also where the encoder failed.

@@ -56,8 +56,8 @@ class Rules:
 
     def classify(self, text: str) -> Verdict | None:
         """Return the route with the most hits in `text`; None when nothing matches or routes tie."""
-        said = self.judge(text)
-        return said if isinstance(said, Verdict) else None
+        outcome = self.judge(text)
+        return outcome if isinstance(outcome, Verdict) else None
 
     def judge(self, text: str) -> Verdict | Abstention:
         """As `classify`, with the reason of an abstention.

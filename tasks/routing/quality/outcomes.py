@@ -122,7 +122,7 @@ def read_prices(path: Path) -> dict[str, tuple[float, float]]:
         raise ConfigError(f"{path}{line}: is not JSON text") from None
     if not isinstance(data, dict) or not data:
         raise ConfigError(f'{path}: must be an object such as {{"small": {{"input": 0.1, "output": 0.4}}}}')
-    return {model: _price(path, model, said) for model, said in data.items()}
+    return {model: _price(path, model, outcome) for model, outcome in data.items()}
 
 
 def typical_usd(price_in: float, price_out: float) -> float:
@@ -130,10 +130,10 @@ def typical_usd(price_in: float, price_out: float) -> float:
     return (INPUT_TOKENS * price_in + OUTPUT_TOKENS * price_out) / 1e6
 
 
-def _price(path: Path, model: str, said: Any) -> tuple[float, float]:
-    if not isinstance(said, dict):
-        said = {"input": said, "output": said}
-    found = tuple(said.get(side, said.get(f"usd_per_1m_{side}")) for side in ("input", "output"))
+def _price(path: Path, model: str, outcome: Any) -> tuple[float, float]:
+    if not isinstance(outcome, dict):
+        outcome = {"input": outcome, "output": outcome}
+    found = tuple(outcome.get(side, outcome.get(f"usd_per_1m_{side}")) for side in ("input", "output"))
     if not all(_is_number(value) and value >= 0 for value in found):
         raise ConfigError(f"{path}: {model}: needs input and output, USD per million tokens, each a number from 0")
     return float(found[0]), float(found[1])

@@ -46,5 +46,5 @@ def consistent_hash(request: Request, candidates: tuple[str, ...], snapshot: Sna
     )
     preferences = tuple([Preference(model, float(place)) for place, (_, model) in enumerate(ranked)])
     bound = f", unless it has {options.factor:g} times its share" if options.factor is not None else ""
-    said = f"the key's hash falls to {ranked[0][1]}{bound}"
-    return Ranking(preferences, bound=True, reason=said, balance=options.factor)
+    outcome = f"the key's hash falls to {ranked[0][1]}{bound}"
+    return Ranking(preferences, bound=True, reason=outcome, balance=options.factor)

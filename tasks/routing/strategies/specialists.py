@@ -92,12 +92,12 @@ def profile(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -
     options = request.options_as(ProfileOptions)
     metrics = options.metrics(request.priority_metric)
     scores = {model: _score(request.traits_of(model).scores, metrics) for model in candidates}
-    said = " and ".join(metrics) if len(metrics) < 3 else f"{len(metrics)} metrics"
+    outcome = " and ".join(metrics) if len(metrics) < 3 else f"{len(metrics)} metrics"
     return _ranked(
         scores,
         options,
         snapshot,
-        lambda best: f"the best in {said}: {best} with {100 - 100 * scores[best]:.0f} of 100",
+        lambda best: f"the best in {outcome}: {best} with {100 - 100 * scores[best]:.0f} of 100",
     )
 
 
@@ -243,7 +243,7 @@ def _ranked(
         bases = [base + PASSED_OVER * (model in against) for base, model in zip(bases, scores, strict=True)]
     preferences = sorted(map(Preference, scores, bases, repeat(BY_LOAD)), key=itemgetter(1))
     best, first = min(scores, key=scores.__getitem__), preferences[0].model
-    said = reason(first)
+    outcome = reason(first)
     if best in against and first != best:
-        said += f" ({best} is passed over: {against[best]})"
-    return Ranking(tuple(preferences), bound=not options.overflow, reason=said)
+        outcome += f" ({best} is passed over: {against[best]})"
+    return Ranking(tuple(preferences), bound=not options.overflow, reason=outcome)
