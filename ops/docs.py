@@ -16,8 +16,6 @@ import typer
 from ops.cli import app
 from ops.cli.exits import MEANINGS
 
-__all__ = ["commands", "pages"]
-
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 #: Options of every command, which the top of the page describes once.
 COMMON = ("config", "state_dir", "verbose", "as_json", "help")

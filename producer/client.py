@@ -30,8 +30,6 @@ from tasks.queue.publisher import Publisher
 from tasks.workflows.ask_route import cancel_question
 from tasks.workflows.check_job import check_job
 
-__all__ = ["AsyncProducer", "JobNotFound", "Producer"]
-
 T = TypeVar("T")
 
 #: Most seconds between two reads of the record while waiting: announcements come sooner, but one may be missed.

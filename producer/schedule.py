@@ -20,8 +20,6 @@ from tasks.loading.load import load
 from tasks.queue.address import redis_url
 from tasks.queue.app import ROUTE, make_app
 
-__all__ = ["ZonedCrontab", "beat_schedule", "this_tick"]
-
 #: Seconds between two checks of the schedule: a cron has minutes, so this is soon enough after a clock jump.
 BEAT_INTERVAL = 20
 

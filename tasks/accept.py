@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tasks.ledger import Ledger
     from tasks.queue.publisher import Publisher
 
-__all__ = ["Accepted", "accept"]
-
 #: Seconds that the broker has to take route messages, beside 10 ms for each; after that the sweeper publishes them.
 PUBLISH_TIMEOUT = 5.0
 

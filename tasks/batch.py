@@ -20,8 +20,6 @@ from tasks.ledger.batches import Batches
 from tasks.queue.ports import Ports
 from tasks.workflows.check_job import check_job
 
-__all__ = ["CHUNK", "batch", "read_jobs"]
-
 log = get_task_logger(__name__)
 
 #: Jobs that are accepted in one round trip.

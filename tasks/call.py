@@ -22,8 +22,6 @@ from tasks.queue.app import model_of_queue
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 
-__all__ = ["call"]
-
 log = get_task_logger(__name__)
 
 

@@ -15,8 +15,6 @@ from tasks.workflows.child_jobs import create_child_jobs
 from tasks.workflows.planning import plan_first, publish_wave
 from tasks.workflows.voting import wave_size
 
-__all__ = ["fanout"]
-
 log = get_task_logger(__name__)
 
 

@@ -16,8 +16,6 @@ from tasks.workflows import child_jobs
 if TYPE_CHECKING:
     from tasks.contract.result import Result
 
-__all__ = ["copy_result", "finish_part"]
-
 #: How a child job ended that did not succeed, in the words of the part's error.
 _ENDS = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
 

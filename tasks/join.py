@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tasks.ledger import PartOutcome, Progress
     from tasks.workflows.planning import Planned
 
-__all__ = ["join"]
-
 log = get_task_logger(__name__)
 
 #: Rounds of questions that a join may ask: a tree over 100,000 parts, two by two, has 17.

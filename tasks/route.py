@@ -19,8 +19,6 @@ from tasks.routing.classify.decision import Facts, Verdict
 from tasks.routing.predicting import predict_quality
 from tasks.workflows.ask_route import ask_route
 
-__all__ = ["classify", "route"]
-
 log = get_task_logger(__name__)
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tasks.queue.ports import Ports
     from worker.runtime import Runtime
 
-__all__ = ["app"]
-
 #: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT), unless ``POINTSMAN_GRACE_SECONDS`` is set; the
 #: other calls go back to the broker.
 DEFAULT_SHUTDOWN_TIMEOUT = "10"

@@ -19,8 +19,6 @@ from tasks.ledger.store import Store, Words, connect
 from worker.loop import in_task, wait_here
 from worker.tasks import Application
 
-__all__ = ["AwaitingRedisBackend"]
-
 #: Connections of one loop; further commands wait for one.
 CONNECTIONS = 32
 

@@ -19,8 +19,6 @@ from tasks.ledger import LEASE, Admitted, Ledger
 from tasks.ledger.limiter import Grant
 from tasks.ledger.store import Command
 
-__all__ = ["Heartbeat"]
-
 log = structlog.get_logger(__name__)
 
 #: Seconds for signing off: a process that ends must not wait for a Redis that is away.

@@ -30,11 +30,6 @@ import structlog
 
 from tasks.contract.atomic_file import write_at_once
 
-__all__ = [
-    "BOUNDS_MS", "EventLoop", "WorkerStopping", "drive", "event_loop", "in_task", "measure_loop_lag", "quantile",
-    "wait_here",
-]  # fmt: skip
-
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")

@@ -39,8 +39,6 @@ from celery.worker import state as worker_state
 from tasks.queue.transport import Waker
 from worker.loop import EventLoop, drive, event_loop
 
-__all__ = ["TaskPool"]
-
 log = structlog.get_logger(__name__)
 
 #: Threads for plain tasks, at most; each is made when it is needed.

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from tasks.ledger.store import Command
     from tasks.routing.snapshot import Snapshot
 
-__all__ = ["Rebalancer", "StrandedCall"]
-
 log = structlog.get_logger(__name__)
 
 #: Messages of one queue that are read together, and how often in one sweep while all of them move. The next sweep goes

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.cascade import Cascade
     from tasks.routing.predicting import Predictor
 
-__all__ = ["LazyCascades", "LazyFit", "Runtime"]
-
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")

@@ -23,8 +23,6 @@ from tasks.queue.app import ROUTE, model_queue, waiting_ids
 from tasks.queue.publisher import Publisher
 from worker.rebalancer import Rebalancer
 
-__all__ = ["Sweeper"]
-
 log = structlog.get_logger(__name__)
 
 TICK = 1.0

@@ -23,8 +23,6 @@ from tasks.queue.address import redis_url
 from tasks.queue.ports import Ports
 from worker.loop import drive, event_loop, in_task, wait_here
 
-__all__ = ["Application", "BatchedEvents", "BatchingDispatcher", "CoroutineTask"]
-
 #: Seconds that events are buffered, and how many at most make one message.
 BUFFER_FOR = 0.1
 MOST_BUFFERED = 500

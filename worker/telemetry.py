@@ -21,8 +21,6 @@ from tasks.contract.atomic_file import write_at_once
 from tasks.contract.errors import ConfigError, ModelError
 from tasks.contract.model_client import AttemptEvent, Hook
 
-__all__ = ["AttemptLog", "Hooks", "Metrics", "logs_all_attempts", "metrics_address", "serve_metrics"]
-
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")

@@ -24,8 +24,6 @@ from producer import AsyncProducer
 from tasks.contract.errors import ConfigError, PointsmanError
 from tasks.contract.result import FINAL
 
-__all__ = ["TEXT", "BenchFleet", "MockModel", "ReplicaFleet", "ReplicaServer", "simulation_of", "valkey_server"]
-
 #: The same request as the peers send (`ops.bench.peers.bare.REQUEST`).
 TEXT = "some work to be done"
 #: Jobs that are submitted in one round trip, and whose states are asked in one.

@@ -24,8 +24,6 @@ from ops.bench.report import Figure, Report, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.errors import PointsmanError
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 FULL = Size(calls=2000, rounds=5, levels=(400,))
 QUICK = Size(calls=30, rounds=1, levels=(10,), latency=0.02)
 #: Celery's threads: past this the interpreter lock makes them slower, not faster.

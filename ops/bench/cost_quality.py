@@ -27,8 +27,6 @@ from tasks.routing.quality.predictor import QualityPredictor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PeerComparison", "compare"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 #: Name of a contestant → its predictions for the texts of a fold.
 Predictions: TypeAlias = dict[str, "Floats"]

@@ -18,8 +18,6 @@ from ops.bench.rounds import Size
 from tasks.routing.options import strategies, strategy_named
 from tasks.routing.snapshot import ModelLoad, Request, Snapshot, Traits
 
-__all__ = ["FULL", "QUICK", "measure", "snapshots"]
-
 FULL = Size(calls=5000, rounds=7, levels=(20,))
 QUICK = Size(calls=50, rounds=1, levels=(20,))
 #: States of the fleet that decisions are made on: one alone would be in every cache.

@@ -17,8 +17,6 @@ from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from worker.loop import quantile
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 #: `calls` are in flight all at once, in each round. The latency must leave time to send them all.
 FULL = Size(calls=2000, rounds=3, latency=5.0)
 QUICK = Size(calls=20, rounds=1, latency=1.5)

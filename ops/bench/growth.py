@@ -11,8 +11,6 @@ from ops.bench.report import Figure, Report, Round, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 from tasks.contract.errors import PointsmanError
 
-__all__ = ["BACKLOGS", "FULL", "QUICK", "measure"]
-
 FULL = Size(calls=3000, rounds=3, levels=(50, 100, 400, 1000, 2000))
 QUICK = Size(calls=30, rounds=1, levels=(5, 10), latency=0.02)
 #: Jobs that wait before the first call starts, in a full run.

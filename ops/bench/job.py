@@ -15,8 +15,6 @@ from ops.bench.process import bench_folder, driven
 from ops.bench.report import Report
 from ops.bench.rounds import Contestant, Size, play
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 FULL = Size(calls=2000, rounds=5, levels=(100, 400))
 QUICK = Size(calls=30, rounds=1, levels=(10,), latency=0.02)
 

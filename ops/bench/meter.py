@@ -11,8 +11,6 @@ from typing import Any
 
 import psutil
 
-__all__ = ["Meter", "machine"]
-
 #: Whose versions decide what a figure means.
 _DISTRIBUTIONS = (
     "pointsman", "celery", "kombu", "redis", "taskiq", "taskiq-redis", "litellm", "httpx", "aiohttp", "uvloop",

@@ -19,8 +19,6 @@ import uvloop
 
 from ops.embedded.server_process import add_ready_options, announce
 
-__all__ = ["Counts", "main"]
-
 #: Connections that wait to be accepted: thousands of calls start in the same instant.
 BACKLOG = 8192
 

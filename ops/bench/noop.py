@@ -22,8 +22,6 @@ from ops.bench.process import bench_folder, serving, until
 from ops.bench.report import Report, worker_ms
 from ops.bench.rounds import Contestant, Size, play
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 #: `levels` are prefetch multipliers.
 FULL = Size(calls=4000, rounds=5, levels=(4, 100))
 QUICK = Size(calls=50, rounds=1, levels=(100,))

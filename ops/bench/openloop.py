@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOO_LATE_S", "arrivals", "paced", "summarize"]
-
 #: Seconds: half the shortest answer of the scenarios.
 TOO_LATE_S = 0.05
 

@@ -24,8 +24,6 @@ from tasks.routing.classify.decision import Verdict
 
 Run = Callable[[int], Awaitable[int]]
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 #: `levels` are the size of the pool and how many parts the largest job has.
 FULL = Size(calls=1000, rounds=5, levels=(200, 10_000), latency=0.1)
 QUICK = Size(calls=20, rounds=1, levels=(10, 60), latency=0.02)

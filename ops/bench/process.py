@@ -20,8 +20,6 @@ from tasks.contract.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Driven", "answer", "bench_folder", "driven", "orders", "serving", "until"]
-
 #: Seconds within which a process must be ready: LiteLLM alone takes a good part of it to import.
 START_TIMEOUT = 90.0
 #: Seconds to end by itself; then it is killed.

@@ -20,8 +20,6 @@ from ops.bench.report import Report, Round
 from ops.bench.rounds import Size
 from ops.embedded.valkey import ValkeyServer
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 #: `calls` are the parts of one chord, the level says how many chords are sent in a round.
 FULL = Size(calls=1000, rounds=5, levels=(5,))
 QUICK = Size(calls=30, rounds=2, levels=(1,))

@@ -14,8 +14,6 @@ from typing import Any
 
 from ops.bench.meter import machine
 
-__all__ = ["Figure", "Report", "Round", "draw", "worker_ms"]
-
 #: The kernel counts the CPU of a process in steps of this.
 CPU_STEP_MS = 10.0
 

@@ -9,8 +9,6 @@ from ops.bench.bench_fleet import MockModel
 from ops.bench.meter import Meter
 from ops.bench.report import Round
 
-__all__ = ["Contestant", "Size", "play"]
-
 
 @dataclass(frozen=True, slots=True)
 class Size:

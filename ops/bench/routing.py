@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from tasks.accept import Accepted
 
-__all__ = ["FULL", "QUICK", "measure"]
-
 #: `calls` are requests a round of the scenario mixed: a minute. The others have half as many.
 FULL = Size(calls=2400, rounds=2)
 QUICK = Size(calls=40, rounds=1)

@@ -15,8 +15,6 @@ from ops.bench.report import Report, draw
 from ops.bench.rounds import Size
 from tasks.contract.errors import ConfigError
 
-__all__ = ["BENCHMARKS", "Measure", "execute", "measured", "run_all", "sized", "summary"]
-
 Measure = Callable[[Size], Awaitable[Report]]
 
 

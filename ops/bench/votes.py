@@ -21,8 +21,6 @@ from ops.bench.votes_voters import POPULATIONS, RIGHT, draw
 from tasks.parallel.early_stop import StopRule
 from tasks.parallel.votes.posterior import enough_votes
 
-__all__ = ["DATA", "FULL", "QUICK", "measure"]
-
 FULL = Size(calls=20_000, rounds=200, levels=(40,))
 QUICK = Size(calls=300, rounds=2, levels=(40,))
 #: The answers of the solvers, beside the checkout; without them the measurement of weights is skipped.

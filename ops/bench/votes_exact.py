@@ -15,8 +15,6 @@ from tasks.parallel.early_stop import StopRule, is_decided, next_wave
 from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.posterior import posterior
 
-__all__ = ["WRONG", "AskedVotes", "Expected", "expected", "least_calls", "published", "run_vote", "winner_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class AskedVotes:

@@ -18,8 +18,6 @@ from tasks.parallel.votes.count import Vote, count
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.weights import Scale, weights_of
 
-__all__ = ["Halves", "Solved", "read_solvers", "score", "score_halves"]
-
 
 @dataclass(frozen=True, slots=True)
 class Solved:

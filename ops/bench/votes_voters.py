@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["POPULATIONS", "RIGHT", "Population", "draw"]
-
 RIGHT = "right"
 #: Wrong answers that a question has.
 WRONG = 20

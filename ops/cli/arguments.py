@@ -7,29 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = [
-    "AsJson",
-    "BatchId",
-    "ConfigFile",
-    "JobId",
-    "JobIds",
-    "Judge",
-    "Key",
-    "Labels",
-    "Metadata",
-    "ModelName",
-    "Plot",
-    "RunName",
-    "RunTimeout",
-    "StateDir",
-    "Strategy",
-    "Timeout",
-    "Verbose",
-    "Wait",
-    "WorkflowName",
-    "check_plot",
-]
-
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tasks.ledger import Ledger
     from tasks.ledger.batches import Batch
 
-__all__ = ["app", "states_of"]
-
 app = typer.Typer(rich_markup_mode=None)
 
 #: Jobs whose state is read in one round trip.

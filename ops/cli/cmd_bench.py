@@ -12,8 +12,6 @@ import typer
 from ops.cli.arguments import AsJson, Plot
 from ops.cli.commands import command, group
 
-__all__ = ["app"]
-
 app = typer.Typer(rich_markup_mode=None)
 
 #: The imported distributions of the extra `bench`, as in pyproject.toml.

@@ -8,8 +8,6 @@ import typer
 
 from ops.cli.arguments import AsJson, StateDir
 
-__all__ = ["demo"]
-
 
 def demo(
     *,

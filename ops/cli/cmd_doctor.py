@@ -16,20 +16,6 @@ if TYPE_CHECKING:
     from ops.up.processes import Running
     from tasks.config.config import Config
 
-__all__ = [
-    "CheckResult",
-    "check_config",
-    "check_embedded",
-    "check_extras",
-    "check_keys",
-    "check_port",
-    "check_python",
-    "check_server",
-    "check_state_dir",
-    "check_workers_of",
-    "doctor",
-]
-
 #: As in pyproject.toml.
 OLDEST, NEWEST = (3, 11), (3, 14)
 

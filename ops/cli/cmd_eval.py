@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ops.evaluate.classifier import Score
     from ops.evaluate.simulation.compare import StrategyComparison
 
-__all__ = ["app", "classifier", "strategies"]
-
 
 def strategies(
     *,

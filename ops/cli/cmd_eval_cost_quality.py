@@ -13,8 +13,6 @@ from ops.cli.arguments import AsJson, Plot, check_plot
 if TYPE_CHECKING:
     from ops.evaluate.cost_quality.evaluation import Evaluation
 
-__all__ = ["cost_quality"]
-
 #: Characters of a full bar of the sketch.
 BAR = 40
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ops.evaluate.profiling.prompts import PromptComparison, Version
     from tasks.config.config import Config
 
-__all__ = ["prompts"]
-
 #: Below this, a difference is unlikely to be chance.
 UNLIKELY = 0.05
 

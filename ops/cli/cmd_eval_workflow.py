@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.library import Workflow
 
-__all__ = ["workflow"]
-
 #: Wrong cases that are listed.
 NAMED = 20
 

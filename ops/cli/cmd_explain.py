@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from tasks.contract.result import Part, Result, Tried
 
-__all__ = ["explain"]
-
 #: Parts that are listed without --all.
 MOST_PARTS = 50
 #: Characters that are shown of one detail of a join.

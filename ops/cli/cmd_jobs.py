@@ -10,8 +10,6 @@ from ops.cli.arguments import AsJson, JobId, JobIds, Timeout, Wait
 if TYPE_CHECKING:
     from tasks.contract.result import Result
 
-__all__ = ["cancel", "result", "status"]
-
 
 async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
     """Show the state of jobs.

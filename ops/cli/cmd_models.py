@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tasks.ledger.limiter import LimiterState
     from tasks.routing.snapshot import ModelLoad
 
-__all__ = ["models"]
-
 #: Seconds that the list waits for Redis; without an answer it shows the configuration alone.
 REDIS_TIMEOUT = 1.0
 

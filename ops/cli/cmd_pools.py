@@ -10,8 +10,6 @@ import typer
 from ops.cli.arguments import AsJson, ModelName
 from ops.cli.commands import command, group
 
-__all__ = ["app"]
-
 app = typer.Typer(rich_markup_mode=None)
 
 

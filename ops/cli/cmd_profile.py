@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.profiles import ModelProfile, ProfileFile, Share
 
-__all__ = ["print_profiles", "print_remarks", "profile"]
-
 #: The profile file beside the configuration, unless --out or the configuration names one.
 DEFAULT_OUT = "profiles.json"
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.decision import Verdict
     from tasks.routing.snapshot import Snapshot
 
-__all__ = ["route"]
-
 #: Seconds that a dry run waits for Redis; without an answer it assumes an idle fleet.
 REDIS_TIMEOUT = 1.0
 

@@ -14,8 +14,6 @@ from ops.cli.cmd_workflows import known_workflow
 if TYPE_CHECKING:
     from tasks.config.library import Workflow
 
-__all__ = ["read_input", "run"]
-
 #: The fields of a JSON object that holds the input and its metadata.
 _FIELDS = ("text", "items", "messages", "metadata")
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Schedule
     from tasks.ledger.batches import Batch
 
-__all__ = ["app", "next_run"]
-
 app = typer.Typer(rich_markup_mode=None)
 
 #: Days that are searched for the next run: the next 29th of February may be eight years away.

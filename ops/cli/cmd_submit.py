@@ -14,8 +14,6 @@ from typer.core import TyperCommand
 
 from ops.cli.arguments import AsJson, Timeout
 
-__all__ = ["OPTIONS", "JobCommand", "JobInput", "read_options", "submit"]
-
 #: The key of the options' values, by field, in the `meta` of the command's context.
 OPTIONS = "pointsman.job_options"
 

@@ -12,8 +12,6 @@ from ops.cli.arguments import ConfigFile, StateDir
 if TYPE_CHECKING:
     from ops.up.stack import Stack
 
-__all__ = ["up"]
-
 
 def up(
     config: ConfigFile = None,
@@ -68,7 +66,7 @@ def up(
 
 def _describe(stack: Stack, state_dir: Path, *, verbose: bool) -> None:
     from ops.cli.render import note
-    from ops.up.stack import FLOWER_USER
+    from ops.up.launcher import FLOWER_USER
 
     for name, model in stack.config.models.items():
         label = " (simulated)" if model.provider == "simulated" else ""

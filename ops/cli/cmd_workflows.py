@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.library import Step, Workflow
 
-__all__ = ["known_workflow", "workflows"]
-
 
 def workflows(
     name: Annotated[

@@ -22,8 +22,6 @@ from typer.core import TyperCommand
 from ops.cli.arguments import ConfigFile, StateDir, Verbose
 from ops.cli.exits import Exit, Failure, describe, print_failure, wants_traceback
 
-__all__ = ["command", "group", "help_text", "runner"]
-
 #: Options of every command. They take effect through environment variables, which reach other processes too.
 _COMMON: dict[str, tuple[Any, Any]] = {
     "config": (ConfigFile, None),

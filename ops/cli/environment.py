@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.ledger import Ledger
 
-__all__ = [
-    "DEFAULT_CONFIG",
-    "Worker",
-    "check_redis",
-    "config_path",
-    "find_workers",
-    "load_config",
-    "open_ledger",
-    "open_producer",
-    "running_up",
-    "workers_of",
-]
-
 DEFAULT_CONFIG = "pointsman.yaml"
 #: Seconds in which Redis must answer for the first time.
 REDIS_TIMEOUT = 3.0

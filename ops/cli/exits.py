@@ -7,18 +7,6 @@ import os
 import sys
 from enum import IntEnum
 
-__all__ = [
-    "MEANINGS",
-    "Exit",
-    "Failure",
-    "describe",
-    "exit_of_state",
-    "exit_table",
-    "print_failure",
-    "unknown_job",
-    "wants_traceback",
-]
-
 
 class Exit(IntEnum):
     OK = 0

@@ -11,8 +11,6 @@ from typing import Any
 
 from ops.cli.exits import Failure
 
-__all__ = ["pairs", "read_documents", "read_job", "read_text", "values"]
-
 
 def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> str | None:
     """Return the text of the argument, of `file`, or of standard input (for ``-``, or if neither is given).

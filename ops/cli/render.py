@@ -12,23 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.contract.result import Candidate, Result
 
-__all__ = [
-    "UNLIMITED",
-    "age",
-    "cost",
-    "models_of",
-    "note",
-    "number",
-    "print_candidates",
-    "print_facts",
-    "print_json",
-    "print_table",
-    "print_text",
-    "printable",
-    "seconds",
-    "summary",
-]
-
 #: Columns of a table in a file or a pipe, where no terminal limits the width.
 UNLIMITED = 400
 

@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from producer import AsyncProducer
     from tasks.contract.result import Part, Result
 
-__all__ = [
-    "BatchProgress",
-    "JobProgress",
-    "check_interrupted",
-    "check_workers",
-    "name_run",
-    "open_run",
-    "print_outcome",
-    "wait_for",
-]
-
 #: Seconds in which workers must answer; the second time is for busy ones.
 ANSWER_TIMEOUTS = (1.0, 5.0)
 #: Parts with a bar of their own: the running ones. The total counts the others.

@@ -14,8 +14,6 @@ from rich.table import Table
 from ops.up.stack import Options, Stack
 from producer import Producer, Result
 
-__all__ = ["play"]
-
 #: Seconds that one job of the demo may take; the review on the local model takes longest.
 JOB_TIMEOUT = 110.0
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SimulatedModels"]
-
 #: Bytes of a request at most, so that a mistake doesn't fill the memory of the machine.
 LARGEST_BODY = 32 * 1024 * 1024
 

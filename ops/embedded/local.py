@@ -18,8 +18,6 @@ from pathlib import Path
 from ops.embedded.server_process import add_ready_options, announce
 from tasks.queue.address import is_loopback
 
-__all__ = ["MODEL", "NOT_INSTALLED", "find_weights", "is_installed", "main"]
-
 #: The model's name over HTTP. Requests may use any name: there is only this model.
 MODEL = "smollm2-135m-instruct"
 

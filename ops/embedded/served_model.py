@@ -11,8 +11,6 @@ from typing import Any, TypeAlias
 
 from tasks.config.simulation import LETTERS_A_TOKEN, Simulation, count_tokens
 
-__all__ = ["Completion", "RequestDenied", "Draws", "Headers", "Repetitions", "ServedModel"]
-
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 #: Requests whose number of repetitions is kept; about 10 MB. The least recently used ones are forgotten first.

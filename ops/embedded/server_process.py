@@ -13,8 +13,6 @@ from tasks.contract.atomic_file import write_at_once
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-__all__ = ["add_ready_options", "announce", "end_with_parent"]
-
 #: Asks the kernel for SIGTERM when the parent dies, even by ``kill -9``, checks that the parent has not died already,
 #: then becomes the command. It runs in the child, after the fork: a `preexec_fn` would be unsafe beside threads.
 _LAUNCH = """

@@ -26,8 +26,6 @@ from tasks.queue.address import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["main", "serve"]
-
 
 def serve(models: Mapping[str, Simulation], *, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve `models` until SIGTERM or SIGINT; port 0 takes a free one. Must be called from the main thread.

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from tasks.contract.errors import ConfigError
 
-__all__ = ["LONGEST_SOCKET_PATH", "keep_password", "make_private", "make_short_dir", "try_lock", "write_private"]
-
 #: Bytes of a socket's path at most: `sockaddr_un` holds 104 on macOS and 108 on Linux, with a zero at the end.
 LONGEST_SOCKET_PATH = 103
 

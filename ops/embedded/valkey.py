@@ -48,8 +48,6 @@ from tasks.queue.address import ADDRESS_FILE
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["ValkeyServer", "find_binary"]
-
 #: Seconds between two checks of a socket or a lock: neither sends an event.
 POLL_EVERY = 0.01
 

@@ -16,8 +16,6 @@ from tasks.contract.errors import BadInput
 from tasks.routing.classify.encoder import Encoder
 from tasks.routing.classify.examples import ExampleClassifier
 
-__all__ = ["Point", "Score", "cross_validate", "evaluate"]
-
 #: Steps of the curve from 0 to 1; it also has the classifier's own threshold.
 STEPS = 100
 #: Texts that are classified one by one for the time of one.

@@ -18,20 +18,6 @@ from typing import Any, Literal, TypeAlias
 from tasks.contract.answer import closed_object, parse_answer
 from tasks.parallel.votes import normalize
 
-__all__ = [
-    "JUDGE_SCHEMA",
-    "REFUSAL_SCHEMA",
-    "Check",
-    "Grade",
-    "Judging",
-    "expectation",
-    "find_number",
-    "is_right",
-    "read_verdict",
-    "refusal_question",
-    "right_questions",
-]
-
 #: How an answer is graded; `judge` needs a model and is not decided here.
 Grade: TypeAlias = Literal["exact", "numeric", "regex", "schema", "judge"]
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from tasks.contract.errors import BadInput
 
-__all__ = ["Labelled", "read_labelled"]
-
 #: What a line is, for remedies.
 _SHAPE = 'a line is {"text": "…", "label": "…"}, with label null for what is out of scope'
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from tasks.parallel.votes.weights import ANSWERS, SUREST, scaled
 
-__all__ = ["accuracies_of", "agreement", "learned"]
-
 #: Inverse variance of the normal prior of `learned` for "every vote weighs 1": some hundred questions move it, ten
 #: hardly do.
 RIDGE = 10.0

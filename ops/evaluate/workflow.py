@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from tasks.config.library import Workflow
     from tasks.contract.result import Result
 
-__all__ = [
-    "GRADERS",
-    "Expected",
-    "GradedCase",
-    "WorkflowCase",
-    "WorkflowScore",
-    "ask_cases",
-    "grade_answer",
-    "read_workflow_cases",
-    "score",
-]
-
 #: What `expect` may hold; all that a case names must hold of the answer.
 GRADERS = ("exact", "contains", "regex", "numeric", "json_schema", "label", "route", "judge")
 #: What `input` may hold: the rest of a job is the workflow's, or the evaluation's.

@@ -15,8 +15,6 @@ from tasks.config.config import Config
 from tasks.config.simulation import Simulation
 from tasks.contract.errors import ConfigError
 
-__all__ = ["FLOWER_USER", "ROUTER_CALLS", "Launcher", "find_port"]
-
 #: Jobs that the router works on at once. They wait for Redis most of the time, and share its round trips.
 ROUTER_CALLS = 64
 FLOWER_USER = "pointsman"

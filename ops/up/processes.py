@@ -18,8 +18,6 @@ from threading import Event
 from ops.embedded.server_process import end_with_parent
 from ops.embedded.state_dir import write_private
 
-__all__ = ["MOST_CALLS", "UP_FILE", "Child", "Running", "WorkerPool", "read_running", "stop_all", "write_running"]
-
 #: Seconds before a dead child is started again. They double each time, until a child has run for the longest pause.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0

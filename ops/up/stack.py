@@ -19,15 +19,13 @@ from typing import Self
 
 from ops.embedded.state_dir import make_private, try_lock
 from ops.embedded.valkey import ValkeyServer
-from ops.up.launcher import FLOWER_USER, Launcher, find_port
+from ops.up.launcher import Launcher, find_port
 from ops.up.processes import UP_FILE, Child, Running, WorkerPool, read_running, stop_all, write_running
 from tasks.config.config import Config
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError, PointsmanError, Unreachable
 from tasks.loading.load import load
 from tasks.queue.address import hide_password
-
-__all__ = ["FLOWER_USER", "Options", "Stack"]
 
 #: Seconds that calls in flight have to end at a shutdown; the next start runs the remaining ones again.
 GRACE = 10.0

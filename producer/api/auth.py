@@ -24,8 +24,6 @@ from producer.api.problems import ProblemDetails
 from tasks.contract.errors import ConfigError
 from tasks.queue.address import is_loopback
 
-__all__ = ["KEYS_FILE", "RequestGuard", "read_keys"]
-
 KEYS_FILE = "POINTSMAN_API_KEYS_FILE"
 
 #: For probes: they show only whether the server works.

@@ -25,8 +25,6 @@ from tasks.queue.app import depth, model_queue
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["Console", "PoolRow", "draw"]
-
 #: Seconds until the page reloads itself.
 REFRESH = 5
 #: Seconds that Redis has to return the counts; after that the page is drawn without them.

@@ -15,8 +15,6 @@ from producer.api.problems import ProblemDetails
 from producer.client import JobNotFound
 from tasks.contract.errors import BadInput, Unreachable
 
-__all__ = ["ANSWER_WITHIN", "idempotency_key_of", "job_id_of", "read_json", "time_limit"]
-
 #: Seconds that Redis has to answer what a request needs of it.
 ANSWER_WITHIN = 5.0
 

@@ -40,8 +40,6 @@ from tasks.contract.errors import BadInput, PointsmanError
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL, Result
 
-__all__ = ["JobRoutes"]
-
 log = structlog.get_logger(__name__)
 
 #: Bytes of an array of jobs, so that one request can't fill the memory; larger ones are batches.

@@ -18,8 +18,6 @@ from starlette.responses import Response
 from producer.client import JobNotFound
 from tasks.contract.errors import BadInput, Unreachable
 
-__all__ = ["RETRY_AFTER", "ProblemDetails", "problem_of"]
-
 #: Seconds after which a client may retry: an embedded server is back by then. (OpenAI's clients give up above 120.)
 RETRY_AFTER = 2
 

@@ -35,8 +35,6 @@ from tasks.config.config import Config
 from tasks.contract.errors import ConfigError, PointsmanError, Unreachable
 from tasks.loading.load import load
 
-__all__ = ["DEFAULT_PORT", "create_app", "serve"]
-
 log = structlog.get_logger(__name__)
 
 #: Seconds within which Redis must answer for this server to count as ready.

@@ -33,8 +33,9 @@ from tasks.contract.model_client import AttemptEvent, ModelRequest
 from tasks.contract.result import Tried, Usage
 from tasks.contract.tokens import estimate_messages
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Outcome, find_pause
+from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, find_pause
 from tasks.ledger.records import BookReply
+from tasks.routing.model_statistics import Outcome
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from tasks.ledger.limiter import Limiter
     from tasks.ledger.store import Command, Words
     from tasks.queue.ports import Ports
-
-__all__ = ["Attempt", "acquire", "add_attempt", "build_request", "estimate_demand", "render_prompt", "settle"]
 
 log = get_task_logger(__name__)
 

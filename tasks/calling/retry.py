@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tasks.config.models import Model
     from tasks.ledger import Claim
 
-__all__ = ["Bounds", "Fail", "Retry", "decide", "find_bounds", "least_asked", "unspent"]
-
 #: Seconds: the ceiling of the first delay, doubled each attempt; about one short model call.
 BASE_S = 0.5
 #: Seconds: the highest ceiling; past it a longer wait only delays finding out that the model is back.

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tasks.ledger.store import Command
     from tasks.queue.ports import Ports
 
-__all__ = ["Run", "RunOutcome"]
-
 log = get_task_logger(__name__)
 
 T = TypeVar("T")

@@ -18,8 +18,6 @@ from tasks.config.models import KeyLimits, Model
 from tasks.config.routes import Classification, Route, known_zone
 from tasks.contract.validation import Value
 
-__all__ = ["Config", "Limits", "Schedule"]
-
 Derived = TypeVar("Derived")
 
 

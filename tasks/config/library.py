@@ -15,22 +15,6 @@ from tasks.contract.validation import Value
 if TYPE_CHECKING:
     from tasks.config.templates import Expression, Template  # slow to import, and most configurations have none
 
-__all__ = [
-    "FILE",
-    "Input",
-    "Library",
-    "NAME",
-    "Named",
-    "PROMPTS",
-    "PromptFile",
-    "RouteFile",
-    "Source",
-    "Step",
-    "StepFile",
-    "Workflow",
-    "WorkflowFile",
-]
-
 #: The name of the file in a workflow's folder.
 FILE = "workflow.yaml"
 #: The name of the folder of prompts, in a workflow's folder and beside the configuration.

@@ -12,9 +12,6 @@ from tasks.config.simulation import Simulation
 from tasks.contract.result import Usage
 from tasks.contract.validation import Value
 
-__all__ = ["Breaker", "Hedge", "KeyLimits", "Model", "Price", "Profile"]
-
-
 API_VERSION = r"^\d{4}-\d{2}-\d{2}$"
 
 

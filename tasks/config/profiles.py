@@ -17,23 +17,6 @@ from tasks.config.models import Profile
 from tasks.contract.errors import ConfigError
 from tasks.contract.validation import Value, Words, find_problems, format_path
 
-__all__ = [
-    "METRICS",
-    "Cost",
-    "Creativity",
-    "Ethics",
-    "EvalSet",
-    "Latency",
-    "MeasuredProfile",
-    "ModelProfile",
-    "ProfileFile",
-    "Share",
-    "parse_profiles",
-    "read_profile_file",
-    "read_profiles",
-    "scores_of",
-]
-
 METRICS = ("speed", "accuracy", "creativity", "ethics", "cost")
 
 #: Bytes of a profile file that are read; a section has about 2 KB.

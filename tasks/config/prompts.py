@@ -12,18 +12,6 @@ from tasks.contract.errors import BadInput, PromptError
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = [
-    "PREFIX",
-    "VARIABLES",
-    "Prompt",
-    "check_prompt",
-    "check_prompts",
-    "prompts_in",
-    "render",
-    "source_of",
-    "version_of",
-]
-
 #: The beginning of a prompt that is the name of a file instead of the text.
 PREFIX = "file:"
 #: The variables of templates. `title`, `index` (from 1) and `total` are those of the section or vote.

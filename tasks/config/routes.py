@@ -10,17 +10,6 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from tasks.contract.validation import Value
 
-__all__ = [
-    "DEFAULT_STRATEGY",
-    "Classification",
-    "ClassifierName",
-    "ModelChoice",
-    "Route",
-    "Thresholds",
-    "When",
-    "known_zone",
-]
-
 DEFAULT_STRATEGY = "least_connections"
 
 ClassifierName: TypeAlias = Literal["context", "rules", "examples", "llm"]

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from tasks.contract.errors import ConfigError
 
-__all__ = ["read_secret"]
-
 
 def read_secret(name: str) -> str | None:
     """The value of environment variable `name`, or the content of the file that ``name_FILE`` names.

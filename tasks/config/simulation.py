@@ -16,18 +16,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.contract.validation import Value
 
-__all__ = [
-    "Constant",
-    "Exponential",
-    "Latency",
-    "Lognormal",
-    "Outages",
-    "Simulation",
-    "Uniform",
-    "count_tokens",
-    "make_specimen",
-]
-
 #: Letters a token: those of English text with current tokenizers, rounded.
 LETTERS_A_TOKEN = 4
 

@@ -20,8 +20,6 @@ from tasks.contract.errors import PromptError
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["Expression", "Template", "compile_expression", "compile_template"]
-
 #: The globals of Jinja2 that stay; the others are for pages, or random.
 _GLOBALS = ("range", "dict", "namespace")
 #: Filters with random results.

@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["NotJSON", "closed_object", "parse_answer", "parse_object"]
-
 #: Levels of nesting. Data that is made on purpose has fewer.
 MAX_DEPTH = 64
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["write_at_once"]
-
 
 def write_at_once(file: Path, text: str) -> None:
     """Write a file so that a reader finds the old text or all of the new one."""

@@ -27,33 +27,6 @@ if TYPE_CHECKING:
 
     from tasks.contract.result import RateLimits, Usage
 
-__all__ = [
-    "BadInput",
-    "BadReply",
-    "BadRequest",
-    "ConfigError",
-    "ConnectionFailed",
-    "ContentRefused",
-    "ContextTooLong",
-    "EncoderFailed",
-    "JoinError",
-    "ModelError",
-    "ModelNotFound",
-    "Overloaded",
-    "PermanentModelError",
-    "PointsmanError",
-    "PromptError",
-    "QuotaExhausted",
-    "RateLimited",
-    "RetryableModelError",
-    "SchemaMismatch",
-    "TimedOut",
-    "Unauthorized",
-    "Unreachable",
-    "UnusableModelError",
-    "below",
-]
-
 
 class PointsmanError(Exception):
     """The root of all errors. ``code`` is a stable word for programs, ``str()`` a sentence for people."""

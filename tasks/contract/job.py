@@ -18,22 +18,6 @@ from tasks.contract.job_errors import find_first_error
 from tasks.contract.job_fields import FieldRule, File, Item, Message, Parent, Variety, job_field
 from tasks.contract.validation import Value
 
-__all__ = [
-    "GIVEN",
-    "INPUTS",
-    "JOB_FIELDS",
-    "JOB_LABEL",
-    "OWN_LABEL",
-    "PRIORITIES",
-    "QUESTION",
-    "SCHEMA_VERSION",
-    "CallId",
-    "Job",
-    "new_id",
-    "parse_job",
-    "ulid",
-]
-
 SCHEMA_VERSION: Literal[1] = 1
 
 #: Rank in the backlog: the lower goes first.

@@ -15,8 +15,6 @@ from tasks.contract.validation import JSON_WORDS, FieldProblem, Loc, Words, find
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["find_first_error"]
-
 
 def find_first_error(error: ValidationError, job: type[BaseModel], *, at: str) -> BadInput:
     """The first problem of a job, at its place in the request."""

@@ -14,8 +14,6 @@ from pydantic import Field, JsonValue
 
 from tasks.contract.validation import Value
 
-__all__ = ["ChildRule", "FieldRule", "File", "Item", "Message", "Parent", "Variety", "job_field"]
-
 #: The value of a field in the child jobs of a job:
 #:
 #: - ``own``: the value that `each` or the step sets.

@@ -13,8 +13,6 @@ import structlog
 
 from tasks.contract.errors import PointsmanError
 
-__all__ = ["configure_logs", "format_error"]
-
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 #: Celery's loggers of every message received and every task ended.

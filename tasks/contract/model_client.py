@@ -11,8 +11,6 @@ from pydantic import JsonValue
 from tasks.contract.job_fields import Message
 from tasks.contract.result import RateLimits, Usage
 
-__all__ = ["AttemptEvent", "Hook", "ModelClient", "ModelClients", "ModelReply", "ModelRequest"]
-
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:

@@ -12,9 +12,6 @@ from pydantic import BaseModel, ValidationError
 from tasks.contract.errors import BadInput
 from tasks.contract.validation import find_problems
 
-__all__ = ["Plugins"]
-
-
 Function = TypeVar("Function")
 Traits = TypeVar("Traits")
 

@@ -10,20 +10,6 @@ from pydantic import Field, JsonValue
 
 from tasks.contract.validation import Value
 
-__all__ = [
-    "Candidate",
-    "Decision",
-    "FINAL",
-    "JobState",
-    "Move",
-    "Part",
-    "PartState",
-    "RateLimits",
-    "Result",
-    "Tried",
-    "Usage",
-]
-
 JobState: TypeAlias = Literal[
     "accepted", "routed", "waiting", "running", "joining", "succeeded", "failed", "cancelled", "expired"
 ]

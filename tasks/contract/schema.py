@@ -25,8 +25,6 @@ from referencing.jsonschema import DRAFT202012
 
 from tasks.contract.validation import format_path
 
-__all__ = ["AnswerProblem", "check_schema", "find_problem", "is_closed"]
-
 #: Bytes of a schema as JSON; those that providers accept are smaller.
 MOST_BYTES = 64 * 1024
 #: Checked schemas that are remembered: a check takes milliseconds, and all child jobs of a job have the same schema.

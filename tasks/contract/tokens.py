@@ -17,8 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["A_MESSAGE", "count", "estimate", "estimate_messages"]
-
 #: Tokens that a provider adds to each message for its role and its borders.
 A_MESSAGE = 4
 

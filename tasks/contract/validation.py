@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["JSON_WORDS", "FieldProblem", "Loc", "Value", "Words", "find_problems", "format_path"]
-
 #: A place inside a value: names of fields, and numbers of entries from 0.
 Loc: TypeAlias = tuple[str | int, ...]
 #: Sentences for pydantic's types of errors, where its own are too much of Python.

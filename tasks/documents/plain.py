@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 
-__all__ = ["Unreadable", "decode", "decode_html"]
-
 
 class Unreadable(Exception):
     """Raised by the readers of each kind; `tasks.documents.reader` turns it into a `BadInput` that names the file.

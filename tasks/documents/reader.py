@@ -14,8 +14,6 @@ from typing import NamedTuple
 from tasks.contract.errors import BadInput
 from tasks.documents.plain import Unreadable, decode
 
-__all__ = ["ENDINGS", "Document", "read_document", "read_documents"]
-
 #: The kinds of files that need a parser, by the ending of their names. All other files are read as text.
 ENDINGS: Mapping[str, str] = {
     ".html": "html",

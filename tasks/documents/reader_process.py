@@ -23,8 +23,6 @@ from xml.parsers import expat
 
 from tasks.documents.plain import Unreadable, decode_html
 
-__all__ = ["PAGES", "READERS", "UNPACKED_BYTES", "main", "markdown", "read_docx", "read_html", "read_pdf", "serve"]
-
 #: Elements without readable text.
 UNSEEN = ["noscript", "script", "style", "svg", "template"]
 

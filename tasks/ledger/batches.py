@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from tasks.ledger.store import Store
 
-__all__ = ["Batch", "Batches"]
-
 _INDEX = "pm:{fleet}:batches"
 
 

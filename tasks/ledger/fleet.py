@@ -14,8 +14,6 @@ from tasks.contract.job import PRIORITIES, CallId
 from tasks.ledger.store import Command, Commands, Script, Store
 from tasks.routing.snapshot import INFINITE, ModelLoad, Ranking, Snapshot
 
-__all__ = ["ADMISSION", "FLEET", "LEASE", "QUEUED_LEASE", "SNAPSHOT", "WAVE", "Admitted", "Fleet"]
-
 ADMISSION = Script("admission.lua", "model_state.lua")
 FLEET = Script("fleet.lua")
 SNAPSHOT = Script("snapshot.lua", "model_state.lua")

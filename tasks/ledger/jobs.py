@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tasks.parallel.early_stop import StopRule
     from tasks.parallel.part_spec import PartSpec
 
-__all__ = ["JOIN_LEASE", "MOST_JOINS", "MOST_LOST", "MOST_MOVES", "MOVE", "Jobs"]
-
 MOVE = Script("move.lua", "record.lua")
 
 T = TypeVar("T")

@@ -20,8 +20,6 @@ from tasks.ledger.sweeper_reads import SweeperReads
 from tasks.ledger.views import JobViews
 from tasks.routing.snapshot import Ranking
 
-__all__ = ["Ledger"]
-
 #: Seconds from acceptance to the sweeper's first check of a job.
 FIRST_CHECK = 5.0
 #: Jobs that are cancelled at the same time: their commands share round trips.

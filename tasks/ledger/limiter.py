@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from tasks.config.models import Model, Price
     from tasks.contract.errors import ModelError
 
-__all__ = [
-    "LIMITER",
-    "AttemptEnd",
-    "Demand",
-    "Denied",
-    "Grant",
-    "Limiter",
-    "LimiterState",
-    "Outcome",
-    "find_minute_limit",
-    "find_pause",
-]
-
 LIMITER = Script("limiter.lua", "model_state.lua")
 
 #: Seconds: an attempt that may start within them is granted now and waits in its slot, so that its start is exact.

@@ -15,23 +15,6 @@ from tasks.parallel.part_spec import PartSpec
 if TYPE_CHECKING:
     from tasks.parallel.early_stop import StopRule
 
-__all__ = [
-    "BookReply",
-    "Claim",
-    "PartOutcome",
-    "ClaimDenied",
-    "FinishReply",
-    "MovablePart",
-    "PartRecord",
-    "PartStatus",
-    "Progress",
-    "Stage",
-    "StagePlan",
-    "JobSummary",
-    "JoinReply",
-    "Wave",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:

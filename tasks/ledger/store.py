@@ -22,8 +22,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tasks.contract.errors import PointsmanError, Unreachable
 
-__all__ = ["Command", "Commands", "Script", "Store", "Words", "connect"]
-
 #: Seconds: a Redis that does not answer within these raises `Unreachable`.
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 30.0

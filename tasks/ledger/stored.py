@@ -13,12 +13,6 @@ from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Us
 from tasks.ledger.records import Claim, ClaimDenied, PartRecord, PartStatus, Stage, Wave
 from tasks.parallel.part_spec import PartSpec
 
-__all__ = [
-    "RESULT_FIELDS", "STATUS_FIELDS", "as_mapping", "digest", "job_key", "read_claim", "read_job", "read_part",
-    "read_result", "read_section", "read_stages", "read_starts", "read_statuses", "read_wave", "write_extras",
-    "write_record",
-]  # fmt: skip
-
 #: What is read of a job, in this order; the first is None where there is no such job.
 RESULT_FIELDS = (
     "state", "kind", "n", "failed", "decision", "output", "error", "details", "accepted_at", "ended_at", "spec",

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tasks.contract.job import Job
     from tasks.ledger.store import Store, Words
 
-__all__ = ["SweeperReads"]
-
 
 class SweeperReads:
     """A part is a pair of its job and its index. Each method is one round trip and may raise `Unreachable`."""

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from tasks.contract.result import Result
     from tasks.ledger.store import Store, Words
 
-__all__ = ["JobViews"]
-
 
 class JobViews:
     """Each method is one round trip, or two, and may raise `Unreachable`."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.routes import ClassifierName
 
-__all__ = ["check_names", "check_route", "check_routing", "check_scores", "find_unused", "not_one_of"]
-
 #: A name becomes part of a queue's name and of Redis keys.
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 

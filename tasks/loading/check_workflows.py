@@ -16,8 +16,6 @@ from tasks.loading.located import Problem, YamlFile
 from tasks.routing.traits import check_metrics, unmeasured
 from tasks.workflows.steps import accepted_inputs
 
-__all__ = ["check_library", "find_inputs"]
-
 #: A step of a field's path: a name, or a number in brackets.
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 

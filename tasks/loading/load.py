@@ -18,8 +18,6 @@ from tasks.contract.validation import Loc
 from tasks.loading.check_config import check_names, check_scores
 from tasks.loading.located import read_problems, read_yaml
 
-__all__ = ["json_schema", "load", "parse"]
-
 
 def load(path: Path | str) -> Config:
     """Read and check a file.

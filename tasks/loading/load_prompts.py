@@ -12,8 +12,6 @@ from tasks.config.prompts import VARIABLES, version_of
 from tasks.config.templates import compile_template
 from tasks.contract.errors import ConfigError
 
-__all__ = ["read_prompts"]
-
 #: Bytes of one file.
 MOST_BYTES = 256 * 1024
 #: Files of one folder, those of its folders included.

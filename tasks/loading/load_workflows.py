@@ -39,8 +39,6 @@ from tasks.loading.load_prompts import read_prompts
 from tasks.loading.located import Problem, YamlFile, read_problems, read_yaml
 from tasks.workflows.steps import VARIABLES
 
-__all__ = ["GROUP", "collections", "load_library", "names_in"]
-
 #: The group of entry points that name packages with a folder for each workflow; ours is ``ready``.
 GROUP = "pointsman.workflows"
 #: Names that no workflow may have: the other kinds of jobs, and the word for a model that routing chooses.

@@ -13,8 +13,6 @@ from yaml.constructor import SafeConstructor
 from tasks.contract.errors import ConfigError
 from tasks.contract.validation import Loc, Words, find_problems, format_path
 
-__all__ = ["Problem", "YamlFile", "read_problems", "read_yaml"]
-
 #: The place of a problem in the file, and its description.
 Problem: TypeAlias = tuple[Loc, str]
 

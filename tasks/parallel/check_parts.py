@@ -18,8 +18,6 @@ from tasks.parallel.split import SPLITS
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["check_known", "check_parts"]
-
 #: Checks a whole job: `tasks.accept.check`.
 Check = Callable[[Job], None]
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tasks.parallel.split import Section
 
-__all__ = ["MOST", "cut_job", "plan_question", "read_proposal"]
-
 
 def cut_job(job: Job, *, most: int) -> list[PartSpec]:
     """Return the specs of a job's parts: its sections, or n times the whole job for a vote.

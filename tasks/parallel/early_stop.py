@@ -15,8 +15,6 @@ from tasks.parallel.joins.threshold import FLAGGED, ThresholdOptions, least_flag
 from tasks.parallel.votes.posterior import enough_votes
 from tasks.parallel.votes.weights import Scale
 
-__all__ = ["StopRule", "is_decided", "next_wave", "scale_of", "stop_rule_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class StopRule:

@@ -20,8 +20,6 @@ from tasks.parallel.split import SPLITS, Section, split
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["replace_files", "replace_files_of_jobs"]
-
 #: Characters of an item's title (`tasks.contract.job.Item`), and of the file name in it.
 TITLE, NAME = 200, 100
 #: Reads the files of several jobs at a time, one for each core. The pool is separate, so that a hostile

@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from tasks.contract.job import Job
     from tasks.parallel.part_spec import PartSpec
 
-__all__ = [
-    "MOST_COPIED",
-    "allowed_parts",
-    "check_copies",
-    "check_part_count",
-    "check_planned_parts",
-    "least_parts",
-    "part_share",
-]
-
-
 #: Times limits.payload_bytes: the bytes that the parts of one job may repeat together. By default 64 MiB, which is
 #: 6.7 kB for each of 10,000 parts.
 MOST_COPIED = 8

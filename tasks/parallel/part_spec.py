@@ -15,8 +15,6 @@ from tasks.contract.job import GIVEN, JOB_FIELDS, Job, ulid
 if TYPE_CHECKING:
     from tasks.contract.job_fields import Item
 
-__all__ = ["DEEPEST", "PartSpec", "child_id", "fields_for_item", "fields_for_section"]
-
 
 @dataclass(frozen=True, slots=True)
 class PartSpec:

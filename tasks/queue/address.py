@@ -10,17 +10,6 @@ from urllib.parse import urlsplit
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 
-__all__ = [
-    "ADDRESS_FILE",
-    "DEFAULT_REDIS",
-    "broker_url",
-    "hide_password",
-    "redis_url",
-    "result_url",
-    "state_dir",
-    "is_loopback",
-]
-
 #: A file of the state directory with one line: the URL of that directory's embedded server.
 ADDRESS_FILE = "redis.url"
 DEFAULT_REDIS = "redis://127.0.0.1:6379/0"

@@ -17,11 +17,6 @@ from tasks.queue.address import broker_url, result_url
 if TYPE_CHECKING:
     from tasks.ledger.store import Store
 
-__all__ = [
-    "JOIN", "PRIORITIES", "ROUTE", "VISIBILITY_TIMEOUT", "Entry", "ahead", "depth", "list_of", "lists_of", "make_app",
-    "model_of_queue", "model_queue", "waiting_ids",
-]  # fmt: skip
-
 #: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
 _SEPARATOR = "\x06\x16"
 PRIORITIES = (0, 3, 6, 9)

@@ -24,8 +24,6 @@ from tasks.queue.connections import MOST_QUARANTINED, Acknowledgements, Connecti
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["QUARANTINE", "Channel", "QoS"]
-
 log = logging.getLogger(__name__)
 
 #: Its published types leave out what is needed here.

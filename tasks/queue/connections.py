@@ -18,8 +18,6 @@ from typing import Any, ClassVar, NamedTuple
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-__all__ = ["MOST_QUARANTINED", "Acknowledgements", "Connections", "ReservedMessage"]
-
 _SOURCE = files("tasks.queue").joinpath("reserve.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
 

@@ -24,8 +24,6 @@ from tasks.queue.app import list_of
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["Chord", "MessageWriter", "Task"]
-
 #: Messages in one LPUSH: some 200 kB, which keeps the server a millisecond.
 MOST_PUSHED = 200
 #: Events in one message; receivers take a list of events in one step.

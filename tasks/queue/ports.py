@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.cascade import Cascade
     from tasks.routing.predicting import PredictorSource
 
-__all__ = [
-    "LeasedCall",
-    "Leases",
-    "Ports",
-]
-
 
 class LeasedCall(Protocol):
     """A call that runs in this process."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tasks.contract.job import Job
     from tasks.ledger.store import Store, Words
 
-__all__ = ["Publisher", "notify_parent"]
-
 #: By a job's priority: kombu's, where 0 goes first. Only the route queue needs them: the ledger orders the calls that
 #: wait for a model.
 _PRIORITY = {"high": 0, "normal": 3, "low": 6}

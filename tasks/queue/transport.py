@@ -21,8 +21,6 @@ from kombu.utils.url import maybe_sanitize_url
 from tasks.queue.channel import Channel
 from tasks.queue.connections import Connections
 
-__all__ = ["Poller", "RedisTransport", "TLSTransport", "Waker"]
-
 #: Their published types leave out what is needed here.
 kombu: Any = import_module("kombu")
 stock: Any = import_module("kombu.transport.redis")

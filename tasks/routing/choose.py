@@ -32,17 +32,6 @@ if TYPE_CHECKING:
     from tasks.config.models import Model
     from tasks.routing.classify.decision import Verdict
 
-__all__ = [
-    "rank_again",
-    "choose",
-    "pick_model",
-    "build_request",
-    "spread_parts",
-    "exclude_late",
-    "find_candidates",
-    "select_able",
-]
-
 log = get_task_logger(__name__)
 
 #: Stands for the strategy where the producer named the model.

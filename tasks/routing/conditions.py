@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.condition import Condition
     from tasks.routing.snapshot import Request
 
-__all__ = ["holds", "read_conditions"]
-
 
 def read_conditions(when: Mapping[str, Any]) -> frozenset[Condition]:
     """Read what stands in a mapping, all of which must hold.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tasks.routing.snapshot import INFINITE, ModelLoad
 
-__all__ = ["estimate_total_s", "estimate_wait_s", "is_too_late"]
-
 
 def estimate_wait_s(load: ModelLoad, *, before: int | None = None) -> float:
     """Seconds until a call starts there that has `before` others in front (by default all there are), running ones too.

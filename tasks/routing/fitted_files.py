@@ -23,8 +23,6 @@ import structlog
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Arrays", "FittedFiles", "Storable"]
-
 Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
 
 #: Files that are kept in a folder, the newest first: configurations change, and a large one has some 30 MB. Each

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasks.config.models import Hedge
 
-__all__ = ["FEWEST", "LatencyStatistics"]
-
 #: Latencies that are kept of each model, and the fewest that have a 95th percentile.
 MOST, FEWEST = 200, 20
 

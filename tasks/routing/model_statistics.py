@@ -15,8 +15,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-__all__ = ["DECAY_S", "PREFILL_TOKENS", "SMOOTH", "AttemptSample", "ModelStatistics", "Outcome", "observe"]
-
 #: Seconds after which an old peak counts 1/e: linkerd's default.
 DECAY_S = 10.0
 #: Weight of a new sample in the plain averages.

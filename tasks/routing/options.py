@@ -13,8 +13,6 @@ from tasks.contract.errors import BadInput
 from tasks.contract.validation import Words, find_problems
 from tasks.routing.snapshot import Strategy, options_of
 
-__all__ = ["is_sticky", "is_predicting", "find_option_problems", "read_options", "strategies", "strategy_named"]
-
 GROUP = "pointsman.strategies"
 
 #: Where in a route a problem stands, and what it is.

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.contract.job import Job
 
-__all__ = ["Predictor", "PredictorSource", "needs_prediction", "predict_quality"]
-
 
 class Predictor(Protocol):
     """`tasks.routing.quality` has the real one."""

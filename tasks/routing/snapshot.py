@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue
 
-__all__ = ["ModelLoad", "Preference", "Ranking", "Request", "Snapshot", "Strategy", "Traits", "options_of"]
-
 #: The load of a model without capacity, and the age of a sample that does not exist.
 INFINITE = float("inf")
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Price
 
-__all__ = ["check_metrics", "find_options", "find_traits", "unmeasured"]
-
 #: Tokens of a call by which prices are compared.
 TYPICAL_INPUT, TYPICAL_OUTPUT = 1000, 250
 

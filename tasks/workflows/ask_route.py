@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tasks.queue.ports import Ports
     from tasks.routing.classify.cascade import Cascade
 
-__all__ = ["ask_route", "cancel_question"]
-
 #: Seconds until the sweeper has a job routed again whose question has not ended: as long as the job has waited so far,
 #: within these bounds. Usually the message at the question's end comes first; many thousand jobs may wait, and each
 #: look costs a route.

@@ -19,8 +19,6 @@ from tasks.routing.traits import check_metrics
 if TYPE_CHECKING:
     from tasks.config.config import Config
 
-__all__ = ["KINDS", "check_job"]
-
 #: The kinds of jobs, besides the names of workflows.
 KINDS = ("single", "sections", "vote")
 #: The fields about the parts of a job and their join.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.queue.ports import Ports
 
-__all__ = ["create_child_jobs", "finish_part", "read_steps"]
-
 
 async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[PartStatus]) -> None:
     """Accept the child jobs of these parts of `job`, and publish them to the router. Safe to repeat."""

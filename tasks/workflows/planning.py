@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tasks.ledger import Wave
     from tasks.queue.ports import Ports
 
-__all__ = ["plan_first", "plan_questions", "plan_parts", "publish_wave", "find_window"]
-
 #: Tokens of a context window that is not configured: most models have more.
 COMMON_WINDOW = 16_000
 #: The share of a window that a question's text may fill: the rest is for the prompt, the answer, and the error of the

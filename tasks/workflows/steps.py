@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tasks.contract.job import Job
     from tasks.parallel.joins.work import Joined
 
-__all__ = ["VARIABLES", "StepOutcome", "accepted_inputs", "check_workflow_job", "conclude_workflow", "make_step_job"]
-
 #: The variables of the templates of steps. `steps` are the outputs by name, `data` the same as parsed JSON.
 VARIABLES = frozenset({"text", "items", "messages", "metadata", "labels", "steps", "data"})
 

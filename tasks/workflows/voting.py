@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from tasks.ledger import Progress
     from tasks.queue.ports import Ports
 
-__all__ = [
-    "find_stop_rule",
-    "find_weights",
-    "first_wave_size",
-    "is_decided_early",
-    "name_of_join",
-    "read_ballot",
-    "wave_size",
-]
-
 
 def name_of_join(job: Job) -> str:
     """The name of a job's join."""

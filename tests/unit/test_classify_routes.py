@@ -53,7 +53,7 @@ class TestCascade:
         build_cascade(CONFIG, ("bread", "milk"), cache=tmp_path)
         build_cascade(CONFIG, ("milk", "bread"), cache=tmp_path)
 
-        assert len(list(tmp_path.glob("classifier-*.npz"))) == 1
+        assert len(list(tmp_path.glob("fitted-*.npz"))) == 1
 
 
 class TestLazyCascades:

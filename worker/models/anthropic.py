@@ -15,8 +15,6 @@ from worker.models.http import Http, Timing
 from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
 from worker.models.sse import Event
 
-__all__ = ["BEARER_SINCE", "DEFAULT_VERSION", "AnthropicClient", "build_headers"]
-
 DEFAULT_VERSION = "2023-06-01"
 #: From this version on, the key goes as a Bearer token and the sampling parameters are refused.
 BEARER_SINCE = "2026-10-21"

@@ -31,8 +31,6 @@ from tasks.contract.errors import (
 )
 from tasks.contract.result import RateLimits
 
-__all__ = ["LONG_WAIT_S", "parse_seconds", "read_error", "read_error_body", "read_rate_limits", "read_retry_after"]
-
 #: Names and values as they came.
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 

@@ -13,8 +13,6 @@ from worker.models.http import Http, Timing
 from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
 from worker.models.sse import Event
 
-__all__ = ["DEFAULT_VERSION", "GeminiClient", "build_body", "build_headers"]
-
 #: This version has all models; ``v1`` lacks aliases such as gemini-flash-latest.
 DEFAULT_VERSION = "v1beta"
 _FINISH = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}

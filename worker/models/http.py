@@ -27,8 +27,6 @@ from tasks.contract.result import RateLimits
 from worker.models.faults import read_error, read_rate_limits
 from worker.models.sse import Event, Events, TooLong
 
-__all__ = ["CONNECT_TIMEOUT", "Http", "Reply", "Streamed", "Timing", "Transport", "map_error"]
-
 #: Seconds to get a connection; a host that needs longer counts as down.
 CONNECT_TIMEOUT = 10.0
 #: Seconds that an idle connection is kept; servers close theirs after 60 s and more.

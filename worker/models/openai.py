@@ -18,8 +18,6 @@ from worker.models.http import Http, Timing
 from worker.models.provider import AnswerReader, follow, parse_event, reading
 from worker.models.sse import Event
 
-__all__ = ["Embeddings", "OpenAIClient"]
-
 _PATH = "chat/completions"
 #: Texts of one request for embeddings. OpenAI takes 2,048, others 256 and fewer; more than some dozens gain nothing.
 BATCH = 64

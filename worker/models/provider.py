@@ -16,8 +16,6 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from worker.models.http import Http, Reply, Streamed, Timing
 from worker.models.sse import Event
 
-__all__ = ["AnswerReader", "add_headers", "follow", "parse_event", "reading", "split_system"]
-
 #: Seconds that a stream may take to end after its end marker, so that its connection can be used again.
 _GRACE = 0.05
 

@@ -18,8 +18,6 @@ from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from tasks.contract.schema import AnswerProblem, find_problem
 
-__all__ = ["Structured"]
-
 #: Characters of an answer, and of its problem, that a repair repeats to the model.
 _MOST_ANSWER = 20_000
 _MOST_PROBLEM = 500

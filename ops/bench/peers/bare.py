@@ -12,8 +12,6 @@ from httpx_aiohttp import AiohttpTransport
 
 from ops.bench.process import answer, orders
 
-__all__ = ["REQUEST", "client", "content_of", "run_calls"]
-
 #: What every contestant asks; the jobs of ours make the same body.
 REQUEST: dict[str, Any] = {"model": "mock", "messages": [{"role": "user", "content": "some work to be done"}]}
 

@@ -14,8 +14,6 @@ from celery import Celery, signals
 from tasks.queue.address import broker_url
 from tasks.queue.app import VISIBILITY_TIMEOUT
 
-__all__ = ["app", "noop"]
-
 _redis = os.environ["BENCH_REDIS_URL"]
 _stock = "redis+socket://" + _redis.removeprefix("unix://") if _redis.startswith("unix://") else _redis
 

@@ -14,8 +14,6 @@ from celery import Celery, signals
 
 from ops.bench.peers.bare import REQUEST, content_of
 
-__all__ = ["app", "call"]
-
 app = Celery("peer", broker=os.environ["BENCH_BROKER_URL"], backend=os.environ["BENCH_BROKER_URL"])
 app.conf.update(
     # A durable call: its message is kept until it has ended, as ours is.

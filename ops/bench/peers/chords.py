@@ -18,8 +18,6 @@ from tasks.ledger import Ledger
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 
-__all__ = ["main"]
-
 MODEL = "model"
 
 

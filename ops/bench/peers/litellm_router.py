@@ -22,8 +22,6 @@ from ops.bench.openloop import arrivals, paced
 from ops.bench.peers.bare import REQUEST, run_calls
 from ops.bench.process import answer, orders
 
-__all__ = ["main", "make_router"]
-
 
 def make_router(deployments: Iterable[tuple[str, str]], *, group: str, url: str, **settings: Any) -> Any:
     """Return a Router with these deployments (ids and models) of `group`; `settings` are arguments of its own."""

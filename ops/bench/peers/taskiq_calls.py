@@ -16,8 +16,6 @@ from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBr
 
 from ops.bench.peers.bare import REQUEST, client, content_of
 
-__all__ = ["broker", "call"]
-
 _url = os.environ["BENCH_REDIS_URL"]
 _brokers = {"list": ListQueueBroker, "stream": RedisStreamBroker}
 _results: RedisAsyncResultBackend[str] = RedisAsyncResultBackend(

@@ -18,8 +18,6 @@ from tasks.routing.quality.choice import choose_all
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Curve", "cost_curve", "oracle_gap", "share_curve"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 
 #: Tradeoffs along which a curve over cost is drawn.

@@ -13,8 +13,6 @@ from matplotlib.figure import Figure as Canvas
 
 from ops.evaluate.cost_quality.evaluation import Evaluation
 
-__all__ = ["draw", "draw_comparison"]
-
 
 def draw(found: Evaluation, file: Path) -> None:
     """Write `file`, whose ending says the format: accuracy over what is spent, and the single models beside it."""

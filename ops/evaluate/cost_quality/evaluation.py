@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from tasks.routing.quality.outcomes import Outcomes, Prices
 
-__all__ = ["Evaluation", "evaluate"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 
 #: Predictions that are timed, one text each.

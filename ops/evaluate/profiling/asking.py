@@ -22,8 +22,6 @@ from tasks.workflows.check_job import check_job
 if TYPE_CHECKING:
     from producer import AsyncProducer
 
-__all__ = ["RUN_NAME", "EvalAnswer", "NotEnded", "EvalQuestion", "EvalRun"]
-
 #: A run's name becomes part of Redis keys and of labels.
 RUN_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 

@@ -16,8 +16,6 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job_fields import Message
 from tasks.contract.validation import find_problems
 
-__all__ = ["STARTER", "Case", "CaseSet", "check_ids", "read_cases", "read_json_lines"]
-
 #: The evaluation set that comes with Pointsman.
 STARTER = Path(__file__).with_name("starter.jsonl")
 

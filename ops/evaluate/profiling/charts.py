@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Axis", "ChartPoint", "CostChart", "LatencyChart", "Times", "axis_of", "pareto", "percent_axis", "shown"]
-
 #: Above this ratio of the largest to the smallest value an axis is logarithmic.
 LOG_FROM = 8.0
 #: … over at most this ratio; what is smaller stands at its beginning.

@@ -12,8 +12,6 @@ from ops.evaluate.profiling.judging import GradedAnswer
 from tasks.config.profiles import ModelProfile, ProfileFile
 from tasks.contract.errors import BadInput
 
-__all__ = ["outcomes_csv", "write_profiles", "write_text"]
-
 
 def write_profiles(path: Path, measured: Mapping[str, ModelProfile], *, before: ProfileFile | None) -> ProfileFile:
     """Write the profile file; models of the file `before` that were not measured now stay in it.

@@ -19,8 +19,6 @@ from ops.evaluate.profiling.charts import ChartPoint, CostChart, LatencyChart, T
 from ops.evaluate.profiling.judging import GradedAnswer
 from tasks.config.profiles import METRICS, ModelProfile, Share
 
-__all__ = ["draw", "render"]
-
 #: Characters of a text that are shown.
 MOST_TEXT = 280
 #: Wrong answers of one model that are listed.

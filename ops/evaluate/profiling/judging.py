@@ -10,8 +10,6 @@ from ops.evaluate.profiling.asking import EvalAnswer, EvalQuestion, EvalRun
 from ops.evaluate.profiling.cases import Case
 from tasks.parallel.joins.outputs import is_refusal
 
-__all__ = ["CaseAnswer", "GradedAnswer", "Grading", "grade", "question_of"]
-
 #: Failures that are the model's answer to this input, so to say: it could not take it, or its provider blocked it.
 OWN_FAULT = frozenset({"content_refused", "context_too_long"})
 

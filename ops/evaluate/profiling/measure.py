@@ -14,8 +14,6 @@ from ops.evaluate.profiling.statistics import diversity, quantile, wilson
 from tasks.config.models import Profile
 from tasks.config.profiles import Cost, Creativity, Ethics, EvalSet, Latency, ModelProfile, Share
 
-__all__ = ["cost_score", "profile_of", "share_of", "speed_score"]
-
 #: Seconds of the median answer that are worth half of the score: about where people stop waiting with their eyes on it.
 HALF_LATENCY_S = 2.0
 #: Output tokens a second that are worth half of it: some times what people read.

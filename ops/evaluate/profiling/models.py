@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.models import Model
 
-__all__ = ["ask_models", "by_model", "check_judge", "check_models", "is_priced", "prompt_of"]
-
 
 def check_models(names: Sequence[str], config: Config) -> tuple[str, ...]:
     """The models to measure, each once; all of the configuration where none is named.

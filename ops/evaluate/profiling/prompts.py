@@ -18,8 +18,6 @@ from tasks.contract.errors import BadInput
 if TYPE_CHECKING:
     from tasks.config.routes import Route
 
-__all__ = ["PromptComparison", "Version", "ask_versions", "cases_of_route", "compare", "read_versions", "summary_of"]
-
 #: The name of the version that the configuration has.
 CURRENT = "current"
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-__all__ = ["Diversity", "diversity", "holm", "quantile", "sign_test", "wilson"]
-
 #: The normal quantile of a two-sided interval of 95%.
 Z_95 = 1.959963984540054
 

@@ -15,8 +15,6 @@ from statistics import fmean
 from ops.evaluate.simulation.compare import StrategyComparison, compare, fitting
 from ops.evaluate.simulation.scenarios import NAMED
 
-__all__ = ["main", "table"]
-
 #: Runs of each strategy in each scenario.
 SEEDS = 3
 #: Takes minutes for each strategy: a million requests.

@@ -16,8 +16,6 @@ from tasks.routing.options import is_sticky, strategies, strategy_named
 if TYPE_CHECKING:
     from ops.evaluate.simulation.scenarios import Scenario
 
-__all__ = ["StrategyComparison", "compare", "fitting"]
-
 #: Requests, over all runs, from which it pays to start more processes: these take a second to begin.
 WORTH_A_PROCESS = 30_000
 #: Figures that are none of a run, but what plots are drawn from.

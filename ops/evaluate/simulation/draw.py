@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ops.evaluate.simulation.compare import StrategyComparison
 
-__all__ = ["draw"]
-
 # The same figures make the same file.
 mpl.rcParams["svg.hashsalt"] = "pointsman"
 # Letters as text, not as outlines: a tenth of the size.

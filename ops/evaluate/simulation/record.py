@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PERCENTILES", "SHARES", "Record"]
-
 #: By name: the percentile of the time from a request to its answer.
 PERCENTILES: Mapping[str, float] = {"p50_s": 50, "p95_s": 95, "p99_s": 99, "p999_s": 99.9}
 #: Shares of the requests whose quantiles are kept for plots: even steps, and finer ones towards the tail.

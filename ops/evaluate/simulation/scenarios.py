@@ -13,8 +13,6 @@ from tasks.config.simulation import Exponential, Latency, Outages
 from tasks.contract.errors import BadInput
 from tasks.contract.validation import find_problems
 
-__all__ = ["NAMED", "Answers", "Keys", "Models", "Scenario", "Slow", "read"]
-
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

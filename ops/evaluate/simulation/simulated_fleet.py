@@ -27,8 +27,6 @@ from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snap
 if TYPE_CHECKING:
     from ops.evaluate.simulation.scenarios import Scenario
 
-__all__ = ["SimulatedFleet", "simulate"]
-
 #: One in so many arrivals looks at how evenly the calls are spread.
 LOOK_ONE_IN = 16
 

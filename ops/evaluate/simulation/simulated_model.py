@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tasks.contract.result import Tried
     from tasks.routing.snapshot import Ranking
 
-__all__ = ["Call", "SimulatedBreaker", "SimulatedModel"]
-
 #: As in `limiter.lua`: slices of the rolling window, and the longest time that a model is left alone.
 SLICES = 6
 LONGEST_S = 900.0

@@ -16,8 +16,6 @@ from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.verdicts import PAIR_PROMPT, SCORE_PROMPT, JudgeQuestions, JudgeReply, read_reply
 from tasks.parallel.joins.work import JoinAnswer, Joined, JoinQuestion, JoinQuestions, Work, missing_details
 
-__all__ = ["BestOfOptions", "best_of"]
-
 #: Outputs of which every pair is compared (380 questions); more go through a tournament.
 MOST_PAIRED = 20
 

@@ -7,8 +7,6 @@ from pydantic import Field
 from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.work import Joined, Piece, Work, coverage, missing_details, missing_note
 
-__all__ = ["ConcatenateOptions", "concatenate"]
-
 
 class ConcatenateOptions(JoinOptions):
     """The `join_options` of `concatenate`."""

@@ -14,8 +14,6 @@ from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tasks.parallel.joins.verdicts import PICK_PROMPT, JudgeQuestions, JudgeReply, read_reply
 from tasks.parallel.joins.work import Joined, JoinQuestions, Work, missing_details
 
-__all__ = ["ConsistentOptions", "consistent"]
-
 
 class ConsistentOptions(JoinOptions):
     """The `join_options` of `consistent`."""

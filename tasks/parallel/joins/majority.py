@@ -15,8 +15,6 @@ from tasks.parallel.votes.count import Count, Vote, count, shorten_ballot
 from tasks.parallel.votes.posterior import posterior
 from tasks.parallel.votes.weights import Scale
 
-__all__ = ["MajorityOptions", "WeightedOptions", "ballot_of", "majority", "scale", "weighted"]
-
 #: A thousand votes of the highest weight add up exactly, see `tasks.parallel.votes.weights.STEP`.
 Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 

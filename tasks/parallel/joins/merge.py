@@ -15,9 +15,6 @@ from tasks.parallel.joins.outputs import as_text, parse_outputs
 from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.work import Joined, Missing, Work, coverage, missing_details
 
-__all__ = ["Conflicts", "Disagreement", "MergeOptions", "MergedValue", "Sort", "merge", "order_of", "sort_by"]
-
-
 #: What replaces different single values under the same key.
 Conflicts: TypeAlias = Literal["list", "first", "last", "error"]
 

@@ -17,8 +17,6 @@ from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tasks.parallel.joins.verdicts import ORDER_PROMPT, JudgeQuestions, JudgeReply, read_reply
 from tasks.parallel.joins.work import Joined, JoinQuestions, Work, missing_details
 
-__all__ = ["OptionsOptions", "options"]
-
 #: Numbers distinguish ideas in the same words: "by 10%", "by 15%".
 _FIGURE = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 

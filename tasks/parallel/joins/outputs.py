@@ -13,8 +13,6 @@ from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.work import Piece, Work
 
-__all__ = ["DistinctOutput", "as_text", "distinct_outputs", "is_refusal", "parse_outputs"]
-
 #: Unreadable outputs that an error names one by one.
 MOST_NAMED = 10
 

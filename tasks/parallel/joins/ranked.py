@@ -17,8 +17,6 @@ from tasks.parallel.votes.ballot import Extraction, check_distinct, extract_text
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
 
-__all__ = ["RankedOptions", "ranked"]
-
 
 class RankedOptions(Extraction):
     """The `join_options` of `ranked`: how rankings become one, the candidates, and the form of the output."""

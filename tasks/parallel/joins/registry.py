@@ -12,15 +12,6 @@ from tasks.contract.plugins import Plugins
 from tasks.contract.schema import check_schema
 from tasks.parallel.joins.work import Join
 
-__all__ = [
-    "DEFAULT_JOINS",
-    "JOINS",
-    "JoinOptions",
-    "JoinTraits",
-    "ResultSchema",
-    "joiner",
-]
-
 #: The join of a job that names none, by its kind.
 DEFAULT_JOINS: Mapping[str, str] = {"sections": "concatenate", "vote": "majority"}
 

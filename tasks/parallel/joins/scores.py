@@ -15,8 +15,6 @@ from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work, missing_details
 from tasks.parallel.votes.ballot import NUMBER, Extraction, extract_text
 
-__all__ = ["MeanOptions", "ScoreOptions", "mean", "median"]
-
 #: The scale behind a score: "7/10", "7 out of 10", "7 of 10".
 _SCALE = re.compile(r"(?:/|\bout\s+of\b|\bof\b)\s{0,9}\d[\d.,]{0,30}")
 #: Characters of the longest number that may be a score.

@@ -17,8 +17,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Matrix", "mean_similarities", "similarities"]
-
 Matrix: TypeAlias = NDArray[np.float64]
 
 #: Hash places of words, and of runs of letters; the similarity of unlike texts stays near 0 despite collisions.

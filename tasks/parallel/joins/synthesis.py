@@ -14,15 +14,6 @@ from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.tree import Tree, TreePlan, grow
 from tasks.parallel.joins.work import Joined, JoinQuestions, Work, coverage, missing_details, with_missing_notes
 
-__all__ = [
-    "ReductionOptions",
-    "SynthesisOptions",
-    "find_citations",
-    "cited_numbers",
-    "reduction",
-    "synthesis",
-]
-
 #: The prompt of the last question of a synthesis.
 SYNTHESIS_PROMPT = (
     "You write one text out of numbered parts, or out of summaries of them. Unite what they share, keep figures and "

@@ -15,8 +15,6 @@ from tasks.parallel.joins.outputs import as_text, parse_outputs
 from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.work import Joined, Work, coverage, missing_details, with_missing_notes
 
-__all__ = ["TableOptions", "as_csv", "as_json_lines", "as_markdown", "table"]
-
 #: Columns and cells of a table at most: outputs with different keys multiply both.
 MOST_COLUMNS = 1_000
 MOST_CELLS = 5_000_000

@@ -13,8 +13,6 @@ from tasks.parallel.joins.work import Joined, Work, missing_details
 from tasks.parallel.votes.ballot import Extraction, extract_text, match_answer
 from tasks.parallel.votes.normalize import normalize
 
-__all__ = ["CLEAR", "FLAGGED", "FLAGS", "ThresholdOptions", "at_least", "least_flags", "threshold"]
-
 #: The two ballots.
 FLAGGED = "flagged"
 CLEAR = "clear"

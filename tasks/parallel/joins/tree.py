@@ -18,8 +18,6 @@ from tasks.contract.errors import JoinError
 from tasks.parallel.joins.question_material import PER_BLOCK, count_tokens, mark_blocks, room_for_material, truncate
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion, JoinQuestions, Piece, Work
 
-__all__ = ["Tree", "TreePlan", "grow"]
-
 #: Share of the room that the task may take; a longer task is the document that the parts were cut from.
 TASK = 1 / 4
 #: Characters of a title that a question shows.

@@ -23,8 +23,6 @@ from tasks.parallel.joins.question_material import (
 )
 from tasks.parallel.joins.work import JoinAnswer, JoinQuestion
 
-__all__ = ["ORDER_PROMPT", "PAIR_PROMPT", "PICK_PROMPT", "SCORE_PROMPT", "JudgeQuestions", "JudgeReply", "read_reply"]
-
 #: Why a reply holds no verdict: the call failed, the judge declined, or it wrote something else.
 Fault: TypeAlias = Literal["failed", "refused", "unreadable"]
 

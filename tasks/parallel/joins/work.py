@@ -10,22 +10,6 @@ from pydantic import BaseModel, JsonValue
 
 from tasks.contract.errors import BadInput, JoinError
 
-__all__ = [
-    "Join",
-    "JoinAnswer",
-    "JoinQuestion",
-    "JoinQuestions",
-    "Joined",
-    "Missing",
-    "Piece",
-    "Work",
-    "check_policy",
-    "coverage",
-    "missing_details",
-    "missing_note",
-    "with_missing_notes",
-]
-
 #: Missing parts that a text names one by one; `details` name all.
 MOST_NAMED = 20
 

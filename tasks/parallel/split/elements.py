@@ -13,8 +13,6 @@ from tasks.contract.errors import BadInput
 from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import LINE, Section, shorten
 
-__all__ = ["ElementsOptions", "elements"]
-
 
 class ElementsOptions(SplitOptions):
     #: The path to the array in the document: names of fields, and indices from 0, with full stops between them.

@@ -8,8 +8,6 @@ from tasks.contract.errors import BadInput
 from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import Section
 
-__all__ = ["PlanOptions", "files", "plan"]
-
 
 class PlanOptions(SplitOptions):
     #: Sections that the model may propose.

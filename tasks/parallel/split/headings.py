@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tasks.parallel.split.section import Section
 
-__all__ = ["HeadingsOptions", "headings"]
-
 
 class HeadingsOptions(SplitOptions):
     #: Cut at this level and above: with 2, text below ``###`` stays in its section.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from tasks.parallel.split.section import Section
 
-__all__ = ["numbered"]
-
 
 @splitter()
 def numbered(text: str) -> list[Section]:

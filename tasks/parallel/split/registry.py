@@ -14,16 +14,6 @@ from tasks.contract.plugins import Plugins
 if TYPE_CHECKING:
     from tasks.parallel.split.section import Section
 
-__all__ = [
-    "SPLITS",
-    "Split",
-    "SplitOptions",
-    "SplitTraits",
-    "nothing_found",
-    "split",
-    "splitter",
-]
-
 #: From a text, and the options if the split has any, to the sections of the text.
 #:
 #: Raises `BadInput` if the text has no section of that kind.

@@ -14,8 +14,6 @@ from tasks.contract.errors import BadInput
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
 from tasks.parallel.split.section import FENCE, Section, closing_fence, span_title, split_lines
 
-__all__ = ["RowsOptions", "rows"]
-
 #: Possible delimiters of a table of characters; the most frequent in the first line is used, or the first of equals.
 DELIMITERS = "\t;,|"
 #: The least share of rows with as many fields as the first row: with less, the text is prose with commas.

@@ -7,18 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = [
-    "FENCE",
-    "TITLE_CHARACTERS",
-    "Section",
-    "cut_at_lines",
-    "cut_at_places",
-    "closing_fence",
-    "split_lines",
-    "shorten",
-    "span_title",
-]
-
 #: Characters of a title: it names a section in outputs and traces; a clause may be one line of 10,000 characters.
 TITLE_CHARACTERS = 100
 

@@ -13,8 +13,6 @@ from tasks.parallel.split.registry import SplitOptions, splitter
 from tasks.parallel.split.section import Section
 from tasks.parallel.split.units import paragraph_ends, sentence_ends
 
-__all__ = ["TokensOptions", "tokens"]
-
 #: Tokens added to each piece of a word: `tasks.contract.tokens` may undercount a word that is cut in two, since its
 #: first letters cost no more than the word.
 CUT_WORD = 1.0

@@ -10,17 +10,6 @@ from pydantic import Field
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
 from tasks.parallel.split.section import FENCE, LINE, Section, closing_fence, cut_at_places, span_title
 
-__all__ = [
-    "LinesOptions",
-    "ParagraphsOptions",
-    "lines",
-    "pages",
-    "paragraph_ends",
-    "paragraphs",
-    "sentence_ends",
-    "sentences",
-]
-
 
 class LinesOptions(SplitOptions):
     #: Lines in each section; blank ones don't count.

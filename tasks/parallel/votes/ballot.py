@@ -14,17 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.parallel.votes.normalize import normalize
 
-__all__ = [
-    "MOST_PATTERN",
-    "NUMBER",
-    "BallotOptions",
-    "Extraction",
-    "check_distinct",
-    "extract_text",
-    "match_answer",
-    "read_ballot",
-]
-
 #: Characters of a pattern, and bytes of memory of a compiled one.
 MOST_PATTERN = 1000
 PATTERN_MEMORY = 4 * 1024 * 1024

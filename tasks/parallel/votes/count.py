@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Count", "Vote", "count", "shorten_ballot"]
-
 #: Characters of a ballot that `details` show in full; free text makes long ballots.
 SHOWN = 200
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from tasks.contract.answer import NotJSON, parse_answer
 
-__all__ = ["normalize"]
-
 #: Wrappings removed from one answer ("**Answer:** (`5`)." has four); further ones stay, so that time is linear.
 MAX_WRAPPINGS = 16
 #: Characters of the longest number that is rewritten: a longer run of digits is an identifier.

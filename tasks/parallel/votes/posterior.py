@@ -15,8 +15,6 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["enough_votes", "posterior"]
-
 
 def posterior(first: int, second: int) -> float:
     """Return P(θ > ½) for θ ~ Beta(first + 1, second + 1): the confidence that most voters agree with the leader.

@@ -16,8 +16,6 @@ import numpy.typing as npt
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.parallel.votes.normalize import normalize
 
-__all__ = ["METHODS", "MOST_CANDIDATES", "agreeing", "borda", "copeland", "instant_runoff", "ranking_of"]
-
 #: Candidates of one ballot at most; the rest of a longer list is ignored. So a thousand ballots take linear time.
 MOST_CANDIDATES = 100
 _NUMBERED = re.compile(r"\s{0,20}[*_#]{0,4}\(?\d{1,4}[.):][*_]{0,3}\s+(\S.*)")

@@ -11,8 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ANSWERS", "STEP", "Scale", "rounded", "scaled", "weights_of"]
-
 #: Weights are multiples of this step: their binary sums are exact, so the same votes have the same sum in every order,
 #: and a tie is a tie.
 STEP = 1 / 1024

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tasks.config.routes import Route
     from tasks.routing.classify.decision import Classifier
 
-__all__ = ["CACHE", "build_cascade"]
-
 #: Where in the state directory what was fitted is kept for the next start.
 CACHE = "classifiers"
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.experts import TrainingRows
     from tasks.routing.classify.features import Floats, Ints, Row
 
-__all__ = ["Calibration"]
-
 #: Rows up to which every example is held out of a fit once; above, a fifth of them is enough to calibrate on.
 FEW = 400
 #: Rows up to which two fits are made for the calibration; one suffices above.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tasks.routing.classify.decision import Classifier
 
-__all__ = ["Cascade"]
-
 #: The `classifier` of a verdict where all abstained.
 DEFAULT = "default"
 #: Characters of a text above which even quick classifiers are asked in a thread: a millisecond's work.

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["METADATA", "WEEKDAYS", "Condition", "kind_of", "plain", "read_condition"]
-
 #: Names of facts that are derived rather than sent.
 DERIVED = ("length", "hour", "weekday")
 #: Starts the full name of a metadata entry; may be left out where it isn't called like a derived fact.

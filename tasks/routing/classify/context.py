@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tasks.config.config import Config
     from tasks.config.routes import Route
 
-__all__ = ["ContextRules", "Rule", "context_rules", "read_rule"]
-
 #: Choices of routes whose rules are kept: a producer may name any.
 MOST_CHOICES = 64
 

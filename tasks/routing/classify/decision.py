@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-__all__ = ["Abstention", "Classifier", "Facts", "Verdict", "excerpt"]
-
 #: Characters from the beginning of a text that a statistical classifier reads: requests open with what they want.
 HEAD_CHARACTERS = 6_000
 #: Characters from its end: "… and now summarise the above" stands there.

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from tasks.routing.classify.features import Floats
 
-__all__ = ["Encoder", "encoder_named"]
-
 
 class Encoder(Protocol):
     """Safe to share between threads. Every call may take milliseconds or the network: none on an event loop."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tasks.routing.classify.features import Floats
 
-__all__ = ["Endpoint"]
-
 #: The variable that holds the key, where the API asks for one.
 KEY = "POINTSMAN_EMBEDDINGS_KEY"
 #: Texts of one request: OpenAI takes 2,048, others 256 and fewer.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.encoder import Encoder
     from tasks.routing.fitted_files import Arrays
 
-__all__ = ["ExampleClassifier", "Guess"]
-
 
 @dataclass(frozen=True, slots=True)
 class Guess:

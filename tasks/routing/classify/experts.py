@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.features import Floats, Ints, Row
     from tasks.routing.fitted_files import Arrays
 
-__all__ = ["Experts", "TrainingRows", "softmax"]
-
 #: Cost of a margin that is missed, in the sense of scikit-learn's `LinearSVC`: flat from 1 to 5 on CLINC150.
 COST = 1.0
 #: Times that every row is visited; at 8 the accuracy on CLINC150 was within 0.1% of that at 20.

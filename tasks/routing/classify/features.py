@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Floats", "Ints", "Row", "Vocabulary"]
-
 Floats: TypeAlias = "NDArray[np.float32]"
 Ints: TypeAlias = "NDArray[np.intp]"
 Hashes: TypeAlias = "NDArray[np.uint64]"

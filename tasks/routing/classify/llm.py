@@ -21,8 +21,6 @@ from tasks.routing.classify.decision import Abstention, Verdict, excerpt
 if TYPE_CHECKING:
     from tasks.config.routes import ModelChoice, Route
 
-__all__ = ["NONE", "ModelClassifier", "ModelRequired", "derive_question_id"]
-
 #: What the model says where no route fits.
 NONE = "none"
 #: The share of what is left of a job's deadline that its question may use up: the rest is for the job itself.

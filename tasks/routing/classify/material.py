@@ -13,8 +13,6 @@ from tasks.contract.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Material", "refuse_contradictions"]
-
 #: Characters of one example that are read: examples are short requests, and a pasted document would drown them.
 EXAMPLE_CHARACTERS = 2_000
 #: Examples that are fitted, spread evenly over the routes: bounds the time of a fit to some minutes.

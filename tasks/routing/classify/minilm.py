@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from tasks.routing.classify.features import Floats
 
-__all__ = ["MiniLM"]
-
 #: Where the layers 1, 3 and 5 of 6 end in the graph of the weights' package, and its own output, layer 6.
 LAYERS = ("layer_norm_2", "layer_norm_6", "layer_norm_10", "last_hidden_state")
 #: The SHA-256 of the two files, checked before they are loaded: others are refused, whatever their version says.

@@ -16,8 +16,6 @@ from typing import Any
 
 import re2
 
-__all__ = ["MOST_PATTERNS", "Patterns", "compile_pattern"]
-
 #: Characters of one pattern.
 MOST_CHARACTERS = 1_000
 #: Patterns of all routes together: each has some kilobytes, and `MEMORY` at most.

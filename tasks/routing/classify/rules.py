@@ -14,8 +14,6 @@ from tasks.routing.classify.patterns import Patterns
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["Rules"]
-
 #: Keywords and patterns named in a reason; the rest is counted, so that the reason stays a sentence.
 NAMED = 5
 #: Characters of a pattern that are shown in a reason.

@@ -22,8 +22,6 @@ from tasks.contract.errors import BadInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Rule", "calibrate", "choose_all", "choose_by_quality"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.intp]"
 Rule: TypeAlias = Literal["threshold", "tradeoff"]

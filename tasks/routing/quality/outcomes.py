@@ -25,8 +25,6 @@ from tasks.contract.tokens import estimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Outcomes", "Prices", "read_outcomes", "read_prices", "typical_usd"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 #: USD per million tokens: input, output.
 Prices: TypeAlias = Mapping[str, tuple[float, float]]

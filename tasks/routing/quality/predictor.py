@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from tasks.routing.fitted_files import Arrays
     from tasks.routing.quality.outcomes import Outcomes
 
-__all__ = ["CACHE", "LEAST_ROWS", "QualityPredictor", "build_predictor", "fit_to_file"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 
 #: Folder in the state directory that keeps fitted predictors.

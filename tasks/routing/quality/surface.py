@@ -17,8 +17,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NAMES", "measure_surface", "surface_rows"]
-
 Floats: TypeAlias = "NDArray[np.float64]"
 
 #: Characters that are read; the feature "characters" counts all of them.

@@ -11,8 +11,6 @@ from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
 
-__all__ = ["Adaptive", "adaptive", "adapted"]
-
 #: Every model that is open gets at least this share of the calls: without calls it cannot show a recovery.
 FLOOR = 0.002
 #: Seconds, the lower bound of a latency.

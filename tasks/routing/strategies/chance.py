@@ -6,8 +6,6 @@ import hashlib
 import struct
 from functools import lru_cache
 
-__all__ = ["hashed", "line", "shares"]
-
 #: The share of [0, 1) that one of 2^52 numbers stands for: so many halves lie strictly between 0 and 1 as floats.
 _UNIT = 1.0 / (1 << 52)
 #: A Mersenne prime: what lines are taken modulo.

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from tasks.routing.snapshot import Strategy
 
-__all__ = ["strategy"]
-
 
 def strategy(
     *, options: type[BaseModel] | None = None, sticky: bool = False, predicts: bool = False, traits: bool = True

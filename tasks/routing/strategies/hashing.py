@@ -10,8 +10,6 @@ from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import PRIME, hashed, line
 from tasks.routing.strategies.declare import strategy
 
-__all__ = ["Hashing", "consistent_hash"]
-
 
 class Hashing(BaseModel):
     """Options of `consistent_hash`."""

@@ -16,8 +16,6 @@ from tasks.routing.strategies.load import LAST, TINY
 if TYPE_CHECKING:
     from tasks.routing.snapshot import ModelLoad
 
-__all__ = ["Prequal", "avoidance_s", "least_latency", "exploration_interval_s", "prequal"]
-
 #: Seconds that a model is left alone after its first failure, twice as long after each further one, and at most.
 FIRST_AVOIDANCE_S, LONGEST_AVOIDANCE_S = 2.0, 60.0
 #: Seconds after which what is known of a model that is as quick as the best is stale, and of one that is much slower.

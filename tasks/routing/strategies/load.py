@@ -9,8 +9,6 @@ from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
 
-__all__ = ["LAST", "TINY", "least_connections", "power_of_two", "rotation"]
-
 #: A step between equals, below every difference that counts.
 TINY = 1e-9
 #: What is added to the score of a model that shall only be taken where no other has room.

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tasks.routing.classify.condition import Condition
     from tasks.routing.snapshot import ModelLoad
 
-__all__ = ["Contextual", "CostQuality", "ProfileOptions", "contextual", "cost_quality", "profile"]
-
 Metric: TypeAlias = Literal["speed", "accuracy", "creativity", "ethics", "cost"]
 
 #: Added to the score of a model that is no specialist here, and of one that is failing or slow.

@@ -15,8 +15,6 @@ from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
 
-__all__ = ["Weights", "random", "round_robin", "weighted_random", "weighted_round_robin"]
-
 Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 
 #: Turns of the longest cycle: weights that need more are rounded to fit.
