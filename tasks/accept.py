@@ -9,15 +9,12 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput, Unreachable
 from tasks.contract.job import Job
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.ledger import Ledger
-    from tasks.queue.publisher import Publisher
+from tasks.ledger import Ledger
+from tasks.queue.publisher import Publisher
 
 #: Seconds that the broker has to take route messages, beside 10 ms for each; after that the sweeper publishes them.
 PUBLISH_TIMEOUT = 5.0

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
 
 from tasks.contract.job import CallId
+from tasks.contract.result import Result
 from tasks.ledger import PartRecord
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import child_jobs
-
-if TYPE_CHECKING:
-    from tasks.contract.result import Result
 
 #: How a child job ended that did not succeed, in the words of the part's error.
 _ENDS = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}

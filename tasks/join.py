@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
+from tasks.contract.job import Job
+from tasks.contract.result import Decision
+from tasks.ledger import PartOutcome, Progress
 from tasks.parallel.cut import read_proposal
 from tasks.parallel.joins import JOINS, JoinAnswer, Joined, JoinQuestions, Missing, Piece, Work, check_policy
 from tasks.parallel.part_spec import PartSpec
@@ -20,14 +23,8 @@ from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
 from tasks.workflows import steps
 from tasks.workflows.child_jobs import read_steps
-from tasks.workflows.planning import find_window, plan_parts, plan_questions, publish_wave
+from tasks.workflows.planning import Planned, find_window, plan_parts, plan_questions, publish_wave
 from tasks.workflows.voting import find_weights, is_decided_early, name_of_join
-
-if TYPE_CHECKING:
-    from tasks.contract.job import Job
-    from tasks.contract.result import Decision
-    from tasks.ledger import PartOutcome, Progress
-    from tasks.workflows.planning import Planned
 
 log = get_task_logger(__name__)
 

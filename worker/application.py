@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from celery import signals
 from celery.exceptions import WorkerShutdown
@@ -18,11 +18,9 @@ from tasks.contract.logs import configure_logs
 from tasks.loading.load import load
 from tasks.queue.address import redis_url, result_url
 from tasks.queue.app import ROUTE, make_app, model_of_queue
+from tasks.queue.ports import Ports
+from worker.runtime import Runtime
 from worker.tasks import Application
-
-if TYPE_CHECKING:
-    from tasks.queue.ports import Ports
-    from worker.runtime import Runtime
 
 #: Seconds that calls in flight have to end at a soft shutdown (SIGQUIT), unless ``POINTSMAN_GRACE_SECONDS`` is set; the
 #: other calls go back to the broker.

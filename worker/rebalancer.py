@@ -18,25 +18,22 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import structlog
 
 from tasks.calling.retry import Bounds, unspent
+from tasks.config.config import Config
 from tasks.contract.errors import PointsmanError
 from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
+from tasks.ledger import Ledger
 from tasks.ledger.fleet import Admitted
+from tasks.ledger.records import MovablePart
+from tasks.ledger.store import Command
 from tasks.queue.app import Entry, ahead, model_queue
 from tasks.routing.choose import rank_again
 from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_late
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.ledger import Ledger
-    from tasks.ledger.records import MovablePart
-    from tasks.ledger.store import Command
-    from tasks.routing.snapshot import Snapshot
+from tasks.routing.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 

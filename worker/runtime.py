@@ -10,32 +10,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
+from celery import Celery
 
+from tasks.config.config import Config
 from tasks.ledger import Ledger
 from tasks.queue.address import state_dir
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import Publisher
+from tasks.routing.classify.cascade import Cascade
+from tasks.routing.predicting import Predictor
 from worker.leases import Heartbeat
 from worker.loop import EX_SOFTWARE, STOP_TIMEOUT, event_loop, measure_loop_lag
 from worker.models import Clients
 from worker.rebalancer import Rebalancer
 from worker.sweeper import Sweeper
 from worker.telemetry import AttemptLog, Hooks, Metrics, logs_all_attempts, serve_metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from celery import Celery
-
-    from tasks.config.config import Config
-    from tasks.routing.classify.cascade import Cascade
-    from tasks.routing.predicting import Predictor
 
 log = structlog.get_logger(__name__)
 

@@ -19,18 +19,20 @@ import typer
 from ops.cli import (
     cmd_batch,
     cmd_bench,
+    cmd_cancel,
     cmd_config,
     cmd_demo,
     cmd_doctor,
     cmd_eval,
     cmd_explain,
-    cmd_jobs,
     cmd_models,
     cmd_pools,
     cmd_profile,
+    cmd_result,
     cmd_route,
     cmd_run,
     cmd_schedule,
+    cmd_status,
     cmd_submit,
     cmd_up,
     cmd_workflows,
@@ -127,9 +129,9 @@ command(app, cmd_demo.demo)
 command(app, cmd_submit.submit, cls=JobCommand)
 command(app, cmd_run.run)
 command(app, cmd_workflows.workflows)
-command(app, cmd_jobs.status)
-command(app, cmd_jobs.result)
-command(app, cmd_jobs.cancel)
+command(app, cmd_status.status)
+command(app, cmd_result.result)
+command(app, cmd_cancel.cancel)
 command(app, cmd_explain.explain)
 command(app, cmd_route.route)
 command(app, cmd_models.models)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from starlette.requests import Request
@@ -19,11 +18,9 @@ from starlette.responses import Response
 
 from producer.api.http_request import time_limit
 from producer.client import AsyncProducer
+from tasks.config.config import Config
 from tasks.contract.errors import Unreachable
 from tasks.queue.app import depth, model_queue
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
 
 #: Seconds until the page reloads itself.
 REFRESH = 5

@@ -11,10 +11,12 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from celery.utils.log import get_task_logger
 
+from tasks.config.config import Config
+from tasks.config.models import Model
 from tasks.config.prompts import Prompt, render
 from tasks.contract.errors import (
     ModelError,
@@ -29,23 +31,16 @@ from tasks.contract.errors import (
 )
 from tasks.contract.job import CallId
 from tasks.contract.job_fields import Message
-from tasks.contract.model_client import AttemptEvent, ModelRequest
-from tasks.contract.result import Tried, Usage
+from tasks.contract.model_client import AttemptEvent, ModelClients, ModelReply, ModelRequest
+from tasks.contract.result import RateLimits, Tried, Usage
 from tasks.contract.tokens import estimate_messages
+from tasks.ledger import Claim
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, find_pause
+from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Limiter, find_pause
 from tasks.ledger.records import BookReply
+from tasks.ledger.store import Command, Words
+from tasks.queue.ports import Ports
 from tasks.routing.model_statistics import Outcome
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.models import Model
-    from tasks.contract.model_client import ModelClients, ModelReply
-    from tasks.contract.result import RateLimits
-    from tasks.ledger import Claim
-    from tasks.ledger.limiter import Limiter
-    from tasks.ledger.store import Command, Words
-    from tasks.queue.ports import Ports
 
 log = get_task_logger(__name__)
 

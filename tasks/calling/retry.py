@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from tasks.config.models import Model
 from tasks.contract.errors import (
     ContextTooLong,
     ModelError,
@@ -15,12 +16,7 @@ from tasks.contract.errors import (
     UnusableModelError,
 )
 from tasks.contract.result import Tried
-
-if TYPE_CHECKING:
-    import random
-
-    from tasks.config.models import Model
-    from tasks.ledger import Claim
+from tasks.ledger import Claim
 
 #: Seconds: the ceiling of the first delay, doubled each attempt; about one short model call.
 BASE_S = 0.5

@@ -7,27 +7,24 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from celery.utils.log import get_task_logger
 
 from tasks.calling.attempt import Attempt, acquire, add_attempt, build_request, estimate_demand, render_prompt, settle
-from tasks.calling.retry import Retry, decide, find_bounds, least_asked, unspent
+from tasks.calling.retry import Bounds, Retry, decide, find_bounds, least_asked, unspent
+from tasks.config.prompts import Prompt
 from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
 from tasks.contract.job import CallId, Job
+from tasks.contract.model_client import ModelRequest
 from tasks.contract.result import Tried, Usage
 from tasks.ledger import QUEUED_LEASE, Admitted, Claim, PartRecord
 from tasks.ledger.limiter import Denied, Grant
+from tasks.ledger.store import Command
+from tasks.queue.ports import Ports
 from tasks.routing.choose import rank_again
 from tasks.routing.options import is_sticky
 from tasks.workflows.voting import read_ballot
-
-if TYPE_CHECKING:
-    from tasks.calling.retry import Bounds
-    from tasks.config.prompts import Prompt
-    from tasks.contract.model_client import ModelRequest
-    from tasks.ledger.store import Command
-    from tasks.queue.ports import Ports
 
 log = get_task_logger(__name__)
 

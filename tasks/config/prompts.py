@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PromptError
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
 
 #: The beginning of a prompt that is the name of a file instead of the text.
 PREFIX = "file:"

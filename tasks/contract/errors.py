@@ -19,13 +19,10 @@ No message holds a prompt, an output or a key: messages are shown, logged and st
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tasks.contract.result import RateLimits, Usage
+from tasks.contract.result import RateLimits, Usage
 
 
 class PointsmanError(Exception):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job_fields import File, Item, Message, Parent, Variety
 from tasks.contract.validation import JSON_WORDS, FieldProblem, Loc, Words, find_problems, format_path
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 
 def find_first_error(error: ValidationError, job: type[BaseModel], *, at: str) -> BadInput:

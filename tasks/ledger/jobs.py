@@ -8,19 +8,16 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tasks.contract.job import JOB_FIELDS, Job
+from tasks.contract.result import Decision
 from tasks.ledger.fleet import LEASE, WAVE
-from tasks.ledger.records import BookReply, FinishReply, JoinReply, PartRecord, StagePlan
+from tasks.ledger.records import BookReply, Claim, ClaimDenied, FinishReply, JoinReply, PartRecord, StagePlan, Wave
 from tasks.ledger.store import Command, Script, Store
 from tasks.ledger.stored import digest, job_key, read_claim, read_wave, write_extras, write_record
-
-if TYPE_CHECKING:
-    from tasks.contract.result import Decision
-    from tasks.ledger.records import Claim, ClaimDenied, Wave
-    from tasks.parallel.early_stop import StopRule
-    from tasks.parallel.part_spec import PartSpec
+from tasks.parallel.early_stop import StopRule
+from tasks.parallel.part_spec import PartSpec
 
 MOVE = Script("move.lua", "record.lua")
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from tasks.config.config import Config
+from tasks.config.models import Model, Price
+from tasks.contract.errors import ModelError
 from tasks.contract.result import RateLimits, Usage
 from tasks.ledger.fleet import LEASE, SNAPSHOT
 from tasks.ledger.store import Command, Commands, Script, Store
 from tasks.routing.model_statistics import Outcome
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.models import Model, Price
-    from tasks.contract.errors import ModelError
 
 LIMITER = Script("limiter.lua", "model_state.lua")
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from tasks.contract.job import CallId, Job
 from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger.fleet import WAVE
+from tasks.parallel.early_stop import StopRule
 from tasks.parallel.part_spec import PartSpec
-
-if TYPE_CHECKING:
-    from tasks.parallel.early_stop import StopRule
 
 
 @dataclass(frozen=True, slots=True)

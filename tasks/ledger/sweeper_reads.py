@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from tasks.contract.job import Job
 from tasks.contract.result import FINAL, Decision, Tried
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.ledger.records import MovablePart, PartStatus
+from tasks.ledger.store import Store, Words
 from tasks.ledger.stored import STATUS_FIELDS, job_key, read_job, read_part, read_section, read_statuses
-
-if TYPE_CHECKING:
-    from tasks.contract.job import Job
-    from tasks.ledger.store import Store, Words
 
 
 class SweeperReads:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.contract.result import Decision
+from redis.asyncio import Redis
+
+from tasks.contract.job import Job
+from tasks.contract.result import Decision, Result
 from tasks.ledger.records import JobSummary, PartOutcome, PartStatus, Progress
+from tasks.ledger.store import Store, Words
 from tasks.ledger.stored import (
     RESULT_FIELDS,
     STATUS_FIELDS,
@@ -23,13 +27,6 @@ from tasks.ledger.stored import (
     read_statuses,
 )
 from tasks.parallel.part_spec import PartSpec
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tasks.contract.job import Job
-    from tasks.contract.result import Result
-    from tasks.ledger.store import Store, Words
 
 
 class JobViews:

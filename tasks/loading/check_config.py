@@ -8,19 +8,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.config.routes import DEFAULT_STRATEGY
+from tasks.config.config import Config
+from tasks.config.routes import DEFAULT_STRATEGY, ClassifierName
 from tasks.contract.errors import BadInput
 from tasks.contract.validation import Loc
 from tasks.loading.located import Problem
 from tasks.routing.classify.condition import read_condition
 from tasks.routing.options import find_option_problems, strategies
 from tasks.routing.traits import check_metrics, unmeasured
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.routes import ClassifierName
 
 #: A name becomes part of a queue's name and of Redis keys.
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.config.config import Config
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput, below
 from tasks.contract.job import Job, parse_job
@@ -14,9 +15,6 @@ from tasks.parallel.joins import JOINS
 from tasks.parallel.part_limits import check_part_count
 from tasks.parallel.part_spec import DEEPEST, fields_for_item, fields_for_section
 from tasks.parallel.split import SPLITS
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
 
 #: Checks a whole job: `tasks.accept.check`.
 Check = Callable[[Job], None]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from tasks.contract.answer import NotJSON, closed_object, parse_answer
 from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job import Job
 from tasks.contract.job_fields import Item, Variety
 from tasks.parallel.part_spec import PartSpec, fields_for_item, fields_for_section
-from tasks.parallel.split import split
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tasks.parallel.split import Section
+from tasks.parallel.split import Section, split
 
 
 def cut_job(job: Job, *, most: int) -> list[PartSpec]:

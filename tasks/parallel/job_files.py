@@ -9,16 +9,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput, below
 from tasks.contract.job import Job
 from tasks.contract.job_fields import File, Item
 from tasks.documents.reader import Document, read_documents
 from tasks.parallel.split import SPLITS, Section, split
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
 
 #: Characters of an item's title (`tasks.contract.job.Item`), and of the file name in it.
 TITLE, NAME = 200, 100

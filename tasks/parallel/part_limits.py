@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput
+from tasks.contract.job import Job
 from tasks.contract.job_fields import Item
-from tasks.parallel.part_spec import DEEPEST
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.contract.job import Job
-    from tasks.parallel.part_spec import PartSpec
+from tasks.parallel.part_spec import DEEPEST, PartSpec
 
 #: Times limits.payload_bytes: the bytes that the parts of one job may repeat together. By default 64 MiB, which is
 #: 6.7 kB for each of 10,000 parts.

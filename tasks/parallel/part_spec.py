@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import JsonValue
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job import GIVEN, JOB_FIELDS, Job, ulid
-
-if TYPE_CHECKING:
-    from tasks.contract.job_fields import Item
+from tasks.contract.job_fields import Item
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,14 @@ The messages of a queue wait in Redis lists. The sweeper reads them before it pu
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
+from tasks.ledger.store import Store
 from tasks.queue.address import broker_url, result_url
-
-if TYPE_CHECKING:
-    from tasks.ledger.store import Store
 
 #: kombu's names for the lists of a queue: ``q`` for priority 0, which goes first, then ``q<separator><priority>``.
 _SEPARATOR = "\x06\x16"

@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kombu.transport import virtual
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
 from tasks.queue.connections import MOST_QUARANTINED, Acknowledgements, Connections, ReservedMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 

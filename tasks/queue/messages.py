@@ -13,16 +13,14 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from celery import Celery
 from celery.utils.nodenames import anon_nodename
 from celery.utils.time import utcoffset
 
 from tasks.ledger.store import Words
 from tasks.queue.app import list_of
-
-if TYPE_CHECKING:
-    from celery import Celery
 
 #: Messages in one LPUSH: some 200 kB, which keeps the server a millisecond.
 MOST_PUSHED = 200

@@ -8,19 +8,15 @@ in one round trip over the ledger's connections.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+from celery import Celery
 
 from tasks.contract.errors import PointsmanError, Unreachable
-from tasks.contract.job import CallId
+from tasks.contract.job import CallId, Job
 from tasks.ledger.fleet import Admitted
+from tasks.ledger.store import Store, Words
 from tasks.queue.app import JOIN, ROUTE, model_queue
 from tasks.queue.messages import Chord, MessageWriter, Task
-
-if TYPE_CHECKING:
-    from celery import Celery
-
-    from tasks.contract.job import Job
-    from tasks.ledger.store import Store, Words
 
 #: By a job's priority: kombu's, where 0 goes first. Only the route queue needs them: the ledger orders the calls that
 #: wait for a model.

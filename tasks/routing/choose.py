@@ -11,26 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from celery.utils.log import get_task_logger
 
+from tasks.config.config import Config
+from tasks.config.models import Model
 from tasks.config.prompts import source_of
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Candidate, Decision
 from tasks.contract.tokens import estimate, estimate_messages
+from tasks.routing.classify.decision import Verdict
 from tasks.routing.deadline import estimate_total_s, is_too_late
 from tasks.routing.options import has_options, is_sticky, reads_traits, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.specialists import Contextual
 from tasks.routing.traits import find_options, find_traits
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.models import Model
-    from tasks.routing.classify.decision import Verdict
 
 log = get_task_logger(__name__)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.routing.classify.condition import METADATA, WEEKDAYS
+from tasks.routing.classify.condition import METADATA, WEEKDAYS, Condition
 from tasks.routing.classify.context import read_rule
-
-if TYPE_CHECKING:
-    from tasks.routing.classify.condition import Condition
-    from tasks.routing.snapshot import Request
+from tasks.routing.snapshot import Request
 
 
 def read_conditions(when: Mapping[str, Any]) -> frozenset[Condition]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tasks.config.models import Hedge
+from tasks.config.models import Hedge
 
 #: Latencies that are kept of each model, and the fewest that have a 95th percentile.
 MOST, FEWEST = 200, 20

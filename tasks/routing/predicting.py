@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+from tasks.config.config import Config
+from tasks.contract.job import Job
 from tasks.routing.options import is_predicting
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.contract.job import Job
 
 
 class Predictor(Protocol):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
+from pydantic import BaseModel
+
+from tasks.config.config import Config
+from tasks.config.models import Price
 from tasks.config.profiles import MeasuredProfile, read_profiles, scores_of
 from tasks.contract.errors import BadInput
 from tasks.routing.options import read_options
 from tasks.routing.snapshot import Traits
 from tasks.routing.strategies.specialists import ProfileOptions
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from tasks.config.config import Config
-    from tasks.config.models import Price
 
 #: Tokens of a call by which prices are compared.
 TYPICAL_INPUT, TYPICAL_OUTPUT = 1000, 250

@@ -7,18 +7,14 @@ where that message is lost the sweeper publishes it. Only the ledger knows that 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tasks.contract.job import CallId
+from tasks.contract.job import CallId, Job
 from tasks.contract.result import FINAL
+from tasks.ledger import Ledger
+from tasks.queue.ports import Ports
+from tasks.routing.classify.cascade import Cascade
 from tasks.routing.classify.decision import Facts, Verdict
 from tasks.routing.classify.llm import ModelClassifier, ModelRequired, derive_question_id
-
-if TYPE_CHECKING:
-    from tasks.contract.job import Job
-    from tasks.ledger import Ledger
-    from tasks.queue.ports import Ports
-    from tasks.routing.classify.cascade import Cascade
 
 #: Seconds until the sweeper has a job routed again whose question has not ended: as long as the job has waited so far,
 #: within these bounds. Usually the message at the question's end comes first; many thousand jobs may wait, and each

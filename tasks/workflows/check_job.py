@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError
 
+from tasks.config.config import Config
 from tasks.config.prompts import check_prompt
 from tasks.contract.errors import BadInput, below
 from tasks.contract.job import JOB_FIELDS, OWN_LABEL, Job
@@ -15,9 +15,6 @@ from tasks.parallel.check_parts import check_parts
 from tasks.routing.classify.context import context_rules
 from tasks.routing.options import strategy_named
 from tasks.routing.traits import check_metrics
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
 
 #: The kinds of jobs, besides the names of workflows.
 KINDS = ("single", "sections", "vote")

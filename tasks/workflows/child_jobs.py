@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.config.config import Config
 from tasks.contract.errors import BadInput, PointsmanError
 from tasks.contract.job import CallId, Job, parse_job
 from tasks.contract.job_fields import Parent
@@ -17,12 +18,9 @@ from tasks.contract.result import FINAL
 from tasks.ledger import PartRecord, PartStatus
 from tasks.parallel.part_limits import check_part_count, part_share
 from tasks.parallel.part_spec import DEEPEST
+from tasks.queue.ports import Ports
 from tasks.workflows.check_job import check_job
 from tasks.workflows.steps import StepOutcome, make_step_job
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.queue.ports import Ports
 
 
 async def create_child_jobs(ports: Ports, job: Job, wave: int, parts: Sequence[PartStatus]) -> None:

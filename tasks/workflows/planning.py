@@ -5,25 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.contract.tokens import estimate
-from tasks.ledger import WAVE, PartStatus, StagePlan
+from tasks.ledger import WAVE, PartStatus, StagePlan, Wave
 from tasks.parallel.cut import cut_job, plan_question
 from tasks.parallel.part_limits import check_copies, check_planned_parts
 from tasks.parallel.part_spec import PartSpec, child_id
+from tasks.queue.ports import Ports
 from tasks.routing.choose import find_candidates, select_able, spread_parts
 from tasks.routing.classify.decision import Verdict
 from tasks.routing.predicting import predict_quality
 from tasks.workflows.child_jobs import create_child_jobs
 from tasks.workflows.voting import find_stop_rule, first_wave_size
-
-if TYPE_CHECKING:
-    from tasks.ledger import Wave
-    from tasks.queue.ports import Ports
 
 #: Tokens of a context window that is not configured: most models have more.
 COMMON_WINDOW = 16_000

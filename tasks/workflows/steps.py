@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+from tasks.config.config import Config
+from tasks.config.library import Input, Step, Workflow
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.errors import BadInput, JoinError, PromptError
-from tasks.contract.job import GIVEN, JOB_FIELDS
+from tasks.contract.job import GIVEN, JOB_FIELDS, Job
 from tasks.contract.job_fields import Item
+from tasks.parallel.joins.work import Joined
 from tasks.routing.classify.context import context_rules
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.library import Input, Step, Workflow
-    from tasks.contract.job import Job
-    from tasks.parallel.joins.work import Joined
 
 #: The variables of the templates of steps. `steps` are the outputs by name, `data` the same as parsed JSON.
 VARIABLES = frozenset({"text", "items", "messages", "metadata", "labels", "steps", "data"})

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from tasks.ledger import WAVE, digest
+from tasks.config.config import Config
+from tasks.contract.job import Job
+from tasks.ledger import WAVE, Progress, digest
 from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
 from tasks.parallel.joins import DEFAULT_JOINS, JOINS
 from tasks.parallel.votes.weights import weights_of
+from tasks.queue.ports import Ports
 from tasks.routing.traits import find_traits
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.contract.job import Job
-    from tasks.ledger import Progress
-    from tasks.queue.ports import Ports
 
 
 def name_of_join(job: Job) -> str:

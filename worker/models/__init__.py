@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from tasks.config.config import Config
 from tasks.config.models import Model
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
+from tasks.contract.model_client import ModelClient
 from worker.models import anthropic, gemini
 from worker.models.anthropic import AnthropicClient
 from worker.models.gemini import GeminiClient
 from worker.models.http import Http, Transport
 from worker.models.openai import Embeddings, OpenAIClient
 from worker.models.structured import Structured
-
-if TYPE_CHECKING:
-    from tasks.contract.model_client import ModelClient
 
 __all__ = ["EMBEDDED_URL", "Clients", "find_base_url"]
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
 from tasks.parallel.split.registry import SplitOptions, nothing_found, splitter
-from tasks.parallel.split.section import FENCE, closing_fence, cut_at_lines, shorten, split_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tasks.parallel.split.section import Section
+from tasks.parallel.split.section import FENCE, Section, closing_fence, cut_at_lines, shorten, split_lines
 
 
 class HeadingsOptions(SplitOptions):

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tasks.parallel.split.registry import nothing_found, splitter
-from tasks.parallel.split.section import TITLE_CHARACTERS, cut_at_lines, shorten, split_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tasks.parallel.split.section import Section
+from tasks.parallel.split.section import TITLE_CHARACTERS, Section, cut_at_lines, shorten, split_lines
 
 
 @splitter()

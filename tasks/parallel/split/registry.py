@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.contract.errors import BadInput
 from tasks.contract.plugins import Plugins
-
-if TYPE_CHECKING:
-    from tasks.parallel.split.section import Section
+from tasks.parallel.split.section import Section
 
 #: From a text, and the options if the split has any, to the sections of the text.
 #:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tasks.config.config import Config
+from tasks.config.routes import Route
 from tasks.routing.classify.cascade import Cascade
 from tasks.routing.classify.context import ContextRules, context_rules
+from tasks.routing.classify.decision import Classifier
 from tasks.routing.classify.encoder import encoder_named
 from tasks.routing.classify.examples import ExampleClassifier
 from tasks.routing.classify.llm import ModelClassifier
 from tasks.routing.classify.rules import Rules
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.routes import Route
-    from tasks.routing.classify.decision import Classifier
 
 #: Where in the state directory what was fitted is kept for the next start.
 CACHE = "classifiers"

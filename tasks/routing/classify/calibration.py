@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.routing.classify.experts import Experts, softmax
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from tasks.routing.classify.experts import TrainingRows
-    from tasks.routing.classify.features import Floats, Ints, Row
+from tasks.routing.classify.experts import Experts, TrainingRows, softmax
+from tasks.routing.classify.features import Floats, Ints, Row
 
 #: Rows up to which every example is held out of a fit once; above, a fifth of them is enough to calibrate on.
 FEW = 400

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from tasks.routing.classify.context import ContextRules
-from tasks.routing.classify.decision import Abstention, Facts, Verdict
+from tasks.routing.classify.decision import Abstention, Classifier, Facts, Verdict
 from tasks.routing.classify.llm import ModelClassifier, ModelRequired
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
-
-    from tasks.routing.classify.decision import Classifier
 
 #: The `classifier` of a verdict where all abstained.
 DEFAULT = "default"

@@ -9,17 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
+from tasks.config.config import Config
+from tasks.config.routes import Route
 from tasks.contract.errors import BadInput
 from tasks.contract.tokens import estimate
 from tasks.routing.classify.condition import METADATA, WEEKDAYS, Condition, kind_of, plain, read_condition
 from tasks.routing.classify.decision import Abstention, Facts, Verdict
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.routes import Route
 
 #: Choices of routes whose rules are kept: a producer may name any.
 MOST_CHOICES = 64

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from tasks.contract.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tasks.routing.classify.features import Floats
+from tasks.routing.classify.features import Floats
 
 
 class Encoder(Protocol):

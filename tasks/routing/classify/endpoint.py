@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import httpx
@@ -12,11 +13,7 @@ import numpy as np
 
 from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError, EncoderFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tasks.routing.classify.features import Floats
+from tasks.routing.classify.features import Floats
 
 #: The variable that holds the key, where the API asks for one.
 KEY = "POINTSMAN_EMBEDDINGS_KEY"

@@ -7,25 +7,20 @@ seen, among them whole routes left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from tasks.contract.errors import ConfigError, EncoderFailed
 from tasks.routing.classify.calibration import Calibration
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
+from tasks.routing.classify.encoder import Encoder
 from tasks.routing.classify.experts import Experts, TrainingRows
 from tasks.routing.classify.features import Vocabulary
 from tasks.routing.classify.material import Material, refuse_contradictions
-from tasks.routing.fitted_files import FittedFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from tasks.routing.classify.encoder import Encoder
-    from tasks.routing.fitted_files import Arrays
+from tasks.routing.fitted_files import Arrays, FittedFiles
 
 
 @dataclass(frozen=True, slots=True)

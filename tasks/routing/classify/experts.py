@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from tasks.routing.classify.features import Floats, Ints, Row
-    from tasks.routing.fitted_files import Arrays
+from tasks.routing.classify.features import Floats, Ints, Row
+from tasks.routing.fitted_files import Arrays
 
 #: Cost of a margin that is missed, in the sense of scikit-learn's `LinearSVC`: flat from 1 to 5 on CLINC150.
 COST = 1.0

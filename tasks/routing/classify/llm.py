@@ -11,15 +11,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tasks.config.routes import ModelChoice, Route
 from tasks.contract.answer import NotJSON, closed_object, parse_object
 from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job, ulid
 from tasks.contract.result import Result
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
-
-if TYPE_CHECKING:
-    from tasks.config.routes import ModelChoice, Route
 
 #: What the model says where no route fits.
 NONE = "none"

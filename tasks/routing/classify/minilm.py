@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tasks.contract.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tasks.routing.classify.features import Floats
+from tasks.routing.classify.features import Floats
 
 #: Where the layers 1, 3 and 5 of 6 end in the graph of the weights' package, and its own output, layer 6.
 LAYERS = ("layer_norm_2", "layer_norm_6", "layer_norm_10", "last_hidden_state")

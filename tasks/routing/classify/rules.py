@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from tasks.routing.classify.decision import Abstention, Verdict
 from tasks.routing.classify.patterns import Patterns
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
 
 #: Keywords and patterns named in a reason; the rest is counted, so that the reason stays a sentence.
 NAMED = 5

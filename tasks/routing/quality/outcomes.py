@@ -15,15 +15,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.contract.errors import ConfigError
 from tasks.contract.tokens import estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Floats: TypeAlias = "NDArray[np.float64]"
 #: USD per million tokens: input, output.

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tasks.config.config import Config
 from tasks.contract.errors import ConfigError
-from tasks.routing.fitted_files import FittedFiles
-from tasks.routing.quality.outcomes import read_outcomes
+from tasks.routing.fitted_files import Arrays, FittedFiles
+from tasks.routing.quality.outcomes import Outcomes, read_outcomes
 from tasks.routing.quality.surface import surface_rows
 from tasks.routing.quality.trees import Trees
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from tasks.config.config import Config
-    from tasks.routing.fitted_files import Arrays
-    from tasks.routing.quality.outcomes import Outcomes
 
 Floats: TypeAlias = "NDArray[np.float64]"
 

@@ -10,12 +10,10 @@ import math
 import re
 from collections.abc import Sequence
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 Floats: TypeAlias = "NDArray[np.float64]"
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from pydantic import BaseModel
 
-    from tasks.routing.snapshot import Strategy
+from tasks.routing.snapshot import Strategy
 
 
 def strategy(

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
+from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
 from tasks.routing.strategies.load import LAST, TINY
-
-if TYPE_CHECKING:
-    from tasks.routing.snapshot import ModelLoad
 
 #: Seconds that a model is left alone after its first failure, twice as long after each further one, and at most.
 FIRST_AVOIDANCE_S, LONGEST_AVOIDANCE_S = 2.0, 60.0

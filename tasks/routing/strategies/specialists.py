@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from tasks.routing.classify.condition import Condition
 from tasks.routing.conditions import holds, read_conditions
-from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
+from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.declare import strategy
 from tasks.routing.strategies.load import rotation
-
-if TYPE_CHECKING:
-    from tasks.routing.classify.condition import Condition
-    from tasks.routing.snapshot import ModelLoad
 
 Metric: TypeAlias = Literal["speed", "accuracy", "creativity", "ethics", "cost"]
 
