@@ -1,4 +1,7 @@
-"""Read documents as text for a model: PDF, DOCX, HTML and plain text."""
+"""Read documents as text for a model: PDF, DOCX, HTML and plain text.
+
+Imports config and contract. Start with reader.py.
+"""
 
 from tasks.documents.reader import ENDINGS, Document, read_document, read_documents
 
