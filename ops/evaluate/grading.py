@@ -12,10 +12,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from tasks.contract.answer import closed_object, parse_answer
+from tasks.contract.regex import as_unicode, compile_regex
 from tasks.parallel.votes import normalize
 
 #: How an answer is graded; `judge` needs a model and is not decided here.
@@ -26,7 +26,6 @@ RELATIVE = 1e-6
 #: Characters of a regular expression.
 PATTERN_LENGTH = 4096
 #: Bytes that the automaton of one expression may take.
-PATTERN_MEMORY = 8 * 1024 * 1024
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,4})?"
 #: A number that is not the tail of a word ("H2O") or of another number; a fraction, unless it is part of a date.
@@ -106,7 +105,7 @@ def is_right(answer: str, check: Check) -> bool:
             )
         case "regex":
             # Half a surrogate pair has no UTF-8, which RE2 reads.
-            return _compiled(expected).search(answer.encode("utf-8", "replace").decode()) is not None
+            return _compiled(expected).search(as_unicode(answer)) is not None
         case "schema":
             return _satisfies(answer, expected)
         case "judge":
@@ -148,25 +147,9 @@ def _satisfies(answer: str, schema: Mapping[str, Any]) -> bool:
         return False
 
 
-@lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> Any:
     """A pattern in a linear-time engine: answers are a model's, patterns a user's, and neither may hang us."""
-    import re2
-
-    if len(pattern) > PATTERN_LENGTH:
-        raise ValueError(f"has {len(pattern):,} characters, at most {PATTERN_LENGTH:,} are allowed")
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = PATTERN_MEMORY
-    try:
-        compiled = re2.compile(pattern, options)
-    except UnicodeEncodeError:
-        raise ValueError("holds half a surrogate pair, which is no Unicode") from None
-    except re2.error as error:
-        reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error.args[0]
-        raise ValueError(
-            f"is not a regular expression of RE2: {reason}; look-around and references back don't exist there"
-        ) from None
+    compiled = compile_regex(pattern, most=PATTERN_LENGTH)
     if compiled.search("") is not None:
         raise ValueError("is a regular expression that an empty answer satisfies; ask for at least one character")
     return compiled

@@ -1,15 +1,13 @@
 """JSON Schemas of answers (Draft 2020-12): checked once when the job is accepted, then applied to answers cheaply.
 
 The producer writes the schema and a model writes the answer; neither may make a worker compute without end or fetch
-anything. So no `$ref` may leave the schema, its size and depth are bounded, a match of a pattern takes at most
-`PATTERN_STEPS`, and the check of an answer follows at most `STEPS` references.
+anything. So no `$ref` may leave the schema, its size and depth are bounded, RE2 matches its patterns, and the check of
+an answer follows at most `STEPS` references.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from tasks.contract.regex import as_unicode, compile_regex
 from tasks.contract.validation import format_path
 
 #: Bytes of a schema as JSON; those that providers accept are smaller.
@@ -33,8 +32,6 @@ KEPT = 256
 MOST_DEPTH = 32
 #: Characters of a pattern.
 PATTERN_LENGTH = 256
-#: Steps that a match may take, by the estimate of `_longest_match`: a few hundredths of a second.
-PATTERN_STEPS = 5_000_000
 #: References that the check of one answer may follow: references to references multiply.
 STEPS = 10_000
 #: Keywords of the closed schemas that OpenAI and Anthropic promise to keep.
@@ -89,6 +86,9 @@ def _check(text: str) -> None:
     parts = list(_walk(schema, "#", 0))
     for path, part in parts:
         _check_part(path, part)
+    keywords = {keyword for _, part in parts for keyword in part}
+    if {"patternProperties", "unevaluatedProperties"} <= keywords:
+        raise ValueError("has patternProperties and unevaluatedProperties, which would be matched in unbounded time")
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
@@ -136,8 +136,10 @@ def _check_part(path: str, part: Mapping[str, Any]) -> None:
     if "pattern" in part:
         patterns.insert(0, ("pattern", part["pattern"]))
     for keyword, pattern in patterns:
+        if not isinstance(pattern, str):
+            raise ValueError(f"{path}/{keyword} is no text")  # noqa: TRY004 - a mistake in the schema, like the others
         try:
-            _longest_match(pattern)
+            compile_regex(pattern, most=PATTERN_LENGTH)
         except ValueError as error:
             raise ValueError(f"{path}/{keyword} {error}") from None
 
@@ -188,74 +190,33 @@ def _follow(validator: Any, target: Any, instance: Any, schema: Any) -> Iterator
     yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, schema) or ()
 
 
-def _match(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
-    if not validator.is_type(instance, "string"):
-        return
-    if len(instance) > _longest_match(pattern):
-        yield jsonschema.ValidationError("is too long to be matched with its pattern")
-    elif not re.search(pattern, instance):
+def _matches(pattern: str, text: str) -> bool:
+    return compile_regex(pattern, most=PATTERN_LENGTH).search(as_unicode(text)) is not None
+
+
+def _match(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    if validator.is_type(instance, "string") and not _matches(pattern, instance):
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-def _match_names(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _match_names(validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any) -> Iterator[Any]:
     if validator.is_type(instance, "object"):
-        longest = max(map(len, instance), default=0)
-        if any(longest > _longest_match(pattern) for pattern in patterns):
-            yield jsonschema.ValidationError("has a name that is too long to be matched with a pattern")
-            return
-    yield from Draft202012Validator.VALIDATORS["patternProperties"](validator, patterns, instance, schema) or ()
+        for pattern, inner in patterns.items():
+            for name, value in instance.items():
+                if _matches(pattern, name):
+                    yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _check_others(validator: Any, inner: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """`additionalProperties`: as jsonschema checks it, but for its own match of the names with Python's `re`."""
+    patterns = schema.get("patternProperties", {})
+    if patterns and validator.is_type(instance, "object"):
+        instance = {name: value for name, value in instance.items() if not any(_matches(one, name) for one in patterns)}
+        schema = {name: value for name, value in schema.items() if name != "patternProperties"}
+    yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, inner, instance, schema) or ()
 
 
 _BoundedValidator: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"$ref": _follow, "pattern": _match, "patternProperties": _match_names}
+    Draft202012Validator,
+    {"$ref": _follow, "pattern": _match, "patternProperties": _match_names, "additionalProperties": _check_others},
 )
-
-
-# -- the cost of patterns --------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1024)
-def _longest_match(pattern: Any) -> int:
-    """The length of the longest string that may be matched with a pattern.
-
-    A backtracking engine takes up to length^r steps for r repeats of varying length, with one more factor where the
-    match may begin anywhere; a repeat within a repeat of varying length takes exponential time.
-
-    Raises:
-        ValueError: for a pattern that is invalid, or too expensive for any string.
-    """
-    if not isinstance(pattern, str):
-        raise ValueError("is no text")  # noqa: TRY004 - a mistake in the schema, like the others here
-    if len(pattern) > PATTERN_LENGTH:
-        raise ValueError(f"has more than {PATTERN_LENGTH} characters")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            tree = re._parser.parse(pattern)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public tree
-    except (re.error, OverflowError, RecursionError):
-        raise ValueError("is no regular expression that Python knows") from None
-    power = _count_repeats(tree.data, within=False) + (0 if pattern.startswith("^") else 1)
-    return int(PATTERN_STEPS ** (1 / max(power, 1)))
-
-
-def _count_repeats(tree: Any, *, within: bool) -> int:
-    """Count the repeats of varying length in a part of a pattern; `within`: the part is inside of such a repeat."""
-    count = 0
-    for operation, argument in tree:
-        name = str(operation)
-        if name in {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}:
-            least, most, body = argument
-            varies = int(most) > 1 and least != most
-            if varies and within:
-                raise ValueError("repeats what already repeats; write it without the outer or the inner repeat")
-            count += int(varies) + _count_repeats(body.data, within=within or varies)
-        elif name == "BRANCH":
-            if within:
-                raise ValueError("repeats alternatives; write them as a class of characters, or bound the string")
-            count += max(_count_repeats(branch.data, within=within) for branch in argument[1])
-        elif name in {"GROUPREF", "GROUPREF_EXISTS"}:
-            raise ValueError("refers back to a group; write it without")
-        elif name in {"SUBPATTERN", "ATOMIC_GROUP", "ASSERT", "ASSERT_NOT"}:
-            body = argument[-1] if isinstance(argument, tuple) else argument
-            count += _count_repeats(body.data, within=within)
-    return count

@@ -50,7 +50,7 @@ class ClaimDenied:
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """What a run or a child job reports of a part besides its output. `to_json` is what the ledger keeps of it."""
+    """What a run or a child job reports of a part besides its output; `write_record` is what the ledger keeps of it."""
 
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0

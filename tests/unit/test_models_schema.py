@@ -31,11 +31,11 @@ for _ in range(40):
         ({"$ref": "#/$defs/none"}, "#/$ref points at nothing"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "another draft"),
         ({"pattern": "("}, "#/pattern is no regular expression"),
-        ({"pattern": "(a+)+$"}, "repeats what already repeats"),
-        ({"pattern": "^(a|a)*$"}, "repeats alternatives"),
-        ({"patternProperties": {"(x*)*": {}}}, "#/patternProperties repeats what already repeats"),
-        ({"pattern": r"(a)\1"}, "refers back to a group"),
-        ({"pattern": "a" * (PATTERN_LENGTH + 1)}, "more than 256 characters"),
+        ({"pattern": r"(a)\1"}, "#/pattern is no regular expression of RE2"),
+        ({"patternProperties": {"(?=a)b": {}}}, "it has no look-around and no references back"),
+        ({"pattern": "a" * (PATTERN_LENGTH + 1)}, "has 257 characters, at most 256"),
+        ({"pattern": "a{1000}{1000}"}, "#/pattern is no regular expression of RE2"),
+        ({"patternProperties": {"a": {}}, "unevaluatedProperties": False}, "in unbounded time"),
         ({"description": "x" * 70_000}, "the limit is 65,536"),
         (DEEP, "has more than 32 levels"),
     ],
@@ -76,11 +76,17 @@ def test_find_problem_matches_patterns_in_bounded_time():
     assert find_problem({"pattern": "^a+$"}, "aaa") is None
     assert "does not match" in find_problem({"pattern": "^a+$"}, "b").what
     started = time.process_time()
-    for pattern in ("a*a*a*b", "^.*.*.*=x$", "x+y", "(?=.*a.*b)c"):
+    for pattern in ("a*a*a*b", "^.*.*.*=x$", "x+y", "^(a+)+$x", "^(a|a)*b$", "(a*)*b"):
         check_schema({"pattern": pattern})
         assert find_problem({"pattern": pattern}, "a" * 30_000) is not None
-    assert "too long" in find_problem({"patternProperties": {"a*b": {}}}, {"a" * 30_000: 1}).what
+        names = {"patternProperties": {pattern: {}}, "additionalProperties": False}
+        check_schema(names)
+        assert "were unexpected" in find_problem(names, {"a" * 30_000: 1, "c": 1}).what
     assert find_problem({"patternProperties": {"^a": {"type": "null"}}}, {"ab": 1}).where == "ab"
+    others = {"patternProperties": {"^a": {}}, "additionalProperties": {"type": "null"}}
+    assert find_problem(others, {"ab": 1, "b": None}) is None
+    assert find_problem(others, {"ab": 1, "b": 1}).where == "b"
+    assert find_problem({"pattern": "b"}, "\ud800") is not None
     assert time.process_time() - started < 5
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
-import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.contract.answer import NotJSON, parse_answer
+from tasks.contract.regex import as_unicode, compile_regex
 from tasks.parallel.votes.normalize import normalize
 
-#: Characters of a pattern, and bytes of memory of a compiled one.
+#: Characters of a pattern.
 MOST_PATTERN = 1000
-PATTERN_MEMORY = 4 * 1024 * 1024
 #: A number in a text: "1,200.50", "-5", "+3", ".5"; no sign in "5-3" and "gpt-4", only the ends of "3.1.2".
 NUMBER = re.compile(r"(?:(?<![\w.])[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
 #: The announcement of an answer; the last one in a text counts.
@@ -140,25 +138,16 @@ def _value_at(output: str, path: str) -> Any:
 
 def _find_matches(pattern: str, text: str) -> list[str]:
     compiled = _compile(pattern)
-    # RE2 reads UTF-8, which has no halves of surrogate pairs.
-    data = text.encode("utf-8", "replace").decode()
-    return [match[1 if compiled.groups else 0] or "" for match in compiled.finditer(data)]
+    return [match[1 if compiled.groups else 0] or "" for match in compiled.finditer(as_unicode(text))]
 
 
-@lru_cache(maxsize=256)
 def _compile(pattern: str) -> Any:
-    """Compile a pattern that matches in linear time, whatever the pattern and the text.
+    """Compile a pattern with one group at most.
 
     Raises:
         ValueError: if it does not compile, or has more than one group.
     """
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = PATTERN_MEMORY
-    try:
-        compiled = re2.compile(pattern, options)
-    except (re2.error, UnicodeEncodeError) as error:
-        raise ValueError("is no regular expression that RE2 can match: no look-around, no back-references") from error
+    compiled = compile_regex(pattern, most=MOST_PATTERN)
     if compiled.groups > 1:
         raise ValueError("has several groups; keep the one that holds the answer, and write (?:…) for the others")
     return compiled
