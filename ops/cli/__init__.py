@@ -1,7 +1,7 @@
 """The command line: the commands are in ``cmd_<name>.py``; this module lists them in the order of the help.
 
 May import everything. Start reading at `commands.py`, which makes commands of functions, and `cmd_submit.py`. The
-modules that are imported here import nothing but typer: ``pointsman --help`` must appear at once.
+modules that are imported here need the standard library and typer alone: ``pointsman --help`` must appear at once.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from ops.cli.arguments import AsJson
 from ops.cli.cmd_submit import JobCommand
 from ops.cli.commands import command, group
 from ops.cli.exits import Exit, Failure, describe, exit_table, print_failure, wants_traceback
+from ops.cli.render import print_json
 
 __all__ = ["app", "main"]
 
@@ -74,8 +75,6 @@ def version(*, as_json: AsJson = False) -> None:
     """
     import platform
     from importlib.metadata import version as version_of
-
-    from ops.cli.render import print_json
 
     if as_json:
         print_json({"version": version_of("pointsman"), "python": platform.python_version()})

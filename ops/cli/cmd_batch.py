@@ -14,6 +14,9 @@ import typer
 
 from ops.cli.arguments import AsJson, BatchId, Wait
 from ops.cli.commands import command, group
+from ops.cli.environment import open_ledger, open_producer
+from ops.cli.exits import Exit, Failure
+from ops.cli.render import age, note, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from producer import AsyncProducer
@@ -59,9 +62,6 @@ async def submit(
         pointsman batch submit questions.jsonl
         echo '{"text": "Why was I charged twice?"}' > questions.jsonl
     """
-    from ops.cli.environment import open_producer
-    from ops.cli.exits import Exit
-    from ops.cli.render import print_json
     from tasks.batch import read_jobs
     from tasks.contract.job import new_id
 
@@ -82,7 +82,6 @@ async def submit(
 
 
 async def _submit(producer: AsyncProducer, batch_id: str, file: str, jobs: Sequence[tuple[int, Any]]) -> list[str]:
-    from ops.cli.exits import Failure
     from tasks.contract.errors import BadInput
 
     keep = producer.config.limits.keep_seconds
@@ -115,10 +114,6 @@ async def status(batch_id: BatchId, *, as_json: AsJson = False) -> int:
 
     pointsman batch status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.exits import Exit
-    from ops.cli.render import age, print_facts, print_json
-
     async with open_ledger() as ledger:
         batch = await _read(ledger, batch_id)
         counts = Counter(state or "gone" for state in await states_of(ledger, batch.jobs))
@@ -139,9 +134,6 @@ async def results(batch_id: BatchId, *, as_json: AsJson = False) -> None:
 
     pointsman batch results 01jzq3v5k8w9x0y1z2a3b4c5d6 | jq -r .output
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.render import print_json
-
     async with open_ledger() as ledger:
         batch = await _read(ledger, batch_id)
         read = _results(ledger, batch.jobs)
@@ -157,8 +149,6 @@ async def list_batches(*, as_json: AsJson = False) -> None:
 
     pointsman batch list
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.render import age, note, print_json, print_table
     from tasks.ledger.batches import Batches
 
     async with open_ledger() as ledger:
@@ -202,7 +192,6 @@ async def _results(ledger: Ledger, jobs: Sequence[str]) -> AsyncIterator[dict[st
 
 
 async def _read(ledger: Ledger, batch_id: str) -> Batch:
-    from ops.cli.exits import Failure
     from tasks.ledger.batches import Batches
 
     batch = await Batches(ledger.store).read(batch_id)
@@ -218,7 +207,6 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
     """Return the states of all jobs once each has ended. A job that has ended is not read again."""
     import asyncio
 
-    from ops.cli.exits import Failure
     from ops.cli.waiting import BatchProgress, check_interrupted
     from tasks.contract.result import FINAL
 
@@ -243,9 +231,6 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
 
 
 def _print_outcome(batch_id: str, states: Sequence[str | None], *, as_json: bool) -> int:
-    from ops.cli.exits import Exit
-    from ops.cli.render import note, print_json
-
     counts = Counter(state or "gone" for state in states)
     if as_json:
         print_json({"id": batch_id, "states": counts})

@@ -11,6 +11,7 @@ import typer
 
 from ops.cli.arguments import AsJson, Plot
 from ops.cli.commands import command, group
+from ops.cli.render import print_json
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -110,7 +111,6 @@ def run_all(
     """
     _check_installed()
     from ops.bench.suite import run_all as run_suite
-    from ops.cli.render import print_json
 
     reports = run_suite(out, quick=quick, rounds=rounds, say=lambda line: print(line, file=sys.stderr))
     if as_json:

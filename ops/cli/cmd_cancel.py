@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ops.cli.arguments import AsJson, JobIds
+from ops.cli.environment import open_producer
+from ops.cli.exits import Exit, print_failure, unknown_job
+from ops.cli.render import print_json
 
 
 async def cancel(ids: JobIds, *, as_json: AsJson = False) -> int:
@@ -14,9 +17,6 @@ async def cancel(ids: JobIds, *, as_json: AsJson = False) -> int:
 
         pointsman cancel 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.environment import open_producer
-    from ops.cli.exits import Exit, print_failure, unknown_job
-    from ops.cli.render import print_json
     from producer import JobNotFound
 
     entries: list[dict[str, Any]] = []

@@ -9,6 +9,8 @@ import typer
 
 from ops.cli.arguments import AsJson
 from ops.cli.commands import command, group
+from ops.cli.environment import config_path
+from ops.cli.render import note, print_json
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -33,8 +35,6 @@ def check(
 
     pointsman config check pointsman.yaml
     """
-    from ops.cli.environment import config_path
-    from ops.cli.render import note, print_json
     from tasks.loading.check_config import find_unused
     from tasks.loading.load import load
 
@@ -55,7 +55,6 @@ def schema(*, as_json: AsJson = True) -> None:  # noqa: ARG001 - the schema is J
 
     pointsman config schema > pointsman.schema.json
     """
-    from ops.cli.render import print_json
     from tasks.loading.load import json_schema
 
     print_json(json_schema())

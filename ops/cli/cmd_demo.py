@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ops.cli.arguments import AsJson, StateDir
+from ops.cli.exits import Exit
+from ops.cli.render import note, print_json
 
 
 def demo(
@@ -19,15 +24,10 @@ def demo(
 
     pointsman demo
     """
-    import shutil
-    import sys
     import tempfile
-    from pathlib import Path
 
     from rich.console import Console
 
-    from ops.cli.exits import Exit
-    from ops.cli.render import note, print_json
     from ops.demo.scenes import play
     from tasks.contract.errors import ConfigError, PointsmanError
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ops.cli.arguments import AsJson
+from ops.cli.environment import check_redis, config_path, find_workers, running_up
+from ops.cli.exits import Exit
+from ops.cli.render import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ops.up.processes import Running
     from tasks.config.config import Config
 
@@ -139,7 +142,6 @@ def check_state_dir(folder: Path) -> CheckResult:
 
 def check_port(port: int, what: str, up: Running | None) -> CheckResult:
     """Whether `pointsman up` can listen on a port, or already does."""
-    import errno
     import socket
 
     if up is not None and f":{port}" in ((up.http or "") + " " + (up.flower or "")):
@@ -208,9 +210,6 @@ async def doctor(*, as_json: AsJson = False) -> int:
 
         pointsman doctor --config pointsman.yaml
     """
-    from ops.cli.environment import config_path, running_up
-    from ops.cli.exits import Exit
-    from ops.cli.render import print_json
     from tasks.queue.address import state_dir
 
     up = running_up()
@@ -234,10 +233,6 @@ async def doctor(*, as_json: AsJson = False) -> int:
 
 
 async def _check_fleet(config: Config | None, up: Running | None) -> list[CheckResult]:
-    import asyncio
-    import os
-
-    from ops.cli.environment import check_redis, find_workers
     from tasks.contract.errors import PointsmanError
     from tasks.queue.address import hide_password, redis_url
 
@@ -252,7 +247,7 @@ async def _check_fleet(config: Config | None, up: Running | None) -> list[CheckR
         return [CheckResult("fail", "redis", str(error), "check that it runs, and POINTSMAN_REDIS_URL")]
     found = check_server(hide_password(url), figures)
     if config is not None:
-        workers = await asyncio.to_thread(find_workers, url)
+        workers = await find_workers(url)
         consumed = {queue for worker in workers for queue in worker.queues}
         found += check_workers_of(tuple(config.models), frozenset(consumed))
     return found
@@ -279,8 +274,6 @@ async def _ask_server(url: str) -> dict[str, str]:
 
 
 def _print(findings: list[CheckResult]) -> None:
-    from ops.cli.render import note, print_table
-
     print_table(
         ("", "checked", "found"),
         [(finding.level, finding.subject, finding.text) for finding in findings],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from ops.cli.cmd_eval_cost_quality import cost_quality
 from ops.cli.cmd_eval_prompts import prompts
 from ops.cli.cmd_eval_workflow import workflow
 from ops.cli.commands import command, group
+from ops.cli.render import note, print_json, print_table
 
 if TYPE_CHECKING:
     from ops.evaluate.classifier import Score
@@ -42,7 +44,6 @@ def strategies(
         pointsman eval strategies --scenario one-slow --seeds 5
         pointsman eval strategies --scenario fleet.yaml --strategy least_latency --strategy prequal --json
     """
-    from ops.cli.render import note, print_json
     from ops.evaluate.simulation.compare import compare, fitting
     from ops.evaluate.simulation.scenarios import read
 
@@ -70,8 +71,6 @@ def strategies(
 
 
 def _show(found: StrategyComparison) -> None:
-    from ops.cli.render import note, print_table
-
     def cell(name: str, figure: str, times: float = 1.0, digits: int = 3) -> str:
         mean = found.mean(name, figure)
         if mean is None:
@@ -134,9 +133,6 @@ def classifier(
 
         pointsman eval classifier --train train.jsonl --test test.jsonl --encoder embed
     """
-    import sys
-
-    from ops.cli.render import note, print_json
     from ops.evaluate.classifier import cross_validate, evaluate
     from ops.evaluate.labelled import read_labelled
     from tasks.routing.classify.encoder import encoder_named
@@ -156,8 +152,6 @@ def classifier(
 
 
 def _print_score(score: Score, found: dict[str, object]) -> None:
-    from ops.cli.render import print_table
-
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import AsJson, Plot, check_plot
+from ops.cli.render import note, print_json, print_table
 
 if TYPE_CHECKING:
     from ops.evaluate.cost_quality.evaluation import Evaluation
@@ -56,7 +57,6 @@ def cost_quality(
         pointsman eval cost-quality --train graded.csv --test held_out.csv --plot curve.svg
         pointsman eval cost-quality --train graded.jsonl --test held_out.jsonl --prices prices.json --json
     """
-    from ops.cli.render import note, print_json
     from ops.evaluate.cost_quality.evaluation import evaluate
     from tasks.routing.quality.outcomes import read_outcomes, read_prices
 
@@ -87,8 +87,6 @@ def _draw(found: Evaluation, plot: Path) -> None:
 
 
 def _show(found: Evaluation) -> None:
-    from ops.cli.render import print_table
-
     figures_json = found.as_json()
     print(f"fitted to {found.train_rows} prompts in {found.fit_s:.1f} s, scored on {found.test_rows}")
     print(f"one prediction takes {found.p50_ms:.2f} ms\n")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
+from ops.cli.environment import load_config, open_producer
+from ops.cli.exits import Exit, Failure
+from ops.cli.render import note, print_json, print_table, seconds
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -39,8 +44,6 @@ class PromptArguments:
 
     def command(self, files: Sequence[Path]) -> str:
         """Return the command with these options."""
-        import shlex
-
         words = ["pointsman", "eval", "prompts", "--route", self.route, "--eval", str(self.evaluation)]
         words += [word for path in files for word in ("--prompts", str(path))]
         words += ["--model", self.model] if self.model else []
@@ -67,8 +70,6 @@ async def prompts(
 
         pointsman eval prompts --route billing --eval cases.jsonl --prompts short.txt strict.txt
     """
-    from ops.cli.environment import load_config, open_producer
-    from ops.cli.exits import Exit
     from ops.cli.waiting import check_workers, name_run, open_run
     from ops.evaluate.profiling.cases import read_cases
     from ops.evaluate.profiling.models import check_judge
@@ -101,8 +102,6 @@ async def prompts(
 
 def _check_names(config: Config, route: str, model: str | None) -> str:
     """Check the names of a route and a model; return the model that answers."""
-    from ops.cli.exits import Failure
-
     for field, named, known in (("route", route, config.all_routes), ("model", model, config.models)):
         if named is not None and named not in known:
             raise Failure(
@@ -112,8 +111,6 @@ def _check_names(config: Config, route: str, model: str | None) -> str:
 
 
 def _announce(cases: CaseSet, versions: Sequence[Version], model: str) -> None:
-    from ops.cli.render import note
-
     calls = len(cases.cases) * len(versions)
     note(f"{len(cases.cases)} cases of {cases.name}, {len(versions)} versions, model {model}: {calls} calls")
 
@@ -124,9 +121,6 @@ def _print_json(
     by_version: Mapping[str, Sequence[GradedAnswer]],
     comparisons: Sequence[PromptComparison],
 ) -> None:
-    from dataclasses import asdict
-
-    from ops.cli.render import print_json
     from ops.evaluate.profiling.prompts import summary_of
 
     print_json(
@@ -142,7 +136,6 @@ def _print_json(
 
 
 def _print_tables(by_version: Mapping[str, Sequence[GradedAnswer]], comparisons: Sequence[PromptComparison]) -> None:
-    from ops.cli.render import print_table
     from ops.evaluate.profiling.prompts import summary_of
 
     head = ("version", "accuracy", "n", "$/1000", "tokens in", "out", "p50", "p95")
@@ -172,8 +165,6 @@ def _print_tables(by_version: Mapping[str, Sequence[GradedAnswer]], comparisons:
 
 
 def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    from ops.cli.render import seconds
-
     share, usd = summary["accuracy"], summary["mean_usd"]
     return (
         f"{share['score']:.0f} ({share['low']:.0f}–{share['high']:.0f})" if share else "-",
@@ -195,10 +186,6 @@ def _judge(comparison: PromptComparison) -> str:
 
 
 def _print_remarks(by_version: Mapping[str, Sequence[GradedAnswer]], *, simulated: bool) -> None:
-    from collections import Counter
-
-    from ops.cli.render import note
-
     for name, graded in by_version.items():
         ungraded = Counter(item.why for item in graded if item.right is None)
         if ungraded:

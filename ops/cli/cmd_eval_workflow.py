@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +11,11 @@ import typer
 
 from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout, WorkflowName
 from ops.cli.cmd_workflows import known_workflow
+from ops.cli.environment import load_config, open_producer
+from ops.cli.exits import Exit, Failure
+from ops.cli.render import cost, note, print_json, print_table, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ops.evaluate.workflow import GradedCase, WorkflowCase, WorkflowScore
     from tasks.config.config import Config
     from tasks.config.library import Workflow
@@ -41,11 +44,6 @@ async def workflow(
         pointsman eval workflow support_chat
         pointsman eval workflow legal_review --cases mine.jsonl --judge careful
     """
-    import shlex
-
-    from ops.cli.environment import load_config, open_producer
-    from ops.cli.exits import Exit, Failure
-    from ops.cli.render import note
     from ops.cli.waiting import check_workers, name_run, open_run
     from ops.evaluate.workflow import ask_cases, read_workflow_cases, score
 
@@ -75,8 +73,6 @@ async def workflow(
 
 
 def _check_judge(judge: str | None, cases: Sequence[WorkflowCase], config: Config) -> None:
-    from ops.cli.exits import Failure
-
     if judge is not None and judge not in config.models:
         remedy = f"allowed: {', '.join(sorted(config.models))}"
         raise Failure("bad_input", f"{judge!r} is not a model", field="judge", remedy=remedy)
@@ -91,8 +87,6 @@ def _models(config: Config, workflow: Workflow, judge: str | None) -> tuple[str,
 
 
 def _print_json(run: str, name: str, file: Path, found: WorkflowScore, graded: list[GradedCase]) -> None:
-    from ops.cli.render import print_json
-
     print_json(
         {
             "run": run,
@@ -120,8 +114,6 @@ def _case(one: GradedCase) -> dict[str, Any]:
 
 
 def _show(found: WorkflowScore) -> None:
-    from ops.cli.render import cost, note, print_table, seconds
-
     low, high = found.interval or (0.0, 0.0)
     share = f"{found.share:.0%} ({low:.0%}–{high:.0%})" if found.share is not None else "-"
     head = ("graded", "right", "", "failed", "$ a case", "p50", "p95")

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ops.cli.arguments import AsJson, JobId
+from ops.cli.environment import open_ledger
+from ops.cli.exits import unknown_job
+from ops.cli.render import (
+    cost,
+    models_of,
+    note,
+    print_candidates,
+    print_facts,
+    print_json,
+    print_table,
+    seconds,
+    summary,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tasks.contract.result import Part, Result, Tried
 
 #: Parts that are listed without --all.
@@ -33,10 +45,6 @@ async def explain(
 
         pointsman explain 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.exits import unknown_job
-    from ops.cli.render import note, print_json
-
     async with open_ledger() as ledger:
         job = await ledger.views.result(id, outputs=False)
         (summary,) = await ledger.views.summaries([id])
@@ -62,8 +70,6 @@ def _worth_listing(parts: Sequence[Part]) -> Sequence[Part]:
 
 def _print_decision(job: Result, *, parent_part: str | None) -> None:
     """`parent_part` is the part of another job whose work this job is."""
-    from ops.cli.render import cost, models_of, print_candidates, print_facts, summary
-
     routing = job.routing
     facts = [("job", job.id), ("state", summary(job))]
     if parent_part is not None:
@@ -121,8 +127,6 @@ def _models(job: Result) -> list[str]:
 
 def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
     """Print a table of the parts, and their errors. An error that is `known`, because it is the job's, is left out."""
-    from ops.cli.render import cost, print_facts, print_table, seconds
-
     titled = any(part.title for part in parts)
     head = ["part", "state", "model", "tries", "waited", "took", "tokens", "cost"]
     rows = [

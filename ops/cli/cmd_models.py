@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ops.cli.arguments import AsJson
+from ops.cli.environment import load_config, open_ledger
+from ops.cli.render import note, print_json, print_table, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tasks.config.config import Config
     from tasks.config.models import Model
     from tasks.ledger.limiter import LimiterState
@@ -30,9 +31,6 @@ async def models(*, as_json: AsJson = False) -> None:
 
         pointsman models --config pointsman.yaml
     """
-    from ops.cli.environment import load_config
-    from ops.cli.render import note, print_json, print_table
-
     config = load_config()
     limiters, loads, remark = await _limiters(config)
     used = {name: [route for route, known in config.routes.items() if name in known.models] for name in config.models}
@@ -75,7 +73,6 @@ async def models(*, as_json: AsJson = False) -> None:
 
 async def _limiters(config: Config) -> tuple[Mapping[str, LimiterState], Mapping[str, ModelLoad], str]:
     """Return limits and load of each model, and a remark; both are empty if Redis does not answer."""
-    from ops.cli.environment import open_ledger
     from tasks.contract.errors import PointsmanError
 
     try:
@@ -87,8 +84,6 @@ async def _limiters(config: Config) -> tuple[Mapping[str, LimiterState], Mapping
 
 
 def _now(model: Model, limiter: LimiterState, load: ModelLoad) -> tuple[str, ...]:
-    from ops.cli.render import seconds
-
     breaker = limiter.breaker
     if limiter.breaker == "open":
         breaker += f" {limiter.opens_in_s:.0f} s ({limiter.why})"

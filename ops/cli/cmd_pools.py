@@ -9,6 +9,9 @@ import typer
 
 from ops.cli.arguments import AsJson, ModelName
 from ops.cli.commands import command, group
+from ops.cli.environment import find_workers, load_config, open_ledger, workers_of
+from ops.cli.exits import Failure
+from ops.cli.render import note, print_json, print_table
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -24,17 +27,13 @@ async def pools(context: typer.Context, *, as_json: AsJson = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    import asyncio
-
-    from ops.cli.environment import find_workers, load_config, open_ledger
-    from ops.cli.render import note, print_json, print_table
     from tasks.queue.address import redis_url
 
     config = load_config()
     async with open_ledger(tuple(config.models)) as ledger:
         snapshot, drained = await ledger.fleet.snapshot(), await ledger.fleet.drained()
         serving = await ledger.fleet.serving()
-        workers = await asyncio.to_thread(find_workers, redis_url())
+        workers = await find_workers(redis_url())
     pools = [
         _describe_pool(name, model.capacity, snapshot.models[name], workers, drained)
         for name, model in config.models.items()
@@ -76,10 +75,6 @@ async def scale(
         pointsman pools scale fast 16
         pointsman pools scale fast --reset
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.exits import Failure
-    from ops.cli.render import print_json
-
     if reset == (capacity is not None):
         raise Failure(
             "usage", "either N or --reset is needed", field="capacity", remedy=f"pointsman pools scale {model} 8"
@@ -111,10 +106,6 @@ async def drain(
         pointsman pools drain fast --move
         pointsman pools drain fast --reset
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.exits import Failure
-    from ops.cli.render import note, print_json
-
     if move and reset:
         raise Failure(
             "usage", "--move and --reset exclude each other", field="move", remedy=f"pointsman pools drain {model}"
@@ -151,9 +142,6 @@ def _routes_without_another(config: Any, model: str, snapshot: Any) -> list[str]
 
 def _config_with(model: str) -> Any:
     """Return the configuration; raise `Failure` if it has no such model."""
-    from ops.cli.environment import load_config
-    from ops.cli.exits import Failure
-
     config = load_config()
     if model not in config.models:
         known = ", ".join(sorted(config.models))
@@ -164,7 +152,6 @@ def _config_with(model: str) -> Any:
 def _describe_pool(
     name: str, configured: int, load: Any, workers: list[Any], drained: Mapping[str, bool]
 ) -> dict[str, Any]:
-    from ops.cli.environment import workers_of
     from tasks.queue.app import model_queue
 
     mine = workers_of(model_queue(name), workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
+from ops.cli.environment import load_config, open_producer
+from ops.cli.exits import Exit, Failure
+from ops.cli.render import note, print_json, print_table, seconds
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -49,8 +53,6 @@ class ProfileArguments:
 
     def command(self) -> str:
         """Return the command with these options."""
-        import shlex
-
         options = {"eval": self.evaluation, "models": self.models, "out": self.out}
         options |= {"report": self.report, "outcomes": self.outcomes, "judge": self.judge}
         words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
@@ -71,8 +73,6 @@ async def profile(
         pointsman profile --eval cases.jsonl --models fast,careful --report report
         pointsman profile --eval cases.jsonl --judge careful --outcomes outcomes.csv
     """
-    from ops.cli.environment import load_config, open_producer
-    from ops.cli.exits import Exit
     from ops.cli.waiting import check_workers, name_run, open_run
     from ops.evaluate.profiling.cases import STARTER, read_cases
     from ops.evaluate.profiling.files import write_profiles
@@ -114,8 +114,6 @@ def _read_profiles(target: Path) -> ProfileFile | None:
 
 def _check_places(target: Path, options: ProfileArguments) -> None:
     """Raise `Failure` if a file can't be written: before an hour of measuring, not after."""
-    from ops.cli.exits import Failure
-
     for field, path in (("out", target), ("outcomes", options.outcomes)):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise Failure(
@@ -127,8 +125,6 @@ def _check_places(target: Path, options: ProfileArguments) -> None:
 
 
 def _announce(cases: CaseSet, models: Sequence[str], *, starter: bool) -> None:
-    from ops.cli.render import note
-
     asked = sum(case.samples for case in cases.cases) * len(models)
     of = "the starter set" if starter else cases.name
     note(f"{len(cases.cases)} cases of {of}, {len(models)} models: {asked} calls")
@@ -163,7 +159,6 @@ def _write_reports(
     cases: CaseSet,
     options: ProfileArguments,
 ) -> None:
-    from ops.cli.render import note
     from ops.evaluate.profiling.files import outcomes_csv, write_text
     from ops.evaluate.profiling.html_report import render
 
@@ -184,8 +179,6 @@ def print_profiles(
     as_json: bool,
     run: str,
 ) -> None:
-    from ops.cli.render import note, print_json, print_table
-
     if as_json:
         print_json(
             {
@@ -208,8 +201,6 @@ def print_profiles(
 
 
 def _row(profile: ModelProfile) -> tuple[str, ...]:
-    from ops.cli.render import seconds
-
     scores, latency, cost = profile.scores, profile.latency, profile.cost
     return (
         _score(scores.speed),
@@ -242,7 +233,6 @@ def print_remarks(
     report: Path | None,
 ) -> None:
     """Print remarks on the figures on stderr."""
-    from ops.cli.render import note
     from tasks.config.profiles import METRICS
 
     for name, profile in measured.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ops.cli.arguments import AsJson, JobId, Timeout, Wait
+from ops.cli.environment import open_ledger, open_producer
+from ops.cli.exits import Failure, unknown_job
 
 
 async def result(
@@ -18,8 +20,6 @@ async def result(
 
         pointsman result 01jzq3v5k8w9x0y1z2a3b4c5d6 --wait > answer.txt
     """
-    from ops.cli.environment import open_ledger, open_producer
-    from ops.cli.exits import Failure, unknown_job
     from ops.cli.waiting import print_outcome, wait_for
 
     if wait or timeout is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import AsJson, Key, Metadata, Strategy
+from ops.cli.environment import load_config, open_ledger
+from ops.cli.inputs import read_text, values
+from ops.cli.render import note, print_candidates, print_facts, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tasks.config.config import Config
     from tasks.contract.job import Job
     from tasks.contract.result import Decision
@@ -41,9 +43,6 @@ async def route(
 
         pointsman route "Why was I charged twice?"
     """
-    from ops.cli.environment import load_config
-    from ops.cli.inputs import read_text, values
-    from ops.cli.render import print_json
     from tasks.contract.job import parse_job
     from tasks.queue.address import state_dir
     from tasks.routing.classify.build import CACHE, build_cascade
@@ -72,8 +71,6 @@ async def route(
 
 
 def _print(decision: Decision, turns: list[str], *, asks: str | None, remark: str) -> None:
-    from ops.cli.render import note, print_candidates, print_facts
-
     print_facts(
         [
             ("route", decision.route),
@@ -118,7 +115,6 @@ def _decide(
 
 async def _snapshot(config: Config) -> tuple[Snapshot, bool, str]:
     """Return the fleet of this moment or an idle one, whether it is the former, and a remark for the user."""
-    from ops.cli.environment import open_ledger
     from tasks.contract.errors import PointsmanError
     from tasks.routing.snapshot import ModelLoad, Snapshot
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,10 @@ import typer
 
 from ops.cli.arguments import AsJson, Labels, Metadata, Timeout, WorkflowName
 from ops.cli.cmd_workflows import known_workflow
+from ops.cli.environment import load_config, open_producer
+from ops.cli.exits import Failure
+from ops.cli.inputs import pairs, read_text, values
+from ops.cli.render import note
 
 if TYPE_CHECKING:
     from tasks.config.library import Workflow
@@ -51,9 +56,6 @@ async def run(
         pointsman run research_synthesis first.pdf second.pdf
         git diff | pointsman run code_review -
     """
-    from ops.cli.environment import load_config, open_producer
-    from ops.cli.inputs import pairs, values
-    from ops.cli.render import note
     from ops.cli.waiting import print_outcome, wait_for
 
     known = known_workflow(load_config(), workflow)
@@ -82,8 +84,6 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
         Failure: if there is none, or the files can't be read.
         BadInput: for a document that can't be read.
     """
-    from ops.cli.exits import Failure
-
     if not files:
         if workflow.example is None:
             raise Failure(
@@ -114,8 +114,6 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> str:
-    from ops.cli.exits import Failure
-    from ops.cli.inputs import read_text
     from tasks.documents import read_document
 
     if str(path) == "-":
@@ -129,8 +127,6 @@ def _read_file(path: Path) -> str:
 
 def _parse_json(text: str) -> Any:
     """Parse a text as JSON, or as JSON lines; return None if it is neither."""
-    import json
-
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -10,6 +10,9 @@ import typer
 
 from ops.cli.arguments import AsJson
 from ops.cli.commands import command, group
+from ops.cli.environment import check_redis, load_config, open_ledger
+from ops.cli.exits import Failure
+from ops.cli.render import age, note, print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.config.config import Schedule
@@ -37,8 +40,6 @@ async def list_schedules(*, as_json: AsJson = False) -> None:
 
     pointsman schedule list
     """
-    from ops.cli.environment import load_config
-    from ops.cli.render import note, print_json, print_table
     from tasks.contract.errors import PointsmanError
 
     config = load_config()
@@ -101,9 +102,6 @@ async def run(
     """
     import asyncio
 
-    from ops.cli.environment import check_redis, load_config
-    from ops.cli.exits import Failure
-    from ops.cli.render import note, print_json
     from tasks.batch import scheduled_id
     from tasks.queue.address import redis_url
 
@@ -131,7 +129,6 @@ def _publish(url: str, schedule: str, tick: int, task_id: str) -> None:
 
 
 async def _last_batches() -> dict[str, Batch]:
-    from ops.cli.environment import open_ledger
     from tasks.ledger.batches import Batches
 
     last: dict[str, Batch] = {}
@@ -177,8 +174,6 @@ def next_run(schedule: Schedule, after: datetime) -> datetime | None:
 
 def _when(run: datetime | None, now: datetime) -> tuple[str, str]:
     """Return the next run by the clock of its zone, and the time until then."""
-    from ops.cli.render import age
-
     if run is None:
         return "never", "-"
     return f"{run:%Y-%m-%d %H:%M %Z}", age(now.timestamp(), run.timestamp())

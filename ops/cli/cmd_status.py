@@ -6,6 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ops.cli.arguments import AsJson, JobIds
+from ops.cli.environment import open_ledger
+from ops.cli.exits import Exit, print_failure, unknown_job
+from ops.cli.render import age, models_of, print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.contract.result import Result
@@ -16,10 +19,6 @@ async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
 
     pointsman status 01jzq3v5k8w9x0y1z2a3b4c5d6
     """
-    from ops.cli.environment import open_ledger
-    from ops.cli.exits import Exit, print_failure, unknown_job
-    from ops.cli.render import print_json, print_table
-
     async with open_ledger() as ledger:
         found = {job_id: await ledger.views.result(job_id, outputs=False) for job_id in ids}
     if as_json:
@@ -41,8 +40,6 @@ async def status(ids: JobIds, *, as_json: AsJson = False) -> int:
 
 
 def _as_json(job: Result) -> dict[str, Any]:
-    from ops.cli.render import models_of
-
     return {
         "id": job.id,
         "state": job.state,
@@ -61,8 +58,6 @@ def _as_json(job: Result) -> dict[str, Any]:
 
 
 def _row(job: Result, now: float) -> tuple[str, ...]:
-    from ops.cli.render import age, models_of
-
     return (
         job.id,
         job.state,

@@ -13,6 +13,9 @@ import typer
 from typer.core import TyperCommand
 
 from ops.cli.arguments import AsJson, Timeout
+from ops.cli.environment import open_producer
+from ops.cli.inputs import pairs, read_documents, read_job, read_text, values
+from ops.cli.render import note, print_json
 
 #: The key of the options' values, by field, in the `meta` of the command's context.
 OPTIONS = "pointsman.job_options"
@@ -81,7 +84,6 @@ def read_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Failure: naming the option that is not ``NAME=VALUE``.
     """
-    from ops.cli.inputs import pairs, values
     from tasks.contract.job import JOB_FIELDS
 
     fields: dict[str, Any] = {}
@@ -143,8 +145,6 @@ async def submit(
         pointsman submit --file terms.md --split headings --each kind=vote --each n=5 -w
         pointsman submit --job job.json --model careful -w
     """
-    from ops.cli.environment import open_producer
-    from ops.cli.render import note, print_json
     from ops.cli.waiting import print_outcome, wait_for
 
     fields = _read_fields(given, context.meta[OPTIONS])
@@ -164,7 +164,6 @@ async def submit(
 
 def _read_fields(given: JobInput, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the job: from the file, ``--field`` and the options, then those that follow."""
-    from ops.cli.inputs import read_documents, read_job, read_text, values
     from tasks.contract.job import INPUTS
 
     begun = {**({} if given.job is None else read_job(given.job)), **values("field", given.field or ())}

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import ConfigFile, StateDir
+from ops.cli.environment import DEFAULT_CONFIG
+from ops.cli.exits import Exit
+from ops.cli.render import note
 
 if TYPE_CHECKING:
     from ops.up.stack import Stack
@@ -32,9 +35,6 @@ def up(
 
         pointsman up --config pointsman.yaml
     """
-    from ops.cli.environment import DEFAULT_CONFIG
-    from ops.cli.exits import Exit
-    from ops.cli.render import note
     from ops.up.stack import Options, Stack
     from tasks.contract.errors import ConfigError, PointsmanError
     from tasks.queue.address import state_dir as default_state_dir
@@ -65,7 +65,6 @@ def up(
 
 
 def _describe(stack: Stack, state_dir: Path, *, verbose: bool) -> None:
-    from ops.cli.render import note
     from ops.up.launcher import FLOWER_USER
 
     for name, model in stack.config.models.items():

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops.cli.arguments import AsJson
+from ops.cli.environment import load_config
+from ops.cli.exits import Failure
+from ops.cli.render import note, print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.config.config import Config
@@ -28,9 +31,6 @@ def workflows(
         pointsman workflows
         pointsman workflows legal_review
     """
-    from ops.cli.environment import load_config
-    from ops.cli.render import note, print_json, print_table
-
     config = load_config()
     if name is not None:
         workflow = known_workflow(config, name)
@@ -64,8 +64,6 @@ def known_workflow(config: Config, name: str) -> Workflow:
     Raises:
         Failure: if the configuration has none.
     """
-    from ops.cli.exits import Failure
-
     if (workflow := config.flows.get(name)) is not None:
         return workflow
     if name in _ready():
@@ -121,8 +119,6 @@ def _versions(config: Config, job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _show(config: Config, workflow: Workflow) -> None:
-    from ops.cli.render import print_table
-
     print(f"{workflow.name}: {workflow.description}")
     print(f"takes {' or '.join(workflow.inputs)}; {workflow.folder}")
     print()

@@ -2,8 +2,8 @@
 
 A command is a plain or ``async`` function. Its docstring is the help, it returns an exit code (None for 0) and raises
 the errors that it doesn't handle. Related options may stand as the fields of a dataclass: a parameter of that type
-becomes an option for each field. A command imports its modules inside, so that ``pointsman --help`` loads nothing but
-the parser.
+becomes an option for each field. A command imports what needs other libraries inside, so that ``pointsman --help``
+loads nothing but the parser.
 """
 
 from __future__ import annotations

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ops.up.processes import Running
     from producer import AsyncProducer
     from tasks.config.config import Config
@@ -130,17 +127,17 @@ class Worker:
     slots: int | None = None
 
 
-def find_workers(redis: str, *, timeout: float = ANSWER_TIMEOUT) -> list[Worker]:
-    """Return the worker processes that answer within `timeout` seconds. Blocks that long."""
+async def find_workers(redis: str, *, timeout: float = ANSWER_TIMEOUT) -> list[Worker]:
+    """Return the worker processes that answer within `timeout` seconds. Takes that long."""
+    import asyncio
+
     from tasks.queue.app import make_app
 
     with make_app("pointsman-cli", redis) as app:
         inspect = app.control.inspect(timeout=timeout)
         # Side by side: each question takes the whole timeout.
-        with ThreadPoolExecutor(2) as threads:
-            queues_asked = threads.submit(inspect.active_queues)
-            stats: dict[str, Any] = threads.submit(inspect.stats).result() or {}
-            queues: dict[str, Any] = queues_asked.result() or {}
+        answers: Any = await asyncio.gather(*map(asyncio.to_thread, (inspect.active_queues, inspect.stats)))
+    queues, stats = (answer or {} for answer in answers)
     return [
         Worker(
             name,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +50,6 @@ def print_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = (), right: Sequence[str] = ()
 ) -> None:
     """Print a table on stdout. Columns in `whole` are never wrapped, those in `right` are aligned for figures."""
-    import io
-
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -74,8 +74,6 @@ def print_table(
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print names and values, a line each; a long value continues below itself."""
-    import textwrap
-
     shown = [(name, " ".join(printable(value).split())) for name, value in facts]
     margin = max(len(name) for name, _ in shown) + 2
     limited = sys.stdout.isatty() or os.environ.get("COLUMNS")

@@ -6,17 +6,16 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from ops.cli.environment import find_workers, workers_of
 from ops.cli.exits import Failure, describe, exit_of_state
 from ops.cli.render import note, print_json, print_text, printable, summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from rich.progress import TaskID
 
     from ops.evaluate.profiling.asking import EvalRun
@@ -230,14 +229,13 @@ async def check_workers(models: Sequence[str]) -> None:
     Raises:
         Failure: with the queues that no worker serves.
     """
-    from ops.cli.environment import find_workers, workers_of
     from tasks.queue.address import redis_url
     from tasks.queue.app import ROUTE, model_queue
 
     wanted = [ROUTE, *map(model_queue, models)]
     missing = wanted
     for timeout in ANSWER_TIMEOUTS:
-        workers = await asyncio.to_thread(find_workers, redis_url(), timeout=timeout)
+        workers = await find_workers(redis_url(), timeout=timeout)
         missing = [queue for queue in wanted if not workers_of(queue, workers)]
         if not missing:
             return
