@@ -46,6 +46,7 @@ async def route(
     from tasks.contract.job import parse_job
     from tasks.queue.address import state_dir
     from tasks.routing.classify.build import CACHE, build_cascade
+    from tasks.routing.classify.cascade import UNASKED
     from tasks.routing.classify.decision import Facts, Verdict
     from tasks.workflows.check_job import check_job
 
@@ -59,9 +60,10 @@ async def route(
     job = parse_job({name: value for name, value in fields.items() if value is not None})
     check_job(job, config)
     cascade, facts = build_cascade(config, cache=state_dir() / CACHE), Facts(job.metadata)
-    first = cascade.consider(job.question, facts)
+    first = await cascade.decide(job.question, facts)
     asks = None if isinstance(first, Verdict) else first.asker.model
-    verdict = first if isinstance(first, Verdict) else cascade.classify(job.question, facts)
+    verdict = first if isinstance(first, Verdict) else await cascade.decide(job.question, facts, answer=UNASKED)
+    assert isinstance(verdict, Verdict)
     snapshot, live, remark = await _snapshot(config)
     decision, turns = _decide(job, verdict, config, snapshot, _predict_quality(job, verdict, config))
     if as_json:

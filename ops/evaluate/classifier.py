@@ -120,11 +120,10 @@ def _answers(fitted: ExampleClassifier, rows: Sequence[Labelled]) -> tuple[Any, 
     """Of the texts in scope whether the likeliest label is right; the confidence in scope, and out of it."""
     right, inside, outside = [], [], []
     for row, guess in zip(rows, fitted.guesses([row.text for row in rows]), strict=True):
-        confidence = 0.0 if guess.doubt else guess.confidence
         if row.label is None:
-            outside.append(confidence)
+            outside.append(guess.confidence)
         else:
-            inside.append(confidence)
+            inside.append(guess.confidence)
             right.append(guess.route == row.label)
     return np.array(right, bool), np.array(inside), np.array(outside)
 

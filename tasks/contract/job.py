@@ -5,6 +5,7 @@ The ledger answers with a `Result` (`tasks.contract.result`). `docs/reference/jo
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -41,6 +42,11 @@ def ulid(milliseconds: int, rest: int) -> str:
     """A ULID in lower case: 26 characters, sorted by time, safe in a Redis key and in a URL. `rest` has 80 bits."""
     number = (milliseconds << 80) | rest
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def derived_id(job_id: str, what: str) -> str:
+    """The id of a job that is made for another one: for the same words always the same, and sorted beside it."""
+    return job_id[:10] + ulid(0, int.from_bytes(hashlib.sha256(what.encode()).digest()[:10]))[10:]
 
 
 @dataclass(frozen=True, slots=True)

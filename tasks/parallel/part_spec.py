@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import GIVEN, JOB_FIELDS, Job, ulid
+from tasks.contract.job import GIVEN, JOB_FIELDS, Job, derived_id
 from tasks.contract.job_fields import Item
 
 
@@ -52,9 +51,8 @@ _ROUTING = tuple(name for name, rule in JOB_FIELDS.items() if rule.child == "rou
 
 
 def child_id(job_id: str, index: int) -> str:
-    """Return the id of the child job of a part: always the same, and sorted beside the job's id."""
-    rest = hashlib.sha256(f"part {index} of {job_id}".encode()).digest()[:10]
-    return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
+    """Return the id of the child job of a part."""
+    return derived_id(job_id, f"part {index} of {job_id}")
 
 
 def fields_for_section(job: Job, text: str) -> Mapping[str, Any]:

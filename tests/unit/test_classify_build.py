@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -89,16 +90,18 @@ def test_hours_are_those_of_the_configured_time_zone():
 def test_model_is_asked_only_where_no_classifier_decides():
     cascade = build_cascade(parse(file_with("{llm: {model: fast, min_confidence: 0.9}}")))
 
-    referred = cascade.consider("quantum volcano", Facts({}, NOON))
+    referred = asyncio.run(cascade.decide("quantum volcano", Facts({}, NOON)))
 
     assert isinstance(referred, ModelRequired)
     assert referred.asker.model == "fast"
     assert referred.reason.startswith(
         "context abstained (no rule holds); rules abstained (no keyword or pattern found)"
     )
-    assert isinstance(cascade.consider("an invoice", Facts({}, NOON)), Verdict)
+    assert isinstance(asyncio.run(cascade.decide("an invoice", Facts({}, NOON))), Verdict)
     unsure = Verdict("repair", "llm", 0.8, "so it says")
-    assert "llm said 'repair' with confidence 0.80, below 0.90" in cascade.consider("q", answer=unsure).reason
+    assert (
+        "llm said 'repair' with confidence 0.80, below 0.90" in asyncio.run(cascade.decide("q", answer=unsure)).reason
+    )
 
 
 def test_cascade_without_material_takes_the_default_route():

@@ -131,7 +131,7 @@ def test_keywords_and_patterns_are_one_classifier_and_count_alike():
 def test_patterns_alone_are_rules_too_and_a_tie_is_one():
     rules = Rules({}, {"a": ["one", "shared"], "b": ["two", "shared"]})
 
-    assert rules.classify("one").route == "a"
+    assert rules.judge("one").route == "a"
     assert rules.judge("shared") == Abstention("rules", "tie between a and b, 1 hit each")
     assert rules.judge("three") == Abstention("rules", "no keyword or pattern found")
 

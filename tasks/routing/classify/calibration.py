@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +83,8 @@ class Calibration:
                     part = training.part(chosen)
                     into.append(_HeldOut(experts.scores(part.rows, part.vectors), part.labels, present))
             if len(outside) and not beyond:
-                nothing = np.zeros(len(outside), np.intp)
-                beyond.append(_HeldOut(experts.scores(outside, outside_vectors), nothing, present))
+                scores = experts.scores(outside, outside_vectors)
+                beyond.append(_HeldOut(scores, np.zeros(len(outside), np.intp), present))
         rows = len(training.labels)
         expected = STRANGERS_LEFT_OUT[(rows > FEW) + (rows > SOME)]
         if len(outside) >= ENOUGH_OUTSIDE or not strange:
@@ -131,10 +133,8 @@ class _HeldOut:
 def _rounds(training: TrainingRows) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """The rows held out of each fit: some examples of all routes, and all examples of some routes."""
     labels, rows = training.labels, len(training.labels)
-    rank = np.zeros_like(labels)
-    for label in range(training.routes):
-        own = labels == label
-        rank[own] = np.arange(own.sum())
+    counted = defaultdict[int, Iterator[int]](count)
+    rank = np.array([next(counted[label]) for label in labels])
     none = np.zeros(rows, bool)
     # A fit needs two routes: of two none can be left out.
     groups = min(PARTS, training.routes) if training.routes > 2 else 0
@@ -159,10 +159,8 @@ def _find_weights(known: list[_HeldOut], strange: list[_HeldOut], expected: floa
     count, strangers = (sum(len(held.labels) for held in some) for some in (known, strange))
     # Where all of few examples were right, no doubt would be left: a little is added.
     doubt = 1 / (count + 2)
-    if len(known[0].scores) == 1:
-        grid = [np.array([words]) for words in WORDS_ALONE]
-    else:
-        grid = [np.array([words, vectors]) for words in WORDS_BESIDE for vectors in VECTORS]
+    tried = (WORDS_ALONE,) if len(known[0].scores) == 1 else (WORDS_BESIDE, VECTORS)
+    grid = list(map(np.array, product(*tried)))
     losses = [sum(held.cross_entropy(weights, doubt) for held in known) for weights in grid]
     best = grid[int(np.argmin(losses))]
     share = expected * count / max(1, strangers)
@@ -171,8 +169,7 @@ def _find_weights(known: list[_HeldOut], strange: list[_HeldOut], expected: floa
         + share * sum(held.cross_entropy(scale * best, 1.0) for held in strange)
         for scale in SCALES
     ]
-    found: NDArray[np.float64] = SCALES[int(np.argmin(losses))] * best
-    return found
+    return np.asarray(SCALES[int(np.argmin(losses))] * best)
 
 
 def _find_threshold(

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 #: Names of facts that are derived rather than sent.
@@ -62,6 +63,15 @@ class Condition:
     def entry(self) -> str | None:
         """The metadata entry that is read, or None where the fact is derived."""
         return None if self.name in DERIVED else self.name.removeprefix(METADATA)
+
+
+def read_fact(name: str, *, metadata: Mapping[str, Any], length: int | None, now: datetime | None) -> Any:
+    """Return the fact of the name of a condition; None where it is unknown."""
+    if name == "length":
+        return length
+    if name in DERIVED:
+        return now and (now.hour if name == "hour" else WEEKDAYS[now.weekday()])
+    return metadata.get(name.removeprefix(METADATA))
 
 
 def read_condition(name: str, value: Any) -> Condition:

@@ -16,7 +16,7 @@ from tasks.config.config import Config
 from tasks.config.routes import Route
 from tasks.contract.errors import BadInput
 from tasks.contract.tokens import estimate
-from tasks.routing.classify.condition import METADATA, WEEKDAYS, Condition, kind_of, plain, read_condition
+from tasks.routing.classify.condition import METADATA, Condition, kind_of, plain, read_condition, read_fact
 from tasks.routing.classify.decision import Abstention, Facts, Verdict
 
 #: Choices of routes whose rules are kept: a producer may name any.
@@ -64,13 +64,11 @@ class ContextRules:
         self._timezone = timezone
         self._names = frozenset(condition.name for rule in self.rules for condition in rule.conditions)
 
-    def given(self, facts: Facts) -> _Given:
-        """The classifier of texts that come with these facts."""
-        return _Given(self, facts)
-
     def judge(self, text: str, facts: Facts) -> Verdict | Abstention:
         """The route whose rule holds, or why none decides. Never raises, whatever the metadata holds."""
-        known = {name: self._fact(name, text, facts) for name in self._names}
+        length = estimate(text) if "length" in self._names else None
+        now = facts.at.astimezone(self._timezone)
+        known = {name: read_fact(name, metadata=facts.metadata, length=length, now=now) for name in self._names}
         holding = [
             rule for rule in self.rules if all(condition.holds(known[condition.name]) for condition in rule.conditions)
         ]
@@ -122,27 +120,6 @@ class ContextRules:
                     kinds |= condition.kinds
                     routes.add(rule.route)
         return expected
-
-    def _fact(self, name: str, text: str, facts: Facts) -> Any:
-        if name == "length":
-            return estimate(text)
-        if name in {"hour", "weekday"}:
-            now = facts.at.astimezone(self._timezone)
-            return now.hour if name == "hour" else WEEKDAYS[now.weekday()]
-        return facts.metadata.get(name.removeprefix(METADATA))
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Rules that know the facts: they classify like any other."""
-
-    rules: ContextRules
-    facts: Facts
-    name: str = ContextRules.name
-    slow: bool = False
-
-    def judge(self, text: str) -> Verdict | Abstention:
-        return self.rules.judge(text, self.facts)
 
 
 def context_rules(config: Config, routes: tuple[str, ...] | None = None) -> ContextRules:

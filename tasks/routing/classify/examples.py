@@ -19,17 +19,8 @@ from tasks.routing.classify.decision import Abstention, Verdict, excerpt
 from tasks.routing.classify.encoder import Encoder
 from tasks.routing.classify.experts import Experts, TrainingRows
 from tasks.routing.classify.features import Vocabulary
-from tasks.routing.classify.material import Material, refuse_contradictions
+from tasks.routing.classify.material import refuse_contradictions, select_examples
 from tasks.routing.fitted_files import Arrays, FittedFiles
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """The likeliest route, whether it reaches the threshold or not. `doubt` says why it is none, if so."""
-
-    route: str
-    confidence: float
-    doubt: str = ""
 
 
 class ExampleClassifier:
@@ -71,13 +62,14 @@ class ExampleClassifier:
         """
         if not contradictions:
             refuse_contradictions(examples)
-        material = Material.of(examples)
-        if material is None:
+        material = select_examples(examples)
+        if len(material) < 2:
             return None
         try:
-            key = ["examples", *material.key(), list(outside), encoder.fingerprint if encoder else ""]
             fitted = FittedFiles(cache).load_or_fit(
-                key, lambda arrays: _Fitted.of_arrays(material.routes, arrays), lambda: _fit(material, outside, encoder)
+                ["examples", list(material.items()), list(outside), encoder.fingerprint if encoder else ""],
+                lambda arrays: _Fitted.of_arrays(tuple(material), arrays),
+                lambda: _fit(material, outside, encoder),
             )
             if encoder:
                 encoder.prepare()
@@ -87,50 +79,42 @@ class ExampleClassifier:
             ) from None
         return cls(fitted, encoder)
 
-    def classify(self, text: str) -> Verdict | None:
-        """Return the route most like `text`, or None when none is like it enough. See `judge`."""
-        outcome = self.judge(text)
-        return outcome if isinstance(outcome, Verdict) else None
-
     def judge(self, text: str) -> Verdict | Abstention:
-        """As `classify`, with the reason of an abstention, also where the encoder failed.
+        """Return the route most like `text`, or the reason for none, also where the encoder failed.
 
         Reads at most 8,000 characters (`excerpt`). Confidence is the largest of softmax(weighted sum of the experts'
         scores).
         """
         try:
-            guess = self.guess(text)
+            (guess,) = self.guesses([text])
         except EncoderFailed as error:
             return Abstention(self.name, f"its encoder failed: {error}")
-        if guess.doubt:
-            return Abstention(self.name, guess.doubt)
+        if not guess.confidence:
+            return Abstention(self.name, guess.reason)
         if guess.confidence < self.threshold:
             return Abstention(self.name, f"{guess.route!r} at {guess.confidence:.2f}, below {self.threshold:.2f}")
-        return Verdict(guess.route, self.name, guess.confidence, f"most like the examples of {guess.route!r}")
+        return guess
 
-    def guess(self, text: str) -> Guess:
-        """The likeliest route. Raises EncoderFailed."""
-        return self.guesses([text])[0]
+    def guesses(self, texts: Sequence[str]) -> list[Verdict]:
+        """Return the likeliest route of each text, whatever the threshold; confidence 0 where nothing is known.
 
-    def guesses(self, texts: Sequence[str]) -> list[Guess]:
-        """The likeliest route of each text; with an encoder, many at a time are quicker. Raises EncoderFailed."""
+        With an encoder, many texts at a time are quicker. Raises EncoderFailed.
+        """
         read = [excerpt(text) for text in texts]
         rows = [self._fitted.vocabulary.row(text) for text in read]
-        found = [Guess(self.routes[0], 0.0, "no word in common with the examples")] * len(read)
+        found = [Verdict(self.routes[0], self.name, 0.0, "no word in common with the examples")] * len(read)
         # Without a word there is nothing to encode either: an endpoint need not be asked.
-        known = [at for at, row in enumerate(rows) if len(row[0]) or (self._encoder and _has_word(read[at]))]
+        known = [
+            at for at, row in enumerate(rows) if len(row[0]) or (self._encoder and any(map(str.isalnum, read[at])))
+        ]
         if not known:
             return found
         vectors = self._encoder.encode([read[at] for at in known]) if self._encoder else None
         scores = self._fitted.experts.scores([rows[at] for at in known], vectors)
         for at, p in zip(known, self._fitted.calibration.confidences(scores), strict=True):
-            best = int(p.argmax())
-            found[at] = Guess(self.routes[best], float(p[best]))
+            route, confidence = self.routes[int(p.argmax())], float(p.max())
+            found[at] = Verdict(route, self.name, confidence, f"most like the examples of {route!r}")
         return found
-
-
-def _has_word(text: str) -> bool:
-    return any(map(str.isalnum, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +133,8 @@ class _Fitted:
             "idf": self.vocabulary.idf,
             "figures": np.array([self.vocabulary.unseen, calibration.threshold, calibration.accuracy]),
             "expert_weights": np.array(calibration.weights),
-            **self.experts.arrays(),
+            "words": self.experts.words,
+            **({} if self.experts.vectors is None else {"vectors": self.experts.vectors}),
         }
 
     @classmethod
@@ -157,16 +142,15 @@ class _Fitted:
         unseen, threshold, accuracy = map(float, saved["figures"])
         vocabulary = Vocabulary(saved["hashes"], saved["idf"], unseen)
         calibration = Calibration(tuple(map(float, saved["expert_weights"])), threshold, accuracy)
-        return cls(routes, vocabulary, Experts.of_arrays(saved), calibration)
+        return cls(routes, vocabulary, Experts(saved["words"], saved.get("vectors")), calibration)
 
 
-def _fit(material: Material, outside: Sequence[str], encoder: Encoder | None) -> _Fitted:
-    vocabulary = Vocabulary.fit(material.texts)
+def _fit(examples: Mapping[str, Sequence[str]], outside: Sequence[str], encoder: Encoder | None) -> _Fitted:
+    texts = [text for own in examples.values() for text in own]
+    labels = np.repeat(np.arange(len(examples)), [len(own) for own in examples.values()])
     beyond = [excerpt(text) for text in outside if text.strip()]
-    vectors = encoder.encode([*material.texts, *beyond]) if encoder else None
-    own = None if vectors is None else vectors[: len(material.texts)]
-    others = None if vectors is None else vectors[len(material.texts) :]
-    rows = [vocabulary.row(text) for text in material.texts]
-    training = TrainingRows(rows, own, np.array(material.labels, np.intp), vocabulary.size, len(material.routes))
+    own, others = np.split(encoder.encode([*texts, *beyond]), [len(texts)]) if encoder else (None, None)
+    vocabulary = Vocabulary.fit(texts)
+    training = TrainingRows([vocabulary.row(text) for text in texts], own, labels, vocabulary.size, len(examples))
     calibration = Calibration.of(training, [vocabulary.row(text) for text in beyond], others)
-    return _Fitted(material.routes, vocabulary, Experts.fit(training), calibration)
+    return _Fitted(tuple(examples), vocabulary, Experts.fit(training), calibration)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.routing.classify.features import Floats, Ints, Row
-from tasks.routing.fitted_files import Arrays
 
 #: Cost of a margin that is missed, in the sense of scikit-learn's `LinearSVC`: flat from 1 to 5 on CLINC150.
 COST = 1.0
@@ -52,24 +51,15 @@ class TrainingRows:
         """
         size = np.bincount(self.labels, minlength=self.routes)
         weight = len(self.labels) / (np.count_nonzero(size) * size[self.labels])
-        found: Floats = weight.astype(np.float32)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """Scores (…, routes) = inputs · `weights` + `bias`."""
-
-    weights: Floats  #: (inputs, routes)
-    bias: Floats  #: (routes,)
+        return np.asarray(weight, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """Fitted to the same rows. Their scores are of unlike scales: the calibration weighs them."""
+    """Weights (inputs + 1, routes), whose last row is the bias. The scores of the two are of unlike scales."""
 
-    words: Linear
-    vectors: Linear | None
+    words: Floats
+    vectors: Floats | None
 
     @classmethod
     def fit(cls, training: TrainingRows) -> Experts:
@@ -77,23 +67,13 @@ class Experts:
 
     def scores(self, rows: Sequence[Row], vectors: Floats | None) -> Floats:
         """(experts, rows, routes): of the words, then of the vectors."""
-        of_words = np.stack([values @ self.words.weights[columns] + self.words.bias for columns, values in rows])
+        of_words = np.stack([values @ self.words[columns] + self.words[-1] for columns, values in rows])
         if self.vectors is None or vectors is None:
             return of_words[None]
-        found: Floats = np.stack([of_words, vectors @ self.vectors.weights + self.vectors.bias])
-        return found
-
-    def arrays(self) -> Arrays:
-        models = {"words": self.words} | ({"vectors": self.vectors} if self.vectors else {})
-        return {f"{name}.{part}": getattr(model, part) for name, model in models.items() for part in Linear.__slots__}
-
-    @classmethod
-    def of_arrays(cls, saved: Arrays) -> Experts:
-        vectors = Linear(saved["vectors.weights"], saved["vectors.bias"]) if "vectors.weights" in saved else None
-        return cls(Linear(saved["words.weights"], saved["words.bias"]), vectors)
+        return np.stack([of_words, vectors @ self.vectors[:-1] + self.vectors[-1]])
 
 
-def _fit_words(training: TrainingRows) -> Linear:
+def _fit_words(training: TrainingRows) -> Floats:
     """Support vector machines: minimise ½|w|² + cost · Σ weight · max(0, 1 − y·f(x))², each route against all others.
 
     Dual coordinate descent (Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", 2008,
@@ -121,10 +101,10 @@ def _fit_words(training: TrainingRows) -> Linear:
             dual[at] = moved
             change[label] = -change[label]
             weights[columns] = touched + values[:, None] * change
-    return Linear(weights[:-1], weights[-1])
+    return weights
 
 
-def _fit_vectors(training: TrainingRows, vectors: Floats) -> Linear:
+def _fit_vectors(training: TrainingRows, vectors: Floats) -> Floats:
     """Softmax regression: minimise the weighted cross-entropy by Adam (Kingma & Ba, 2015) with dropout. Deterministic.
 
     Inputs are centred and scaled to a root mean square of 1; the weights that are returned undo that.
@@ -153,10 +133,9 @@ def _fit_vectors(training: TrainingRows, vectors: Floats) -> Linear:
         length = np.float32(RATE * (1 - (step - 1) / steps) / (1 - BETA1**step))
         weights -= length * first / (np.sqrt(second / np.float32(1 - BETA2**step)) + np.float32(1e-8))
     scaled = weights[:-1] * scale
-    return Linear(scaled, weights[-1] - centre @ scaled)
+    return np.vstack([scaled, weights[-1] - centre @ scaled])
 
 
 def softmax(logits: Floats) -> Floats:
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    p: Floats = shifted / shifted.sum(-1, keepdims=True)
-    return p
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True), np.float32)

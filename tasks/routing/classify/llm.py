@@ -7,14 +7,13 @@ follows from the job that it is asked for, so a route task that is repeated find
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.config.routes import ModelChoice, Route
 from tasks.contract.answer import NotJSON, closed_object, parse_object
-from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job, ulid
+from tasks.contract.job import JOB_LABEL, OWN_LABEL, QUESTION, Job, derived_id
 from tasks.contract.result import Result
 from tasks.routing.classify.decision import Abstention, Verdict, excerpt
 
@@ -116,9 +115,8 @@ class ModelClassifier:
 
 
 def derive_question_id(job_id: str) -> str:
-    """The id of the question that is asked for a job: always the same, and sorted beside it."""
-    rest = hashlib.sha256(f"classification of {job_id}".encode()).digest()[:10]
-    return job_id[:10] + ulid(0, int.from_bytes(rest))[10:]
+    """Return the id of the question that is asked for a job."""
+    return derived_id(job_id, f"classification of {job_id}")
 
 
 def _described(name: str, route: Route, examples: int) -> str:

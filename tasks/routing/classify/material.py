@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from tasks.contract.errors import ConfigError
 
@@ -21,36 +19,17 @@ NAMED = 5
 _WORD = re.compile(r"\w")
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """Texts with the index of their route in `routes`, in the order of the configuration."""
+def select_examples(examples: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the beginnings of the texts with a word in them, by route, without routes that have none.
 
-    routes: tuple[str, ...]
-    texts: tuple[str, ...]
-    labels: tuple[int, ...]
-
-    @classmethod
-    def of(cls, examples: Mapping[str, Sequence[str]]) -> Material | None:
-        """What of `examples` can be fitted; None when fewer than two routes have a text with a word in it.
-
-        A text that stands twice under one route counts twice. Of more than 30,000 an even selection is kept.
-        """
-        usable = {route: [text for text in texts if _WORD.search(text)] for route, texts in examples.items()}
-        usable = {route: texts for route, texts in usable.items() if texts}
-        if len(usable) < 2:
-            return None
+    A text that stands twice under one route counts twice. Of more than 30,000 an even selection is kept.
+    """
+    usable = {route: [text for text in texts if _WORD.search(text)] for route, texts in examples.items()}
+    usable = {route: texts for route, texts in usable.items() if texts}
+    if sum(map(len, usable.values())) > MAX_EXAMPLES:
         share = max(1, MAX_EXAMPLES // len(usable))
-        total = sum(map(len, usable.values()))
-        kept, labels = [], []
-        for label, texts in enumerate(usable.values()):
-            for text in texts if total <= MAX_EXAMPLES else texts[:: -(-len(texts) // share)]:
-                kept.append(text[:EXAMPLE_CHARACTERS])
-                labels.append(label)
-        return cls(tuple(usable), tuple(kept), tuple(labels))
-
-    def key(self) -> list[Any]:
-        """All of it as JSON values: names the file of a model that was fitted to it."""
-        return [self.routes, self.labels, self.texts]
+        usable = {route: texts[:: -(-len(texts) // share)] for route, texts in usable.items()}
+    return {route: [text[:EXAMPLE_CHARACTERS] for text in texts] for route, texts in usable.items()}
 
 
 def refuse_contradictions(examples: Mapping[str, Sequence[str]]) -> None:

@@ -49,13 +49,8 @@ class Rules:
         self._pattern = _alternation(self._routes)
         self._patterns = Patterns(patterns or {})
 
-    def classify(self, text: str) -> Verdict | None:
-        """Return the route with the most hits in `text`; None when nothing matches or routes tie."""
-        outcome = self.judge(text)
-        return outcome if isinstance(outcome, Verdict) else None
-
     def judge(self, text: str) -> Verdict | Abstention:
-        """As `classify`, with the reason of an abstention.
+        """Return the route with the most hits in `text`, or an abstention when nothing matches or routes tie.
 
         A hit is a keyword or a pattern that is found, however often. Confidence is the rule of succession,
         (h + 1) / (h + r + 2), for h hits of the winner and r of all other routes together: 2/3 for a single hit, 3/4

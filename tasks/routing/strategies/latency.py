@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
-from tasks.routing.strategies.load import LAST, TINY
+from tasks.routing.strategies.load import LAST, TINY, rotation
 
 #: Seconds that a model is left alone after its first failure, twice as long after each further one, and at most.
 FIRST_AVOIDANCE_S, LONGEST_AVOIDANCE_S = 2.0, 60.0
@@ -39,7 +38,7 @@ def least_latency(request: Request, candidates: tuple[str, ...], snapshot: Snaps
     loads = [models[model] for model in candidates]
     known, count = _expected(loads), len(loads)
     mean = sum([load.capacity for load in loads]) / count
-    ties = _ties(count, snapshot.turn % count)
+    ties = rotation(count, snapshot.turn % count)
     # The usual case in one go, then what is special: this runs for every job.
     preferences = [
         Preference(model, seconds + tie, seconds * mean)
@@ -97,12 +96,6 @@ def _expected(loads: Sequence[ModelLoad]) -> list[float]:
     ]
 
 
-@lru_cache(maxsize=1024)
-def _ties(count: int, turn: int) -> tuple[float, ...]:
-    """Small additions to scores, so that equals take turns."""
-    return tuple([((place - turn) % count) * TINY for place in range(count)])
-
-
 class Prequal(BaseModel):
     """Options of `prequal`."""
 
@@ -133,7 +126,7 @@ def prequal(request: Request, candidates: tuple[str, ...], snapshot: Snapshot) -
     flying = [load.load for load in loads]
     # Where a call would have to wait is hot, however few are in flight elsewhere.
     limit = min(_quantile(flying, options.hot), FULL)
-    ties = _ties(len(loads), snapshot.turn % len(loads))
+    ties = rotation(len(loads), snapshot.turn % len(loads))
     preferences = [
         Preference(model, LAST / 4 + tie, 1.0)
         if fly > limit

@@ -7,14 +7,15 @@ failing, or slower than the route allows, is passed over until what is known of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from tasks.routing.classify.condition import Condition
-from tasks.routing.conditions import holds, read_conditions
+from tasks.routing.classify.condition import Condition, read_fact
+from tasks.routing.classify.context import read_rule
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.declare import strategy
 from tasks.routing.strategies.load import rotation
@@ -119,15 +120,18 @@ class Specialist(BaseModel):
     @field_validator("when")
     @classmethod
     def _readable(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        read_conditions(value)
+        if not value:
+            raise ValueError("has no condition, so it would always hold; the default is for what no specialist takes")
+        read_rule("", value)
         return value
 
     def model_post_init(self, _: Any) -> None:
-        self._conditions = read_conditions(self.when)
+        self._conditions = read_rule("", self.when).conditions
 
     def takes(self, request: Request) -> bool:
         """Whether all conditions hold for a job."""
-        return holds(self._conditions, request)
+        read = partial(read_fact, metadata=request.metadata, length=request.length, now=request.at)
+        return all(condition.holds(read(condition.name)) for condition in self._conditions)
 
     def needs(self, name: str) -> bool:
         """Whether a condition reads the fact of this name."""
