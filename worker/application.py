@@ -71,7 +71,7 @@ def _bound_ports() -> Ports:
     return _runtime.ports
 
 
-app.make_ports = _bound_ports
+app.ports = _bound_ports
 
 
 @signals.celeryd_init.connect

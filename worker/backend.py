@@ -16,8 +16,8 @@ from celery.backends.redis import RedisBackend
 from redis.client import Pipeline
 
 from tasks.ledger.store import Store, Words, connect
+from tasks.queue.address import redis_url
 from worker.loop import in_task, wait_here
-from worker.tasks import Application
 
 #: Connections of one loop; further commands wait for one.
 CONNECTIONS = 32
@@ -70,7 +70,6 @@ class _Pipeline(Pipeline):
 class AwaitingRedisBackend(RedisBackend):
     """``result_backend = "worker.backend:AwaitingRedisBackend+redis://…"``, for a `worker.tasks.Application`."""
 
-    app: Application
     connection_errors: tuple[type[Exception], ...]
 
     def _get_client(self) -> Callable[..., _Client]:
@@ -79,7 +78,7 @@ class AwaitingRedisBackend(RedisBackend):
     def _make_client(self, **options: Any) -> _Client:
         client = _Client(**options)
         # Connects at its first command, on the loop that runs the command.
-        client.awaiting = connect(self.app.redis_url, connections=CONNECTIONS, decode_responses=False)
+        client.awaiting = connect(redis_url(), connections=CONNECTIONS, decode_responses=False)
         client.grouping = Store(client.awaiting, ())
         return client
 

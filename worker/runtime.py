@@ -90,38 +90,34 @@ class Runtime:
 
     def __init__(self, app: Celery, config: Config, redis: str, *, serving: Callable[[], Collection[str]]) -> None:
         """`serving` returns the models whose queues this process consumes now."""
-        self._app = app
-        self._config = config
-        self._redis = redis
-        self._serving = serving
         self._loop = event_loop()
         self._background: list[asyncio.Task[None]] = []
         # Fitted at the first call: only routers need them.
         self._cascade = LazyCascades(lambda routes: _fit_cascade(config, routes))
         self._predictor = LazyFit(lambda: _fit_predictor(config))
-        self.ports = self._loop.run(self._bind())
+        self.ports = self._loop.run(self._bind(app, config, redis, serving))
 
     @property
     def is_ours(self) -> bool:
         """Whether this process made it; a forked child needs one of its own."""
         return self._loop.is_ours
 
-    async def _bind(self) -> Ports:
-        self._ledger = Ledger(self._redis, tuple(self._config.models))
-        self._clients = Clients(self._config)
+    async def _bind(self, app: Celery, config: Config, redis: str, serving: Callable[[], Collection[str]]) -> Ports:
+        self._ledger = Ledger(redis, tuple(config.models))
+        self._clients = Clients(config)
         health_file = os.environ.get("POINTSMAN_READY_FILE")
         self._heartbeat = Heartbeat(
-            self._ledger, health_file=Path(health_file) if health_file else None, serving=self._serving
+            self._ledger, health_file=Path(health_file) if health_file else None, serving=serving
         )
-        publisher = Publisher(self._ledger.store, self._app)
-        await self._ledger.fleet.configure({name: model.capacity for name, model in self._config.models.items()})
-        await self._ledger.limiter.configure(self._config)
-        metrics = Metrics(self._config.models, in_flight=lambda: self._heartbeat.count)
+        publisher = Publisher(self._ledger.store, app)
+        await self._ledger.fleet.configure({name: model.capacity for name, model in config.models.items()})
+        await self._ledger.limiter.configure(config)
+        metrics = Metrics(config.models, in_flight=lambda: self._heartbeat.count)
         self._stop_metrics = serve_metrics(metrics)
         loops = [
             self._heartbeat.beat_forever(),
             self._heartbeat.cancel_forever(),
-            Sweeper(self._ledger, publisher, Rebalancer(self._ledger, self._config)).sweep_forever(),
+            Sweeper(self._ledger, publisher, Rebalancer(self._ledger, config)).sweep_forever(),
             collect_garbage_forever(),
         ]
         if lag_file := os.environ.get("POINTSMAN_LAG_FILE"):
@@ -131,7 +127,7 @@ class Runtime:
             task.add_done_callback(_end_process_on_error)
             self._background.append(task)
         return Ports(
-            config=self._config,
+            config=config,
             ledger=self._ledger,
             publisher=publisher,
             cascade=self._cascade,

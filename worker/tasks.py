@@ -19,7 +19,6 @@ from celery.events.dispatcher import EventDispatcher
 from celery.worker import state
 from kombu.asynchronous import get_event_loop
 
-from tasks.queue.address import redis_url
 from tasks.queue.ports import Ports
 from worker.loop import drive, event_loop, in_task, wait_here
 
@@ -52,17 +51,8 @@ class Application(Celery):
     task_cls = "worker.tasks:CoroutineTask"
     events_cls = "worker.tasks:BatchedEvents"
 
-    #: Makes the ports of this process.
-    make_ports: Callable[[], Ports]
-
-    def ports(self) -> Ports:
-        """What the steps need of this process."""
-        return self.make_ports()
-
-    @property
-    def redis_url(self) -> str:
-        """The URL of Redis, in the form of redis-py."""
-        return redis_url()
+    #: Returns what the steps need of this process.
+    ports: Callable[[], Ports]
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
         send = super().send_task
@@ -94,13 +84,10 @@ class BatchingDispatcher(EventDispatcher):
         elif not self._flush_scheduled:
             self._flush_scheduled = True
             hub.call_later(BUFFER_FOR, self._flush)
-            hub.on_close.add(self._flush_on_close)  # type: ignore[union-attr]
+            hub.on_close.add(self._flush)  # type: ignore[union-attr]
 
-    def _flush(self) -> None:
+    def _flush(self, _closed: Any = None) -> None:
         self._flush_scheduled = False
-        self.flush()
-
-    def _flush_on_close(self, _hub: Any) -> None:
         self.flush()
 
 

@@ -15,7 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tasks.config.library import Library, Named, Workflow
 from tasks.config.models import KeyLimits, Model
-from tasks.config.routes import Classification, Route, known_zone
+from tasks.config.routes import Classification, Route, TimeZone
 from tasks.contract.validation import Value
 
 Derived = TypeVar("Derived")
@@ -26,7 +26,7 @@ class Schedule(Value):
 
     cron: str = Field(description="five fields: minute hour day-of-month month day-of-week")
     batch: Path = Field(description="a JSONL file, one job a line; relative to the configuration")
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
 
     @field_validator("cron")
     @classmethod
@@ -40,11 +40,6 @@ class Schedule(Value):
         except (ParseException, ValueError) as error:
             raise ValueError(f"is not a cron expression: {error}") from None
         return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return known_zone(value)
 
 
 class Limits(Value):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from tasks.contract.validation import Value
 
@@ -44,6 +44,18 @@ When: TypeAlias = Annotated[
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [_RULE, {"type": "array", "items": _RULE}], "default": []}),
 ]
+
+
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not a time zone; use a name such as UTC or Europe/Berlin") from None
+    return value
+
+
+#: The name of a time zone.
+TimeZone: TypeAlias = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Route(Value):
@@ -94,7 +106,7 @@ class Classification(Value):
     encoder: str = Field(
         default="none", description="none, embed, embed:FOLDER, or the URL of an OpenAI-compatible embeddings API"
     )
-    timezone: str = Field(default="UTC", description="of the facts hour and weekday")
+    timezone: TimeZone = Field(default="UTC", description="of the facts hour and weekday")
     llm: ModelChoice | None = None
 
     @field_validator("order")
@@ -111,11 +123,6 @@ class Classification(Value):
             raise ValueError("is none, embed, embed:FOLDER, or a URL that starts with http:// or https://")
         return value
 
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return known_zone(value)
-
     @model_validator(mode="after")
     def _order_fits_llm(self) -> Self:
         if self.llm is not None and "llm" not in self.order:
@@ -123,12 +130,3 @@ class Classification(Value):
         if self.llm is None and "llm" in self.order and "order" in self.model_fields_set:
             raise ValueError("order names llm, but no model is configured: add llm: {model: NAME}")
         return self
-
-
-def known_zone(value: str) -> str:
-    """Return the name of a time zone unchanged; raise `ValueError` if there is no such zone."""
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is not a time zone; use a name such as UTC or Europe/Berlin") from None
-    return value

@@ -10,15 +10,13 @@ import json
 import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jinja2
 from jinja2 import ChainableUndefined, StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.contract.errors import PromptError
-
-if TYPE_CHECKING:
-    import jinja2
 
 #: The globals of Jinja2 that stay; the others are for pages, or random.
 _GLOBALS = ("range", "dict", "namespace")

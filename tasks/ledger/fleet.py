@@ -7,8 +7,8 @@ nothing is a counter that could drift.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from tasks.contract.job import PRIORITIES, CallId
 from tasks.ledger.store import Command, Commands, Script, Store
@@ -29,6 +29,8 @@ WAVE = 1000
 
 #: Seconds that a cancelled job is shown to workers: many heartbeats, and few ids to read at each.
 CANCEL_KEPT = 30.0
+
+T = TypeVar("T")
 
 _PREFIX = "pm:{fleet}:"
 
@@ -98,9 +100,7 @@ class Fleet:
 
         A model that was served, and that no worker has reported for ten seconds, is dead: no call is sent there.
         """
-        return self._store.step(
-            FLEET, (), "serve", _read_nothing, process=process, count=len(models), rest=[*models, *left]
-        )
+        return self._note("serve", process=process, count=len(models), rest=[*models, *left])
 
     def serving(self) -> Command[dict[str, int]]:
         """How many worker processes serve each model; a model without any is left out."""
@@ -112,87 +112,69 @@ class Fleet:
 
     def admit(self, call: CallId, ranking: Ranking, *, priority: str) -> Command[list[Admitted]]:
         """Put a call into the backlog and admit the calls for which there is room: perhaps this one, perhaps others."""
-        return self._store.step(
-            ADMISSION,
-            (),
+        return self._admit(
             "admit",
-            _read_admitted,
             call=str(call),
             candidates=ranking.candidate_count,
             balance=ranking.balance,
             leveled=len(ranking.preferences) - ranking.fallbacks,
             priority=PRIORITIES[priority],
-            lease_ms=_ms(QUEUED_LEASE),
             models=len(self._models),
             rest=[*self._models, *_flat(ranking.preferences)],
         )
 
     def release(self, call: CallId, model: str) -> Command[list[Admitted]]:
         """Release the slot of a call that has ended, and admit the next."""
-        return self._store.step(
-            ADMISSION, (), "release", _read_admitted, call=str(call), model=model, lease_ms=_ms(QUEUED_LEASE)
-        )
+        return self._admit("release", call=str(call), model=model)
 
     def delay(
         self, call: CallId, model: str, ranking: Ranking, *, priority: str, seconds: float
     ) -> Command[list[Admitted]]:
         """Release a call's slot at `model`, have it wait again after `seconds`, and admit the next."""
-        return self._store.step(
-            ADMISSION,
-            (),
-            "delay",
-            _read_admitted,
-            call=str(call),
-            model=model,
-            candidates=ranking.candidate_count,
-            priority=PRIORITIES[priority],
-            delay_ms=_ms(seconds),
-            lease_ms=_ms(QUEUED_LEASE),
-            rest=_flat(ranking.preferences),
-        )
+        return self._admit_again("delay", call, model, ranking, priority, delay_ms=_ms(seconds))
 
     def move(
         self, call: CallId, model: str, ranking: Ranking, *, priority: str, waited_s: float
     ) -> Command[list[Admitted]]:
         """Have a call leave `model`, or its waiting list, and wait as if it had come `waited_s` ago; admit the next."""
-        return self._store.step(
-            ADMISSION,
-            (),
-            "move",
-            _read_admitted,
+        return self._admit_again("move", call, model, ranking, priority, age_ms=_ms(waited_s))
+
+    def tick(self) -> Command[list[Admitted]]:
+        """Bring back the delayed calls that are due, and admit."""
+        return self._admit("tick")
+
+    def _admit_again(
+        self, step: str, call: CallId, model: str, ranking: Ranking, priority: str, **time_ms: int
+    ) -> Command[list[Admitted]]:
+        return self._admit(
+            step,
             call=str(call),
             model=model,
             candidates=ranking.candidate_count,
             priority=PRIORITIES[priority],
-            age_ms=_ms(waited_s),
-            lease_ms=_ms(QUEUED_LEASE),
             rest=_flat(ranking.preferences),
+            **time_ms,
         )
 
-    def tick(self) -> Command[list[Admitted]]:
-        """Bring back the delayed calls that are due, and admit."""
-        return self._store.step(ADMISSION, (), "tick", _read_admitted, lease_ms=_ms(QUEUED_LEASE))
+    def _admit(self, step: str, **arguments: Any) -> Command[list[Admitted]]:
+        """A step after which calls are admitted; they are queued for `QUEUED_LEASE`."""
+        return self._store.step(ADMISSION, (), step, _read_admitted, lease_ms=_ms(QUEUED_LEASE), **arguments)
 
     def withdraw(self, calls: Iterable[CallId]) -> Commands[None]:
         """Remove these calls, wherever they wait or are in flight."""
-        return Commands(
-            self._store.step(
-                ADMISSION, (), "withdraw", _read_nothing, models=len(self._models), rest=[*self._models, *names]
-            )
-            for names in _batches(calls)
-        )
+        return self._in_batches("withdraw", calls, _read_nothing)
 
     async def find(self, calls: Sequence[CallId]) -> list[str]:
         """Where each call is: ``waiting``, ``delayed``, ``single``, ``part`` or ``nowhere``."""
-        places = await self._store.run(
-            *(
-                self._store.step(
-                    ADMISSION, (), "find", list[str], models=len(self._models), rest=[*self._models, *names]
-                )
-                for names in _batches(calls)
-            )
+        return _flat(await self._in_batches("find", calls, list[str]))
+
+    def _in_batches(self, step: str, calls: Iterable[CallId], read: Callable[[Any], T]) -> Commands[T]:
+        names = [str(call) for call in calls]
+        batches = (names[first : first + MOST_NAMED] for first in range(0, len(names), MOST_NAMED))
+        return Commands(
+            self._store.step(ADMISSION, (), step, read, models=len(self._models), rest=[*self._models, *batch])
+            for batch in batches
         )
-        return [place for batch in places for place in batch]
 
     def waiting_for_closed(self, most: int = 200) -> Command[list[tuple[str, CallId]]]:
         """Calls that wait for closed models only, each with its waiting list: at most so many of a list."""
@@ -223,18 +205,12 @@ class Fleet:
             for kind in ("single", "part"):
                 names = [str(call) for call in leased if (call.wave is None) == (kind == "single")]
                 if names:
-                    commands.append(
-                        self._store.step(
-                            FLEET, (), "lease", _read_nothing, kind=kind, model=model, lease_ms=_ms(seconds), rest=names
-                        )
-                    )
+                    commands.append(self._note("lease", kind=kind, model=model, lease_ms=_ms(seconds), rest=names))
         return commands
 
     def forget(self, calls: Sequence[Admitted]) -> Commands[None]:
         """End the leases of these calls; the next admission fills their slots."""
-        return Commands(
-            self._store.step(FLEET, (), "forget", _read_nothing, model=model, rest=[str(call)]) for call, model in calls
-        )
+        return Commands(self._note("forget", model=model, rest=[str(call)]) for call, model in calls)
 
     def lease_left(self, call: CallId, model: str) -> Command[float]:
         """Seconds until a call's lease lapses; not above zero without a lease."""
@@ -248,7 +224,7 @@ class Fleet:
 
     def watch(self, jobs: Mapping[str, float]) -> Command[None]:
         """Have the sweeper look at each job so many seconds from now."""
-        return self._store.step(FLEET, (), "watch", _read_nothing, rest=_flat((at, job) for job, at in jobs.items()))
+        return self._note("watch", rest=_flat((at, job) for job, at in jobs.items()))
 
     def unwatch(self, job_ids: Sequence[str]) -> Commands[None]:
         """Take jobs that have ended off the sweeper's lists."""
@@ -264,9 +240,7 @@ class Fleet:
 
     def set_deadlines(self, jobs: Mapping[str, float]) -> Command[None]:
         """Note the deadline of each job, in seconds from now."""
-        return self._store.step(
-            FLEET, (), "set_deadlines", _read_nothing, rest=_flat((at, job) for job, at in jobs.items())
-        )
+        return self._note("set_deadlines", rest=_flat((at, job) for job, at in jobs.items()))
 
     def near_deadlines(self, *, within: float, most: int = 200) -> Command[dict[str, float]]:
         """Jobs whose deadline comes `within` so many seconds, and the seconds until then: the earliest first."""
@@ -298,6 +272,9 @@ class Fleet:
     def now(self) -> Command[float]:
         """The server's time, in Unix seconds."""
         return Command(self._store, ("TIME",), lambda clock: int(clock[0]) + int(clock[1]) / 1e6)
+
+    def _note(self, step: str, **arguments: Any) -> Command[None]:
+        return self._store.step(FLEET, (), step, _read_nothing, **arguments)
 
 
 class _LoadRow(NamedTuple):
@@ -352,11 +329,6 @@ def _ms(seconds: float) -> int:
 
 def _flat(rows: Iterable[Iterable[Any]]) -> list[Any]:
     return [item for row in rows for item in row]
-
-
-def _batches(calls: Iterable[CallId]) -> Iterable[list[str]]:
-    names = [str(call) for call in calls]
-    return (names[first : first + MOST_NAMED] for first in range(0, len(names), MOST_NAMED))
 
 
 def _read_nothing(_: Any) -> None:

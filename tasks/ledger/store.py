@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Generic, TypeVar, overload
@@ -282,17 +281,20 @@ class Store:
     async def _exchange_on(self, connection: Any, commands: Sequence[Words]) -> list[Any]:
         callbacks = self.redis.response_callbacks
         replies: list[Any] = []
-        # One bound for the group: redis-py's own would set a timer for every reply.
-        async with _bounded(ANSWER_TIMEOUT):
-            await connection.send_packed_command(b"".join([_packed(connection, command) for command in commands]))
-            for command in commands:
-                try:
-                    reply = await connection.read_response(timeout=math.inf)
-                except ResponseError as error:
-                    replies.append(error)
-                    continue
-                callback = callbacks.get(command[0])
-                replies.append(callback(reply) if callback is not None else reply)
+        try:
+            # One bound for the group: redis-py's own would set a timer for every reply.
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await connection.send_packed_command(b"".join([_packed(connection, command) for command in commands]))
+                for command in commands:
+                    try:
+                        reply = await connection.read_response(timeout=math.inf)
+                    except ResponseError as error:
+                        replies.append(error)
+                        continue
+                    callback = callbacks.get(command[0])
+                    replies.append(callback(reply) if callback is not None else reply)
+        except TimeoutError as error:
+            raise RedisTimeoutError(f"no answer within {ANSWER_TIMEOUT:g} s") from error
         return replies
 
 
@@ -310,15 +312,6 @@ class _Asked:
     commands: Sequence[Words]
     replies: asyncio.Future[list[Any]]
     late: Late | None
-
-
-@asynccontextmanager
-async def _bounded(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise RedisTimeoutError(f"no answer within {seconds:g} s") from error
 
 
 def _read(command: Command[Any] | Words, reply: Any) -> Any:

@@ -66,8 +66,6 @@ class SweeperReads:
 
     async def inputs(self, parts: Sequence[tuple[str, int]]) -> list[tuple[Job, str | None] | None]:
         """The job of each part, and the section that the part is; None where the job is gone."""
-        if not parts:
-            return []
         commands: list[Words] = []
         for job_id, index in parts:
             commands += [("HMGET", job_key(job_id), "spec", "input"), ("HGET", f"{job_key(job_id)}:inputs", index)]

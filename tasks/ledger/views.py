@@ -68,8 +68,6 @@ class JobViews:
 
     async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary | None]:
         """The summary of each job; None where there is no such job."""
-        if not job_ids:
-            return []
         fields = ("state", "kind", "n", "left", "priority", "deadline_at", "sent", "starts", "children", "parent")
         replies = await self._store.run(*(("HMGET", job_key(job_id), *fields) for job_id in job_ids))
         return [
@@ -92,14 +90,10 @@ class JobViews:
 
     async def states(self, job_ids: Sequence[str]) -> list[str | None]:
         """The state of each job; None where there is no such job."""
-        if not job_ids:
-            return []
         return list(await self._store.run(*(("HGET", job_key(job_id), "state") for job_id in job_ids)))
 
     async def routes(self, job_ids: Sequence[str]) -> list[str]:
         """The route of each job, "" where it has none."""
-        if not job_ids:
-            return []
         replies = await self._store.run(*(("HGET", job_key(job_id), "decision") for job_id in job_ids))
         return ["" if reply is None else Decision.model_validate_json(reply).route for reply in replies]
 
