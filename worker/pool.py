@@ -225,7 +225,7 @@ class TaskPool(BasePool):
         if not self._start_scheduled:
             # One call starts all tasks that are received together.
             self._start_scheduled = True
-            self._loop.call(self._start_received)
+            self._loop.call(self._start_waiting)
         return ApplyResult()
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:  # noqa: ARG002 - Celery's signature
@@ -280,11 +280,8 @@ class TaskPool(BasePool):
 
     # -- called on the loop's thread -----------------------------------------------------------------
 
-    def _start_received(self) -> None:
-        self._start_scheduled = False
-        self._start_waiting()
-
     def _start_waiting(self) -> None:
+        self._start_scheduled = False
         while self._waiting and self._running < self.limit:
             task = self._waiting.popleft()
             if task.dropped:

@@ -60,14 +60,10 @@ class Sweeper:
         """Admit calls, rebalance stranded ones, and repair calls and jobs."""
         admitted = await self._ledger.fleet.tick()
         await self._ledger.mark_queued(admitted)
-        await self._publish(admitted)
-        await self._publish(await self._rebalancer.rebalance())
+        await self._publisher.send_calls(admitted)
+        await self._publisher.send_calls(await self._rebalancer.rebalance())
         await self._sweep_calls()
         await self._sweep_jobs()
-
-    async def _publish(self, calls: Sequence[Admitted]) -> None:
-        if calls:
-            await self._publisher.send_calls(calls)
 
     async def _join(self, jobs: Sequence[str]) -> None:
         for job in jobs:
@@ -75,16 +71,12 @@ class Sweeper:
 
     async def _finish_parts(self, parts: Sequence[str | None]) -> None:
         """Have these parts finished, whose child jobs have ended."""
-        ended = [CallId.parse(part) for part in parts if part is not None]
-        if ended:
-            await self._publisher.send_finish_parts(ended)
+        await self._publisher.send_finish_parts([CallId.parse(part) for part in parts if part is not None])
 
     # -- calls whose lease has lapsed --------------------------------------------------------------
 
     async def _sweep_calls(self) -> None:
         lapsed = await self._ledger.fleet.lapsed()
-        if not lapsed:
-            return
         statuses = await self._ledger.sweep.statuses([(call.job, call.index) for call, _ in lapsed])
         running: list[tuple[Admitted, str]] = []
         queued: list[Admitted] = []
@@ -107,7 +99,7 @@ class Sweeper:
         lost += await self._find_lost(queued)
         again = await self._rebalancer.move_lost(lost)
         again += await self._ledger.free_all(ended)
-        await self._publish(again)
+        await self._publisher.send_calls(again)
 
     async def _find_lost(self, calls: Sequence[Admitted]) -> list[Admitted]:
         """Renew the leases of queued calls; returns those without a message in their queue."""
@@ -223,8 +215,7 @@ class Sweeper:
             else:
                 joins += await self._repair_parts(job, summary, waiting)
         unrouted += await self._repair_singles(singles, pauses)
-        if unrouted:
-            await self._publisher.send_routes(unrouted)
+        await self._publisher.send_routes(unrouted)
         await self._join(joins)
         return pauses
 

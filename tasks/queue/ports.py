@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from tasks.config.config import Config
+from tasks.contract.job import CallId
+from tasks.contract.model_client import Hook, ModelClients
+from tasks.ledger import Ledger
+from tasks.ledger.limiter import Grant
+from tasks.queue.publisher import Publisher
+from tasks.routing.classify.cascade import Cascade
 from tasks.routing.latency_statistics import LatencyStatistics
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from tasks.config.config import Config
-    from tasks.contract.job import CallId
-    from tasks.contract.model_client import Hook, ModelClients
-    from tasks.ledger import Ledger
-    from tasks.ledger.limiter import Grant
-    from tasks.queue.publisher import Publisher
-    from tasks.routing.classify.cascade import Cascade
-    from tasks.routing.predicting import PredictorSource
+from tasks.routing.predicting import PredictorSource
 
 
 class LeasedCall(Protocol):

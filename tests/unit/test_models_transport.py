@@ -15,7 +15,7 @@ import pytest
 
 from tasks.contract.errors import ConfigError, ConnectionFailed, RetryableModelError, TimedOut
 from worker.models import http
-from worker.models.http import Http, Timing, Transport, map_error
+from worker.models.http import Http, Transport, map_error
 
 ROOMS = ("tasks", "worker", "producer")
 
@@ -51,7 +51,7 @@ class Raising(Transport):
 def test_errors_of_httpx_are_each_mapped_to_one_of_ours(kind, way):
     client = Http("m", "http://127.0.0.1:9/v1", {}, Raising(make(kind)))
     with pytest.raises(RetryableModelError) as caught:
-        asyncio.run(getattr(client, way)("x", {}, Timing(5)))
+        asyncio.run(getattr(client, way)("x", {}, 5))
     assert "secret" not in str(caught.value)
     timed_out = issubclass(kind, httpx.ReadTimeout | httpx.WriteTimeout) or kind is httpx.TimeoutException
     assert type(caught.value) is (TimedOut if timed_out else ConnectionFailed)
@@ -95,7 +95,7 @@ def test_server_that_takes_no_connection_fails_within_connect_timeout():
             transport = Transport()
             client = Http("m", f"http://127.0.0.1:{address[1]}", {}, transport, connect_timeout=0.3)
             try:
-                await client.post("x", {}, Timing(30))
+                await client.post("x", {}, 30)
             finally:
                 await transport.aclose()
 
@@ -110,7 +110,7 @@ def test_refused_connection_is_a_connection_failure(url):
     async def go():
         transport = Transport()
         try:
-            await Http("m", url, {}, transport).post("x", {}, Timing(30))
+            await Http("m", url, {}, transport).post("x", {}, 30)
         finally:
             await transport.aclose()
 

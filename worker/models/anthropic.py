@@ -11,7 +11,7 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
 from worker.models.faults import read_error_body
-from worker.models.http import Http, Timing
+from worker.models.http import Http
 from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
 from worker.models.sse import Event
 
@@ -50,7 +50,7 @@ class AnthropicClient:
         self._sampling = version < BEARER_SINCE
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        answer = await self._http.post(_PATH, self._body(request), Timing.of(request))
+        answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
         data = answer.data
         if data.get("type") == "error":
             raise read_error_body(self._name, data)

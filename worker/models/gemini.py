@@ -9,7 +9,7 @@ from tasks.contract.errors import BadReply, ContentRefused
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from worker.models.faults import read_error_body
-from worker.models.http import Http, Timing
+from worker.models.http import Http
 from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
 from worker.models.sse import Event
 
@@ -37,7 +37,7 @@ class GeminiClient:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         path = f"{self._version}/{_resource(request.model)}:generateContent"
-        answer = await self._http.post(path, build_body(request), Timing.of(request))
+        answer = await self._http.post(path, build_body(request), request.timeout, request.first_byte_timeout)
         reader = _ContentReader(self._name)
         reader.take(answer.data)
         return add_headers(reader.reply(), answer)

@@ -22,7 +22,6 @@ import httpx
 from yarl import URL
 
 from tasks.contract.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
-from tasks.contract.model_client import ModelRequest
 from tasks.contract.result import RateLimits
 from worker.models.faults import read_error, read_rate_limits
 from worker.models.sse import Event, Events, TooLong
@@ -36,18 +35,6 @@ MOST_BYTES = 32 * 1024 * 1024
 _BROKEN = "no connection, or it broke off ({}); is its server up?"
 #: Compact, without escapes of UTF-8, and without a search for cycles, which pydantic's data does not have.
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds for a whole request, and until the first byte of its answer (None: `total` alone)."""
-
-    total: float
-    first_byte: float | None = None
-
-    @classmethod
-    def of(cls, request: ModelRequest) -> Timing:
-        return cls(request.timeout, request.first_byte_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +105,12 @@ class _Body(httpx.AsyncByteStream):
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error) from error
 
-    async def whole(self, most: int) -> bytes | None:
-        """The whole body, or None where it has more bytes than `most`."""
+    async def whole(self) -> bytes | None:
+        """The whole body, or None where it has more than `MOST_BYTES`."""
         content, size = [], 0
         while chunk := await self.chunk():
             size += len(chunk)
-            if size > most:
+            if size > MOST_BYTES:
                 return None
             content.append(chunk)
         return content[0] if len(content) == 1 else b"".join(content)
@@ -215,55 +202,59 @@ class Http:
         self._first_byte = first_byte_timeout
         self._addresses: dict[str, httpx.URL] = {}
 
-    async def post(self, path: str, body: Mapping[str, Any], timing: Timing) -> Reply:
-        """Send JSON, and return the JSON of the answer.
+    async def post(
+        self, path: str, body: Mapping[str, Any], timeout: float, first_byte_timeout: float | None = None
+    ) -> Reply:
+        """Send JSON, and return the JSON of the answer; the times are in seconds.
 
         Raises:
             ModelError: for every failure; no other exception leaves this method.
         """
-        clock = self._clock(timing)
+        clock = self._clock(timeout, first_byte_timeout)
+        response, content = await self._exchange(path, body, clock)
+        assert content is not None
+        return Reply(self._parse(response, content), read_rate_limits(response.headers.raw), clock.first_byte_s)
+
+    async def stream(
+        self, path: str, body: Mapping[str, Any], timeout: float, first_byte_timeout: float | None = None
+    ) -> Streamed:
+        """Send JSON, and return a stream of events, which the caller must `leave`.
+
+        Raises:
+            ModelError: as `post` does.
+        """
+        clock = self._clock(timeout, first_byte_timeout)
+        response, content = await self._exchange(path, body, clock, streams=True)
+        if content is None:
+            return Streamed(self._model, response, clock)
+        self._parse(response, content)
+        raise BadReply(self._model, f"answered with {_kind(response)} instead of a stream; does it stream?")
+
+    def _clock(self, timeout: float, first_byte_timeout: float | None) -> _Clock:
+        first_byte = self._first_byte if first_byte_timeout is None else first_byte_timeout
+        return _Clock(self._model, timeout, first_byte, self._connect)
+
+    async def _exchange(
+        self, path: str, body: Mapping[str, Any], clock: _Clock, *, streams: bool = False
+    ) -> tuple[httpx.Response, bytes | None]:
+        """The answer and its content; where it `streams`, as it was asked to, None in place of the content."""
         with clock.map_errors():
             async with asyncio.timeout_at(clock.first) as bound:
                 response = await self._send(path, body, clock)
+                if streams and response.is_success and _kind(response) == "text/event-stream":
+                    return response, None
                 try:
                     clock.answered = True
                     if clock.first < clock.end:
                         bound.reschedule(clock.end)
-                    content = await _body(response).whole(MOST_BYTES)
+                    content = await _body(response).whole()
                 finally:
                     _body(response).leave()
         if content is None:
             raise BadReply(self._model, f"answered with more than {MOST_BYTES:,} bytes")
         if not response.is_success:
             raise read_error(self._model, response.status_code, content, response.headers.raw)
-        return Reply(self._parse(response, content), read_rate_limits(response.headers.raw), clock.first_byte_s)
-
-    async def stream(self, path: str, body: Mapping[str, Any], timing: Timing) -> Streamed:
-        """Send JSON, and return a stream of events, which the caller must `leave`.
-
-        Raises:
-            ModelError: as `post` does.
-        """
-        clock = self._clock(timing)
-        with clock.map_errors():
-            async with asyncio.timeout_at(clock.first):
-                response = await self._send(path, body, clock)
-        streamed = Streamed(self._model, response, clock)
-        kind = response.headers.get("content-type", "no content type").split(";")[0]
-        if response.is_success and kind == "text/event-stream":
-            return streamed
-        try:
-            content = await streamed.whole()
-        finally:
-            streamed.leave()
-        if not response.is_success:
-            raise read_error(self._model, response.status_code, content, response.headers.raw)
-        self._parse(response, content)
-        raise BadReply(self._model, f"answered with {kind} instead of a stream; does it stream?")
-
-    def _clock(self, timing: Timing) -> _Clock:
-        first_byte = timing.first_byte if timing.first_byte is not None else self._first_byte
-        return _Clock(self._model, Timing(timing.total, first_byte), self._connect)
+        return response, content
 
     async def _send(self, path: str, body: Mapping[str, Any], clock: _Clock) -> httpx.Response:
         address = self._addresses.get(path)
@@ -289,8 +280,8 @@ class Http:
         try:
             data = json.loads(content)
         except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no content type").split(";")[0]
-            raise BadReply(self._model, f"answered with {kind} instead of JSON; is base_url right?") from None
+            problem = f"answered with {_kind(response)} instead of JSON; is base_url right?"
+            raise BadReply(self._model, problem) from None
         if not isinstance(data, dict):
             raise BadReply(self._model, "answered with JSON that is no object; is base_url right?")
         return data
@@ -328,14 +319,6 @@ class Streamed:
         self._over = not chunk
         return events
 
-    async def whole(self) -> bytes:
-        content = bytearray()
-        while chunk := await self._chunk():
-            content += chunk
-            if len(content) > MOST_BYTES:
-                raise BadReply(self._model, f"answered with more than {MOST_BYTES:,} bytes")
-        return bytes(content)
-
     def leave(self) -> None:
         """Close the connection, unless the answer was read to its end."""
         self._body.leave()
@@ -354,15 +337,17 @@ class Streamed:
 class _Clock:
     """The times of one request: when it was sent, when its first byte and its end are due."""
 
-    __slots__ = ("_connect", "_model", "_timing", "answered", "end", "first", "first_byte_s", "sent")
+    __slots__ = ("_connect", "_first_byte", "_model", "_total", "answered", "end", "first", "first_byte_s", "sent")
 
-    def __init__(self, model: str, timing: Timing, connect: float) -> None:
+    def __init__(self, model: str, total: float, first_byte: float | None, connect: float) -> None:
+        """Seconds for all of it, until the first byte of the answer (None: `total` alone), and for connecting."""
         now = asyncio.get_running_loop().time()
         self._model = model
-        self._timing = timing
+        self._total = total
+        self._first_byte = first_byte
         self._connect = connect
-        self.end = now + timing.total
-        self.first = self.end if timing.first_byte is None else min(self.end, now + timing.first_byte)
+        self.end = now + total
+        self.first = self.end if first_byte is None else min(self.end, now + first_byte)
         self.sent = time.monotonic()
         self.answered = False
         self.first_byte_s = 0.0
@@ -373,12 +358,16 @@ class _Clock:
         try:
             yield
         except TimeoutError as error:
-            problem = f"did not answer within {self._timing.total:g} s"
+            problem = f"did not answer within {self._total:g} s"
             if not self.answered and self.first < self.end:
-                problem = f"sent no first byte within {self._timing.first_byte:g} s"
+                problem = f"sent no first byte within {self._first_byte:g} s"
             raise TimedOut(self._model, problem) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise map_error(self._model, error, self._connect) from error
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "no content type")).split(";")[0]
 
 
 def _body(response: httpx.Response) -> _Body:

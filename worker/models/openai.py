@@ -14,7 +14,7 @@ from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
 from worker.models.faults import read_error_body
-from worker.models.http import Http, Timing
+from worker.models.http import Http
 from worker.models.provider import AnswerReader, follow, parse_event, reading
 from worker.models.sse import Event
 
@@ -40,7 +40,7 @@ class OpenAIClient:
         self._dialect = _DIALECTS.get(urlsplit(base_url).hostname or "", {})
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        answer = await self._http.post(_PATH, self._body(request), Timing.of(request))
+        answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
         data = answer.data
         if data.get("error") and not data.get("choices"):
             raise read_error_body(self._name, data)
@@ -145,7 +145,7 @@ class Embeddings:
         vectors: list[list[float]] = []
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
-            answer = await self._http.post("embeddings", {"model": self._model, "input": batch}, Timing(timeout))
+            answer = await self._http.post("embeddings", {"model": self._model, "input": batch}, timeout)
             vectors += self._read(answer.data, len(batch))
         return vectors
 

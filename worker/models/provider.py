@@ -13,7 +13,7 @@ from typing import Any
 from tasks.contract.errors import BadReply, ModelError
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
-from worker.models.http import Http, Reply, Streamed, Timing
+from worker.models.http import Http, Reply, Streamed
 from worker.models.sse import Event
 
 #: Seconds that a stream may take to end after its end marker, so that its connection can be used again.
@@ -53,7 +53,7 @@ async def follow(
 
     Closing this generator closes the provider's connection.
     """
-    stream = await http.stream(path, body, Timing.of(request))
+    stream = await http.stream(path, body, request.timeout, request.first_byte_timeout)
     try:
         while not reader.done and (events := await stream.events()) is not None:
             for event in events:
