@@ -17,7 +17,7 @@ from celery.utils.log import get_task_logger
 from tasks.calling.run import Run, RunOutcome
 from tasks.contract.errors import Unreachable
 from tasks.contract.job import CallId
-from tasks.ledger import Admitted, Claim, ClaimDenied
+from tasks.ledger import Admitted, Claim, PartStatus
 from tasks.queue.app import model_of_queue
 from tasks.queue.ports import Ports
 from tasks.queue.publisher import notify_parent
@@ -42,9 +42,8 @@ async def _claim_and_run(ports: Ports, name: CallId, model: str) -> RunOutcome:
     jobs = ports.ledger.jobs
     owner = ports.leases.new_owner()
     claim = await jobs.claim(name.job, name.index, owner, at=model)
-    if isinstance(claim, ClaimDenied) and claim.word == "busy":
-        (status,) = await ports.ledger.views.statuses(name.job, name.index, 1)
-        if await ports.ledger.fleet.lease_left(name, status.model) > 0:
+    if isinstance(claim, PartStatus) and claim.state == "running" and model in {"", claim.model}:
+        if await ports.ledger.fleet.lease_left(name, claim.model) > 0:
             # The part runs elsewhere, or its worker died a moment ago: then the sweeper sends it again past the lease.
             return RunOutcome(None)
         claim = await jobs.claim(name.job, name.index, owner, dead=claim.owner, at=model)
@@ -53,22 +52,20 @@ async def _claim_and_run(ports: Ports, name: CallId, model: str) -> RunOutcome:
     return await _drop(ports, name, model, claim)
 
 
-async def _drop(ports: Ports, name: CallId, model: str, claim: ClaimDenied) -> RunOutcome:
+async def _drop(ports: Ports, name: CallId, model: str, part: PartStatus) -> RunOutcome:
     """Drop a message whose part is not to be run here: release the slot that the message holds."""
-    if claim.word == "busy":
-        return RunOutcome(None)
-    if claim.word == "elsewhere":
-        # The part moved to another model, or waits again: another message counts. While it waits it may be admitted
-        # here this moment; only a part that stands elsewhere needs no slot here.
-        return RunOutcome(None, await ports.ledger.free(name, model) if claim.model else ())
-    if claim.word == "gone":
+    if not part.state:
         log.warning("no such part: %s", name)
         return RunOutcome("gone")
+    if part.state in {"waiting", "queued", "running"}:
+        # It runs, or another message counts. While it waits it may be admitted here this moment; only a part that
+        # stands at another model needs no slot here.
+        moved = part.state != "waiting" and model not in {"", part.model}
+        return RunOutcome(None, await ports.ledger.free(name, model) if moved else ())
     # Release the slot of this message: no other message will. A job that was cancelled while its call was admitted does
     # not know the model: the lease of that slot lapses.
-    (status,) = await ports.ledger.views.statuses(name.job, name.index, 1)
-    slots = [Admitted(name, known) for known in {status.model, model} if known]
-    return RunOutcome(claim.state, await ports.ledger.free_all(slots))
+    slots = [Admitted(name, known) for known in {part.model, model} if known]
+    return RunOutcome(part.state, await ports.ledger.free_all(slots))
 
 
 async def _publish(ports: Ports, name: CallId, outcome: RunOutcome) -> None:

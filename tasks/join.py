@@ -14,8 +14,8 @@ from celery.utils.log import get_task_logger
 
 from tasks.contract.errors import PointsmanError, Unreachable
 from tasks.contract.job import Job
-from tasks.contract.result import Decision
-from tasks.ledger import PartOutcome, Progress
+from tasks.contract.result import Decision, Part
+from tasks.ledger import Progress
 from tasks.parallel.cut import read_proposal
 from tasks.parallel.joins import JOINS, JoinAnswer, Joined, JoinQuestions, Missing, Piece, Work, check_policy
 from tasks.parallel.part_spec import PartSpec
@@ -121,7 +121,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         window=find_window(job, decided, ports),
         rounds=[
             [
-                JoinAnswer(answer.output, answer.error)
+                JoinAnswer(answer.output, answer.error or "")
                 for answer in await ports.ledger.views.outcomes(job.id, stage.first, stage.count)
             ]
             for stage in asked
@@ -159,7 +159,7 @@ async def _plan_proposed_sections(ports: Ports, job: Job, decided: Decision, pro
     return await plan_parts(ports, job, decided, read_proposal(job, plan.output), first=progress.n)
 
 
-def _check_failures(job: Job, outcomes: Sequence[PartOutcome], base: int) -> None:
+def _check_failures(job: Job, outcomes: Sequence[Part], base: int) -> None:
     """Raise a `PointsmanError` where the job's policy does not allow so many failed parts."""
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     succeeded = sum(outcome.output is not None for outcome in outcomes)
@@ -171,9 +171,9 @@ def _check_failures(job: Job, outcomes: Sequence[PartOutcome], base: int) -> Non
     raise PointsmanError(problem + (f"; {noun} {first.index - base + 1}: {first.error}" if first else ""))
 
 
-def _split_outcomes(outcomes: Sequence[PartOutcome], base: int) -> tuple[list[Piece], list[Missing]]:
+def _split_outcomes(outcomes: Sequence[Part], base: int) -> tuple[list[Piece], list[Missing]]:
     pieces = [
-        Piece(outcome.index - base, outcome.title, outcome.output, outcome.model)
+        Piece(outcome.index - base, outcome.title, outcome.output, outcome.model or "")
         for outcome in outcomes
         if outcome.state == "succeeded" and outcome.output is not None
     ]

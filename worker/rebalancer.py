@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from tasks.calling.retry import Bounds, unspent
+from tasks.calling.retry import unspent
 from tasks.config.config import Config
 from tasks.contract.errors import PointsmanError
 from tasks.contract.job import CallId
@@ -226,8 +226,7 @@ class Rebalancer:
         """The models among which a call is ranked again, none where no other is open; and the load with the call."""
         models, loads = self._config.models, snapshot.models
         named = part.candidates or [each.model for each in part.decision.candidates if not each.reason]
-        able = [name for name in named if name in models]
-        may = unspent(part.tried, Bounds(attempts={name: models[name].attempts for name in able}))
+        may = unspent(part.tried, {name: models[name] for name in named if name in models})
         others = [name for name in may if name != item.model and loads[name].capacity and not loads[name].closed]
         if item.left_s is None:
             # Every model with attempts left, this one too: admission passes over closed models, and this one may open

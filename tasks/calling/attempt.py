@@ -37,7 +37,6 @@ from tasks.contract.tokens import estimate_messages
 from tasks.ledger import Claim
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Limiter, find_pause
-from tasks.ledger.records import BookReply
 from tasks.ledger.store import Command, Words
 from tasks.queue.ports import Ports
 from tasks.routing.model_statistics import Outcome
@@ -283,15 +282,14 @@ async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, de
         output = demand.output_tokens if demand.output_tokens is not None else means.get(demand.model, FIRST_MEAN)
         cost_usd = demand.price.cost(Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
         commands.append(ledger.jobs.book(name.job, name.index, owner, usd=cost_usd, budget=budget))
-
     # If this call is cancelled while the commands are on their way, the limiter may have granted it all the same.
     replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, late[0]))
     granted: Grant | Denied = replies[0]
     means[demand.model] = granted.mean_output
-    booked = replies[-1]
-    if isinstance(booked, BookReply) and booked.word == "broke":
+    left_usd = replies[-1] if budget is not None else None
+    if left_usd is not None:
         _release_unsent(ports, granted)
-        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=booked.left_usd)
+        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=left_usd)
     return granted
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tasks.config.models import Model
 from tasks.contract.errors import (
@@ -37,59 +37,38 @@ class Retry:
     fallbacks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Give up: the part fails with `reason`."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How often and how long a part may be tried. Models are the candidates that can do the job, in order."""
-
-    #: Attempts that each model has.
-    attempts: Mapping[str, int]
-    #: Context windows, in tokens, of the models whose window is configured.
-    windows: Mapping[str, int] = field(default_factory=dict)
-    #: Attempts over all models.
-    most: int | None = None
-    #: Seconds that are left for starting another attempt.
-    seconds: float | None = None
+def select_models(claim: Claim, models: Mapping[str, Model]) -> dict[str, Model]:
+    """The models that a claimed part may ask, in order: its own, or the candidates that can do the job."""
+    named = claim.part.candidates or [item.model for item in claim.decision.candidates if not item.reason]
+    if claim.part.model not in named:
+        named = (claim.part.model, *named)
+    return {name: models[name] for name in named if name in models}
 
 
-def find_bounds(claim: Claim, models: Mapping[str, Model]) -> Bounds:
-    """The bounds of a claimed part, over its own models or the candidates that can do the job."""
-    able: Sequence[str] = [item.model for item in claim.decision.candidates if not item.reason and item.model in models]
-    if claim.part.candidates:
-        able = [name for name in claim.part.candidates if name in models]
-    if claim.part.model not in able and claim.part.model in models:
-        able = (claim.part.model, *able)
-    allowed = claim.job.retry_seconds
-    return Bounds(
-        attempts={name: models[name].attempts for name in able},
-        windows={name: window for name in able if (window := models[name].context_window) is not None},
-        most=claim.job.max_attempts,
-        seconds=None if allowed is None else allowed - claim.trying_s,
-    )
-
-
-def unspent(tried: Sequence[Tried], bounds: Bounds) -> tuple[str, ...]:
-    """The candidates that a part may still ask: those that have attempts left and did not refuse to serve."""
+def unspent(tried: Sequence[Tried], able: Mapping[str, Model]) -> tuple[str, ...]:
+    """The `able` models that a part may still ask: those that have attempts left and did not refuse to serve."""
     spent = {
         item.model
         for item in tried
-        if item.attempts >= bounds.attempts.get(item.model, 1)
+        if (item.model in able and item.attempts >= able[item.model].attempts)
         or item.throttled >= MOST_THROTTLED
         or (item.error in _HOPELESS and item.attempts)
     }
-    return tuple(model for model in bounds.attempts if model not in spent)
+    return tuple(model for model in able if model not in spent)
 
 
 def decide(
-    error: ModelError, tried: Sequence[Tried], bounds: Bounds, *, rng: random.Random, sticky: bool = True
-) -> Retry | Fail:
-    """Decide what follows `error`; `tried` includes the attempt that ended with it.
+    error: ModelError,
+    tried: Sequence[Tried],
+    able: Mapping[str, Model],
+    *,
+    rng: random.Random,
+    sticky: bool = True,
+    most: int | None = None,
+) -> Retry | str:
+    """Decide what follows `error`: a retry, or why the part fails. `tried` includes the attempt that ended with it.
+
+    `able` are the candidates that can do the job, in order; `most` are the attempts that it has over all of them.
 
     A `RetryableModelError` is tried again with the same model, until its attempts are used up, then with the next. A
     call that is not `sticky` goes at once to those that were asked least often, and waits when all were asked as often
@@ -107,14 +86,14 @@ def decide(
     else:
         permanent = not isinstance(error, RetryableModelError)
     if permanent:
-        return Fail(f"{error}; it would fail the same way again")
+        return f"{error}; it would fail the same way again"
     asked = sum(item.attempts for item in tried)
-    if bounds.most is not None and asked >= bounds.most:
-        return Fail(f"{error}; gave up after {asked} of {bounds.most} attempts")
-    left = unspent(tried, bounds)
+    if most is not None and asked >= most:
+        return f"{error}; gave up after {asked} of {most} attempts"
+    left = unspent(tried, able)
     others = tuple(model for model in left if model != error.model)
     if isinstance(error, ContextTooLong):
-        others = tuple(model for model in others if _larger(model, error.model, bounds.windows))
+        others = tuple(model for model in others if _larger(able[model], able.get(error.model)))
         left = others
     same = error.model in left
     leaves = not same or isinstance(error, RateLimited | QuotaExhausted)
@@ -125,12 +104,10 @@ def decide(
         leaves = leaves or any(_times(tried, model) < _times(tried, error.model) for model in least)
         moves = least if leaves else ()
     if not same and not moves:
-        return Fail(f"{error}; {_describe_attempts(tried, bounds)}")
-    delay = 0.0 if moves else _delay(error, tried, rng)
-    if bounds.seconds is not None and delay >= bounds.seconds:
-        return Fail(f"{error}; its time for retries is over ({_describe_attempts(tried, bounds)})")
+        return f"{error}; {describe_attempts(tried, able)}"
     if moves:
         return Retry(0.0, moves, tuple(model for model in others if model not in moves))
+    delay = _delay(error, tried, rng)
     return Retry(delay, (error.model,), others) if sticky else Retry(delay, left)
 
 
@@ -148,9 +125,11 @@ def _times(tried: Sequence[Tried], model: str) -> int:
 _HOPELESS = frozenset({"unauthorized", "model_not_found", "model_unusable", "context_too_long"})
 
 
-def _larger(model: str, than: str, windows: Mapping[str, int]) -> bool:
+def _larger(model: Model, than: Model | None) -> bool:
     """Whether `model` has a larger window than `than`; an unknown window counts as larger."""
-    return model not in windows or than not in windows or windows[model] > windows[than]
+    if than is None or model.context_window is None or than.context_window is None:
+        return True
+    return model.context_window > than.context_window
 
 
 def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> float:
@@ -163,12 +142,12 @@ def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> flo
     return floor + rng.uniform(0.0, ceiling)
 
 
-def _describe_attempts(tried: Sequence[Tried], bounds: Bounds) -> str:
+def describe_attempts(tried: Sequence[Tried], able: Mapping[str, Model]) -> str:
     """Every model that was asked, with its last error."""
-    if len(tried) == 1 and len(bounds.attempts) == 1:
+    if len(tried) == 1 and list(able) == [tried[0].model]:
         (item,) = tried
         if item.error in _HOPELESS:
             return "no other model can take it"
-        return f"gave up after {item.attempts} of {bounds.attempts.get(item.model, 1)} attempts"
+        return f"gave up after {item.attempts} of {able[item.model].attempts} attempts"
     models = [f"{item.model}: {item.error or 'answered'} after {item.attempts + item.throttled}" for item in tried]
     return f"no model is left ({', '.join(models)})"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from celery.utils.log import get_task_logger
 
 from tasks.calling.attempt import Attempt, acquire, add_attempt, build_request, estimate_demand, render_prompt, settle
-from tasks.calling.retry import Bounds, Retry, decide, find_bounds, least_asked, unspent
+from tasks.calling.retry import Retry, decide, describe_attempts, least_asked, select_models, unspent
+from tasks.config.models import Model
 from tasks.config.prompts import Prompt
 from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
 from tasks.contract.job import CallId, Job
@@ -161,7 +162,7 @@ class Run:
         Hedges are bounded over the whole fleet: each call earns its model a share of one (`limiter.lua`).
         """
         asked, models = self.claim.part.model, self.ports.config.models
-        others = [name for name in unspent(self.claim.tried, self._bounds) if name != asked]
+        others = [name for name in unspent(self.claim.tried, self._able) if name != asked]
         rival = others[0] if others else asked
         demand = estimate_demand(rival, models[rival], self._request(rival), id_=f"{self.owner}h", payer=asked)
         try:
@@ -190,11 +191,14 @@ class Run:
     async def _retry_or_fail(self, failed: Attempt) -> RunOutcome:
         error = failed.error
         assert error is not None
-        sticky = is_sticky(self.claim.decision.strategy)
-        decision = decide(error, self.tried, self._bounds, rng=_JITTER, sticky=sticky)
-        if not isinstance(decision, Retry):
+        claim, able = self.claim, self._able
+        sticky = is_sticky(claim.decision.strategy)
+        decision = decide(error, self.tried, able, rng=_JITTER, sticky=sticky, most=claim.job.max_attempts)
+        if isinstance(decision, Retry) and claim.retry_left_s is not None and decision.delay_s >= claim.retry_left_s:
+            decision = f"{error}; its time for retries is over ({describe_attempts(self.tried, able)})"
+        if isinstance(decision, str):
             self._publish_events()
-            return await self._finish(None, error=decision.reason)
+            return await self._finish(None, error=decision)
         self._publish_events(retry_in_s=decision.delay_s)
         if self.time_left_s is not None and decision.delay_s >= self.time_left_s:
             return await self._expire(f"the deadline comes before the next attempt; {error}")
@@ -202,18 +206,18 @@ class Run:
 
     async def _wait_or_fail(self, denied: Denied) -> RunOutcome:
         """Put the call back until one of its models has room. No model was asked: this counts as no attempt."""
-        claim, bounds = self.claim, self._bounds
+        claim = self.claim
         if denied.reason == "job_budget":
             why = f"it would cost about ${denied.cost_usd:.6f}, of budget_usd ${claim.job.budget_usd:g} there is"
             return await self._finish(None, error=f"the job's budget is used up: {why} ${denied.left_usd:.6f} left")
         why = f"model {claim.part.model!r} has to wait: {_REASONS[denied.reason]}"
-        if claim.tried and bounds.seconds is not None and denied.wait_s >= bounds.seconds:
+        if claim.tried and claim.retry_left_s is not None and denied.wait_s >= claim.retry_left_s:
             return await self._finish(None, error=f"{why}; its time for retries is over")
         # The backlog itself holds calls back while a breaker is open, a budget spent, or a model paused.
         seconds = 0.0
         if denied.reason in {"capacity", "key", "tpm"}:
             seconds = min(max(denied.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
-        left = unspent(claim.tried, bounds) or (claim.part.model,)
+        left = unspent(claim.tried, self._able) or (claim.part.model,)
         candidates = left if is_sticky(claim.decision.strategy) else least_asked(claim.tried, left)
         fallbacks = tuple(model for model in left if model not in candidates)
         return await self._put_back(why, Retry(seconds, candidates, fallbacks), counts=False)
@@ -307,8 +311,9 @@ class Run:
         return tried
 
     @property
-    def _bounds(self) -> Bounds:
-        return find_bounds(self.claim, self.ports.config.models)
+    def _able(self) -> Mapping[str, Model]:
+        """The models that the part may ask."""
+        return select_models(self.claim, self.ports.config.models)
 
     def _settlements(self) -> list[Command[str]]:
         """The commands that settle all attempts with the limiter."""

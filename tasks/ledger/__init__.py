@@ -9,16 +9,13 @@ from tasks.ledger.jobs import Jobs
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.records import (
     Claim,
-    ClaimDenied,
     FinishReply,
     JobSummary,
-    PartOutcome,
     PartRecord,
     PartStatus,
     Progress,
     Stage,
     StagePlan,
-    Wave,
 )
 from tasks.ledger.stored import digest
 
@@ -28,18 +25,15 @@ __all__ = [
     "WAVE",
     "Admitted",
     "Claim",
-    "ClaimDenied",
     "FinishReply",
     "Fleet",
     "JobSummary",
     "Jobs",
     "Ledger",
-    "PartOutcome",
     "PartRecord",
     "PartStatus",
     "Progress",
     "Stage",
     "StagePlan",
-    "Wave",
     "digest",
 ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from tasks.contract.job import JOB_FIELDS, Job
 from tasks.contract.result import Decision
 from tasks.ledger.fleet import LEASE, WAVE
-from tasks.ledger.records import BookReply, Claim, ClaimDenied, FinishReply, JoinReply, PartRecord, StagePlan, Wave
+from tasks.ledger.records import Claim, FinishReply, JoinReply, PartRecord, PartStatus, StagePlan
 from tasks.ledger.store import Command, Script, Store
 from tasks.ledger.stored import digest, job_key, read_claim, read_wave, write_extras, write_record
 from tasks.parallel.early_stop import StopRule
@@ -92,7 +93,9 @@ class Jobs:
 
     # -- plan and send ---------------------------------------------------------------------------
 
-    def plan(self, job_id: str, decision_json: str, stage: StagePlan) -> list[Command[tuple[str, Wave | None]]]:
+    def plan(
+        self, job_id: str, decision_json: str, stage: StagePlan
+    ) -> list[Command[tuple[str, tuple[int, range] | None]]]:
         """Write the parts of a stage and send its first wave. "" as decision leaves that of the job.
 
         The last command's value counts: ``ok`` with the wave, or ``planned`` (it was before), ``over``, ``gone``.
@@ -124,7 +127,7 @@ class Jobs:
         )
         return [*writes, plan]
 
-    def send(self, job_id: str, wave: int, *, size: int) -> Command[Wave | None]:
+    def send(self, job_id: str, wave: int, *, size: int) -> Command[tuple[int, range] | None]:
         """Send the wave of this number, up to `size` parts; None if it was sent before, or the job has ended."""
         return self._step(job_id, "send", read_wave, wave=wave, size=size)
 
@@ -136,20 +139,22 @@ class Jobs:
 
     def claim(
         self, job_id: str, index: int, owner: str, *, dead: str = "", at: str = ""
-    ) -> Command[Claim | ClaimDenied]:
-        """Take a part to run it. `dead` is an owner whose lease has lapsed: the part may be taken from it.
+    ) -> Command[Claim | PartStatus]:
+        """Take a part to run it; where that is not possible, the reply is where it stands.
 
-        `at` is the model in whose queue the message stood: a part that stands elsewhere by now is not claimed by it.
+        `dead` is an owner whose lease has lapsed: the part may be taken from it. `at` is the model in whose queue the
+        message stood: a part that stands elsewhere by now is not claimed by it.
         """
         lease = int(LEASE * 1000)
-        return self._step(job_id, "claim", read_claim, index=index, owner=owner, dead=dead, lease_ms=lease, at=at)
+        read = partial(read_claim, index)
+        return self._step(job_id, "claim", read, index=index, owner=owner, dead=dead, lease_ms=lease, at=at)
 
-    def book(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command[BookReply]:
-        """Book USD of the job's `budget` for the next call of a part."""
+    def book(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command[float | None]:
+        """Book USD of the job's `budget` for the next call of a part; where it has too few, the USD that are left."""
         return self._step(
             job_id,
             "book",
-            lambda reply: BookReply(reply[0], *map(float, reply[1:])),
+            lambda reply: float(reply[1]) if reply[0] == "broke" else None,
             index=index,
             owner=owner,
             usd=usd,
@@ -249,8 +254,8 @@ def _is_ok(reply: Sequence[Any]) -> bool:
     return bool(reply[0] == "ok")
 
 
-def _planned(reply: Sequence[Any]) -> tuple[str, Wave | None]:
-    return str(reply[0]), read_wave(reply) if len(reply) > 1 and reply[0] == "ok" else None
+def _planned(reply: Sequence[Any]) -> tuple[str, tuple[int, range] | None]:
+    return str(reply[0]), read_wave(reply)
 
 
 def _fingerprint(job: Job) -> str:

@@ -14,7 +14,7 @@ from tasks.contract.result import Decision
 from tasks.ledger.fleet import ADMISSION, FLEET, QUEUED_LEASE, SNAPSHOT, WAVE, Admitted, Fleet
 from tasks.ledger.jobs import MOST_WRITTEN, MOVE, Jobs
 from tasks.ledger.limiter import LIMITER, Limiter
-from tasks.ledger.records import FinishReply, JobSummary, PartRecord, PartStatus, StagePlan, Wave
+from tasks.ledger.records import FinishReply, JobSummary, PartRecord, PartStatus, StagePlan
 from tasks.ledger.store import Command, Store, connect
 from tasks.ledger.sweeper_reads import SweeperReads
 from tasks.ledger.views import JobViews
@@ -72,37 +72,39 @@ class Ledger:
         await self.mark_queued(admitted)
         return admitted
 
-    async def plan(self, job: str, decision_json: str, stage: StagePlan) -> tuple[str, Wave | None, list[PartStatus]]:
+    async def plan(self, job: str, decision_json: str, stage: StagePlan) -> tuple[str, int | None, list[PartStatus]]:
         """Write the parts of a stage, send its first wave, and take the leases of that wave's calls.
 
-        ``ok`` with the wave and its parts, or ``planned`` (it was before), ``over`` or ``gone``.
+        ``ok`` with the wave's number and its parts, or ``planned`` (it was before), ``over`` or ``gone``.
         """
-        *_, (word, wave) = await self.store.run(*self.jobs.plan(job, decision_json, stage))
-        if wave is None:
+        *_, (word, sent) = await self.store.run(*self.jobs.plan(job, decision_json, stage))
+        if sent is None:
             return word, None, []
+        wave, indices = sent
         if len(stage.parts) > MOST_WRITTEN:
             # Written in several steps, between which another may have written its own: the record is what counts.
-            parts = await self.views.statuses(job, wave.first, wave.count)
+            parts = await self.views.statuses(job, indices.start, len(indices))
         else:
-            parts = stage.first_wave(wave)
+            parts = stage.first_wave(len(indices))
         await self._lease(job, wave, parts)
         return word, wave, parts
 
-    async def send_wave(self, job: str, number: int, *, size: int = WAVE) -> tuple[Wave, list[PartStatus]] | None:
+    async def send_wave(self, job: str, number: int, *, size: int = WAVE) -> tuple[int, list[PartStatus]] | None:
         """Send a later wave; None if it was sent before: the sweeper publishes what is missing."""
-        wave = await self.jobs.send(job, number, size=min(size, WAVE))
-        if wave is None:
+        sent = await self.jobs.send(job, number, size=min(size, WAVE))
+        if sent is None:
             return None
-        parts = await self.views.statuses(job, wave.first, wave.count)
+        wave, indices = sent
+        parts = await self.views.statuses(job, indices.start, len(indices))
         await self._lease(job, wave, parts)
         return wave, parts
 
-    async def _lease(self, job: str, wave: Wave, parts: Sequence[PartStatus]) -> None:
+    async def _lease(self, job: str, wave: int, parts: Sequence[PartStatus]) -> None:
         """Take the leases of a wave's calls; child jobs have none."""
         calls: dict[str, list[CallId]] = {}
         for part in parts:
             if part.state == "queued":
-                calls.setdefault(part.model, []).append(CallId(job, part.index, wave.number))
+                calls.setdefault(part.model, []).append(CallId(job, part.index, wave))
         await self.fleet.lease(calls, seconds=QUEUED_LEASE)
 
     async def cancel(self, job: str, state: str, why: str) -> str:

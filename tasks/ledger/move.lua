@@ -172,22 +172,20 @@ local function just_started(started_at, lease_ms) return now - tonumber(started_
 -- the message stood.
 function step.claim(index, owner, dead, lease_ms, at)
   local state, decision, spec, accepted_at, n, base = job_fields('state', 'decision', 'spec', 'accepted_at', 'n', 'base')
-  local stood, model, holder, started_at, title, queued_at, tried =
-    part_fields(index, 'state', 'model', 'owner', 'started_at', 'title', 'queued_at', 'tried')
+  local stood, model, child, holder, started_at, title, queued_at, tried =
+    part_fields(index, 'state', 'model', 'job', 'owner', 'started_at', 'title', 'queued_at', 'tried')
   -- Without a decision the call was admitted before its router wrote the job: the sweeper sends it again.
-  if not state or not stood or not decision then return { 'gone' } end
-  if PART_FINAL[stood] then return { 'done', stood } end
+  if not state or not stood or not decision then return { 'denied', '', '', '', '' } end
+  holder = holder or ''
+  if PART_FINAL[stood] then return { 'denied', stood, model, child, holder } end
   if not OPEN[state] then
     set_part(index, 'state', 'skipped')
-    return { 'done', 'skipped' }
+    return { 'denied', 'skipped', model, child, holder }
   end
   -- The message is out of date: the call moved, and has another message there, or gets one when it is admitted.
-  if at ~= '' and (stood == 'waiting' or model ~= at) then
-    return { 'elsewhere', stood ~= 'waiting' and model or '' }
-  end
-  holder = holder or ''
+  if at ~= '' and (stood == 'waiting' or model ~= at) then return { 'denied', stood, model, child, holder } end
   if stood == 'running' and holder ~= owner and (holder ~= dead or just_started(started_at, lease_ms)) then
-    return { 'busy', holder }
+    return { 'denied', stood, model, child, holder }
   end
   -- The same owner claims twice when the first reply was lost on its way: that is one attempt.
   local attempts = redis.call('HINCRBY', PARTS, index .. ':attempts', holder == owner and 0 or 1)

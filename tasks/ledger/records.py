@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tasks.contract.job import CallId, Job
 from tasks.contract.result import Decision, Tried, Usage
@@ -33,19 +33,10 @@ class Claim:
     first: int = 0
     total: int = 1
 
-
-@dataclass(frozen=True, slots=True)
-class ClaimDenied:
-    """Why there is no claim.
-
-    `busy`: `owner` runs the part; `done`: its `state` is final; `gone`: there is no such job or part; `elsewhere`: the
-    message is out of date, the part stands at another `model`, or waits ("").
-    """
-
-    word: Literal["busy", "done", "gone", "elsewhere"]
-    owner: str = ""
-    state: str = ""
-    model: str = ""
+    @property
+    def retry_left_s(self) -> float | None:
+        """Seconds within which another attempt may start, or None."""
+        return None if self.job.retry_seconds is None else self.job.retry_seconds - self.trying_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +65,6 @@ class PartRecord:
     skipped: bool = False
     #: The child job that was to be its work does not exist.
     never_created: bool = False
-
-
-class BookReply(NamedTuple):
-    """Whether the job's budget allows a call: ``ok``, ``stale``, or ``broke`` with the USD that are left."""
-
-    word: str
-    left_usd: float = 0.0
 
 
 class FinishReply(NamedTuple):
@@ -143,15 +127,6 @@ class MovablePart:
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
-    """A wave that was just sent: `count` parts from index `first` on."""
-
-    number: int
-    first: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class PartStatus:
     """Where a part stands. `state` is "" where there is no such part."""
 
@@ -183,8 +158,8 @@ class StagePlan:
         """The sections hold all of the job's input, which is not kept twice."""
         return not self.role and all(part.text is not None for part in self.parts)
 
-    def first_wave(self, wave: Wave) -> list[PartStatus]:
-        """The parts of the first wave, as they stand once it is sent."""
+    def first_wave(self, count: int) -> list[PartStatus]:
+        """The `count` parts of the first wave, as they stand once it is sent."""
         return [
             PartStatus(
                 index,
@@ -193,7 +168,7 @@ class StagePlan:
                 part.job,
                 part.job,
             )
-            for index, part in enumerate(self.parts[: wave.count], start=wave.first)
+            for index, part in enumerate(self.parts[:count], start=self.first)
         ]
 
 
@@ -238,18 +213,6 @@ class Progress:
     #: Empty where sections or votes are its only parts.
     stages: tuple[Stage, ...]
     starts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PartOutcome:
-    """How a part ended, as a join reads it. Where `output` is None, `error` says why."""
-
-    index: int
-    state: str
-    model: str
-    title: str
-    output: str | None
-    error: str
 
 
 def wave_at(starts: Sequence[int], index: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from tasks.contract.job import Job
 from tasks.contract.job_fields import Parent
 from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Usage
-from tasks.ledger.records import Claim, ClaimDenied, PartRecord, PartStatus, Stage, Wave
+from tasks.ledger.records import Claim, PartRecord, PartStatus, Stage
 from tasks.parallel.part_spec import PartSpec
 
 #: What is read of a job, in this order; the first is None where there is no such job.
@@ -91,17 +91,11 @@ def read_part(extras: str | None, *, model: str = "", title: str = "", text: str
     return PartSpec(model, title, text, **(read | {"candidates": tuple(read.get("candidates", ()))}))
 
 
-def read_claim(reply: Sequence[Any]) -> Claim | ClaimDenied:
-    """The reply of the step `claim`."""
-    word = reply[0]
-    if word == "elsewhere":
-        return ClaimDenied("elsewhere", model=reply[1])
-    if word == "busy":
-        return ClaimDenied("busy", owner=reply[1])
-    if word == "done":
-        return ClaimDenied("done", state=reply[1])
-    if word == "gone":
-        return ClaimDenied("gone")
+def read_claim(index: int, reply: Sequence[Any]) -> Claim | PartStatus:
+    """The reply of the step `claim` for the part of this index: where it stands, where it can't be claimed."""
+    if reply[0] == "denied":
+        state, model, job, owner = reply[1:]
+        return PartStatus(index, state or "", model or "", job or "", owner or "")
     _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, extras, n, base = (
         reply
     )
@@ -187,9 +181,12 @@ def read_stages(text: str | None) -> tuple[Stage, ...]:
     return tuple([Stage(role, int(first), int(count)) for role, first, count in stages])
 
 
-def read_wave(reply: Sequence[Any]) -> Wave | None:
-    """The wave that a step has sent, or None."""
-    return Wave(int(reply[1]), int(reply[2]), int(reply[3])) if reply[0] == "ok" else None
+def read_wave(reply: Sequence[Any]) -> tuple[int, range] | None:
+    """The number of the wave that a step has sent and the indices of its parts, or None."""
+    if reply[0] != "ok" or len(reply) == 1:
+        return None
+    number, first, count = map(int, reply[1:])
+    return number, range(first, first + count)
 
 
 def _move(word: str) -> Move:

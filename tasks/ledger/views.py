@@ -10,8 +10,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from tasks.contract.job import Job
-from tasks.contract.result import Decision, Result
-from tasks.ledger.records import JobSummary, PartOutcome, PartStatus, Progress
+from tasks.contract.result import Decision, Part, Result
+from tasks.ledger.records import JobSummary, PartStatus, Progress
 from tasks.ledger.store import Store, Words
 from tasks.ledger.stored import (
     RESULT_FIELDS,
@@ -149,8 +149,8 @@ class JobViews:
             for title, section, extras in zip(titles, texts[::2], texts[1::2], strict=True)
         ]
 
-    async def outcomes(self, job_id: str, first: int, count: int) -> list[PartOutcome]:
-        """How these parts ended: all that a join reads of them."""
+    async def outcomes(self, job_id: str, first: int, count: int) -> list[Part]:
+        """How these parts ended: all that a join reads of them, the other fields are empty."""
         if not count:
             return []
         key, indices = job_key(job_id), range(first, first + count)
@@ -169,7 +169,14 @@ class JobViews:
                 if record is not None
             }
         return [
-            PartOutcome(index, state or "", model or "", title or "", output, reasons.get(index, ""))
+            Part(
+                index=index,
+                state=state or "waiting",
+                model=model or None,
+                title=title or "",
+                output=output,
+                error=reasons.get(index),
+            )
             for index, state, model, title, output in zip(
                 indices, states[::3], states[1::3], states[2::3], outputs, strict=True
             )

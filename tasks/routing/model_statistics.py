@@ -31,16 +31,6 @@ _BAD = frozenset({"fault", "unusable", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptSample:
-    """One attempt: its seconds, the seconds that its call stood in the queue, and the tokens of its answer."""
-
-    outcome: Outcome
-    took_s: float
-    waited_s: float | None = None
-    output_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """One model. Times are in seconds, `…_at` on the server's clock."""
 
@@ -54,33 +44,42 @@ class ModelStatistics:
     mean_output: float | None = None
 
 
-def observe(known: ModelStatistics, sample: AttemptSample, now: float) -> ModelStatistics:
-    """Return the statistics after one more attempt."""
-    if sample.outcome == "unasked":
+def observe(
+    known: ModelStatistics,
+    now: float,
+    outcome: Outcome,
+    took_s: float,
+    waited_s: float | None = None,
+    output_tokens: int | None = None,
+) -> ModelStatistics:
+    """Return the statistics after one more attempt.
+
+    It took `took_s` seconds, its call stood `waited_s` seconds in the queue, its answer has `output_tokens`.
+    """
+    if outcome == "unasked":
         return known
-    good, bad = sample.outcome in {"ok", "neutral"}, sample.outcome in _BAD
+    good, bad = outcome in {"ok", "neutral"}, outcome in _BAD
     after = known
-    if sample.outcome == "ok":
-        after = _observe_answer(known, sample, now)
-    elif known.latency_s is not None and sample.took_s > known.latency_s and (bad or sample.outcome == "cancelled"):
-        after = replace(known, latency_s=sample.took_s, latency_at=now)
+    if outcome == "ok":
+        after = _observe_answer(known, now, took_s, output_tokens or None)
+    elif known.latency_s is not None and took_s > known.latency_s and (bad or outcome == "cancelled"):
+        after = replace(known, latency_s=took_s, latency_at=now)
     if good:
         after = replace(after, faults=0, fault_at=None, errors=known.errors * (1 - SMOOTH))
     elif bad:
         after = replace(after, faults=known.faults + 1, fault_at=now, errors=known.errors * (1 - SMOOTH) + SMOOTH)
-    if sample.waited_s is not None:
-        after = replace(after, queue_wait_s=_smooth(known.queue_wait_s, sample.waited_s))
+    if waited_s is not None:
+        after = replace(after, queue_wait_s=_smooth(known.queue_wait_s, waited_s))
     return after
 
 
-def _observe_answer(known: ModelStatistics, sample: AttemptSample, now: float) -> ModelStatistics:
-    tokens = sample.output_tokens or None
-    latency, mean, token_s = sample.took_s, known.mean_output, known.token_s
+def _observe_answer(known: ModelStatistics, now: float, took_s: float, tokens: int | None) -> ModelStatistics:
+    latency, mean, token_s = took_s, known.mean_output, known.token_s
     if tokens is not None:
         usual = tokens if mean is None else mean
         latency *= (usual + PREFILL_TOKENS) / (tokens + PREFILL_TOKENS)
         mean = usual + MEAN_WEIGHT * (tokens - usual)
-        token_s = _smooth(token_s, sample.took_s / (tokens + PREFILL_TOKENS))
+        token_s = _smooth(token_s, took_s / (tokens + PREFILL_TOKENS))
     if known.latency_s is not None and latency < known.latency_s:
         keep = math.exp(-(now - known.latency_at) / DECAY_S)
         latency = known.latency_s * keep + latency * (1 - keep)

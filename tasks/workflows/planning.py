@@ -10,7 +10,7 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Decision
 from tasks.contract.tokens import estimate
-from tasks.ledger import WAVE, PartStatus, StagePlan, Wave
+from tasks.ledger import WAVE, PartStatus, StagePlan
 from tasks.parallel.cut import cut_job, plan_question
 from tasks.parallel.part_limits import check_copies, check_planned_parts
 from tasks.parallel.part_spec import PartSpec, child_id
@@ -27,7 +27,8 @@ COMMON_WINDOW = 16_000
 #: estimate.
 QUESTION_SHARE = 0.6
 
-Planned = tuple["Wave", list[PartStatus]]
+#: The number of a wave that was just sent, and its parts.
+Planned = tuple[int, list[PartStatus]]
 
 
 async def plan_first(ports: Ports, job: Job, decided: Decision) -> Planned | None:
@@ -88,7 +89,7 @@ async def plan_questions(
     return await _write(ports, job, None if own or first > 0 else decision, StagePlan(parts, first, role))
 
 
-async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[PartStatus]) -> None:
+async def publish_wave(ports: Ports, job: Job, wave: int, parts: Sequence[PartStatus]) -> None:
     """Publish the calls of a wave that was just sent, and create its child jobs.
 
     After a crash the sweeper publishes each call that is missing.
@@ -97,10 +98,10 @@ async def publish_wave(ports: Ports, job: Job, wave: Wave, parts: Sequence[PartS
     children = [part for part in parts if part.job and part.state == "running"]
     if not calls and not children:
         # Every part has failed before it began, so no chord will start the join.
-        await ports.publisher.send_join(job.id, wave=wave.number)
+        await ports.publisher.send_join(job.id, wave=wave)
         return
-    await ports.publisher.send_chord(job.id, wave.number, calls, size=len(calls) + len(children))
-    await create_child_jobs(ports, job, wave.number, children)
+    await ports.publisher.send_chord(job.id, wave, calls, size=len(calls) + len(children))
+    await create_child_jobs(ports, job, wave, children)
 
 
 def find_window(job: Job, decided: Decision, ports: Ports) -> int:

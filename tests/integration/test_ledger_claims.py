@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.ledger import ClaimDenied, PartRecord
+from tasks.ledger import PartRecord, PartStatus
 from tasks.ledger.jobs import MOST_LOST
 from tests.harness import part_call
 from tests.ledger_jobs import (
@@ -24,7 +24,7 @@ def test_claim_of_a_finished_part_is_denied_and_the_first_output_stays(on_ledger
         await ledger.jobs.claim(job, 0, "one")
         assert (await finish(ledger, job, 0, "one", "first"))[0] == "more"
         assert await finish(ledger, job, 0, "two", "second") == ("final", "succeeded")
-        assert await ledger.jobs.claim(job, 0, "three") == ClaimDenied("done", state="succeeded")
+        assert await ledger.jobs.claim(job, 0, "three") == PartStatus(0, "succeeded", "fast", owner="one")
         return await ledger.views.result(job)
 
     assert on_ledger(steps).parts[0].output == "first"
@@ -35,7 +35,7 @@ def test_claim_that_its_owner_repeats_is_one_attempt(on_ledger):
         job = await single(ledger)
         assert (await ledger.jobs.claim(job, 0, "one")).attempt == 1
         assert (await ledger.jobs.claim(job, 0, "one")).attempt == 1
-        assert await ledger.jobs.claim(job, 0, "two") == ClaimDenied("busy", owner="one")
+        assert await ledger.jobs.claim(job, 0, "two") == PartStatus(0, "running", "fast", owner="one")
         assert await ledger.jobs.retry(job, 0, "one", PartRecord(error="429"))
         assert (await ledger.jobs.claim(job, 0, "two")).attempt == 2
 
@@ -46,10 +46,10 @@ def test_claim_takes_a_part_from_a_dead_owner_alone(on_ledger, store):
     async def steps(ledger):
         job = await single(ledger)
         await ledger.jobs.claim(job, 0, "one")
-        assert (await ledger.jobs.claim(job, 0, "two", dead="one")).word == "busy"
+        assert (await ledger.jobs.claim(job, 0, "two", dead="one")).state == "running"
         let_pass(store, job, "0:started_at", 7, key=":parts")
-        assert (await ledger.jobs.claim(job, 0, "two", dead="another owner")).word == "busy"
-        assert (await ledger.jobs.claim(job, 0, "two")).word == "busy"
+        assert (await ledger.jobs.claim(job, 0, "two", dead="another owner")).state == "running"
+        assert (await ledger.jobs.claim(job, 0, "two")).state == "running"
         assert (await ledger.jobs.claim(job, 0, "two", dead="one")).attempt == 2
         # The first lives after all: its answer counts, its failure doesn't.
         assert await finish(ledger, job, 0, "one", error="timed out") == ("stale", "")
@@ -91,7 +91,7 @@ def test_call_that_is_admitted_before_it_is_routed_knows_its_model(on_ledger):
         job = await accepted(ledger)
         # The router has put it into the backlog; another's release admits it, before the router writes that it waits.
         assert await ledger.jobs.queue(job, [(0, "slow")]) == "ok"
-        assert await ledger.jobs.claim(job, 0, "early") == ClaimDenied("gone")
+        assert await ledger.jobs.claim(job, 0, "early") == PartStatus(0, "")
         assert await ledger.jobs.route(job, DECISION, placed="waiting") == "routed"
         claim = await ledger.jobs.claim(job, 0, "owner")
         assert (claim.part.model, claim.decision) == ("slow", DECISION)
@@ -125,15 +125,15 @@ def test_booking_of_a_part_ends_with_the_part(on_ledger):
         job = await planned(ledger, vote_of(3, budget_usd=1.0))
 
         async def book(index, usd):
-            return (await ledger.jobs.book(job, index, f"owner {index}", usd=usd, budget=1.0)).word
+            return await ledger.jobs.book(job, index, f"owner {index}", usd=usd, budget=1.0)
 
         for index in (0, 1):
             await ledger.jobs.claim(job, index, f"owner {index}")
-        assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == ["ok", "broke", "ok"]
+        assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == [None, pytest.approx(0.4), None]
         assert await ledger.views.spent(job) == pytest.approx(1.0)
         record = PartRecord(spent_usd=0.1)
         await ledger.settle(part_call(job, 0), "fast", "owner 0", output="x", record=record)
-        assert await book(0, 0.3) == "stale"
+        assert await book(0, 0.3) is None  # it is no longer its part, and books nothing
         assert await ledger.views.spent(job) == pytest.approx(0.5)
 
     on_ledger(steps)

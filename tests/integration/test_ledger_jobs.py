@@ -9,7 +9,7 @@ from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL
-from tasks.ledger import Claim, ClaimDenied, PartRecord, StagePlan, digest
+from tasks.ledger import Claim, PartRecord, PartStatus, StagePlan, digest
 from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
 from tests.ledger_jobs import (
@@ -83,7 +83,7 @@ def test_steps_of_a_job_that_is_gone_write_nothing(on_ledger, store):
     async def steps(ledger):
         assert await ledger.jobs.route("gone", DECISION, placed="queued", model="fast") == "gone"
         assert await ledger.jobs.queue("gone", [(0, "fast")]) == "over"
-        assert await ledger.jobs.claim("gone", 0, "owner") == ClaimDenied("gone")
+        assert await ledger.jobs.claim("gone", 0, "owner") == PartStatus(0, "")
         assert (await ledger.plan("gone", "{}", StagePlan([PartSpec("fast")])))[0] == "gone"
         assert await ledger.jobs.requeue("gone", 0, "owner") == "gone"
         assert (await ledger.jobs.join("gone")).word == "gone"
@@ -112,9 +112,9 @@ def test_final_state_is_left_by_no_step(on_ledger, state):
         assert not await ledger.jobs.retry(job, 0, "owner", PartRecord(error="try again"))
         assert await ledger.jobs.queue(job, [(0, "slow")]) == "over"
         assert await ledger.jobs.requeue(job, 0, "owner") == "final"
-        assert (await ledger.jobs.claim(job, 0, "other")).word == "done"
+        assert (await ledger.jobs.claim(job, 0, "other")).state == "skipped"
         assert (await finish(ledger, job, 0, "owner"))[0] in {"over", "final"}
-        assert (await ledger.jobs.join(job)).word == "done"
+        assert (await ledger.jobs.join(job)).state == "skipped"
         assert not await ledger.jobs.conclude(job, "succeeded", output="x")
         assert await ledger.jobs.stop(job, "failed") == "final"
         after = await ledger.views.result(job)

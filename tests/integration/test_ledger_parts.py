@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tasks.contract.job import CallId, Job, parse_job
-from tasks.ledger import WAVE, PartRecord, PartStatus, StagePlan, Wave
+from tasks.ledger import WAVE, PartRecord, PartStatus, StagePlan
 from tasks.parallel.part_spec import PartSpec
 from tests import redis_keys
 from tests.harness import part_call
@@ -59,7 +59,7 @@ def test_later_wave_is_sent_once_and_not_for_an_ended_job(on_ledger):
         plans = parse_job({"kind": "sections", "items": ["x"] * (WAVE + 2)})
         job = await planned(ledger, plans, WAVE + 2)
         sent = [PartStatus(index, "queued", "fast", "") for index in (WAVE, WAVE + 1)]
-        assert await ledger.send_wave(job, 1) == (Wave(1, WAVE, 2), sent)
+        assert await ledger.send_wave(job, 1) == (1, sent)
         assert await ledger.send_wave(job, 1) is None
         assert [part.state for part in await ledger.views.statuses(job, WAVE, 2)] == ["queued", "queued"]
         ended = await planned(ledger, plans.model_copy(update={"id": Job(text="x").id}), WAVE + 2)
@@ -74,12 +74,12 @@ def test_stages_are_joined_when_their_own_parts_have_ended(on_ledger):
         job = await accepted(ledger, parse_job({"kind": "sections", "text": "x", "split": "plan"}))
         await ledger.jobs.route(job, DECISION)
         plan = DECISION.model_dump_json()
-        assert (await ledger.plan(job, plan, StagePlan([PartSpec("fast")], role="plan")))[1] == Wave(0, 0, 1)
+        assert (await ledger.plan(job, plan, StagePlan([PartSpec("fast")], role="plan")))[1] == 0
         assert (await ledger.jobs.join(job)).word == "wait"
         assert await end_parts(ledger, job, 0) == ("complete", "all")
         assert (await ledger.jobs.join(job)).word == "go"
         sections = [PartSpec("fast", "a", "A"), PartSpec("fast", "b", "B")]
-        assert (await ledger.plan(job, plan, StagePlan(sections, first=1)))[1] == Wave(1, 1, 2)
+        assert (await ledger.plan(job, plan, StagePlan(sections, first=1)))[1] == 1
         assert await state_of(ledger, job) == "running"
         assert (await ledger.plan(job, plan, StagePlan(sections, first=1)))[0] == "planned"
         claim = await ledger.jobs.claim(job, 2, "owner 2")

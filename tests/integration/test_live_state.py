@@ -15,7 +15,7 @@ from tasks.contract.result import Usage
 from tasks.ledger import Admitted
 from tasks.ledger.limiter import AttemptEnd, Demand, Grant
 from tasks.routing.choose import pick_model
-from tasks.routing.model_statistics import AttemptSample, ModelStatistics, observe
+from tasks.routing.model_statistics import ModelStatistics, observe
 from tasks.routing.snapshot import Preference, Ranking
 from tests import redis_keys
 from tests.harness import ledger_runs, ranked
@@ -73,20 +73,16 @@ def test_script_has_the_statistics_of_the_formulas_sample_by_sample(run, store, 
         live = ModelStatistics()
         for _ in range(60):
             outcome = rng.choice(["ok", "ok", "ok", "fault", "throttled", "neutral", "cancelled", "unasked"])
-            sample = AttemptSample(
-                outcome,
-                took_s=round(rng.expovariate(1.0) + 0.01, 4),
-                waited_s=rng.choice([None, round(rng.random(), 4)]),
-                output_tokens=rng.randrange(1, 900) if outcome == "ok" and rng.random() < 0.8 else None,
-            )
+            took_s, waited_s = round(rng.expovariate(1.0) + 0.01, 4), rng.choice([None, round(rng.random(), 4)])
+            tokens = rng.randrange(1, 900) if outcome == "ok" and rng.random() < 0.8 else None
             now = await ledger.fleet.now()
             if live.latency_s is not None:
                 # Time passes: the last sample becomes so much older.
                 age = rng.choice([0.0, 0.5, 5.0, 60.0])
                 store.hset(LIMITER, "lat_at", int((now - age) * 1000))
                 live = replace(live, latency_at=now - age)
-            await attempt(ledger, outcome, took_s=sample.took_s, waited_s=sample.waited_s, tokens=sample.output_tokens)
-            live = observe(live, sample, now)
+            await attempt(ledger, outcome, took_s=took_s, waited_s=waited_s, tokens=tokens)
+            live = observe(live, now, outcome, took_s, waited_s, tokens)
             load = await seen(ledger)
             assert load.latency_s == (None if live.latency_s is None else pytest.approx(live.latency_s, rel=0.01))
             assert load.token_s == (None if live.token_s is None else pytest.approx(live.token_s, rel=0.01))

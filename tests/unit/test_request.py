@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.calling.attempt import build_request, render_prompt
-from tasks.calling.retry import find_bounds
+from tasks.calling.retry import select_models
 from tasks.contract.errors import PromptError
 from tasks.contract.job import parse_job
 from tasks.contract.result import Candidate, Decision
@@ -136,7 +136,7 @@ def test_timeout_ends_with_the_job_s_deadline(config):
     assert asked(config, claim(time_left_s=2.5)).timeout == 2.5
 
 
-def test_bounds_name_the_part_s_own_models_or_the_able_candidates(config):
-    assert set(find_bounds(claim(), config.models).attempts) == {"fast"}
-    own = find_bounds(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
-    assert (set(own.attempts), own.windows) == ({"slow"}, {"slow": 500})
+def test_select_models_names_the_part_s_own_models_or_the_able_candidates(config):
+    assert list(select_models(claim(), config.models)) == ["fast"]
+    own = select_models(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
+    assert own == {"slow": config.models["slow"]}

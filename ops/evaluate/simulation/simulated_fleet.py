@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ops.evaluate.simulation.record import Record
 from ops.evaluate.simulation.simulated_model import Call, SimulatedModel
 from tasks.calling.attempt import add_attempt
-from tasks.calling.retry import Bounds, Fail, decide
+from tasks.calling.retry import decide
+from tasks.config.models import Model
 from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick_model
 from tasks.routing.options import is_sticky, strategy_named
@@ -202,9 +203,11 @@ class SimulatedFleet:
     def _failed(self, call: Call, model: SimulatedModel) -> None:
         error = Overloaded(model.name, "a simulated failure", status=503)
         call.tried = add_attempt(call.tried, model.name, error)
-        bounds = Bounds(dict.fromkeys(self._candidates[call.route], self._scenario.attempts))
-        verdict = decide(error, call.tried, bounds, rng=self._deciding, sticky=self._sticky)
-        if isinstance(verdict, Fail):
+        able = dict.fromkeys(
+            self._candidates[call.route], Model(provider="simulated", attempts=self._scenario.attempts)
+        )
+        verdict = decide(error, call.tried, able, rng=self._deciding, sticky=self._sticky)
+        if isinstance(verdict, str):
             self.record.failed += 1
         elif verdict.delay_s > 0:
             self._at(self._now + verdict.delay_s, self._come_back, call, verdict.candidates, verdict.fallbacks)

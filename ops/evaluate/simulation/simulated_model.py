@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops.evaluate.simulation.scenarios import Models
 from tasks.config.models import Breaker as Settings
-from tasks.routing.model_statistics import AttemptSample, ModelStatistics, observe
+from tasks.routing.model_statistics import ModelStatistics, observe
 from tasks.routing.snapshot import INFINITE, ModelLoad
 
 if TYPE_CHECKING:
@@ -176,13 +176,14 @@ class SimulatedModel:
 
     def learn(self, call: Call, now: float, *, good: bool) -> float | None:
         """An attempt has ended; returns until when the model is left alone, where that follows just now."""
-        sample = AttemptSample(
+        self.statistics = observe(
+            self.statistics,
+            now,
             "ok" if good else "fault",
             now - call.started,
             call.started - call.admitted,
             call.tokens if good else None,
         )
-        self.statistics = observe(self.statistics, sample, now)
         return self.breaker.end(now, good=good, probe=call.probe)
 
     def _lately(self, now: float) -> float:
