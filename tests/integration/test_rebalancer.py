@@ -461,11 +461,11 @@ def test_stale_message_of_the_old_queue_starts_nothing(run):
         at.opens("fast")
         await at.sweeper.sweep()
         stale = await at.jobs.claim(call.job, 0, "old pool", at="fast")
-        assert (stale.word, stale.model) == ("elsewhere", "slow")
+        assert (stale.state, stale.model) == ("queued", "slow")
         claim = await at.jobs.claim(call.job, 0, "new pool", at="slow")
         assert (claim.attempt, claim.part.model) == (1, "slow")
         # Nor while it runs there.
-        assert (await at.jobs.claim(call.job, 0, "old pool", at="fast")).word == "elsewhere"
+        assert (await at.jobs.claim(call.job, 0, "old pool", at="fast")).state == "running"
 
     run(steps)
 
@@ -475,7 +475,7 @@ def test_message_of_a_call_that_waits_again_starts_nothing(run):
         call = await at.single()
         await at.jobs.claim(call.job, 0, "owner", at="fast")
         await at.jobs.retry(call.job, 0, "owner", PartRecord(error="HTTP 503"))
-        assert (await at.jobs.claim(call.job, 0, "again", at="fast")).word == "elsewhere"
+        assert (await at.jobs.claim(call.job, 0, "again", at="fast")).state == "waiting"
         await at.ledger.mark_queued([Admitted(call, "fast")])
         assert (await at.jobs.claim(call.job, 0, "again", at="fast")).attempt == 2
 
