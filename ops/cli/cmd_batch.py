@@ -207,27 +207,23 @@ async def _wait(ledger: Ledger, batch_id: str, ids: Sequence[str], *, timeout: f
     """Return the states of all jobs once each has ended. A job that has ended is not read again."""
     import asyncio
 
-    from ops.cli.waiting import BatchProgress, check_interrupted
+    from ops.cli.waiting import batch_progress, telling_what_goes_on
     from tasks.contract.result import FINAL
 
     again = f"pointsman batch status {batch_id}"
     end = None if timeout is None else time.monotonic() + timeout
     states: dict[str, str | None] = dict.fromkeys(ids, "accepted")
-    try:
-        with BatchProgress(batch_id, len(states)) as progress:
-            while True:
-                open_jobs = [job for job, state in states.items() if state is not None and state not in FINAL]
-                states.update(zip(open_jobs, await states_of(ledger, open_jobs), strict=True))
-                left = sum(state is not None and state not in FINAL for state in states.values())
-                progress.show(len(states) - left)
-                check_interrupted()
-                if not left:
-                    return [states[job] for job in ids]
-                if end is not None and time.monotonic() >= end:
-                    raise Failure("not_ended", f"{left} jobs have not ended after {timeout:g} s", remedy=again)
-                await asyncio.sleep(POLL_EVERY if end is None else max(0.0, min(POLL_EVERY, end - time.monotonic())))
-    except asyncio.CancelledError:
-        raise Failure("interrupted", f"interrupted; batch {batch_id} goes on", remedy=again) from None
+    with telling_what_goes_on(f"batch {batch_id} goes on", again), batch_progress(batch_id) as show:
+        while True:
+            open_jobs = [job for job, state in states.items() if state is not None and state not in FINAL]
+            states.update(zip(open_jobs, await states_of(ledger, open_jobs), strict=True))
+            left = sum(state is not None and state not in FINAL for state in states.values())
+            show(len(states) - left, len(states))
+            if not left:
+                return [states[job] for job in ids]
+            if end is not None and time.monotonic() >= end:
+                raise Failure("not_ended", f"{left} jobs have not ended after {timeout:g} s", remedy=again)
+            await asyncio.sleep(POLL_EVERY if end is None else max(0.0, min(POLL_EVERY, end - time.monotonic())))
 
 
 def _print_outcome(batch_id: str, states: Sequence[str | None], *, as_json: bool) -> int:

@@ -18,6 +18,57 @@ app = typer.Typer(rich_markup_mode=None)
 #: The imported distributions of the extra `bench`, as in pyproject.toml.
 EXTRA = ("litellm", "matplotlib", "psutil", "taskiq", "taskiq_redis")
 
+#: The help of each benchmark, by its name.
+_HELP = {
+    "calls": """
+    A durable call through its queue: CPU of a model's worker, beside Celery's threads, taskiq and no queue at all.
+
+    pointsman bench calls --rounds 5
+    """,
+    "noop": """
+    A message without work, through a solo worker: our transport beside kombu's own.
+
+    pointsman bench noop
+    """,
+    "job": """
+    A whole job, from submit to its result, beside LiteLLM's in-process Router.
+
+    pointsman bench job --level 100
+    """,
+    "publish": """
+    Publishing a chord: our messages in pipelines beside Celery's own `apply_async`. --calls are its parts.
+
+    pointsman bench publish
+    """,
+    "parts": """
+    The parts of a job: CPU beside a plain call, time beside the ideal, memory. --level is the pool, then most parts.
+
+    pointsman bench parts --level 200 --level 10000
+    """,
+    "flight": """
+    The calls that one worker process holds at once: memory and lag of its event loop.
+
+    pointsman bench flight --calls 5000
+    """,
+    "growth": """
+    The cost of a call with few and many in flight, and with few and many jobs queued.
+
+    pointsman bench growth
+    """,
+    "decision": """
+    One routing decision over 20 models, each strategy beside LiteLLM's Router. --level is the number of models.
+
+    pointsman bench decision
+    """,
+    "routing": """
+    Replicas that are slow or fail, through real queues, beside LiteLLM's Router: the waits of the slowest calls.
+
+    --calls are the requests of a round of the scenario mixed, the other two have half as many; half an hour in all.
+
+    pointsman bench routing --rounds 1 --calls 1200
+    """,
+}
+
 Quick = Annotated[bool, typer.Option("--quick", help="A smoke run of some seconds; its figures mean nothing.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds; each contestant plays in each.")]
 
@@ -137,70 +188,7 @@ def _check_installed() -> None:
 
 
 group(app, bench)
-_benchmark(
-    "calls",
-    """A durable call through its queue: CPU of a model's worker, beside Celery's threads, taskiq and no queue at all.
-
-    pointsman bench calls --rounds 5
-    """,
-)
-_benchmark(
-    "noop",
-    """A message without work, through a solo worker: our transport beside kombu's own.
-
-    pointsman bench noop
-    """,
-)
-_benchmark(
-    "job",
-    """A whole job, from submit to its result, beside LiteLLM's in-process Router.
-
-    pointsman bench job --level 100
-    """,
-)
-_benchmark(
-    "publish",
-    """Publishing a chord: our messages in pipelines beside Celery's own `apply_async`. --calls are its parts.
-
-    pointsman bench publish
-    """,
-)
-_benchmark(
-    "parts",
-    """The parts of a job: CPU beside a plain call, time beside the ideal, memory. --level is the pool, then most parts.
-
-    pointsman bench parts --level 200 --level 10000
-    """,
-)
-_benchmark(
-    "flight",
-    """The calls that one worker process holds at once: memory and lag of its event loop.
-
-    pointsman bench flight --calls 5000
-    """,
-)
-_benchmark(
-    "growth",
-    """The cost of a call with few and many in flight, and with few and many jobs queued.
-
-    pointsman bench growth
-    """,
-)
-_benchmark(
-    "decision",
-    """One routing decision over 20 models, each strategy beside LiteLLM's Router. --level is the number of models.
-
-    pointsman bench decision
-    """,
-)
-_benchmark(
-    "routing",
-    """Replicas that are slow or fail, through real queues, beside LiteLLM's Router: the waits of the slowest calls.
-
-    --calls are the requests of a round of the scenario mixed, the other two have half as many; half an hour in all.
-
-    pointsman bench routing --rounds 1 --calls 1200
-    """,
-)
+for name, text in _HELP.items():
+    _benchmark(name, text)
 command(app, votes, "votes")
 command(app, run_all, "all")

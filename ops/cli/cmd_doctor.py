@@ -102,7 +102,7 @@ def check_embedded() -> CheckResult:
 
 def check_extras(config: Config | None) -> list[CheckResult]:
     """Whether the extras are installed. A missing one fails only if the configuration needs it."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import distributions
 
     from ops.embedded.local import is_installed
 
@@ -114,13 +114,8 @@ def check_extras(config: Config | None) -> list[CheckResult]:
         found = [CheckResult("fail", "extra local", f"not installed, but {', '.join(asked)} asks for it", remedy)]
     else:
         found = [CheckResult("ok", "extra local", "not installed; no model asks for it")]
-    missing: list[str] = []
-    for name in EMBED:
-        try:
-            version(name)
-        except PackageNotFoundError:
-            missing.append(name)
-    found.append(CheckResult("ok", "extra embed", "not installed; nothing asks for it" if missing else "installed"))
+    installed = all(any(distributions(name=name)) for name in EMBED)
+    found.append(CheckResult("ok", "extra embed", "installed" if installed else "not installed; nothing asks for it"))
     return found
 
 

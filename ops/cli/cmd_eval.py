@@ -13,7 +13,7 @@ from ops.cli.cmd_eval_cost_quality import cost_quality
 from ops.cli.cmd_eval_prompts import prompts
 from ops.cli.cmd_eval_workflow import workflow
 from ops.cli.commands import command, group
-from ops.cli.render import note, print_json, print_table
+from ops.cli.render import note, number, print_json, print_table
 
 if TYPE_CHECKING:
     from ops.evaluate.classifier import Score
@@ -152,15 +152,12 @@ def classifier(
 
 
 def _print_score(score: Score, found: dict[str, object]) -> None:
-    def share(value: float | None) -> str:
-        return "-" if value is None else f"{value:.1%}"
-
     rows = [
         ("texts in scope, out of scope", f"{score.in_scope}, {score.out_of_scope}"),
         ("labels", f"{score.labels}"),
-        ("accuracy", share(score.accuracy)),
-        (f"accuracy at the threshold {score.threshold:.2f}", share(score.accuracy_at_threshold)),
-        ("out-of-scope recall there", share(score.oos_recall)),
+        ("accuracy", number(score.accuracy, ".1%")),
+        (f"accuracy at the threshold {score.threshold:.2f}", number(score.accuracy_at_threshold, ".1%")),
+        ("out-of-scope recall there", number(score.oos_recall, ".1%")),
         ("fit", f"{score.fit_s:.1f} s"),
         ("one classification, p50", f"{score.p50_ms:.2f} ms"),
     ]
@@ -171,7 +168,12 @@ def _print_score(score: Score, found: dict[str, object]) -> None:
     print_table(("", "measured"), rows, right=("measured",))
     print()
     shown = [
-        (f"{point.threshold:.2f}", share(point.accuracy), share(point.oos_recall), "█" * round(BAR * point.accuracy))
+        (
+            f"{point.threshold:.2f}",
+            number(point.accuracy, ".1%"),
+            number(point.oos_recall, ".1%"),
+            "█" * round(BAR * point.accuracy),
+        )
         for point in score.curve
         if round(point.threshold * 100) % 10 == 0
     ]

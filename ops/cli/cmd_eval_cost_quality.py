@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import AsJson, Plot, check_plot
-from ops.cli.render import note, print_json, print_table
+from ops.cli.render import note, number, print_json, print_table
 
 if TYPE_CHECKING:
     from ops.evaluate.cost_quality.evaluation import Evaluation
@@ -91,18 +91,23 @@ def _show(found: Evaluation) -> None:
     print(f"fitted to {found.train_rows} prompts in {found.fit_s:.1f} s, scored on {found.test_rows}")
     print(f"one prediction takes {found.p50_ms:.2f} ms\n")
     rows = [
-        [model, f"{accuracy:.3f}", _usd(found.cost_usd[model] if found.cost_usd else None), _role(found, model)]
+        [
+            model,
+            f"{accuracy:.3f}",
+            number(found.cost_usd[model] if found.cost_usd else None, ".6f"),
+            _role(found, model),
+        ]
         for model, accuracy in found.accuracy.items()
     ]
-    rows.append(["best predicted", f"{found.router_accuracy:.3f}", _usd(found.router_cost_usd), ""])
+    rows.append(["best predicted", f"{found.router_accuracy:.3f}", number(found.router_cost_usd, ".6f"), ""])
     rows.append(["perfect choice", f"{found.oracle_accuracy:.3f}", "-", ""])
     print_table(["model", "accuracy", "USD a call", ""], rows, whole=["model"], right=["accuracy", "USD a call"])
     print()
     figures = [
-        ("apgr", _number(figures_json["apgr"]), "average performance gap recovered; a coin has 0.5"),
-        ("cpt50", _number(figures_json["cpt50"], 1), f"percent of {_axis(found)} for half of the gap"),
-        ("cpt80", _number(figures_json["cpt80"], 1), f"percent of {_axis(found)} for 80 % of the gap"),
-        ("recovered_oracle_gap", _number(figures_json["recovered_oracle_gap"]), "of what a perfect choice gains"),
+        ("apgr", number(figures_json["apgr"], ".3f"), "average performance gap recovered; a coin has 0.5"),
+        ("cpt50", number(figures_json["cpt50"], ".1f"), f"percent of {_axis(found)} for half of the gap"),
+        ("cpt80", number(figures_json["cpt80"], ".1f"), f"percent of {_axis(found)} for 80 % of the gap"),
+        ("recovered_oracle_gap", number(figures_json["recovered_oracle_gap"], ".3f"), "of what a perfect choice gains"),
         *((f"calibrated {name}", f"{value:.6g}", "") for name, value in (found.calibration or {}).items()),
     ]
     print_table(["figure", "value", ""], figures, whole=["figure"], right=["value"])
@@ -131,11 +136,3 @@ def _axis(found: Evaluation) -> str:
 def _role(found: Evaluation, model: str) -> str:
     roles = {found.weak: "weak" if found.axis == "share" else "cheapest", found.strong: "strong"}
     return roles.get(model, "")
-
-
-def _usd(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6f}"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

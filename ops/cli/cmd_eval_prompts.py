@@ -14,7 +14,7 @@ import typer
 from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
 from ops.cli.environment import load_config, open_producer
 from ops.cli.exits import Exit, Failure
-from ops.cli.render import note, print_json, print_table, seconds
+from ops.cli.render import note, number, print_json, print_table, seconds
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -169,11 +169,9 @@ def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{share['score']:.0f} ({share['low']:.0f}–{share['high']:.0f})" if share else "-",
         str(share["n"]) if share else "0",
-        "-" if usd is None else f"{1000 * usd:.4g}",
-        *(
-            "-" if summary[name] is None else f"{summary[name]:.0f}"
-            for name in ("mean_input_tokens", "mean_output_tokens")
-        ),
+        number(None if usd is None else 1000 * usd),
+        number(summary["mean_input_tokens"], ".0f"),
+        number(summary["mean_output_tokens"], ".0f"),
         seconds(summary["p50_s"]),
         seconds(summary["p95_s"]),
     )

@@ -15,7 +15,7 @@ import typer
 from ops.cli.arguments import AsJson, Judge, RunName, RunTimeout
 from ops.cli.environment import load_config, open_producer
 from ops.cli.exits import Exit, Failure
-from ops.cli.render import note, print_json, print_table, seconds
+from ops.cli.render import note, number, print_json, print_table, seconds
 
 if TYPE_CHECKING:
     from ops.evaluate.profiling.cases import CaseSet
@@ -77,6 +77,7 @@ async def profile(
     from ops.evaluate.profiling.cases import STARTER, read_cases
     from ops.evaluate.profiling.files import write_profiles
     from ops.evaluate.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
+    from tasks.config.profiles import read_profile_file
 
     source = options.evaluation or STARTER
     cases, judge = read_cases(source), options.judge
@@ -88,7 +89,7 @@ async def profile(
         prompt_of(case, config)
     target = options.out or (config.folder / (config.profiles or DEFAULT_OUT))
     _check_places(target, options)
-    before = _read_profiles(target)
+    before = read_profile_file(target) if target.exists() else None
     async with open_producer() as producer:
         await check_workers(tuple(dict.fromkeys((*wanted, *((judge,) if judge else ())))))
         _announce(cases, wanted, starter=options.evaluation is None)
@@ -103,13 +104,6 @@ async def profile(
     print_remarks(measured, written, config, judge=judge, target=target, report=options.report)
     silent = [model for model, items in graded.items() if all(item.answer.text is None for item in items)]
     return Exit.FAILED if silent else Exit.OK
-
-
-def _read_profiles(target: Path) -> ProfileFile | None:
-    """Read the profile file that exists already; raise `ConfigError` if it is damaged."""
-    from tasks.config.profiles import read_profile_file
-
-    return read_profile_file(target) if target.exists() else None
 
 
 def _check_places(target: Path, options: ProfileArguments) -> None:
@@ -203,20 +197,16 @@ def print_profiles(
 def _row(profile: ModelProfile) -> tuple[str, ...]:
     scores, latency, cost = profile.scores, profile.latency, profile.cost
     return (
-        _score(scores.speed),
+        number(scores.speed, ".0f"),
         _share(profile.accuracy),
-        _score(scores.creativity),
+        number(scores.creativity, ".0f"),
         _share(profile.ethics),
-        _score(scores.cost),
+        number(scores.cost, ".0f"),
         seconds(latency.p50_s if latency else None),
         seconds(latency.p95_s if latency else None),
         f"{1000 * cost.mean_usd:.4g}" if cost else "-",
         str(sum(profile.ungraded.values())),
     )
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
 
 
 def _share(share: Share | None) -> str:

@@ -82,7 +82,6 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
 
     Raises:
         Failure: if there is none, or the files can't be read.
-        BadInput: for a document that can't be read.
     """
     if not files:
         if workflow.example is None:
@@ -98,8 +97,8 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
                 field="file",
                 remedy="run it once a file",
             )
-        return {"items": [{"text": _read_file(path), "title": path.name[:200]} for path in files]}
-    path, text = files[0], _read_file(files[0])
+        return {"items": [{"text": read_text(None, path), "title": path.name[:200]} for path in files]}
+    path, text = files[0], read_text(None, files[0]) or ""
     parsed = _parse_json(text) if path.suffix in {".json", ".jsonl"} or str(path) == "-" else None
     if isinstance(parsed, dict) and parsed and parsed.keys() <= set(_FIELDS):
         return parsed
@@ -111,18 +110,6 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
     if "text" in workflow.inputs or "messages" in workflow.inputs:
         return {"text": text}
     return {"items": [{"text": text, "title": path.name[:200]}]}
-
-
-def _read_file(path: Path) -> str:
-    from tasks.documents import read_document
-
-    if str(path) == "-":
-        return read_text(None, path) or ""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Failure("bad_input", f"{path} can't be read: {error.strerror}", field="file") from None
-    return read_document(path.name, data)
 
 
 def _parse_json(text: str) -> Any:

@@ -136,9 +136,9 @@ def cost(usd: float) -> str:
     return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 1e-4 else f"${usd:.8f}".rstrip("0")
 
 
-def number(value: float | None) -> str:
-    """Return a score or a load as text; a dash for None."""
-    return "-" if value is None else f"{value:.4g}"
+def number(value: float | None, form: str = ".4g") -> str:
+    """Return a figure as text in the given format; a dash for None."""
+    return "-" if value is None else format(value, form)
 
 
 def summary(result: Result) -> str:

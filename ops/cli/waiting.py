@@ -6,17 +6,16 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, cast
 
 from ops.cli.environment import find_workers, workers_of
 from ops.cli.exits import Failure, describe, exit_of_state
 from ops.cli.render import note, print_json, print_text, printable, summary
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from ops.evaluate.profiling.asking import EvalRun
     from producer import AsyncProducer
@@ -30,100 +29,81 @@ MOST_ROWS = 8
 _ENDED = {"succeeded", "failed", "skipped", "cancelled"}
 
 
-class JobProgress:
-    """On a terminal, bars for a job and its running parts, which vanish at the end; elsewhere one line."""
+def _bars() -> Progress:
+    """Bars on stderr, which vanish at the end; without a terminal nothing is shown."""
+    from rich import progress
+    from rich.console import Console
 
-    def __init__(self, job_id: str) -> None:
-        self._job = job_id
-        self._rows: dict[int, TaskID] = {}
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=20),
+        progress.TextColumn("{task.fields[figure]}", markup=False),
+        progress.TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        refresh_per_second=5,
+        disable=not sys.stderr.isatty(),
+    )
 
-    def __enter__(self) -> Self:
-        from rich import progress
-        from rich.console import Console
 
-        self._on_terminal = sys.stderr.isatty()
-        if not self._on_terminal:
-            note(f"job {self._job}")
-            return self
-        self._bars = progress.Progress(
-            progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=20),
-            progress.TextColumn("{task.fields[figure]}", markup=False),
-            progress.TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            refresh_per_second=5,
-        )
-        self._total = self._bars.add_task(f"{self._job} accepted", total=None, figure="")
-        self._bars.start()
-        return self
+@contextmanager
+def job_progress(job_id: str) -> Iterator[Callable[[Result], None]]:
+    """On a terminal, bars for a job and its running parts; elsewhere one line. Yields a function that shows the job."""
+    if not sys.stderr.isatty():
+        note(f"job {job_id}")
+    rows: dict[int, TaskID] = {}
+    with _bars() as bars:
+        total = bars.add_task(f"{job_id} accepted", total=None, figure="")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._on_terminal:
-            self._bars.stop()
-
-    def show(self, result: Result) -> None:
-        if not self._on_terminal:
-            return
-        ended = sum(part.state in _ENDED for part in result.parts)
-        many = result.parts_total > 1
-        self._bars.update(
-            self._total,
-            description=f"{result.id} {result.state}",
-            total=result.parts_total if many else None,
-            completed=ended if many else 0,
-            figure=f"{ended}/{result.parts_total} parts" if many else _describe(*result.parts[:1]),
-        )
-        if many:
-            self._show_parts(shown_parts(result))
-
-    def _show_parts(self, parts: list[Part]) -> None:
-        for index in self._rows.keys() - {part.index for part in parts}:
-            self._bars.remove_task(self._rows.pop(index))
-        for part in parts:
-            if part.index not in self._rows:
-                self._rows[part.index] = self._bars.add_task(_title(part), total=None, figure="")
-            done = part.state in _ENDED
-            self._bars.update(
-                self._rows[part.index], total=1 if done else None, completed=int(done), figure=_describe(part)
+        def show(result: Result) -> None:
+            ended = sum(part.state in _ENDED for part in result.parts)
+            many = result.parts_total > 1
+            bars.update(
+                total,
+                description=f"{result.id} {result.state}",
+                total=result.parts_total if many else None,
+                completed=ended if many else 0,
+                figure=f"{ended}/{result.parts_total} parts" if many else _describe(*result.parts[:1]),
             )
+            parts = {part.index: part for part in shown_parts(result)} if many else {}
+            for index in rows.keys() - parts.keys():
+                bars.remove_task(rows.pop(index))
+            for index, part in parts.items():
+                if index not in rows:
+                    rows[index] = bars.add_task(_title(part), total=None, figure="")
+                done = part.state in _ENDED
+                bars.update(rows[index], total=1 if done else None, completed=int(done), figure=_describe(part))
+            _check_interrupted()
+
+        yield show
 
 
-class BatchProgress:
-    """On a terminal, one bar for the jobs of a batch; elsewhere nothing."""
+@contextmanager
+def batch_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """On a terminal, one bar for many jobs; elsewhere nothing. Yields a function of the jobs that ended, and of all."""
+    with _bars() as bars:
+        row = bars.add_task(title, total=None, figure="")
 
-    def __init__(self, batch_id: str, jobs: int) -> None:
-        self._batch = batch_id
-        self._jobs = jobs
+        def show(ended: int, jobs: int) -> None:
+            bars.update(row, completed=ended, total=jobs, figure=f"{ended}/{jobs}")
+            _check_interrupted()
 
-    def __enter__(self) -> Self:
-        from rich import progress
-        from rich.console import Console
+        yield show
 
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=20),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task(self._batch, total=self._jobs)
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def show(self, ended: int, jobs: int | None = None) -> None:
-        """Show how many jobs have ended; `jobs` changes the total."""
-        self._bar.update(self._task, completed=ended, total=jobs)
+@contextmanager
+def telling_what_goes_on(what: str, again: str) -> Iterator[None]:
+    """Raise `Failure` for Ctrl-C, or if Redis is lost. It says `what` goes on; `again` is its remedy."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Failure("interrupted", f"interrupted; {what}", remedy=again) from None
+    except Exception as error:
+        failure = describe(error)
+        if failure.code != "unreachable":
+            raise
+        raise Failure("unreachable", f"{failure.message}; {what}", remedy=again) from error
 
 
 def shown_parts(result: Result) -> list[Part]:
@@ -157,28 +137,20 @@ async def wait_for(producer: AsyncProducer, job_id: str, *, timeout: float | Non
     """
     again = f"pointsman result {job_id} --wait"
     try:
-        with JobProgress(job_id) as progress:
+        with telling_what_goes_on(f"job {job_id} goes on", again), job_progress(job_id) as show:
             # Closed at once, also after Ctrl-C: the generator holds a connection.
             watching = cast("AsyncGenerator[Result]", producer.watch(job_id, timeout=timeout))
             async with aclosing(watching) as results:
                 async for result in results:
-                    progress.show(result)
-                    check_interrupted()
+                    show(result)
     except TimeoutError:
         raise Failure(
             "not_ended", f"job {job_id} has not ended after {timeout:g} s; it goes on", remedy=again
         ) from None
-    except asyncio.CancelledError:
-        raise Failure("interrupted", f"interrupted; job {job_id} goes on", remedy=again) from None
-    except Exception as error:
-        failure = describe(error)
-        if failure.code != "unreachable":
-            raise
-        raise Failure("unreachable", f"{failure.message}; job {job_id} goes on", remedy=again) from error
     return result
 
 
-def check_interrupted() -> None:
+def _check_interrupted() -> None:
     """Raise `CancelledError` once more if a Ctrl-C was lost.
 
     Before Python 3.12, `asyncio.wait_for` swallows a cancellation that arrives just as its awaitable is done
@@ -260,12 +232,7 @@ async def open_run(
     remedy = f"{again} --run {name}"
     note(f"run {name}")
     try:
-        with BatchProgress(name, 0) as bar:
-
-            def show(ended: int, of: int) -> None:
-                bar.show(ended, of)
-                check_interrupted()
-
+        with telling_what_goes_on("the submitted jobs go on", remedy), batch_progress(name) as show:
             run = EvalRun(producer, name, show=show, end=None if timeout is None else time.monotonic() + timeout)
             await run.open(file)
             yield run
@@ -273,10 +240,3 @@ async def open_run(
         raise Failure(
             "not_ended", f"{error.left} jobs have not ended after {timeout:g} s; they go on", remedy=remedy
         ) from None
-    except asyncio.CancelledError:
-        raise Failure("interrupted", "interrupted; the submitted jobs go on", remedy=remedy) from None
-    except Exception as error:
-        failure = describe(error)
-        if failure.code != "unreachable":
-            raise
-        raise Failure("unreachable", failure.message, remedy=f"once Redis is back: {remedy}") from error
