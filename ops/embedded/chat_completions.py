@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ops.embedded.served_model import Completion, Headers, Repetitions, RequestDenied, ServedModel
 from tasks.config.simulation import LETTERS_A_TOKEN, Simulation
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: Bytes of a request at most, so that a mistake doesn't fill the memory of the machine.
 LARGEST_BODY = 32 * 1024 * 1024
@@ -35,12 +32,6 @@ _FAILURES = {
     "unauthorized": (401, "this simulated model accepts no key"),
     "not_found": (404, "this simulated model pretends not to exist"),
 }
-
-
-class _InvalidRequest(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
 
 
 class _ClientGone(Exception):
@@ -77,11 +68,8 @@ class SimulatedModels:
             body = await _read_body(receive)
             model = self._find_model(body)
             headers = model.acquire()
-        except _InvalidRequest as invalid:
-            await _send_error(send, invalid.status, str(invalid))
-            return
         except RequestDenied as denied:
-            await _send_error(send, 429, str(denied), more=denied.headers)
+            await _send_error(send, denied.status, str(denied), more=denied.headers)
             return
         except _ClientGone:
             return
@@ -97,17 +85,15 @@ class SimulatedModels:
 
     def _find_model(self, body: Any) -> ServedModel:
         if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-            raise _InvalidRequest(400, "the body must be a JSON object with a model")
+            raise RequestDenied(400, "the body must be a JSON object with a model")
         model = self._models.get(body["model"])
         if model is None:
-            raise _InvalidRequest(
-                404, f"the model {body['model']!r} does not exist; GET /v1/models lists those that do"
-            )
+            raise RequestDenied(404, f"the model {body['model']!r} does not exist; GET /v1/models lists those that do")
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-            raise _InvalidRequest(400, "messages must be a list of at least one message")
+            raise RequestDenied(400, "messages must be a list of at least one message")
         if body.get("n") not in (None, 1):
-            raise _InvalidRequest(400, "n must be 1")
+            raise RequestDenied(400, "n must be 1")
         return model
 
     async def _answer(self, model: ServedModel, body: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -171,11 +157,11 @@ async def _read_body(receive: Receive) -> Any:
         raw += event.get("body", b"")
         more = event.get("more_body", False)
         if len(raw) > LARGEST_BODY:
-            raise _InvalidRequest(413, "the body is too large")
+            raise RequestDenied(413, "the body is too large")
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
-        raise _InvalidRequest(400, "the body is not JSON") from None
+        raise RequestDenied(400, "the body is not JSON") from None
 
 
 async def _pause(seconds: float | None, receive: Receive) -> None:

@@ -22,10 +22,11 @@ _TOLERANCE = 1e-6
 
 
 class RequestDenied(Exception):
-    """The model takes no further request now; `headers` say when, in OpenAI's words."""
+    """The request is invalid, or the model takes no further one now: `headers` say when, in OpenAI's words."""
 
-    def __init__(self, message: str, headers: Headers = ()) -> None:
+    def __init__(self, status: int, message: str, headers: Headers = ()) -> None:
         super().__init__(message)
+        self.status = status
         self.headers = headers
 
 
@@ -142,7 +143,7 @@ class ServedModel:
 
     def _deny(self, message: str, headers: Headers = ()) -> RequestDenied:
         self.errors += 1
-        return RequestDenied(message, headers)
+        return RequestDenied(429, message, headers)
 
 
 def _schema_of(body: Mapping[str, Any]) -> dict[str, Any] | None:

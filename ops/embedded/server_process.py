@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.contract.atomic_file import write_at_once
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 #: Asks the kernel for SIGTERM when the parent dies, even by ``kill -9``, checks that the parent has not died already,
 #: then becomes the command. It runs in the child, after the fork: a `preexec_fn` would be unsafe beside threads.

@@ -11,9 +11,9 @@ import argparse
 import signal
 import socket
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
@@ -22,9 +22,6 @@ from ops.embedded.chat_completions import SimulatedModels
 from ops.embedded.server_process import add_ready_options, announce
 from tasks.config.simulation import Simulation
 from tasks.queue.address import is_loopback
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 
 def serve(models: Mapping[str, Simulation], *, host: str, port: int, ready: Callable[[str], None]) -> None:

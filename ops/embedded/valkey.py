@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import quote
 
 import redis
@@ -44,9 +44,6 @@ from ops.embedded.state_dir import (
 )
 from tasks.contract.errors import ConfigError, Unreachable
 from tasks.queue.address import ADDRESS_FILE
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 #: Seconds between two checks of a socket or a lock: neither sends an event.
 POLL_EVERY = 0.01
@@ -147,9 +144,7 @@ class ValkeyServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -176,7 +171,7 @@ class ValkeyServer:
         path = self.state_dir / "server.lock"
         signalled = False
         while (lock := try_lock(path)) is None:
-            address = _read_address(self.state_dir)
+            address = self._address_path.read_text().strip() if self._address_path.exists() else ""
             if address and not signalled and (pid := _ask_pid(address, self.state_dir)):
                 os.kill(pid, signal.SIGTERM)
                 signalled = True
@@ -320,13 +315,6 @@ def _ask_pid(url: str, state_dir: Path) -> int | None:
         except redis.RedisError:
             return None
     return int(pid) if os.path.realpath(folder) == os.path.realpath(state_dir) else None
-
-
-def _read_address(state_dir: Path) -> str | None:
-    try:
-        return (state_dir / ADDRESS_FILE).read_text().strip()
-    except FileNotFoundError:
-        return None
 
 
 def _quoted(path: Path) -> str:

@@ -73,9 +73,6 @@ class Launcher:
         # The password goes into the environment, because every user can read the words of a command.
         return self._start("flower", command, env={"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}"}, ready=False)
 
-    def start_router(self) -> Child:
-        return self.start_worker("router", "route,join", ROUTER_CALLS)
-
     def start_worker(self, name: str, queues: str, calls: int) -> Child:
         command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", queues, "-c", str(calls)]
         command += ["-n", f"{name}@%h", "-l", "INFO", "--without-gossip", "--without-mingle"]

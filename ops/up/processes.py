@@ -153,7 +153,7 @@ class WorkerPool:
         self.model = model
         self._start_worker = start_worker
         self._working: list[tuple[Child, int]] = []
-        self._draining: list[Child] = []
+        self.draining: list[Child] = []
         self._started = 0
 
     @property
@@ -162,22 +162,18 @@ class WorkerPool:
         return [child for child, _ in self._working]
 
     @property
-    def draining(self) -> list[Child]:
-        return list(self._draining)
-
-    @property
     def calls(self) -> int:
         """The calls in flight that the working processes can hold."""
         return sum(calls for _, calls in self._working)
 
     def scale(self, total: int) -> None:
         """Take one step towards `total` calls in flight; never waits, so it is called repeatedly."""
-        self._draining = [child for child in self._draining if child.exit_code is None]
+        self.draining = [child for child in self.draining if child.exit_code is None]
         while self.calls > total:
             child, _ = self._working.pop()
             child.send_signal()
-            self._draining.append(child)
-        if self._draining:
+            self.draining.append(child)
+        if self.draining:
             return
         while self.calls < total:
             calls = min(total - self.calls, MOST_CALLS)

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Self
+from urllib.request import urlopen
+
+import redis
 
 from ops.embedded.state_dir import make_private, try_lock
 from ops.embedded.valkey import ValkeyServer
-from ops.up.launcher import Launcher, find_port
+from ops.up.launcher import ROUTER_CALLS, Launcher, find_port
 from ops.up.processes import UP_FILE, Child, Running, WorkerPool, read_running, stop_all, write_running
 from tasks.config.config import Config
 from tasks.config.secrets import read_secret
@@ -67,7 +70,7 @@ class Stack:
         self._lock: int | None = None
         self._server: ValkeyServer | None = None
         self._services: list[Child] = []
-        self._router: Child | None = None
+        self._routers: list[Child] = []
         self.pools: dict[str, WorkerPool] = {}
         self.http = ""
         self.flower = ""
@@ -102,13 +105,7 @@ class Stack:
 
     @property
     def children(self) -> list[Child]:
-        router = [self._router] if self._router is not None else []
-        return [*self._services, *router, *(child for pool in self.pools.values() for child in pool.children)]
-
-    @property
-    def broker_pid(self) -> int | None:
-        """The process of the embedded broker; None if the broker is not ours."""
-        return self._server.pid if self._server is not None else None
+        return [*self._services, *self._routers, *(child for pool in self.pools.values() for child in pool.children)]
 
     # -- start -------------------------------------------------------------------------------------
 
@@ -123,7 +120,7 @@ class Stack:
         if flower_port is not None:
             self.flower = f"http://127.0.0.1:{flower_port}"
             self._services.append(launcher.start_flower(flower_port))
-        self._router = launcher.start_router()
+        self._routers.append(launcher.start_worker("router", "route,join", ROUTER_CALLS))
         for name in self.config.models:
             self.pools[name] = WorkerPool(name, launcher.start_worker)
         self.scale()
@@ -133,15 +130,16 @@ class Stack:
             self.http = f"http://127.0.0.1:{port}"
             self._services.append(launcher.start_api(port))
         self._wait_until_ready()
-        config, redis = str(options.config.resolve()), hide_password(self.redis)
-        write_running(state, Running(os.getpid(), config, self.http, self.flower, redis))
+        config, address = str(options.config.resolve()), hide_password(self.redis)
+        write_running(state, Running(os.getpid(), config, self.http, self.flower, address))
 
     def _lock_state_dir(self) -> None:
         state = self._options.state_dir
         make_private(state)
         self._lock = try_lock(state / "up.lock")
         if self._lock is None:
-            owner = _describe_owner(state)
+            running = read_running(state)
+            owner = f" (process {running.pid}, {running.http})" if running is not None else ""
             raise ConfigError(f"{state}: another pointsman up runs on it{owner}; stop it, or use --state-dir")
         for folder in ("logs", "ready"):
             make_private(state / folder)
@@ -198,8 +196,6 @@ class Stack:
 
     def _read_capacities(self) -> dict[str, str]:
         """Return the capacities that operators have set, by model."""
-        import redis
-
         try:
             with redis.Redis.from_url(
                 self.redis, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
@@ -221,8 +217,7 @@ class Stack:
         front = [child for child in self._services if child.name in _FRONT]
         models = [child for child in self._services if child.name not in _FRONT]
         pools = self.pools.values()
-        workers = [self._router] if self._router is not None else []
-        workers += [child for pool in pools for child in (*pool.children, *pool.draining)]
+        workers = [*self._routers, *(child for pool in pools for child in (*pool.children, *pool.draining))]
         for child in workers:
             child.send_signal()  # they finish their calls while the front ends
         killed = stop_all(front, grace=5.0, now=self.stopping_now)
@@ -235,21 +230,13 @@ class Stack:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self._services, self._router, self.pools = [], None, {}
+        self._services, self._routers, self.pools = [], [], {}
         return killed
 
 
 def _answers(url: str) -> bool:
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
     try:
         with urlopen(url, timeout=1) as answer:  # noqa: S310 - an address of our own on loopback
             return bool(answer.status == 200)
-    except (URLError, OSError):
+    except OSError:
         return False
-
-
-def _describe_owner(state: Path) -> str:
-    running = read_running(state)
-    return f" (process {running.pid}, {running.http})" if running is not None else ""
