@@ -127,33 +127,21 @@ def _models(job: Result) -> list[str]:
 
 def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
     """Print a table of the parts, and their errors. An error that is `known`, because it is the job's, is left out."""
-    titled = any(part.title for part in parts)
-    head = ["part", "state", "model", "tries", "waited", "took", "tokens", "cost"]
-    rows = [
-        [
-            str(part.index + 1),
-            part.state,
-            part.model or "-",
-            str(part.attempts),
-            seconds(part.queue_wait_s),
-            seconds(part.latency_s),
-            f"{part.usage.input_tokens}+{part.usage.output_tokens}",
-            cost(part.cost_usd),
-        ]
-        for part in parts
-    ]
-    if titled:
-        head.insert(1, "title")
-        for row, part in zip(rows, parts, strict=True):
-            row.insert(1, part.title)
-    if any(part.role for part in parts):
-        head.insert(1, "for")
-        for row, part in zip(rows, parts, strict=True):
-            row.insert(1, part.role)
-    if any(part.job for part in parts):
-        head.append("job")
-        for row, part in zip(rows, parts, strict=True):
-            row.append(part.job or "")
+    columns: dict[str, list[str]] = {
+        "part": [str(part.index + 1) for part in parts],
+        "for": [part.role for part in parts],
+        "title": [part.title for part in parts],
+        "state": [part.state for part in parts],
+        "model": [part.model or "-" for part in parts],
+        "tries": [str(part.attempts) for part in parts],
+        "waited": [seconds(part.queue_wait_s) for part in parts],
+        "took": [seconds(part.latency_s) for part in parts],
+        "tokens": [f"{part.usage.input_tokens}+{part.usage.output_tokens}" for part in parts],
+        "cost": [cost(part.cost_usd) for part in parts],
+        "job": [part.job or "" for part in parts],
+    }
+    head = [name for name, cells in columns.items() if name not in {"for", "title", "job"} or any(cells)]
+    rows = zip(*(columns[name] for name in head), strict=True)
     print_table(head, rows, whole=("state", "job"), right=("part", "tries", "waited", "took", "tokens", "cost"))
     remarks = [
         (f"part {part.index + 1}", text)

@@ -23,10 +23,10 @@ from ops.cli.arguments import ConfigFile, StateDir, Verbose
 from ops.cli.exits import Exit, Failure, describe, print_failure, wants_traceback
 
 #: Options of every command. They take effect through environment variables, which reach other processes too.
-_COMMON: dict[str, tuple[Any, Any]] = {
-    "config": (ConfigFile, None),
-    "state_dir": (StateDir, None),
-    "verbose": (Verbose, False),
+_COMMON: dict[str, tuple[Any, Any, str]] = {
+    "config": (ConfigFile, None, "POINTSMAN_CONFIG"),
+    "state_dir": (StateDir, None, "POINTSMAN_STATE_DIR"),
+    "verbose": (Verbose, False, "POINTSMAN_DEBUG"),
 }
 
 
@@ -61,7 +61,9 @@ def runner(function: Callable[..., Any]) -> Callable[..., int]:
 
     @wraps(function)
     def run(**given: Any) -> int:
-        _export({name: given[name] for name in _COMMON if name in given})
+        for name, (_, _, variable) in _COMMON.items():
+            if value := given.get(name):
+                os.environ[variable] = "1" if value is True else str(value)
         own = {name: value for name, value in given.items() if name not in common}
         for name, bundle in bundles.items():
             own[name] = bundle(**{field.name: own.pop(field.name) for field in fields(bundle)})
@@ -69,31 +71,21 @@ def runner(function: Callable[..., Any]) -> Callable[..., int]:
 
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
-        parameters += _parameters_of(bundles[name]) if name in bundles else [parameter]
-    parameters += [_option(name, hint, default) for name, (hint, default) in common.items()]
+        if name in bundles:
+            hints = get_type_hints(bundles[name], include_extras=True)
+            parameters += [_option(field.name, hints[field.name], field.default) for field in fields(bundles[name])]
+        else:
+            parameters.append(parameter)
+    parameters += [_option(name, hint, default) for name, (hint, default, _) in common.items()]
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = signature.replace(parameters=keywords)  # type: ignore[attr-defined]
     return run
-
-
-def _parameters_of(bundle: type[Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(bundle, include_extras=True)
-    return [_option(field.name, hints[field.name], field.default) for field in fields(bundle)]
 
 
 def _option(name: str, hint: Any, default: Any) -> inspect.Parameter:
     empty = inspect.Parameter.empty
     default = empty if default is MISSING else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-
-
-def _export(options: Mapping[str, Any]) -> None:
-    if options.get("config"):
-        os.environ["POINTSMAN_CONFIG"] = str(options["config"])
-    if options.get("state_dir"):
-        os.environ["POINTSMAN_STATE_DIR"] = str(options["state_dir"])
-    if options.get("verbose"):
-        os.environ["POINTSMAN_DEBUG"] = "1"
 
 
 def _run(function: Callable[..., Any], given: Mapping[str, Any]) -> int:

@@ -87,12 +87,7 @@ class ServedModel:
         self._full_at = 0.0
 
     def stats(self) -> dict[str, int]:
-        return {
-            "requests": self.requests,
-            "in_flight": self.in_flight,
-            "peak_in_flight": self.peak_in_flight,
-            "errors": self.errors,
-        }
+        return {name: getattr(self, name) for name in ("requests", "in_flight", "peak_in_flight", "errors")}
 
     def acquire(self) -> Headers:
         """Count a request and return the headers of its answer; `release` must follow.

@@ -109,18 +109,15 @@ def compile_template(
 
     `name` stands for the template in errors of rendering; `known` are its variables.
     """
-    tree, problems = _parse(source, known)
-    if tree is None or problems:
-        return None, problems
-    return Template(source, name), []
+    problems = _find_problems(source, known)
+    return (None, problems) if problems else (Template(source, name), [])
 
 
 def compile_expression(
     source: str, *, name: str, known: Collection[str]
 ) -> tuple[Expression | None, list[tuple[int, str]]]:
     """As `compile_template`, for one expression without braces."""
-    _, problems = _parse("{{ (" + source + ") }}", known)
-    if problems:
+    if problems := _find_problems("{{ (" + source + ") }}", known):
         return None, problems
     try:
         return Expression(_LENIENT.compile_expression(source, undefined_to_none=False), source, name), []
@@ -128,18 +125,16 @@ def compile_expression(
         return None, [(1, f"is no expression: {error.message}")]
 
 
-def _parse(source: str, known: Collection[str]) -> tuple[nodes.Template | None, list[tuple[int, str]]]:
+def _find_problems(source: str, known: Collection[str]) -> list[tuple[int, str]]:
     try:
-        tree = _STRICT.parse(source)
-        problems = list(_problems(tree, known))
+        return list(_misused_names(_STRICT.parse(source), known))
     except TemplateSyntaxError as error:
-        return None, [(error.lineno, f"is no template: {error.message}")]
+        return [(error.lineno, f"is no template: {error.message}")]
     except RecursionError:
-        return None, [(1, "is nested too deeply")]
-    return tree, problems
+        return [(1, "is nested too deeply")]
 
 
-def _problems(tree: nodes.Template, known: Collection[str]) -> Iterator[tuple[int, str]]:
+def _misused_names(tree: nodes.Template, known: Collection[str]) -> Iterator[tuple[int, str]]:
     """Find unknown names and forbidden statements, in one walk: a configuration may have hundreds of templates.
 
     A name that the template sets anywhere is known everywhere; used before it is set, it is undefined at run time.

@@ -52,7 +52,8 @@ def parse(text: str, *, source: str = "<configuration>", folder: Path = Path()) 
     problems += [problem for problem in check_names(data) if problem not in problems]
     if config is not None and not problems:
         problems += check_scores(config)
-    if config is not None and not problems and _has_library(config):
+    has_library = config is not None and (config.workflows or config.prompts or (config.folder / PROMPTS).is_dir())
+    if config is not None and not problems and has_library:
         # Templates are slow to import.
         from tasks.loading.load_workflows import load_library  # noqa: PLC0415
 
@@ -60,10 +61,6 @@ def parse(text: str, *, source: str = "<configuration>", folder: Path = Path()) 
     if config is None or problems:
         raise ConfigError(document.format_problems(problems, root="configuration"))
     return config
-
-
-def _has_library(config: Config) -> bool:
-    return bool(config.workflows) or config.prompts is not None or (config.folder / PROMPTS).is_dir()
 
 
 def _fields_at(loc: Loc) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -186,23 +187,21 @@ def _check_routes(file: WorkflowFile, document: YamlFile) -> Iterator[Problem]:
         yield ("default_route",), not_one_of(file.default_route, "route of this workflow", file.routes)
 
 
+@dataclass
 class _Builder:
     """Builds the workflow of a file: replaces names by those of the configuration, and compiles templates."""
 
-    def __init__(
-        self, config: Config, name: str, folder: Path, file: WorkflowFile, inputs: Mapping[str, tuple[Input, ...]]
-    ) -> None:
-        self._config = config
-        self._name = name
-        self._folder = folder
-        self._file = file
-        #: The inputs of each workflow: the job of a step may be one.
-        self._inputs = inputs
-        #: Filled by `build`.
-        self.problems: list[Problem] = []
+    config: Config
+    name: str
+    folder: Path
+    file: WorkflowFile
+    #: The inputs of each workflow: the job of a step may be one.
+    inputs: Mapping[str, tuple[Input, ...]]
+    #: Filled by `build`.
+    problems: list[Problem] = field(default_factory=list)
 
     def build(self) -> Workflow:
-        file = self._file
+        file = self.file
         steps = tuple(self._step(index) for index in range(len(file.steps)))
         names = [step.name for step in steps]
         self.problems += [
@@ -211,8 +210,8 @@ class _Builder:
             if name in names[:index]
         ]
         return Workflow(
-            self._name,
-            self._folder,
+            self.name,
+            self.folder,
             file.description,
             file.input,
             self._routes(),
@@ -225,37 +224,37 @@ class _Builder:
     def _existing(self, field: str, named: str | None) -> Path | None:
         if named is None:
             return None
-        path = self._folder / named
-        if not path.is_file() or not path.resolve().is_relative_to(self._folder.resolve()):
+        path = self.folder / named
+        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
             self.problems.append(((field,), f"there is no file {named} in the workflow's folder"))
         return path
 
     def _routes(self) -> dict[str, Route]:
-        default = self._config.workflows[self._name].models or tuple(self._config.models)
-        found = {self._name: Route(description=self._file.description, models=default)}
-        for name, route in self._file.routes.items():
+        default = self.config.workflows[self.name].models or tuple(self.config.models)
+        found = {self.name: Route(description=self.file.description, models=default)}
+        for name, route in self.file.routes.items():
             given = {field: getattr(route, field) for field in route.model_fields_set}
             given["models"] = route.models or default
             if route.prompt is not None:
                 given["prompt"] = self._prompt(route.prompt)
-            problems = check_route({**route.model_dump(), "models": given["models"]}, self._config.models)
+            problems = check_route({**route.model_dump(), "models": given["models"]}, self.config.models)
             self.problems += [(("routes", name, *loc), problem) for loc, problem in problems]
-            found[f"{self._name}.{name}"] = Route.model_validate(given)
+            found[f"{self.name}.{name}"] = Route.model_validate(given)
         return found
 
     def _step(self, index: int) -> Step:
-        step = self._file.steps[index]
+        step = self.file.steps[index]
         at = ("steps", index)
-        earlier = [one.name for one in self._file.steps[:index]]
+        earlier = [one.name for one in self.file.steps[:index]]
         self.problems += [
             ((*at, "job", name), "is the workflow job's own; leave it out") for name in step.job if name in _OWN
         ]
         fields = self._resolve(step.job)
-        takes = find_inputs(fields, self._inputs)
+        takes = find_inputs(fields, self.inputs)
         if step.input is None and index == 0:
             self.problems += [
                 ((*at, "input"), f"is needed: the step takes {takes[0]}, and the workflow's input is {given}")
-                for given in self._file.input
+                for given in self.file.input
                 if given not in takes
             ]
         title = f"step {step.name!r}"
@@ -296,13 +295,13 @@ class _Builder:
         fields = {name: self._value(name, value) for name, value in job.items()}
         if isinstance(fields.get("each"), Mapping):
             fields["each"] = self._resolve(fields["each"])
-        default = f"{self._name}.{self._file.default_route}"
+        default = f"{self.name}.{self.file.default_route}"
         routes = fields.get("routes")
         if isinstance(routes, list) and default in routes:
             fields["routes"] = [default, *(route for route in routes if route != default)]
         unnamed = routes is None and fields.get("route") is None and fields.get("model", "auto") == "auto"
-        if unnamed and fields.get("kind", "single") not in self._inputs:
-            fields["route"] = self._name
+        if unnamed and fields.get("kind", "single") not in self.inputs:
+            fields["route"] = self.name
         return fields
 
     def _value(self, name: str, value: Any) -> Any:
@@ -322,8 +321,8 @@ class _Builder:
         if isinstance(value, list | tuple):
             return [self._prompt(one) for one in value]
         if isinstance(value, str) and value.startswith(PREFIX):
-            return f"{PREFIX}{self._name}/{value.removeprefix(PREFIX)}"
+            return f"{PREFIX}{self.name}/{value.removeprefix(PREFIX)}"
         return value
 
     def _route(self, value: Any) -> Any:
-        return f"{self._name}.{value}" if isinstance(value, str) and value in self._file.routes else value
+        return f"{self.name}.{value}" if isinstance(value, str) and value in self.file.routes else value

@@ -89,14 +89,12 @@ def conclude_workflow(workflow: Workflow, job: Job, done: Sequence[StepOutcome])
 
 
 def check_workflow_job(job: Job, config: Config) -> None:
-    """Check that a job of a workflow has an accepted input, and no fields that its steps set. Other jobs pass.
+    """Check that a job of a workflow has an accepted input, and no fields that its steps set.
 
     Raises:
         BadInput: naming the field and the remedy.
     """
-    workflow = config.flows.get(job.kind)
-    if workflow is None:
-        return
+    workflow = config.flows[job.kind]
     for name, field in type(job).model_fields.items():
         if name not in _ALLOWED and getattr(job, name) != field.get_default(call_default_factory=True):
             remedy = "leave it out; who does the steps stands in workflows of the configuration"
