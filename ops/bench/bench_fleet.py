@@ -45,22 +45,19 @@ async def valkey_server(folder: Path) -> AsyncIterator[ValkeyServer]:
         await asyncio.to_thread(server.stop)
 
 
-class MockModel:
+class MockModel(AsyncExitStack):
     """`ops.bench.mock` as a process. `url` is its root."""
 
     def __init__(self, folder: Path, *, latency: float, name: str = "mock") -> None:
+        super().__init__()
         self._folder, self._latency, self._name = folder, latency, name
-        self._ends = AsyncExitStack()
         self.url = ""
 
     async def __aenter__(self) -> Self:
         command = ["-m", "ops.bench.mock", "--latency", str(self._latency)]
-        await self._ends.enter_async_context(serving(self._name, command, folder=self._folder, env={}))
+        await self.enter_async_context(serving(self._name, command, folder=self._folder, env={}))
         self.url = (self._folder / f"{self._name}.ready").read_text().strip()
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._ends.aclose()
 
     async def reset(self) -> None:
         await asyncio.to_thread(_get_json, f"{self.url}/reset")
@@ -70,7 +67,7 @@ class MockModel:
         return await asyncio.to_thread(_get_json, f"{self.url}/stats")
 
 
-class BenchFleet:
+class BenchFleet(AsyncExitStack):
     """`models` are names with capacities; each gets one worker process, or only those that `workers` name."""
 
     def __init__(
@@ -81,9 +78,9 @@ class BenchFleet:
         *,
         workers: Sequence[str] | None = None,
     ) -> None:
+        super().__init__()
         self._folder, self._mock, self._models = folder, mock, models
         self._first = tuple(models) if workers is None else tuple(workers)
-        self._ends = AsyncExitStack()
         self.valkey: ValkeyServer
         self.router: Child
         self.workers: dict[str, Child] = {}
@@ -94,18 +91,15 @@ class BenchFleet:
         try:
             await self._start()
         except BaseException:
-            await self._ends.aclose()
+            await self.aclose()
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._ends.aclose()
-
     async def _start(self) -> None:
-        self.valkey = await self._ends.enter_async_context(valkey_server(self._folder / "state"))
+        self.valkey = await self.enter_async_context(valkey_server(self._folder / "state"))
         self._config = self._folder / "pointsman.yaml"
         self._config.write_text(yaml.safe_dump(self._settings()))
-        self.producer = await self._ends.enter_async_context(AsyncProducer(self._config, redis=self.valkey.url))
+        self.producer = await self.enter_async_context(AsyncProducer(self._config, redis=self.valkey.url))
         # Together: what they need to start is mostly CPU, but not all.
         router, *_ = await asyncio.gather(
             self._worker("router", "route,join", ROUTER_CALLS, {}), *(self.start_worker(name) for name in self._first)
@@ -145,7 +139,7 @@ class BenchFleet:
             "POINTSMAN_STATE_DIR": str(self._folder / "state"), "OPENBLAS_NUM_THREADS": "1", **more,
         }  # fmt: skip
         context = serving(name, command, folder=self._folder, env=env, ready_variable="POINTSMAN_READY_FILE")
-        return await self._ends.enter_async_context(context)
+        return await self.enter_async_context(context)
 
     def pids(self, *models: str) -> dict[str, int]:
         """Processes by role: the workers of these models (by default all) count as one role each."""
@@ -163,14 +157,14 @@ class BenchFleet:
             ids += [job.id for job in accepted]
         return ids
 
-    async def wait(self, ids: Sequence[str]) -> int:
-        """Wait until all these jobs have ended; returns how many succeeded.
+    async def wait(self, ids: Sequence[str], *, patience: float = PATIENCE, glance: float = GLANCE) -> int:
+        """Wait until all these jobs have ended, with a look at them every `glance` s; returns how many succeeded.
 
         Raises:
-            PointsmanError: if they haven't ended in time.
+            PointsmanError: if they haven't ended within `patience` seconds and 0.1 a job.
         """
         left, good = list(ids), 0
-        end = asyncio.get_running_loop().time() + PATIENCE + len(ids) / 10
+        end = asyncio.get_running_loop().time() + patience + len(ids) / 10
         while left:
             # In the order of submission, so that jobs that have not ended stand in front.
             head, rest = left[:CHUNK], left[CHUNK:]
@@ -179,7 +173,7 @@ class BenchFleet:
             waiting = [job for job, state in zip(head, states, strict=True) if state not in FINAL]
             left = waiting + rest
             if len(waiting) == len(head) or not rest:
-                await asyncio.sleep(GLANCE)
+                await asyncio.sleep(glance)
             if asyncio.get_running_loop().time() > end:
                 # The folder goes, and the logs with it: print their ends now.
                 logs = "\n".join(
@@ -187,18 +181,6 @@ class BenchFleet:
                 )
                 raise PointsmanError(f"{len(left)} of {len(ids)} jobs have not ended\n{logs}")
         return good
-
-    async def ended(self, job: str) -> None:
-        """Wait until one job of many parts has ended.
-
-        Raises:
-            PointsmanError: if it hasn't in time.
-        """
-        end = asyncio.get_running_loop().time() + 10 * PATIENCE
-        while (await self.producer.ledger.views.states([job]))[0] not in FINAL:
-            if asyncio.get_running_loop().time() > end:
-                raise PointsmanError(f"job {job} has not ended")
-            await asyncio.sleep(GLANCE / 5)
 
     async def run(self, jobs: int, *, model: str | None) -> int:
         return await self.wait(await self.submit(jobs, model=model))
@@ -226,11 +208,12 @@ def simulation_of(models: Models) -> dict[str, Any]:
     }
 
 
-class ReplicaServer:
+class ReplicaServer(AsyncExitStack):
     """The models of a scenario in one process; `url` is its root, the same after each `restart`."""
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
-        self._folder, self._ends, self._port = folder, AsyncExitStack(), 0
+        super().__init__()
+        self._folder, self._port = folder, 0
         self.models = {name: models.capacity for models in scenario.models for name in models.names}
         self._file = folder / "replicas.json"
         simulations = {name: simulation_of(models) for models in scenario.models for name in models.names}
@@ -241,16 +224,13 @@ class ReplicaServer:
         await self.restart()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._ends.aclose()
-
     async def restart(self) -> None:
         """Begin anew: counts are 0, and the clock of outages starts."""
-        await self._ends.aclose()
+        await self.aclose()
         ready = self._folder / "replicas.ready"
         ready.unlink(missing_ok=True)
         command = ["-m", "ops.embedded.simulated", "--models", str(self._file), "--port", str(self._port)]
-        await self._ends.enter_async_context(serving("replicas", command, folder=self._folder, env={}))
+        await self.enter_async_context(serving("replicas", command, folder=self._folder, env={}))
         self.url = ready.read_text().strip().removesuffix("/v1")
         self._port = int(self.url.rpartition(":")[2])
 

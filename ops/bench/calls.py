@@ -11,8 +11,9 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,65 +78,68 @@ async def _ours(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: 
 
 
 async def _celery(ends: AsyncExitStack, folder: Path, mock: MockModel, threads: int) -> Contestant:
-    valkey = await ends.enter_async_context(valkey_server(folder / "celery"))
-    env = {"BENCH_BROKER_URL": "redis+socket://" + valkey.url.removeprefix("unix://"), "BENCH_MODEL_URL": mock.url}
-    command = ["-m", "celery", "-A", "ops.bench.peers.celery_threads", "worker", "-P", "threads", "-c", str(threads)]
+    command = ["celery", "-A", "ops.bench.peers.celery_threads", "worker", "-P", "threads", "-c", str(threads)]
     command += ["-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    context = serving("celery-threads", command, folder=folder, env=env, ready_variable="BENCH_READY_FILE")
-    child = await ends.enter_async_context(context)
-    task = _fresh("ops.bench.peers.celery_threads", env).call
-    redis = await ends.enter_async_context(Redis.from_url(valkey.url))
+    env = {"BENCH_MODEL_URL": mock.url}
+    peer = await ends.enter_async_context(_peer("celery_threads", command, folder / "celery-threads", env))
 
     async def run_calls(calls: int) -> int:
-        ids = await asyncio.to_thread(lambda: [task.delay(number).id for number in range(calls)])
-        return await _stored(redis, [f"celery-task-meta-{name}" for name in ids], "result")
+        ids = await asyncio.to_thread(lambda: [peer.task.delay(number).id for number in range(calls)])
+        return await _stored(peer.redis, [f"celery-task-meta-{name}" for name in ids], "result")
 
-    assert child.pid is not None
     settings = (
         f"threads pool, -c {threads}, prefetch ×4, acks late, one shared httpx.Client, results in Valkey, no events"
     )
-    return Contestant("celery-threads", settings, run_calls, {"worker": child.pid, "valkey": valkey.pid})
+    return Contestant("celery-threads", settings, run_calls, peer.pids)
 
 
 async def _taskiq(ends: AsyncExitStack, folder: Path, mock: MockModel, in_flight: int, kind: str) -> Contestant:
-    valkey = await ends.enter_async_context(valkey_server(folder / f"taskiq-{kind}"))
-    env = {"BENCH_REDIS_URL": valkey.url, "BENCH_MODEL_URL": mock.url, "BENCH_TASKIQ": kind}
-    command = ["-m", "taskiq", "worker", "ops.bench.peers.taskiq_calls:broker", "--workers", "1"]
+    command = ["taskiq", "worker", "ops.bench.peers.taskiq_calls:broker", "--workers", "1"]
     command += ["--max-async-tasks", str(in_flight), "--log-level", "WARNING"]
     name = f"taskiq-{kind}"
-    context = serving(name, command, folder=folder, env=env, ready_variable="BENCH_READY_FILE")
-    child = await ends.enter_async_context(context)
-    task = _fresh("ops.bench.peers.taskiq_calls", env).call
-    await task.broker.startup()
-    ends.push_async_callback(task.broker.shutdown)
-    redis = await ends.enter_async_context(Redis.from_url(valkey.url))
+    env = {"BENCH_MODEL_URL": mock.url, "BENCH_TASKIQ": kind}
+    peer = await ends.enter_async_context(_peer("taskiq_calls", command, folder / name, env))
+    await peer.task.broker.startup()
+    ends.push_async_callback(peer.task.broker.shutdown)
 
     async def run_calls(calls: int) -> int:
         ids: list[str] = []
         for start in range(0, calls, 100):
-            sent = await asyncio.gather(*(task.kiq(number) for number in range(start, min(start + 100, calls))))
+            sent = await asyncio.gather(*(peer.task.kiq(number) for number in range(start, min(start + 100, calls))))
             ids += [one.task_id for one in sent]
-        return await _stored(redis, ids, "return_value")
+        return await _stored(peer.redis, ids, "return_value")
 
-    assert child.pid is not None
     settings = f"{kind} broker, one process, --max-async-tasks {in_flight}, uvloop, httpx over aiohttp, results as JSON"
-    return Contestant(name, settings, run_calls, {"worker": child.pid, "valkey": valkey.pid})
+    return Contestant(name, settings, run_calls, peer.pids)
 
 
-def _fresh(module: str, env: Mapping[str, str]) -> Any:
-    """A fresh copy of a peer's module: it reads its address once, when it is imported."""
-    os.environ.update(env)
-    sys.modules.pop(module, None)
-    return importlib.import_module(module)
+@dataclass(frozen=True, slots=True)
+class QueuePeer:
+    """The task of a peer that takes its messages from a Valkey of its own, a client of that, and its processes."""
+
+    task: Any
+    redis: Redis
+    pids: Mapping[str, int]
+
+
+@asynccontextmanager
+async def _peer(module: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> AsyncIterator[QueuePeer]:
+    name, module = folder.name, f"ops.bench.peers.{module}"
+    async with valkey_server(folder) as valkey, Redis.from_url(valkey.url) as redis:
+        env = {**env, "BENCH_REDIS_URL": valkey.url}
+        command = ["-m", *command]
+        async with serving(name, command, folder=folder, env=env, ready_variable="BENCH_READY_FILE") as child:
+            # A fresh copy of the module: it reads its address once, when it is imported.
+            os.environ.update(env)
+            sys.modules.pop(module, None)
+            assert child.pid is not None
+            yield QueuePeer(importlib.import_module(module).call, redis, {"worker": child.pid, "valkey": valkey.pid})
 
 
 async def _bare(ends: AsyncExitStack, mock: MockModel, in_flight: int) -> Contestant:
     peer = await ends.enter_async_context(driven("bare", "ops.bench.peers.bare", env={"BENCH_MODEL_URL": mock.url}))
-
-    async def run_calls(calls: int) -> int:
-        return int((await peer.run(calls=calls, in_flight=in_flight))["answered"])
-
-    return Contestant("bare", "no queue: asyncio on uvloop, httpx over aiohttp", run_calls, {"worker": peer.pid})
+    settings = "no queue: asyncio on uvloop, httpx over aiohttp"
+    return Contestant("bare", settings, lambda calls: peer.count(calls, in_flight), {"worker": peer.pid})
 
 
 async def _stored(redis: Redis, keys: Sequence[str], field: str) -> int:

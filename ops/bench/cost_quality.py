@@ -15,19 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ops.evaluate.cost_quality.curve import Curve, oracle_gap, share_curve
 from tasks.contract.errors import PointsmanError
-from tasks.routing.quality.outcomes import Outcomes, read_outcomes
+from tasks.routing.quality.outcomes import Floats, Outcomes, read_outcomes
 from tasks.routing.quality.predictor import QualityPredictor
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Floats: TypeAlias = "NDArray[np.float64]"
 #: Name of a contestant → its predictions for the texts of a fold.
 Predictions: TypeAlias = dict[str, "Floats"]
 

@@ -39,13 +39,12 @@ async def measure(size: Size) -> Report:
             before = _lag(lag_file)
             rounds.append(await _round(fleet, mock, size.calls))
             lags.append(_difference(before, await _newer(lag_file, before)))
-    found = {"ours": rounds}
     report = Report(
         "flight",
         f"{size.calls} calls of {size.latency:g} s at once in one worker process",
         {"calls": size.calls, "rounds": size.rounds, "latency_s": size.latency},
         {"ours": f"one worker process, -c {size.calls}"},
-        found,
+        {"ours": rounds},
         details={"lag_ms": lags},
     )
     peak = min(one.peak_in_flight for one in rounds)
@@ -66,18 +65,17 @@ async def _round(fleet: BenchFleet, mock: MockModel, calls: int) -> Round:
     await mock.reset()
     pids = fleet.pids("model")
     meter, worker = Meter(pids), psutil.Process(pids["worker"])
-    meter.start()
     running = asyncio.ensure_future(fleet.run(calls, model="model"))
     most = 0
     while not running.done():
         most = max(most, worker.memory_info().rss)
         await asyncio.wait({running}, timeout=GLANCE)
-    wall, cpu = meter.stop()
+    wall, cpu = meter.stop(calls)
     return Round(
         calls=calls,
         answered=running.result(),
         wall_s=wall,
-        cpu_ms={role: 1000 * seconds / calls for role, seconds in cpu.items()},
+        cpu_ms=cpu,
         rss_mb={"worker": most / 1e6},
         peak_in_flight=(await mock.stats())["peak_in_flight"],
     )

@@ -76,24 +76,23 @@ async def _with_backlog(fleet: BenchFleet, mock: MockModel, model: str, waiting:
     ids = await fleet.submit(waiting, model=model)
     await _routed(fleet, model, waiting)
     await fleet.start_worker(model)
-    meter = Meter(fleet.pids(model))
     # The first few warm the worker up; which are done first is the backlog's order, that of submission.
     warm = calls // 10
     await fleet.wait(ids[:warm])
     await mock.reset()
-    meter.start()
+    meter = Meter(fleet.pids(model))
     good = await fleet.wait(ids[warm:calls])
     answered = (await mock.stats())["answered"]
-    wall, cpu = meter.stop()
+    # What was done of the others meanwhile was paid for, too.
+    wall, cpu = meter.stop(max(answered, 1))
     memory = meter.memory()
     await fleet.stop_worker(model)  # the rest of its queue stays where it is
     return Round(
         calls=calls - warm,
         answered=good,
         wall_s=wall,
-        # What was done of the others meanwhile was paid for, too.
-        cpu_ms={role: 1000 * seconds / max(answered, 1) for role, seconds in cpu.items()},
-        rss_mb={role: size / 1e6 for role, size in memory.items()},
+        cpu_ms=cpu,
+        rss_mb=memory,
         peak_in_flight=(await mock.stats())["peak_in_flight"],
     )
 

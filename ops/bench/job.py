@@ -60,11 +60,7 @@ async def _litellm(ends: AsyncExitStack, mock: MockModel, in_flight: int) -> Con
     env = {"BENCH_MODEL_URL": mock.url, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
     name = f"litellm {in_flight}"
     peer = await ends.enter_async_context(driven(name, "ops.bench.peers.litellm_router", env=env))
-
-    async def run_calls(calls: int) -> int:
-        return int((await peer.run(calls=calls, in_flight=in_flight))["answered"])
-
     settings = (
         f"Router, least-busy, two deployments, {in_flight} in flight, num_retries=0, no callbacks, uvloop, no queue"
     )
-    return Contestant(name, settings, run_calls, {"litellm": peer.pid})
+    return Contestant(name, settings, lambda calls: peer.count(calls, in_flight), {"litellm": peer.pid})

@@ -19,31 +19,28 @@ _DISTRIBUTIONS = (
 
 
 class Meter:
-    """The CPU of some processes from `start` to `stop`. The kernel counts in steps of 10 ms: measure seconds."""
+    """The CPU of some processes from now to `stop`. The kernel counts in steps of 10 ms: measure seconds."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         """`pids` are processes by role; what a process started counts as its own."""
         self._processes = {role: psutil.Process(pid) for role, pid in pids.items()}
-        self._before: dict[str, float] = {}
-        self._started = 0.0
-
-    def start(self) -> None:
         self._before = {role: _cpu(process) for role, process in self._processes.items()}
         self._started = time.monotonic()
 
-    def stop(self) -> tuple[float, dict[str, float]]:
-        """Seconds of wall time, and of CPU (user and system) by role.
+    def stop(self, calls: int = 1) -> tuple[float, dict[str, float]]:
+        """Seconds of wall time, and ms of CPU (user and system) a call by role.
 
         Raises:
             psutil.NoSuchProcess: if one ended meanwhile: its figure would be wrong.
         """
         wall = time.monotonic() - self._started
-        return wall, {role: _cpu(process) - self._before[role] for role, process in self._processes.items()}
+        spent = {role: _cpu(process) - self._before[role] for role, process in self._processes.items()}
+        return wall, {role: 1000 * seconds / calls for role, seconds in spent.items()}
 
-    def memory(self) -> dict[str, int]:
-        """Resident bytes by role, now."""
+    def memory(self) -> dict[str, float]:
+        """Resident MB by role, now."""
         return {
-            role: sum(member.memory_info().rss for member in _family(process))
+            role: sum(member.memory_info().rss for member in _family(process)) / 1e6
             for role, process in self._processes.items()
         }
 
@@ -53,11 +50,8 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _cpu(process: psutil.Process) -> float:
-    total = 0.0
-    for member in _family(process):
-        times = member.cpu_times()
-        total += times.user + times.system
-    return total
+    times = [member.cpu_times() for member in _family(process)]
+    return sum(one.user + one.system for one in times)
 
 
 def machine() -> dict[str, Any]:

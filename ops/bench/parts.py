@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-from ops.bench.bench_fleet import CHUNK, TEXT, BenchFleet, MockModel
+from ops.bench.bench_fleet import CHUNK, PATIENCE, TEXT, BenchFleet, MockModel
 from ops.bench.meter import Meter
 from ops.bench.process import bench_folder
 from ops.bench.report import Figure, Report, Round
@@ -95,8 +95,8 @@ def _sections(fleet: BenchFleet) -> Run:
 
 
 async def _joined(fleet: BenchFleet, job: str) -> int:
-    """Wait until a job has ended; returns how many of its parts succeeded."""
-    await fleet.ended(job)
+    """Wait until a job of many parts has ended; returns how many of them succeeded."""
+    await fleet.wait([job], patience=10 * PATIENCE, glance=GLANCE / 2)
     progress = await fleet.producer.ledger.views.progress(job)
     outcomes = await fleet.producer.ledger.views.outcomes(job, 0, progress.n)
     return sum(outcome.state == "succeeded" for outcome in outcomes)
@@ -138,21 +138,20 @@ async def _large(fleet: BenchFleet, count: int) -> tuple[Round, dict[str, float]
     before = int((await redis.info("memory"))["used_memory"])
     text = " ".join(["word"] * WORDS)
     meter = Meter(fleet.pids(MODEL))
-    meter.start()
     accepted = await fleet.producer.submit({"kind": "sections", "items": [text] * count, "model": MODEL})
-    most: dict[str, int] = {}
+    most: dict[str, float] = {}
     broker = before
     waiting = asyncio.ensure_future(_joined(fleet, accepted.id))
     while not waiting.done():
-        most = {role: max(size, most.get(role, 0)) for role, size in meter.memory().items()}
+        most = {role: max(size, most.get(role, 0.0)) for role, size in meter.memory().items()}
         broker = max(broker, int((await redis.info("memory"))["used_memory"]))
         await asyncio.sleep(GLANCE)
-    wall, cpu = meter.stop()
+    wall, cpu = meter.stop(count)
     found = Round(
         calls=count,
         answered=await waiting,
         wall_s=wall,
-        cpu_ms={role: 1000 * seconds / count for role, seconds in cpu.items()},
-        rss_mb={role: size / 1e6 for role, size in most.items()},
+        cpu_ms=cpu,
+        rss_mb=most,
     )
-    return found, {role: round(size / 1e6, 1) for role, size in most.items()}, (broker - before) / 1e6
+    return found, {role: round(size, 1) for role, size in most.items()}, (broker - before) / 1e6

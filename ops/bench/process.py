@@ -9,16 +9,13 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
 from ops.up.processes import Child
 from tasks.contract.errors import Unreachable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 #: Seconds within which a process must be ready: LiteLLM alone takes a good part of it to import.
 START_TIMEOUT = 90.0
@@ -99,6 +96,10 @@ class Driven:
             raise Unreachable(f"{self.name} ended with exit code {await self._process.wait()}")
         return dict(json.loads(answer))
 
+    async def count(self, calls: int, in_flight: int) -> int:
+        """Have so many calls made, `in_flight` at once; returns how many were answered."""
+        return int((await self.run(calls=calls, in_flight=in_flight))["answered"])
+
 
 @asynccontextmanager
 async def driven(name: str, module: str, *, env: Mapping[str, str]) -> AsyncIterator[Driven]:
@@ -120,13 +121,13 @@ async def driven(name: str, module: str, *, env: Mapping[str, str]) -> AsyncIter
             await process.wait()
 
 
-def orders(out: TextIO | None = None) -> Iterator[dict[str, Any]]:
+def orders() -> Iterator[dict[str, Any]]:
     """Each order as it comes, until stdin closes. Says first that we are ready."""
-    answer(out, ready=True)
+    answer(ready=True)
     for line in sys.stdin:
         yield json.loads(line)
 
 
-def answer(out: TextIO | None = None, /, **found: Any) -> None:
-    """`out` is where answers go, where stdout was taken for something else."""
-    print(json.dumps(found), flush=True, file=out or sys.stdout)
+def answer(**found: Any) -> None:
+    """Answer on the real stdout, whatever `sys.stdout` was replaced by."""
+    print(json.dumps(found), flush=True, file=sys.__stdout__)

@@ -5,7 +5,6 @@ Nobody consumes; after each round the lists are read: every part must stand ther
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ QUICK = Size(calls=30, rounds=2, levels=(1,))
 
 @dataclass(frozen=True, slots=True)
 class ChordSender:
-    name: str
     peer: Driven
     valkey: ValkeyServer
     redis: Redis
@@ -37,12 +35,12 @@ async def measure(size: Size) -> Report:
     chords = size.levels[0]
     async with bench_folder() as (ends, folder):
         senders = [await ends.enter_async_context(_sender(folder, name)) for name in ("celery", "ours")]
-        rounds: dict[str, list[Round]] = {sender.name: [] for sender in senders}
+        rounds: dict[str, list[Round]] = {sender.peer.name: [] for sender in senders}
         for number in range(size.rounds + 1):  # the first warms up
             for sender in senders:
                 found = await _round(sender, number * chords, chords, size.calls)
                 if number:
-                    rounds[sender.name].append(found)
+                    rounds[sender.peer.name].append(found)
     report = Report(
         "publish",
         f"Publishing a chord of {size.calls} parts: CPU (user and system) a part",
@@ -67,24 +65,21 @@ async def _sender(folder: Path, name: str) -> AsyncIterator[ChordSender]:
     async with valkey_server(folder / name) as valkey, Redis.from_url(valkey.url) as redis:
         env = {"BENCH_REDIS_URL": valkey.url, "BENCH_PUBLISH": name}
         async with driven(name, "ops.bench.peers.chords", env=env) as peer:
-            yield ChordSender(name, peer, valkey, redis)
+            yield ChordSender(peer, valkey, redis)
 
 
 async def _round(sender: ChordSender, first: int, chords: int, parts: int) -> Round:
     meter = Meter({"valkey": sender.valkey.pid})
-    meter.start()
-    started = time.monotonic()
     spent = (await sender.peer.run(first=first, chords=chords, parts=parts))["cpu_s"]
-    wall = time.monotonic() - started
-    _, cpu = meter.stop()
+    calls = chords * parts
+    wall, cpu = meter.stop(calls)
     there = await _waiting(sender.redis)
     await sender.redis.flushdb()
-    calls = chords * parts
     return Round(
         calls=calls,
         answered=there,
         wall_s=wall,
-        cpu_ms={"publisher": 1000 * spent / calls, "valkey": 1000 * cpu["valkey"] / calls},
+        cpu_ms={"publisher": 1000 * spent / calls, **cpu},
     )
 
 

@@ -58,15 +58,14 @@ async def _one(contestant: Contestant, mock: MockModel | None, calls: int) -> Ro
     if mock is not None:
         await mock.reset()
     meter = Meter(contestant.pids)
-    meter.start()
     answered = await contestant.run(calls)
-    wall, cpu = meter.stop()
+    wall, cpu = meter.stop(calls)
     stats = await mock.stats() if mock is not None else {}
     return Round(
         calls=calls,
         answered=answered,
         wall_s=wall,
-        cpu_ms={role: 1000 * seconds / calls for role, seconds in cpu.items()},
-        rss_mb={role: size / 1e6 for role, size in meter.memory().items()},
+        cpu_ms=cpu,
+        rss_mb=meter.memory(),
         peak_in_flight=stats.get("peak_in_flight", 0),
     )

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ops.bench.bench_fleet import ReplicaFleet, ReplicaServer
 from ops.bench.meter import Meter
@@ -24,11 +23,7 @@ from ops.bench.process import Driven, bench_folder, driven
 from ops.bench.report import Figure, Report, Round
 from ops.bench.rounds import Size
 from ops.evaluate.simulation.scenarios import NAMED
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tasks.accept import Accepted
+from tasks.accept import Accepted
 
 #: `calls` are requests a round of the scenario mixed: a minute. The others have half as many.
 FULL = Size(calls=2400, rounds=2)
@@ -47,18 +42,6 @@ FIRST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class RoutingContestant:
-    """`ours` says who routes; `strategy` is a name of theirs."""
-
-    ours: bool
-    strategy: str
-
-    @property
-    def name(self) -> str:
-        return f"{'ours' if self.ours else 'litellm'} {self.strategy}"
-
-
-@dataclass(frozen=True, slots=True)
 class Played:
     """One contestant's round of one scenario: its summary, and the figures that every report has."""
 
@@ -69,38 +52,37 @@ class Played:
 async def measure(size: Size) -> Report:
     smoke = size.calls < SMOKE
     scenarios = ("mixed",) if smoke else ("mixed", "fast-fail", "one-slow")
-    contestants = [RoutingContestant(True, name) for name in OURS[: 1 if smoke else None]]
-    contestants += [RoutingContestant(False, name) for name in LITELLM[: 1 if smoke else None]]
+    contestants = [f"ours {strategy}" for strategy in OURS[: 1 if smoke else None]]
+    contestants += [f"litellm {strategy}" for strategy in LITELLM[: 1 if smoke else None]]
     played: dict[str, dict[str, list[Played]]] = {}
     async with bench_folder() as (ends, folder):
         env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
         peer = await ends.enter_async_context(driven("litellm", "ops.bench.peers.litellm_router", env=env))
         for place, scenario in enumerate(scenarios):
-            mine = played[scenario] = {contestant.name: [] for contestant in contestants}
+            mine = played[scenario] = {contestant: [] for contestant in contestants}
             count = size.calls if place == 0 else size.calls // 2
             for seed in range(size.rounds):
                 for number, contestant in enumerate(contestants):
                     at = folder / f"{scenario}-{seed}-{number}"
                     at.mkdir()
-                    mine[contestant.name].append(await _play(at, scenario, contestant, peer, count, seed))
+                    mine[contestant].append(await _play(at, scenario, contestant, peer, count, seed))
     rounds = {
         f"{scenario}: {name}": [one.round for one in found]
         for scenario, by_name in played.items()
         for name, found in by_name.items()
     }
-    report = Report(
+    return Report(
         "routing",
         "Requests in an open loop over replicas of which one is slow, one fails at times",
         {"requests": size.calls, "rounds": size.rounds, "rates": {name: NAMED[name].rate for name in scenarios}},
         {name: _settings(name) for name in rounds},
         rounds,
-        details={
+        _figures(played),
+        {
             scenario: {name: [one.summary for one in found] for name, found in by_name.items()}
             for scenario, by_name in played.items()
         },
     )
-    report.figures = _figures(played)
-    return report
 
 
 def _settings(name: str) -> str:
@@ -111,23 +93,24 @@ def _settings(name: str) -> str:
     return f"{about}; Router in process, num_retries=3, timeout=60, cooldowns as by default, uvloop"
 
 
-async def _play(
-    folder: Path, scenario: str, contestant: RoutingContestant, peer: Driven, count: int, seed: int
-) -> Played:
+async def _play(folder: Path, scenario: str, contestant: str, peer: Driven, count: int, seed: int) -> Played:
+    who, _, strategy = contestant.partition(" ")
     async with ReplicaServer(folder, NAMED[scenario]) as server:
-        if contestant.ours:
-            async with ReplicaFleet(folder / "fleet", server, contestant.strategy) as fleet:
+        if who == "ours":
+            async with ReplicaFleet(folder / "fleet", server, strategy) as fleet:
                 await server.restart()
-                async with _metered(fleet.pids()) as found:
-                    latencies, late = await _ours(fleet, NAMED[scenario].rate, count, seed)
+                meter = Meter(fleet.pids())
+                latencies, late = await _ours(fleet, NAMED[scenario].rate, count, seed)
+                wall, cpu = meter.stop(count)
         else:
-            order: dict[str, Any] = {"strategy": contestant.strategy, "url": server.url, "models": list(server.models)}
+            order: dict[str, Any] = {"strategy": strategy, "url": server.url, "models": list(server.models)}
             order |= {"rate": NAMED[scenario].rate, "seed": seed}
             # What it loads at its first calls shall not count; what it learns of the models goes with its Router.
             await peer.run(**order, count=min(count, WARM_UP))
             await server.restart()
-            async with _metered({"litellm": peer.pid}) as found:
-                answered = await peer.run(**order, count=count)
+            meter = Meter({"litellm": peer.pid})
+            answered = await peer.run(**order, count=count)
+            wall, cpu = meter.stop(count)
             latencies, late = answered["latencies"], answered["late"]
         stats = await server.stats()
     attempts = {name: one["requests"] for name, one in stats.items()}
@@ -137,25 +120,14 @@ async def _play(
         "share_of_attempts": {name: n / all_ for name, n in attempts.items()},
         "share_after_first_10": {name: max(0, n - FIRST) / max(1, all_ - FIRST) for name, n in attempts.items()},
     }
-    wall, cpu = found[0]
     one = Round(
         calls=count,
         answered=count - summary["failed"],
         wall_s=wall,
-        cpu_ms={role: 1000 * seconds / count for role, seconds in cpu.items()},
+        cpu_ms=cpu,
         peak_in_flight=sum(one["peak_in_flight"] for one in stats.values()),
     )
     return Played(summary, one)
-
-
-@asynccontextmanager
-async def _metered(pids: dict[str, int]) -> AsyncIterator[list[tuple[float, dict[str, float]]]]:
-    """What is spent inside, seconds of wall time and of CPU by role: the one item of the list, afterwards."""
-    meter = Meter(pids)
-    found: list[tuple[float, dict[str, float]]] = []
-    meter.start()
-    yield found
-    found.append(meter.stop())
 
 
 async def _ours(fleet: ReplicaFleet, rate: float, count: int, seed: int) -> tuple[list[float | None], list[float]]:

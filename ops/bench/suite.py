@@ -53,18 +53,10 @@ async def measured(measure: Measure, size: Size) -> Report:
 
 Benchmark = tuple[Measure, Size, Size]
 
-#: By name: what measures, the size of a full run, that of a smoke run.
+#: By the name of its module: what measures, the size of a full run, that of a smoke run.
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "noop": (noop.measure, noop.FULL, noop.QUICK),
-    "calls": (calls.measure, calls.FULL, calls.QUICK),
-    "job": (job.measure, job.FULL, job.QUICK),
-    "parts": (parts.measure, parts.FULL, parts.QUICK),
-    "publish": (publish.measure, publish.FULL, publish.QUICK),
-    "flight": (flight.measure, flight.FULL, flight.QUICK),
-    "growth": (growth.measure, growth.FULL, growth.QUICK),
-    "decision": (decision.measure, decision.FULL, decision.QUICK),
-    "routing": (routing.measure, routing.FULL, routing.QUICK),
-    "votes": (votes.measure, votes.FULL, votes.QUICK),
+    module.__name__.rpartition(".")[2]: (module.measure, module.FULL, module.QUICK)
+    for module in (noop, calls, job, parts, publish, flight, growth, decision, routing, votes)
 }
 
 

@@ -6,18 +6,16 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from ops.evaluate.grading import Check, Judging, expectation, is_right, read_verdict, right_questions
 from ops.evaluate.profiling.asking import EvalQuestion, EvalRun
 from ops.evaluate.profiling.cases import check_ids, read_json_lines
 from ops.evaluate.profiling.statistics import quantile, wilson
+from tasks.config.library import Workflow
 from tasks.contract.errors import BadInput
+from tasks.contract.result import Result
 from tasks.parallel.votes import normalize
-
-if TYPE_CHECKING:
-    from tasks.config.library import Workflow
-    from tasks.contract.result import Result
 
 #: What `expect` may hold; all that a case names must hold of the answer.
 GRADERS = ("exact", "contains", "regex", "numeric", "json_schema", "label", "route", "judge")

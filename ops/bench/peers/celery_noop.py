@@ -11,13 +11,12 @@ from typing import Any
 
 from celery import Celery, signals
 
+from ops.bench.peers import stock_url
 from tasks.queue.address import broker_url
 from tasks.queue.app import VISIBILITY_TIMEOUT
 
 _redis = os.environ["BENCH_REDIS_URL"]
-_stock = "redis+socket://" + _redis.removeprefix("unix://") if _redis.startswith("unix://") else _redis
-
-app = Celery("noop", broker={"stock": _stock, "ours": broker_url(_redis)}[os.environ["BENCH_TRANSPORT"]])
+app = Celery("noop", broker={"stock": stock_url(_redis), "ours": broker_url(_redis)}[os.environ["BENCH_TRANSPORT"]])
 app.conf.update(
     task_acks_late=True,
     task_ignore_result=True,

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 from celery import Celery, signals
 
+from ops.bench.peers import stock_url
 from ops.bench.peers.bare import REQUEST, content_of
 
-app = Celery("peer", broker=os.environ["BENCH_BROKER_URL"], backend=os.environ["BENCH_BROKER_URL"])
+_redis = stock_url(os.environ["BENCH_REDIS_URL"])
+app = Celery("peer", broker=_redis, backend=_redis)
 app.conf.update(
     # A durable call: its message is kept until it has ended, as ours is.
     task_acks_late=True,

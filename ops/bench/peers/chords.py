@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from celery import Celery, chord, group
 
+from ops.bench.peers import stock_url
 from ops.bench.process import answer, orders
 from tasks.ledger import Ledger
 from tasks.queue.app import make_app
@@ -22,7 +23,7 @@ MODEL = "model"
 
 
 def _celery(url: str) -> Callable[[int, int], None]:
-    broker = "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
+    broker = stock_url(url)
     app = Celery("publish", broker=broker, backend=broker)
     app.conf.update(result_expires=3600, task_ignore_result=True)
     part = app.signature("tasks.call", immutable=True, options={"queue": f"model.{MODEL}"})

@@ -86,12 +86,11 @@ async def _run_open_loop(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    out = sys.stdout
     sys.stdout = sys.stderr  # what it prints is no answer of ours
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for order in orders(out):
+        for order in orders():
             run = _run_in_flight(**order) if "in_flight" in order else _run_open_loop(order)
-            answer(out, **runner.run(run))
+            answer(**runner.run(run))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,11 @@ least share, in percent, at which x % of the gap are recovered.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from tasks.routing.quality.choice import choose_all
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Floats: TypeAlias = "NDArray[np.float64]"
+from tasks.routing.quality.outcomes import Floats
 
 #: Tradeoffs along which a curve over cost is drawn.
 STEPS = 400

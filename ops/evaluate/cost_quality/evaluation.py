@@ -6,22 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ops.evaluate.cost_quality.curve import Curve, cost_curve, oracle_gap, share_curve
 from tasks.contract.errors import BadInput
 from tasks.routing.quality.choice import calibrate
-from tasks.routing.quality.outcomes import typical_usd
+from tasks.routing.quality.outcomes import Floats, Outcomes, Prices, typical_usd
 from tasks.routing.quality.predictor import QualityPredictor
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from tasks.routing.quality.outcomes import Outcomes, Prices
-
-Floats: TypeAlias = "NDArray[np.float64]"
 
 #: Predictions that are timed, one text each.
 TIMED = 200
@@ -110,11 +103,7 @@ class Evaluation:
 
 
 def evaluate(
-    train: Outcomes,
-    test: Outcomes,
-    *,
-    share: float | None = None,
-    prices: Prices | None = None,
+    train: Outcomes, test: Outcomes, *, share: float | None = None, prices: Prices | None = None
 ) -> Evaluation:
     """Fit to `train` and choose models for `test`.
 

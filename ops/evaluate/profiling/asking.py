@@ -11,16 +11,14 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from producer import AsyncProducer
 from tasks.contract.errors import BadInput
 from tasks.contract.job import Job, parse_job
 from tasks.contract.result import FINAL, Result, Usage
 from tasks.ledger import digest
 from tasks.workflows.check_job import check_job
-
-if TYPE_CHECKING:
-    from producer import AsyncProducer
 
 #: A run's name becomes part of Redis keys and of labels.
 RUN_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ops.evaluate.profiling.asking import EvalRun
 from ops.evaluate.profiling.cases import Case, CaseSet
 from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
+from tasks.config.config import Config
+from tasks.config.models import Model
 from tasks.contract.errors import BadInput
-
-if TYPE_CHECKING:
-    from tasks.config.config import Config
-    from tasks.config.models import Model
 
 
 def check_models(names: Sequence[str], config: Config) -> tuple[str, ...]:

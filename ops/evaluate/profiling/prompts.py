@@ -6,17 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ops.evaluate.profiling.asking import EvalRun
 from ops.evaluate.profiling.cases import CaseSet
 from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
 from ops.evaluate.profiling.measure import share_of
 from ops.evaluate.profiling.statistics import holm, quantile, sign_test
+from tasks.config.routes import Route
 from tasks.contract.errors import BadInput
-
-if TYPE_CHECKING:
-    from tasks.config.routes import Route
 
 #: The name of the version that the configuration has.
 CURRENT = "current"

@@ -8,13 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ops.evaluate.simulation.scenarios import Scenario
 from ops.evaluate.simulation.simulated_fleet import simulate
 from tasks.routing.options import is_sticky, strategies, strategy_named
-
-if TYPE_CHECKING:
-    from ops.evaluate.simulation.scenarios import Scenario
 
 #: Requests, over all runs, from which it pays to start more processes: these take a second to begin.
 WORTH_A_PROCESS = 30_000

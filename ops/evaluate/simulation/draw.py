@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
 mpl.use("Agg")  # no display is needed
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from ops.evaluate.simulation.compare import StrategyComparison
 from ops.evaluate.simulation.record import SHARES
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from ops.evaluate.simulation.compare import StrategyComparison
 
 # The same figures make the same file.
 mpl.rcParams["svg.hashsalt"] = "pointsman"

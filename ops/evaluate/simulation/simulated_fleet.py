@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, count
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ops.evaluate.simulation.record import Record
+from ops.evaluate.simulation.scenarios import Scenario
 from ops.evaluate.simulation.simulated_model import Call, SimulatedModel
 from tasks.calling.attempt import add_attempt
 from tasks.calling.retry import decide
@@ -24,9 +25,6 @@ from tasks.contract.errors import Overloaded
 from tasks.routing.choose import pick_model
 from tasks.routing.options import is_sticky, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, Traits
-
-if TYPE_CHECKING:
-    from ops.evaluate.simulation.scenarios import Scenario
 
 #: One in so many arrivals looks at how evenly the calls are spread.
 LOOK_ONE_IN = 16

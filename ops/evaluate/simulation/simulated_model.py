@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
 from ops.evaluate.simulation.scenarios import Models
 from tasks.config.models import Breaker as Settings
+from tasks.contract.result import Tried
 from tasks.routing.model_statistics import ModelStatistics, observe
-from tasks.routing.snapshot import INFINITE, ModelLoad
-
-if TYPE_CHECKING:
-    from tasks.contract.result import Tried
-    from tasks.routing.snapshot import Ranking
+from tasks.routing.snapshot import INFINITE, ModelLoad, Ranking
 
 #: As in `limiter.lua`: slices of the rolling window, and the longest time that a model is left alone.
 SLICES = 6
