@@ -157,14 +157,14 @@ class BenchFleet(AsyncExitStack):
             ids += [job.id for job in accepted]
         return ids
 
-    async def wait(self, ids: Sequence[str], *, patience: float = PATIENCE, glance: float = GLANCE) -> int:
+    async def wait(self, ids: Sequence[str], *, within: float = PATIENCE, glance: float = GLANCE) -> int:
         """Wait until all these jobs have ended, with a look at them every `glance` s; returns how many succeeded.
 
         Raises:
-            PointsmanError: if they haven't ended within `patience` seconds and 0.1 a job.
+            PointsmanError: if they haven't ended within `within` seconds and 0.1 a job.
         """
         left, good = list(ids), 0
-        end = asyncio.get_running_loop().time() + patience + len(ids) / 10
+        end = asyncio.get_running_loop().time() + within + len(ids) / 10
         while left:
             # In the order of submission, so that jobs that have not ended stand in front.
             head, rest = left[:CHUNK], left[CHUNK:]

@@ -96,7 +96,7 @@ def _sections(fleet: BenchFleet) -> Run:
 
 async def _joined(fleet: BenchFleet, job: str) -> int:
     """Wait until a job of many parts has ended; returns how many of them succeeded."""
-    await fleet.wait([job], patience=10 * PATIENCE, glance=GLANCE / 2)
+    await fleet.wait([job], within=10 * PATIENCE, glance=GLANCE / 2)
     progress = await fleet.producer.ledger.views.progress(job)
     outcomes = await fleet.producer.ledger.views.outcomes(job, 0, progress.n)
     return sum(outcome.state == "succeeded" for outcome in outcomes)
