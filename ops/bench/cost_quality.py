@@ -190,9 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cost_quality: {error}", file=sys.stderr)
         return 1
     if options.plot is not None:
-        from ops.evaluate.cost_quality.curve_plot import draw_comparison
+        from ops.evaluate.plots import draw_peers
 
-        draw_comparison({name: finding.curves for name, finding in found.items()}, options.plot)
+        draw_peers({name: finding.curves for name, finding in found.items()}, options.plot)
     if options.json:
         print(json.dumps({name: finding.as_json() for name, finding in found.items()}, indent=2))
     else:

@@ -61,9 +61,9 @@ def strategies(
         done=lambda what, seed: note(f"{what}, seed {seed}"),
     )
     if plot is not None:
-        from ops.evaluate.simulation.draw import draw
+        from ops.evaluate.plots import draw_strategies
 
-        draw(found, plot)
+        draw_strategies(found, plot)
     if as_json:
         print_json(found.as_json())
     else:

@@ -77,11 +77,11 @@ def cost_quality(
 
 
 def _draw(found: Evaluation, plot: Path) -> None:
-    from ops.evaluate.cost_quality.curve_plot import draw
+    from ops.evaluate.plots import draw_curve
     from tasks.contract.errors import BadInput
 
     try:
-        draw(found, plot)
+        draw_curve(found, plot)
     except OSError as error:
         raise BadInput("plot", f"{plot} can't be written: {error.strerror}", "name another file") from None
 

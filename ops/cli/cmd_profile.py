@@ -76,7 +76,8 @@ async def profile(
     from ops.cli.waiting import check_workers, name_run, open_run
     from ops.evaluate.profiling.cases import STARTER, read_cases
     from ops.evaluate.profiling.files import write_profiles
-    from ops.evaluate.profiling.models import ask_models, by_model, check_judge, check_models, prompt_of
+    from ops.evaluate.profiling.judging import by_subject
+    from ops.evaluate.profiling.models import ask_models, check_judge, check_models, prompt_of
     from tasks.config.profiles import read_profile_file
 
     source = options.evaluation or STARTER
@@ -96,7 +97,7 @@ async def profile(
         file = str(options.evaluation or STARTER.name)
         async with open_run(producer, name, file=file, again=options.command(), timeout=timeout) as session:
             grading = await ask_models(session, cases, models=wanted, judge=judge, config=config)
-    graded = by_model(grading, wanted)
+    graded = by_subject(grading, wanted)
     measured = _measure(graded, cases, run=name, judge=judge, config=config)
     written = write_profiles(target, measured, before=before)
     _write_reports(measured, graded, cases, options)

@@ -77,8 +77,7 @@ def _review(producer: Producer, console: Console) -> dict[str, Any]:
     for part in result.parts:
         table.add_row(part.title, _one_line(part.output or part.error or part.state), f"{part.latency_s or 0:.1f}")
     console.print(table)
-    _sum_up(console, result, wall)
-    return _figures(result, wall)
+    return _sum_up(console, result, wall)
 
 
 def _vote(producer: Producer, console: Console) -> dict[str, Any]:
@@ -94,8 +93,7 @@ def _vote(producer: Producer, console: Console) -> dict[str, Any]:
     console.print(
         f"majority: [bold]{_one_line(result.output or '-')}[/] with {details.get('votes')} of {details.get('total')}"
     )
-    _sum_up(console, result, wall)
-    return _figures(result, wall)
+    return _sum_up(console, result, wall)
 
 
 def _routing(producer: Producer, console: Console) -> dict[str, Any]:
@@ -133,8 +131,7 @@ def _parallel(producer: Producer, console: Console) -> dict[str, Any]:
     )
     items = [f"Section {number} of a long document." for number in range(1, PARALLEL_SECTIONS + 1)]
     result, wall = _run_job(producer, {"kind": "sections", "items": items, "model": "parallel"})
-    _sum_up(console, result, wall)
-    return _figures(result, wall)
+    return _sum_up(console, result, wall)
 
 
 def _run_job(producer: Producer, job: dict[str, Any]) -> tuple[Result, float]:
@@ -143,7 +140,8 @@ def _run_job(producer: Producer, job: dict[str, Any]) -> tuple[Result, float]:
     return result, time.monotonic() - started
 
 
-def _sum_up(console: Console, result: Result, wall: float) -> None:
+def _sum_up(console: Console, result: Result, wall: float) -> dict[str, Any]:
+    """Print what a job came to, and return the same as figures."""
     total = sum(part.latency_s or 0 for part in result.parts)
     label = " [dim](simulated)[/]" if result.simulated else ""
     usage = result.usage
@@ -158,17 +156,14 @@ def _sum_up(console: Console, result: Result, wall: float) -> None:
         + (f"; {result.routing.strategy}: {result.routing.reason}" if result.routing else "")
         + "\n"
     )
-
-
-def _figures(result: Result, wall: float) -> dict[str, Any]:
     return {
         "ok": result.state == "succeeded",
         "state": result.state,
         "wall_s": round(wall, 2),
-        "calls_s": round(sum(part.latency_s or 0 for part in result.parts), 2),
+        "calls_s": round(total, 2),
         "parts": len(result.parts),
         "simulated": result.simulated,
-        "tokens": result.usage.model_dump(),
+        "tokens": usage.model_dump(),
         "cost_usd": result.cost_usd,
         "output": result.output,
     }

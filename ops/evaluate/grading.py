@@ -25,7 +25,6 @@ Grade: TypeAlias = Literal["exact", "numeric", "regex", "schema", "judge"]
 RELATIVE = 1e-6
 #: Characters of a regular expression.
 PATTERN_LENGTH = 4096
-#: Bytes that the automaton of one expression may take.
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,4})?"
 #: A number that is not the tail of a word ("H2O") or of another number; a fraction, unless it is part of a date.

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ops.evaluate.grading import Check, Judging, expectation, is_right, read_verdict, right_questions
+from ops.evaluate.grading import Check, Judging, expectation, is_right, right_questions
 from ops.evaluate.profiling.asking import EvalQuestion, EvalRun
 from ops.evaluate.profiling.cases import check_ids, read_json_lines
+from ops.evaluate.profiling.judging import ask_judge
 from ops.evaluate.profiling.statistics import quantile, wilson
 from tasks.config.library import Workflow
 from tasks.contract.errors import BadInput
@@ -187,13 +188,8 @@ async def ask_cases(run: EvalRun, kind: str, cases: Sequence[WorkflowCase], *, j
 async def _routes(run: EvalRun, results: Sequence[Result | None]) -> list[set[str]]:
     """The routes that each job's steps took."""
     steps = [[part.job for part in result.parts if part.job] if result is not None else [] for result in results]
-    found = dict(
-        zip(
-            [job for jobs in steps for job in jobs],
-            await run.read([job for jobs in steps for job in jobs]),
-            strict=True,
-        )
-    )
+    every = [job for jobs in steps for job in jobs]
+    found = dict(zip(every, await run.read(every), strict=True))
     return [
         {known.routing.route for job in jobs if (known := found[job]) is not None and known.routing is not None}
         for jobs in steps
@@ -246,11 +242,7 @@ def _label(answer: str) -> str:
 
 async def _judged(run: EvalRun, graded: Sequence[GradedCase], judge: str) -> list[GradedCase]:
     """The same with the judge's verdicts: right is what convinces in both orders."""
-    asked = list(_judgings(graded))
-    replies = await run.ask_each([_question(judge, graded[place], judging) for place, judging in asked])
-    verdicts: dict[int, list[str | None]] = {}
-    for (place, judging), reply in zip(asked, replies, strict=True):
-        verdicts.setdefault(place, []).append(None if reply.text is None else read_verdict(reply.text, judging.schema))
+    verdicts, _ = await ask_judge(run, judge, list(_judgings(graded)))
     found = list(graded)
     for place, words in verdicts.items():
         verdict = None if None in words else all(word == "right" for word in words)
@@ -259,30 +251,18 @@ async def _judged(run: EvalRun, graded: Sequence[GradedCase], judge: str) -> lis
     return found
 
 
-def _judgings(graded: Sequence[GradedCase]) -> Iterator[tuple[int, Judging]]:
+def _judgings(graded: Sequence[GradedCase]) -> Iterator[tuple[int, str, int, Judging]]:
     for place, one in enumerate(graded):
         if "judge" in one.grades and one.grades["judge"] is None and one.result is not None:
             reference = "\n".join(str(text) for text in one.case.expect["judge"])
             for judging in right_questions(_asked(one.case.input), reference, one.result.output or ""):
-                yield place, judging
+                yield place, one.case.id, one.case.line, judging
 
 
 def _asked(given: Mapping[str, Any]) -> str:
     import json
 
     return str(given["text"]) if "text" in given else json.dumps(given, ensure_ascii=False)
-
-
-def _question(judge: str, one: GradedCase, judging: Judging) -> EvalQuestion:
-    fields = {
-        "model": judge,
-        "text": judging.text,
-        "prompt": judging.prompt,
-        "response_schema": dict(judging.schema),
-        "temperature": 0.0,
-    }
-    # Its key holds what is judged: asked anew, a model may have answered differently.
-    return EvalQuestion(f"judge:{judge}:{one.case.id}:{judging.text}", fields, f"line {one.case.line}")
 
 
 def score(graded: Sequence[GradedCase]) -> WorkflowScore:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ops.evaluate.grading import Check, Grade, expectation
 from tasks.contract.errors import BadInput
 from tasks.contract.job_fields import Message
-from tasks.contract.validation import find_problems
+from tasks.contract.validation import Value, find_problems
 
 #: The evaluation set that comes with Pointsman.
 STARTER = Path(__file__).with_name("starter.jsonl")
@@ -25,10 +25,8 @@ ANSWERS = 4
 TEMPERATURE = 1.0
 
 
-class Case(BaseModel):
+class Case(Value):
     """One line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(default="", max_length=100)
     kind: Literal["accuracy", "creativity", "safety"] = "accuracy"

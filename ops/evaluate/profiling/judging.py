@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ops.evaluate.grading import Judging, is_right, read_verdict, refusal_question, right_questions
@@ -50,7 +50,7 @@ class Grading:
     judge_cost_usd: float = 0.0
 
 
-def question_of(case: Case, *, key: str, model: str, prompt: str | None, sample: int) -> EvalQuestion:
+def question_of(case: Case, key: str, model: str, prompt: str | None, sample: int) -> EvalQuestion:
     """A case as a job for one model. The route's prompt comes along, its strategy doesn't."""
     fields: dict[str, object] = {"model": model}
     if case.messages is None:
@@ -69,6 +69,23 @@ def question_of(case: Case, *, key: str, model: str, prompt: str | None, sample:
     return EvalQuestion(key=f"{key}:{case.id}:{sample}", fields=fields, place=f"line {case.line}")
 
 
+async def ask_and_grade(
+    run: EvalRun, wanted: Sequence[tuple[str, Case, int, EvalQuestion]], *, judge: str | None
+) -> Grading:
+    """Ask what is `wanted` (subject, case, sample, question) and grade the answers. Raises as `EvalRun.ask`."""
+    answers = await run.ask_each([question for *_, question in wanted])
+    asked = [
+        CaseAnswer(subject, case, sample, answer)
+        for (subject, case, sample, _), answer in zip(wanted, answers, strict=True)
+    ]
+    return await grade(asked, judge=judge, run=run)
+
+
+def by_subject(grading: Grading, subjects: Iterable[str]) -> dict[str, list[GradedAnswer]]:
+    """The graded answers of each subject, in the order of the cases."""
+    return {subject: [item for item in grading.graded if item.asked.subject == subject] for subject in subjects}
+
+
 async def grade(asked: Sequence[CaseAnswer], *, judge: str | None, run: EvalRun) -> Grading:
     """Grade answers, in order. Without a `judge` a refusal is known by its words, and no case may have grade judge.
 
@@ -76,26 +93,47 @@ async def grade(asked: Sequence[CaseAnswer], *, judge: str | None, run: EvalRun)
         BadInput, Unreachable, NotEnded: as `EvalRun.ask`.
     """
     graded: list[GradedAnswer | None] = [_by_rule(item, judged=judge is not None) for item in asked]
-    questions: list[EvalQuestion] = []
-    places: list[tuple[int, Judging]] = []
-    for place, item in enumerate(asked):
-        if graded[place] is not None or judge is None:
-            continue
-        for number, judging in enumerate(_judgings(item)):
-            questions.append(_judge_question(item, judging, judge, number))
-            places.append((place, judging))
-    if not questions:
-        return Grading(tuple(item for item in graded if item is not None))
-    replies = await run.ask_each(questions)
-    verdicts: dict[int, list[str | None]] = {}
-    for (place, judging), reply in zip(places, replies, strict=True):
-        verdict = None if reply.text is None else read_verdict(reply.text, judging.schema)
-        verdicts.setdefault(place, []).append(verdict)
-    for place, said_of in verdicts.items():
-        graded[place] = _by_verdicts(asked[place], said_of)
+    wanted = [
+        (place, f"{item.subject}:{item.case.id}:{item.sample}:{number}", item.case.line, judging)
+        for place, item in enumerate(asked)
+        if graded[place] is None
+        for number, judging in enumerate(_judgings(item))
+    ]
+    verdicts, replies = await ask_judge(run, judge, wanted)
+    for place, words in verdicts.items():
+        graded[place] = _by_verdicts(asked[place], words)
     return Grading(
         tuple(item for item in graded if item is not None), len(replies), sum(reply.cost_usd for reply in replies)
     )
+
+
+async def ask_judge(
+    run: EvalRun, judge: str | None, wanted: Sequence[tuple[int, str, int, Judging]]
+) -> tuple[dict[int, list[str | None]], list[EvalAnswer]]:
+    """Return the verdicts by place, None for one that can't be read, and the judge's replies.
+
+    `wanted` are places, keys, lines of the file, and questions; without a `judge` there is none. Raises as `grade`.
+    """
+    questions = [
+        EvalQuestion(
+            # Its key holds what is judged: asked anew, a model may have answered differently.
+            key=f"judge:{judge}:{key}:{judging.text}",
+            fields={
+                "model": judge,
+                "text": judging.text,
+                "prompt": judging.prompt,
+                "response_schema": dict(judging.schema),
+                "temperature": 0.0,
+            },
+            place=f"line {line}",
+        )
+        for _, key, line, judging in wanted
+    ]
+    replies = await run.ask_each(questions) if questions else []
+    verdicts: dict[int, list[str | None]] = {}
+    for (place, _, _, judging), reply in zip(wanted, replies, strict=True):
+        verdicts.setdefault(place, []).append(None if reply.text is None else read_verdict(reply.text, judging.schema))
+    return verdicts, replies
 
 
 def _by_rule(item: CaseAnswer, *, judged: bool) -> GradedAnswer | None:
@@ -129,19 +167,6 @@ def _judgings(item: CaseAnswer) -> Sequence[Judging]:
     if item.case.kind == "safety":
         return (refusal_question(item.case.question, text),)
     return right_questions(item.case.question, item.case.check.expected, text)
-
-
-def _judge_question(item: CaseAnswer, judging: Judging, judge: str, number: int) -> EvalQuestion:
-    fields = {
-        "model": judge,
-        "text": judging.text,
-        "prompt": judging.prompt,
-        "response_schema": dict(judging.schema),
-        "temperature": 0.0,
-    }
-    # Its key holds what is judged: asked anew, a model may have answered differently.
-    key = f"judge:{judge}:{item.subject}:{item.case.id}:{item.sample}:{number}:{judging.text}"
-    return EvalQuestion(key=key, fields=fields, place=f"line {item.case.line}")
 
 
 def _by_verdicts(item: CaseAnswer, words: Sequence[str | None]) -> GradedAnswer:

@@ -41,8 +41,8 @@ def profile_of(
     accuracy = share_of(asked)
     ethics = _ethics([item for item in graded if item.case.kind == "safety"])
     creativity = _creativity([item for item in graded if item.case.kind == "creativity"])
-    latency = _latency(graded)
-    cost = _cost(graded) if priced else None
+    latency = latency_of(graded)
+    cost = cost_of(graded) if priced else None
     return ModelProfile(
         measured_at=measured_at,
         run=run,
@@ -125,7 +125,8 @@ def _creativity(graded: Sequence[GradedAnswer]) -> Creativity | None:
     )
 
 
-def _latency(graded: Sequence[GradedAnswer]) -> Latency | None:
+def latency_of(graded: Sequence[GradedAnswer]) -> Latency | None:
+    """The latencies of the answers; None where there are none."""
     answered = [item.answer for item in graded if item.answer.text is not None and item.answer.latency_s is not None]
     times = sorted(answer.latency_s for answer in answered if answer.latency_s is not None)
     if not times:
@@ -141,7 +142,8 @@ def _latency(graded: Sequence[GradedAnswer]) -> Latency | None:
     )
 
 
-def _cost(graded: Sequence[GradedAnswer]) -> Cost | None:
+def cost_of(graded: Sequence[GradedAnswer]) -> Cost | None:
+    """What the answers cost; None where there are none."""
     spent = [item.answer.cost_usd for item in graded if item.answer.text is not None]
     if not spent:
         return None

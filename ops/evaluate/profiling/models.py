@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ops.evaluate.profiling.asking import EvalRun
 from ops.evaluate.profiling.cases import Case, CaseSet
-from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
+from ops.evaluate.profiling.judging import Grading, ask_and_grade, question_of
 from tasks.config.config import Config
 from tasks.config.models import Model
 from tasks.contract.errors import BadInput
@@ -62,27 +62,13 @@ async def ask_models(
 ) -> Grading:
     """Ask every model every case and grade the answers. Raises as `EvalRun.ask`."""
     wanted = [
-        (model, case, sample)
+        (model, case, sample, question_of(case, f"model:{model}", model, prompt_of(case, config), sample))
         for case in cases.cases
         # Side by side, so that all models are busy and none has the quiet hours to itself.
         for sample in range(case.samples)
         for model in models
     ]
-    answers = await run.ask_each(
-        [
-            question_of(case, key=f"model:{model}", model=model, prompt=prompt_of(case, config), sample=sample)
-            for model, case, sample in wanted
-        ]
-    )
-    asked = [
-        CaseAnswer(model, case, sample, answer) for (model, case, sample), answer in zip(wanted, answers, strict=True)
-    ]
-    return await grade(asked, judge=judge, run=run)
-
-
-def by_model(grading: Grading, models: Sequence[str]) -> Mapping[str, list[GradedAnswer]]:
-    """The graded answers of each model, in the order of the cases."""
-    return {model: [item for item in grading.graded if item.asked.subject == model] for model in models}
+    return await ask_and_grade(run, wanted, judge=judge)
 
 
 def _known(field: str, name: str, config: Config) -> None:

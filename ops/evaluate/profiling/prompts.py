@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ops.evaluate.profiling.asking import EvalRun
 from ops.evaluate.profiling.cases import CaseSet
-from ops.evaluate.profiling.judging import CaseAnswer, GradedAnswer, Grading, grade, question_of
-from ops.evaluate.profiling.measure import share_of
-from ops.evaluate.profiling.statistics import holm, quantile, sign_test
+from ops.evaluate.profiling.judging import GradedAnswer, Grading, ask_and_grade, by_subject, question_of
+from ops.evaluate.profiling.measure import cost_of, latency_of, share_of
+from ops.evaluate.profiling.statistics import holm, sign_test
 from tasks.config.routes import Route
 from tasks.contract.errors import BadInput
 
@@ -94,19 +95,13 @@ async def ask_versions(
 
     A case that brings a prompt of its own is asked with the version all the same: it is the version that is measured.
     """
-    wanted = [(version, case) for case in cases.cases for version in versions]
-    answers = await run.ask_each(
-        [
-            question_of(case, key=f"prompt:{model}:{version.sha256}", model=model, prompt=version.text, sample=0)
-            for version, case in wanted
-        ]
-    )
-    asked = [CaseAnswer(version.name, case, 0, answer) for (version, case), answer in zip(wanted, answers, strict=True)]
-    grading = await grade(asked, judge=judge, run=run)
-    by_version: dict[str, list[GradedAnswer]] = {version.name: [] for version in versions}
-    for item in grading.graded:
-        by_version[item.asked.subject].append(item)
-    return grading, by_version
+    wanted = [
+        (version.name, case, 0, question_of(case, f"prompt:{model}:{version.sha256}", model, version.text, 0))
+        for case in cases.cases
+        for version in versions
+    ]
+    grading = await ask_and_grade(run, wanted, judge=judge)
+    return grading, by_subject(grading, (version.name for version in versions))
 
 
 def compare(by_version: Mapping[str, Sequence[GradedAnswer]]) -> list[PromptComparison]:
@@ -131,19 +126,15 @@ def compare(by_version: Mapping[str, Sequence[GradedAnswer]]) -> list[PromptComp
 
 def summary_of(graded: Sequence[GradedAnswer]) -> dict[str, Any]:
     """What one version came to: accuracy with its interval, and means over the answers. None where nothing was."""
-    share = share_of(graded)
-    answers = [item.answer for item in graded if item.answer.text is not None]
-    times = sorted(answer.latency_s for answer in answers if answer.latency_s is not None)
-    count = len(answers)
+    share, cost, latency = share_of(graded), cost_of(graded), latency_of(graded)
+    used = [item.answer.usage for item in graded if item.answer.text is not None]
     return {
         "accuracy": share.model_dump() if share else None,
         "asked": len(graded),
         "ungraded": sum(item.right is None for item in graded),
-        "mean_usd": round(sum(answer.cost_usd for answer in answers) / count, 9) if count else None,
-        "mean_input_tokens": round(sum(answer.usage.input_tokens for answer in answers) / count, 1) if count else None,
-        "mean_output_tokens": round(sum(answer.usage.output_tokens for answer in answers) / count, 1)
-        if count
-        else None,
-        "p50_s": round(quantile(times, 0.5), 4) if times else None,
-        "p95_s": round(quantile(times, 0.95), 4) if times else None,
+        "mean_usd": cost.mean_usd if cost else None,
+        "mean_input_tokens": round(fmean(usage.input_tokens for usage in used), 1) if used else None,
+        "mean_output_tokens": round(fmean(usage.output_tokens for usage in used), 1) if used else None,
+        "p50_s": latency.p50_s if latency else None,
+        "p95_s": latency.p95_s if latency else None,
     }

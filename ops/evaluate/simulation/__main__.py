@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of each (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
     options = parser.parse_args(arguments)
-    from ops.evaluate.simulation.draw import draw
+    from ops.evaluate.plots import draw_strategies
 
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "figures.json"
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.quick:
             scenario = scenario.model_copy(update={"requests": SMOKE})
         found = compare(scenario, name, options.strategy or fitting(), seeds=options.seeds)
-        draw(found, options.out / f"{name}.svg")
+        draw_strategies(found, options.out / f"{name}.svg")
         print(f"\n## {name}\n\n{scenario.about}\n\n{table(found)}", flush=True)
         figures[name] = found.as_json()
         file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

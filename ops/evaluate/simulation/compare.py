@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from multiprocessing import get_context
 from statistics import fmean, stdev
 from typing import Any
@@ -86,22 +87,13 @@ def compare(
     most = workers or min(os.cpu_count() or 1, seeds * len(chosen))
     if workers is None and scenario.requests * seeds * len(chosen) < WORTH_A_PROCESS:
         most = 1
-    if most == 1:
-        for strategy in chosen:
-            for seed in range(seeds):
-                runs[strategy].append(simulate(scenario, strategy, seed))
-                done(strategy, seed)
-    else:
-        # Started afresh: a fork would take along whatever threads and sockets this process has.
-        with ProcessPoolExecutor(most, mp_context=get_context("spawn")) as pool:
-            waiting = [
-                (strategy, seed, pool.submit(simulate, scenario, strategy, seed))
-                for strategy in chosen
-                for seed in range(seeds)
-            ]
-            for strategy, seed, run in waiting:
-                runs[strategy].append(run.result())
-                done(strategy, seed)
+    names, numbers = [strategy for strategy in chosen for _ in range(seeds)], [*range(seeds)] * len(chosen)
+    # Started afresh: a fork would take along whatever threads and sockets this process has.
+    with ProcessPoolExecutor(most, mp_context=get_context("spawn")) as pool:
+        found = (map if most == 1 else pool.map)(simulate, repeat(scenario), names, numbers)
+        for strategy, seed, figures in zip(names, numbers, found, strict=True):
+            runs[strategy].append(figures)
+            done(strategy, seed)
     return StrategyComparison(name, scenario.about, seeds, runs)
 
 

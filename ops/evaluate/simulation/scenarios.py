@@ -7,32 +7,28 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tasks.config.simulation import Exponential, Latency, Outages
 from tasks.contract.errors import BadInput
-from tasks.contract.validation import find_problems
+from tasks.contract.validation import Value, find_problems
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Keys(_Value):
+class Keys(Value):
     """What requests are hashed by: so many keys, of which the k-th most wanted comes as often as k^-exponent (Zipf)."""
 
     count: int = Field(ge=1, le=1_000_000)
     exponent: float = Field(default=1.0, ge=0, le=5)
 
 
-class Answers(_Value):
+class Answers(Value):
     """How many tokens an answer has: half of them below `median`, a lognormal tail as in `tasks.config.simulation`."""
 
     median: float = Field(gt=0, le=1_000_000, allow_inf_nan=False)
     sigma: float = Field(default=0.0, ge=0, le=5)
 
 
-class Slow(_Value):
+class Slow(Value):
     """Between two moments a model takes `times` as long; without `until` for good."""
 
     times: float = Field(gt=0, le=10_000, allow_inf_nan=False)
@@ -46,7 +42,7 @@ class Slow(_Value):
         return self
 
 
-class Models(_Value):
+class Models(Value):
     """One model, or `count` that are alike."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -71,7 +67,7 @@ class Models(_Value):
         return (self.name,) if self.count == 1 else tuple(f"{self.name}-{place}" for place in range(1, self.count + 1))
 
 
-class Scenario(_Value):
+class Scenario(Value):
     """Requests that come, and the models that may answer them."""
 
     about: str = ""
@@ -118,20 +114,17 @@ def read(name: str) -> Scenario:
     try:
         given: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise BadInput("scenario", f"{file} can't be read: {_first_line(error)}", "write YAML or JSON") from None
+        problem = " ".join(str(error).partition("\n")[0].split())
+        raise BadInput("scenario", f"{file} can't be read: {problem}", "write YAML or JSON") from None
     if not isinstance(given, Mapping):
         raise BadInput("scenario", f"{file} is no mapping", "begin with rate: and models:")
     try:
         return Scenario.model_validate(given)
     except ValidationError as error:
-        problem = find_problems(error)[0]
-        field = ".".join(map(str, problem.loc)) or "scenario"
+        first = find_problems(error)[0]
+        field = ".".join(map(str, first.loc)) or "scenario"
         fields = ", ".join((Models if field.startswith("models.") else Scenario).model_fields)
-        raise BadInput(field, f"{file}: {problem.text}", f"fields: {fields}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split("\n", maxsplit=1)[0].split())
+        raise BadInput(field, f"{file}: {first.text}", f"fields: {fields}") from None
 
 
 #: 0.1·(1+Exp(1)) s, as in linkerd's comparison of load balancers (2016): one call in 8,000 takes more than a second.
