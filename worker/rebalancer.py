@@ -32,8 +32,7 @@ from tasks.ledger.records import MovablePart
 from tasks.ledger.store import Command
 from tasks.queue.app import Entry, ahead, model_queue
 from tasks.routing.choose import rank_again
-from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_late
-from tasks.routing.snapshot import Snapshot
+from tasks.routing.snapshot import Snapshot, estimate_total_s, estimate_wait_s, is_too_late
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from tasks.ledger import Ledger
 from tasks.ledger.limiter import Grant
 from tasks.queue.publisher import Publisher
 from tasks.routing.classify.cascade import Cascade
-from tasks.routing.latency_statistics import LatencyStatistics
+from tasks.routing.model_statistics import LatencyStatistics
 from tasks.routing.predicting import PredictorSource
 
 

@@ -23,9 +23,8 @@ from tasks.contract.job import Job
 from tasks.contract.result import Candidate, Decision
 from tasks.contract.tokens import estimate, estimate_messages
 from tasks.routing.classify.decision import Verdict
-from tasks.routing.deadline import estimate_total_s, is_too_late
 from tasks.routing.options import has_options, is_sticky, reads_traits, strategy_named
-from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
+from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, estimate_total_s, is_too_late
 from tasks.routing.strategies.specialists import Contextual
 from tasks.routing.traits import find_options, find_traits
 

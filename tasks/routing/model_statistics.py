@@ -12,8 +12,11 @@ The simulation of `ops/bench` runs on this module; a test compares it with the s
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+from tasks.config.models import Hedge
 
 #: Seconds after which an old peak counts 1/e: linkerd's default.
 DECAY_S = 10.0
@@ -88,3 +91,24 @@ def _observe_answer(known: ModelStatistics, now: float, took_s: float, tokens: i
 
 def _smooth(old: float | None, new: float) -> float:
     return new if old is None else old * (1 - SMOOTH) + new * SMOOTH
+
+
+#: Latencies that are kept of each model, and the fewest that have a 95th percentile.
+MOST, FEWEST = 200, 20
+
+
+class LatencyStatistics:
+    """The latest latencies of each model that hedges, in this process."""
+
+    def __init__(self) -> None:
+        self._latencies: dict[str, deque[float]] = {}
+
+    def record(self, model: str, latency_s: float) -> None:
+        self._latencies.setdefault(model, deque(maxlen=MOST)).append(latency_s)
+
+    def hedge_delay(self, model: str, hedge: Hedge) -> float | None:
+        """Seconds after which a call of `model` is hedged; None where too few latencies are known."""
+        if isinstance(hedge.after, float):
+            return hedge.after
+        known = sorted(self._latencies.get(model, ()))
+        return known[len(known) * 95 // 100] if len(known) >= FEWEST else None

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.routing.deadline import estimate_total_s, estimate_wait_s, is_too_late
-from tasks.routing.snapshot import ModelLoad
+from tasks.routing.snapshot import ModelLoad, estimate_total_s, estimate_wait_s, is_too_late
 
 loads = st.builds(
     ModelLoad,

@@ -18,7 +18,7 @@ from tasks.contract.result import Candidate, Decision, Usage
 from tasks.ledger import Claim
 from tasks.ledger.limiter import Denied, Grant
 from tasks.parallel.part_spec import PartSpec
-from tasks.routing.latency_statistics import FEWEST, LatencyStatistics
+from tasks.routing.model_statistics import FEWEST, LatencyStatistics
 
 REPLY = ModelReply("hi", Usage(input_tokens=100))
 
