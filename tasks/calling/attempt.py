@@ -20,6 +20,7 @@ from tasks.config.models import Model
 from tasks.config.prompts import Prompt, render
 from tasks.contract.errors import (
     ModelError,
+    NoAnswer,
     PermanentModelError,
     PointsmanError,
     QuotaExhausted,
@@ -61,6 +62,7 @@ _OUTCOMES: tuple[tuple[type[ModelError], Outcome], ...] = (
     (RateLimited, "throttled"),
     (UnusableModelError, "unusable"),
     (SchemaMismatch, "neutral"),
+    (NoAnswer, "neutral"),
     (RetryableModelError, "fault"),
     (PermanentModelError, "neutral"),
 )

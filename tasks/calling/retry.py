@@ -10,6 +10,7 @@ from tasks.config.models import Model
 from tasks.contract.errors import (
     ContextTooLong,
     ModelError,
+    ModelUnsuited,
     QuotaExhausted,
     RateLimited,
     RetryableModelError,
@@ -78,10 +79,10 @@ def decide(
     are obeyed. The delay is for this model: another one is asked at once.
 
     A 429 and a spent quota cost time, no attempt: other candidates are asked first, then the same model again. An
-    `UnusableModelError` and a `ContextTooLong` lead to the next candidate (the latter to one with a larger window); any
-    other permanent error would come back everywhere.
+    `UnusableModelError`, a `ModelUnsuited` and a `ContextTooLong` lead to the next candidate (the last to one with a
+    larger window); any other permanent error would come back everywhere.
     """
-    if isinstance(error, UnusableModelError | ContextTooLong):
+    if isinstance(error, UnusableModelError | ModelUnsuited | ContextTooLong):
         permanent = False
     else:
         permanent = not isinstance(error, RetryableModelError)
@@ -122,7 +123,7 @@ def _times(tried: Sequence[Tried], model: str) -> int:
 
 
 #: A model that ended an attempt in one of these ways is not asked again for the same part.
-_HOPELESS = frozenset({"unauthorized", "model_not_found", "model_unusable", "context_too_long"})
+_HOPELESS = frozenset({"unauthorized", "model_not_found", "model_unusable", "model_unsuited", "context_too_long"})
 
 
 def _larger(model: Model, than: Model | None) -> bool:

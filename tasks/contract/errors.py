@@ -10,9 +10,10 @@
     ├── PromptError            the file of a prompt is missing, or can't be filled in for this job
     ├── JoinError              the parts are complete, but can't be joined to an answer
     └── ModelError             one attempt at a model failed; its type says whether to try again
-        ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, SchemaMismatch
+        ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, NoAnswer,
+        │                          SchemaMismatch
         ├── UnusableModelError     Unauthorized, ModelNotFound, QuotaExhausted: the model refuses every input
-        └── PermanentModelError    BadRequest, ContextTooLong, ContentRefused: the model refuses this input
+        └── PermanentModelError    BadRequest, ContextTooLong, ModelUnsuited, ContentRefused: it refuses this input
 
 No message holds a prompt, an output or a key: messages are shown, logged and stored.
 """
@@ -137,7 +138,7 @@ class Overloaded(RetryableModelError):
 
 
 class ConnectionFailed(RetryableModelError):
-    """No HTTP answer: the connection was refused, reset or broken off, or the name was not found."""
+    """No answer of the API: no connection, or it broke off, or a proxy or firewall answered in its place."""
 
     code = "connection_failed"
 
@@ -152,6 +153,15 @@ class BadReply(RetryableModelError):
     """A 2xx whose body is not what the API promises: HTML, an empty body, other JSON."""
 
     code = "bad_reply"
+
+
+class NoAnswer(BadReply):
+    """An answer without text: nothing, thoughts alone, cut before its first word, or a form that its server can't read.
+
+    `usage` is what it cost. The model serves: a prompt can bring this about.
+    """
+
+    code = "no_answer"
 
 
 class SchemaMismatch(BadReply):
@@ -174,7 +184,7 @@ class UnusableModelError(ModelError):
 
 
 class Unauthorized(UnusableModelError):
-    """HTTP 401 or 403: the key is missing, wrong or lacks the permission."""
+    """HTTP 401 or 403 of the API itself: the key is missing, wrong or lacks the permission."""
 
     code = "unauthorized"
 
@@ -209,7 +219,13 @@ class ContextTooLong(BadRequest):
     code = "context_too_long"
 
 
+class ModelUnsuited(PermanentModelError):
+    """This model can't take this input, another may: more tokens than its limits ever allow, a region, a feature."""
+
+    code = "model_unsuited"
+
+
 class ContentRefused(PermanentModelError):
-    """The provider blocks this input or its answer (safety, recitation)."""
+    """The provider blocks this input or its answer (safety, recitation), or the model answers with a call of a tool."""
 
     code = "content_refused"

@@ -32,10 +32,14 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
+    """An answer that ended well: every other ending is a `ModelError`. `text` is not blank and holds no thoughts."""
+
     text: str
     usage: Usage
-    #: In OpenAI's words, whatever the provider: stop, length, content_filter, tool_calls.
+    #: ``stop``, or ``length`` where the answer was cut at its limit of tokens.
     finish_reason: str = "stop"
+    #: The model's thoughts, from the provider's own field for them or from marks in the text.
+    reasoning: str = ""
     #: The server states that it simulates the model.
     simulated: bool = False
     rate_limits: RateLimits | None = None
@@ -56,6 +60,8 @@ class ModelClient(Protocol):
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         """Yield the answer's text in pieces as they arrive, and last the whole reply.
+
+        Thoughts that stand in the text between marks are in the pieces, and not in the text of the reply.
 
         Raises:
             ModelError: as `complete` does. Leaving the iterator closes the provider's connection.

@@ -40,9 +40,12 @@ _TOKEN = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-#: Cheap: most answers hold none of these, and are returned as they are.
-_HINT = re.compile(
+#: Cheap: a text that holds none of these marks, and does not begin with one of these headings, holds no thoughts.
+A_MARK = re.compile(
     rf"<(?:[ ]?/?[ ]?{_NAMES}[\s>]|\|[a-z_/]+\|?>|channel\|>|unused9[45]>)|\[/?THINK\]|◁/?think▷", re.IGNORECASE
+)
+A_HEADING = re.compile(
+    r"\s{0,20}(?:here(?:'s|’s| is) my thought|here are my reasoning|#{1,4} thinking|analysis\S)", re.IGNORECASE
 )
 #: Thoughts that begin the text under a heading, and the heading of the answer; both must be there.
 _HEADINGS = tuple(
@@ -78,7 +81,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
         if (start := opening.match(text)) and (last := deque(answer.finditer(text), maxlen=1)):
             head = text[start.end() : last[0].start()].strip()
             return head, text[last[0].end() :].replace("[END FINAL RESPONSE]", "").strip()
-    if _HINT.search(text) is None:
+    if A_MARK.search(text) is None:
         return "", text
     return _Splitting(text).run()
 

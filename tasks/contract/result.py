@@ -23,15 +23,25 @@ FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"
 
 
 class Usage(Value):
-    """Tokens as the provider counts them. Input tokens include cached ones, output tokens include reasoning."""
+    """Tokens as the provider counts them. Input tokens include cached ones, output tokens include reasoning.
+
+    `estimated`: the provider sent no count that can be true for some of them, so they are estimated from the texts.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated: bool = False
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
+        )
 
 
 @dataclass(frozen=True, slots=True)

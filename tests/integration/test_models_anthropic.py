@@ -11,6 +11,7 @@ from tasks.contract.errors import (
     ContentRefused,
     ContextTooLong,
     ModelNotFound,
+    ModelUnsuited,
     Overloaded,
     QuotaExhausted,
     RateLimited,
@@ -35,7 +36,7 @@ TABLE = {
     "forbidden": (Unauthorized, None, anthropic.PermissionDeniedError),
     "no-model": (ModelNotFound, None, anthropic.NotFoundError),
     "conflict": (Overloaded, None, anthropic.ConflictError),
-    "large": (BadRequest, None, anthropic.APIStatusError),
+    "large": (ModelUnsuited, None, anthropic.APIStatusError),
     "rate-limit": (RateLimited, 30.0, anthropic.RateLimitError),
     "spend": (QuotaExhausted, 5.0, anthropic.RateLimitError),
     "broken": (Overloaded, None, anthropic.InternalServerError),
@@ -158,7 +159,7 @@ def test_stream_yields_the_pieces_and_then_the_whole_reply(url):
 @pytest.mark.parametrize(
     ("case", "kind", "words"),
     [
-        ("ends", BadReply, "ended its stream in the middle"),
+        ("ends", BadReply, "ended its answer in the middle"),
         ("error-inside", Overloaded, "HTTP 529 .overloaded_error"),
         ("overloaded", Overloaded, "HTTP 529"),
     ],

@@ -12,6 +12,8 @@ from tasks.contract.errors import (
     ContentRefused,
     ContextTooLong,
     ModelNotFound,
+    ModelUnsuited,
+    NoAnswer,
     Overloaded,
     QuotaExhausted,
     RateLimited,
@@ -27,7 +29,7 @@ USAGE = Usage(input_tokens=30, output_tokens=17, cached_tokens=20, reasoning_tok
 TABLE = {
     "bad": (BadRequest, None),
     "key": (Unauthorized, None),
-    "location": (Unauthorized, None),
+    "location": (ModelUnsuited, None),
     "context": (ContextTooLong, None),
     "unauthenticated": (Unauthorized, None),
     "forbidden": (Unauthorized, None),
@@ -93,8 +95,8 @@ def test_answer_has_no_thoughts_but_its_usage_counts_them(url):
         ("blocked", ContentRefused, "blocks this input .PROHIBITED_CONTENT"),
         ("safety", ContentRefused, "blocks this answer .SAFETY"),
         ("recitation", ContentRefused, "blocks this answer .RECITATION"),
-        ("odd", BadReply, "broke its answer off .OTHER"),
-        ("other", BadReply, "without a reason to finish"),
+        ("odd", NoAnswer, "no answer that can be read .OTHER"),
+        ("other", BadReply, "no generated content"),
     ],
 )
 def test_answer_that_was_blocked_says_why(url, case, kind, words):
@@ -136,7 +138,7 @@ def test_stream_yields_the_pieces_and_then_the_whole_reply(url):
 @pytest.mark.parametrize(
     ("case", "kind", "words"),
     [
-        ("ends", BadReply, "without a reason to finish"),
+        ("ends", BadReply, "in the middle"),
         ("safety", ContentRefused, "SAFETY"),
         ("error-inside", Overloaded, "HTTP 503 .UNAVAILABLE"),
         ("rate-limit", RateLimited, "HTTP 429"),

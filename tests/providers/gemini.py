@@ -32,7 +32,7 @@ _RETRY = {"@type": f"{_TYPE}RetryInfo", "retryDelay": "34.5s"}
 ERRORS = {
     "bad": _error(400, "INVALID_ARGUMENT"),
     "key": _error(400, "INVALID_ARGUMENT", {"@type": f"{_TYPE}ErrorInfo", "reason": "API_KEY_INVALID"}),
-    "location": _error(400, "FAILED_PRECONDITION"),
+    "location": _error(400, "FAILED_PRECONDITION", message="User location is not supported for the API use."),
     "context": _error(
         400, "INVALID_ARGUMENT",
         message="The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",

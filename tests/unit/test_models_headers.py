@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from tasks.contract.result import RateLimits
-from worker.models.faults import parse_seconds, read_rate_limits, read_retry_after
+from worker.models.rate_headers import parse_seconds, read_rate_limits, read_retry_after
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,22 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from tasks.contract.errors import BadReply, ContentRefused
 from tasks.contract.model_client import ModelReply, ModelRequest
-from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
-from worker.models.faults import read_error_body
+from worker.models.endings import ANTHROPIC
+from worker.models.error_report import says_error
 from worker.models.http import Http
-from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
+from worker.models.provider import (
+    AnswerReader,
+    follow,
+    parse_event,
+    read_string,
+    read_whole,
+    reading,
+    split_system,
+)
 from worker.models.sse import Event
+from worker.models.token_usage import TokenCounts, sum_counts
 
 DEFAULT_VERSION = "2023-06-01"
 #: From this version on, the key goes as a Bearer token and the sampling parameters are refused.
@@ -23,15 +31,6 @@ DEFAULT_MAX_TOKENS = 4096
 _PATH = "v1/messages"
 #: The tool that a model must "call" with its answer, for schemas that the API refuses as an output format.
 _TOOL = "answer"
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 def build_headers(api_key: str | None, version: str) -> dict[str, str]:
@@ -51,14 +50,7 @@ class AnthropicClient:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
-        data = answer.data
-        if data.get("type") == "error":
-            raise read_error_body(self._name, data)
-        with reading(self._name, "answered with JSON that is no message; is base_url right?"):
-            text = "".join(map(_read_text, data["content"]))
-            usage = _read_usage(data.get("usage") or {})
-            reason = data.get("stop_reason")
-        return add_headers(ModelReply(text, usage, _translate_finish(self._name, reason, request)), answer)
+        return read_whole(_MessageReader(self._name, request), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         body = self._body(request) | {"stream": True}
@@ -100,24 +92,28 @@ def _request_schema(schema: Mapping[str, Any], body: dict[str, Any], system: str
 
 
 class _MessageReader(AnswerReader):
-    """The events of one message, ended by ``message_stop``."""
+    """One message, whole or as the events that are ended by ``message_stop``."""
+
+    endings = ANTHROPIC
 
     def __init__(self, name: str, request: ModelRequest) -> None:
-        super().__init__(name)
-        self._request = request
-        self._usage: dict[str, Any] = {}
-        self._reason: Any = None
+        super().__init__(name, request)
+        self._usage_fields: dict[str, Any] = {}
+        #: The JSON of each call of the tool that stands for the form of the answer, by its block.
+        self._inputs: dict[Any, list[str]] = {}
 
     def feed(self, event: Event) -> str:
         data = parse_event(event, self._name)
+        if says_error(data, "type"):
+            raise self._error(data)
         with reading(self._name, "streamed JSON that is no message; is base_url right?"):
             match data.get("type"):
-                case "error":
-                    raise read_error_body(self._name, data)
                 case "message_start":
                     self._count(data["message"].get("usage"))
+                case "content_block_start":
+                    return self._start(data.get("index"), data["content_block"])
                 case "content_block_delta":
-                    return self._take(data["delta"])
+                    return self._grow(data.get("index"), data["delta"])
                 case "message_delta":
                     self._count(data.get("usage"))
                     self._reason = data["delta"].get("stop_reason") or self._reason
@@ -125,62 +121,65 @@ class _MessageReader(AnswerReader):
                     self.done = True
         return ""
 
-    def _take(self, delta: Mapping[str, Any]) -> str:
-        piece = delta.get("text") if delta.get("type") == "text_delta" else None
-        if delta.get("type") == "input_json_delta" and self._request.response_schema is not None:
-            piece = delta.get("partial_json")
-        if piece is None:
-            return ""
-        if not isinstance(piece, str):
-            raise TypeError
-        self._pieces.append(piece)
-        return piece
+    def take(self, data: Mapping[str, Any]) -> None:
+        if says_error(data, "content"):
+            raise self._error(data)
+        with reading(self._name, "answered with JSON that is no message; is base_url right?"):
+            self._count(data.get("usage"))
+            self._reason = data.get("stop_reason")
+            for index, block in enumerate(data["content"]):
+                self._start(index, block)
+        self.done = True
+
+    def _texts(self) -> tuple[str, str]:
+        """With a tool for the form of the answer, its input is the answer, and text beside it is not."""
+        text, thoughts = super()._texts()
+        empty = "" if self._reason == "max_tokens" else "{}"
+        inputs = ["".join(pieces) or empty for pieces in self._inputs.values()]
+        # Of two calls the first counts: both are answers to the same question.
+        return (inputs[0], thoughts) if inputs else (text, thoughts)
+
+    def _conclude(self, text: str, *, has_thoughts: bool) -> str:
+        if self._reason == "tool_use" and (self._inputs or not self._calls_tool):
+            self._reason = "end_turn"
+        return super()._conclude(text, has_thoughts=has_thoughts)
+
+    def _start(self, index: Any, block: Mapping[str, Any]) -> str:
+        """Read a block of content, which in a stream has little in it yet."""
+        match block["type"]:
+            case "text":
+                self._pieces.append(read_string(block["text"]))
+                return self._pieces[-1]
+            case "thinking":
+                self._thoughts.append(read_string(block.get("thinking")))
+            case "tool_use" if block.get("name") == _TOOL and self._request.response_schema is not None:
+                given = block.get("input")
+                self._inputs[index] = [json.dumps(given, ensure_ascii=False)] if given else []
+            case "tool_use" | "server_tool_use":
+                self._calls_tool = True
+        return ""
+
+    def _grow(self, index: Any, delta: Mapping[str, Any]) -> str:
+        match delta.get("type"):
+            case "text_delta":
+                self._pieces.append(read_string(delta["text"]))
+                return self._pieces[-1]
+            case "thinking_delta":
+                self._thoughts.append(read_string(delta["thinking"]))
+            case "input_json_delta" if index in self._inputs:
+                self._inputs[index].append(read_string(delta["partial_json"]))
+        return ""
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
-        # Counts are cumulative: a later one replaces an earlier one.
-        self._usage |= {name: count for name, count in (usage or {}).items() if count is not None}
-
-    def reply(self) -> ModelReply:
-        if not self.done:
-            raise BadReply(self._name, "ended its stream in the middle of the answer")
-        with reading(self._name, "counted tokens in no numbers"):
-            usage = _read_usage(self._usage)
-        return ModelReply("".join(self._pieces), usage, _translate_finish(self._name, self._reason, self._request))
-
-
-def _read_text(block: Mapping[str, Any]) -> str:
-    if block["type"] == "text":
-        text = block["text"]
-    elif block["type"] == "tool_use" and block.get("name") == _TOOL:
-        text = json.dumps(block["input"], ensure_ascii=False)
-    else:
-        return ""  # its thinking
-    if not isinstance(text, str):
-        raise TypeError
-    return text
-
-
-def _read_usage(usage: Mapping[str, Any]) -> Usage:
-    """The tokens read from and written to the cache are not part of ``input_tokens``."""
-    fields = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    fresh, written, read = (int(usage.get(field) or 0) for field in fields)
-    details = usage.get("output_tokens_details") or {}
-    return Usage(
-        input_tokens=fresh + written + read,
-        output_tokens=int(usage.get("output_tokens") or 0),
-        cached_tokens=read,
-        reasoning_tokens=int(details.get("thinking_tokens") or 0),
-    )
-
-
-def _translate_finish(name: str, reason: Any, request: ModelRequest) -> str:
-    """The finish reason in OpenAI's words.
-
-    Raises:
-        ContentRefused: if the model declined to answer.
-    """
-    finish = _FINISH.get(str(reason), "stop")
-    if finish == "content_filter":
-        raise ContentRefused(name, "the provider blocks this answer (refusal); change the input")
-    # The only tool that a request has is the form of the answer.
-    return "stop" if finish == "tool_calls" and request.response_schema is not None else finish
+        # TokenCounts are cumulative: a later one replaces an earlier one.
+        self._usage_fields |= {name: count for name, count in (usage or {}).items() if count is not None}
+        fields = self._usage_fields
+        details = fields.get("output_tokens_details")
+        # The tokens read from and written to the cache are not part of ``input_tokens``.
+        given = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        self._counts = TokenCounts(
+            input=sum_counts(fields.get(field) for field in given),
+            output=fields.get("output_tokens"),
+            cached=fields.get("cache_read_input_tokens"),
+            reasoning=details.get("thinking_tokens") if isinstance(details, Mapping) else None,
+        )

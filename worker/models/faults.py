@@ -1,304 +1,152 @@
-"""A provider's answer in our terms: the error that it stands for, what its headers say about rate limits.
+"""Whose fault an error is: the request's, the key's or account's, the model's, or the network's.
 
-The error follows from the status, the code and the headers. The text of our errors holds at most the provider's *code
-word*, since the provider's message may quote the prompt. The message is only searched for a few phrases, where a
-provider has no code for the problem.
+It follows from the status, the code words, the headers and the form of the body. The text of our errors holds at most
+the provider's *code word* and the name of a field, since the provider's message may quote the prompt. The message is
+searched for phrases where a provider has no code for the problem; except for two sentences that must stand at its
+start, a phrase can only put the fault on the request: no prompt that is quoted there can close a model.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from tasks.contract.errors import (
     BadRequest,
-    ContentRefused,
-    ContextTooLong,
     ModelError,
-    ModelNotFound,
-    Overloaded,
-    QuotaExhausted,
-    RateLimited,
+    PermanentModelError,
     RetryableModelError,
-    Unauthorized,
     UnusableModelError,
 )
-from tasks.contract.result import RateLimits
-
-#: Names and values as they came.
-Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-
-#: The headers of OpenAI (also of Mistral, Groq, vLLM's gateways) and of Anthropic, and the fields that they fill.
-_FIELDS: Mapping[bytes, str] = {
-    b"x-ratelimit-limit-requests": "requests_limit",
-    b"x-ratelimit-remaining-requests": "requests_left",
-    b"x-ratelimit-reset-requests": "requests_reset_s",
-    b"x-ratelimit-limit-tokens": "tokens_limit",
-    b"x-ratelimit-remaining-tokens": "tokens_left",
-    b"x-ratelimit-reset-tokens": "tokens_reset_s",
-    b"anthropic-ratelimit-requests-limit": "requests_limit",
-    b"anthropic-ratelimit-requests-remaining": "requests_left",
-    b"anthropic-ratelimit-requests-reset": "requests_reset_s",
-    b"anthropic-ratelimit-tokens-limit": "tokens_limit",
-    b"anthropic-ratelimit-tokens-remaining": "tokens_left",
-    b"anthropic-ratelimit-tokens-reset": "tokens_reset_s",
-}
-#: Headers that count where no other one is about tokens: Anthropic's ``tokens`` is the closest of its limits, where it
-#: is sent.
-_FALLBACKS: Mapping[bytes, str] = {
-    b"anthropic-ratelimit-input-tokens-limit": "tokens_limit",
-    b"anthropic-ratelimit-input-tokens-remaining": "tokens_left",
-    b"anthropic-ratelimit-input-tokens-reset": "tokens_reset_s",
-}
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-_STEP = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+from worker.models.error_report import ErrorReport, read_report
+from worker.models.fault_codes import (
+    ACCOUNT,
+    BAD,
+    CODES,
+    DOWN,
+    KEY,
+    MISSING,
+    NOT_HERE,
+    PAGE,
+    RATE,
+    REFUSED,
+    TOO_LARGE,
+    TOO_LONG,
+    Fault,
+    find_family,
+)
+from worker.models.json_body import read_json
+from worker.models.rate_headers import Headers, read_rate_limits, read_retry_after
 
 #: Seconds: a provider that asks for a longer wait than this means a budget of the day, not of the minute.
 LONG_WAIT_S = 600.0
 
-#: The account is served again when its owner pays or raises a limit. OpenAI's codes and types, then Anthropic's.
-_EXHAUSTED = {
-    "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "billing_hard_limit_reached",
-    "billing_not_active", "exceeded_current_quota_error",
-    "billing_error", "enforced_spend_limit_reached", "contract_spend_limit_reached",
-    "linked_organization_spend_limit_reached", "linked_organization_billing_unavailable", "credit_balance_too_low",
-}  # fmt: skip
 #: Anthropic has no code for an account without credit or at its spend limit: it answers a plain 400.
-_EXHAUSTED_WORDS = re.compile(r"credit balance is too low|reached your specified api usage limits|spend(ing)? limit")
-_TOO_LONG = {
-    "context_length_exceeded", "context_window_exceeded", "exceed_context_size_error", "string_above_max_length",
-    "prompt_too_long", "model_context_window_exceeded",
-}  # fmt: skip
+_EXHAUSTED_WORDS = re.compile(r"your credit balance is too low|you have reached your specified api usage limits")
 #: vLLM, Ollama, Anthropic, Gemini and Mistral have no code for it.
 _TOO_LONG_WORDS = re.compile(
     r"context (length|window|size|limit)|maximum (model|context) length|max_model_len|prompt is too long"
     r"|input token count.{0,40}exceeds|too large for model with \d+ maximum context|longer than the (maximum|model)"
+    r"|prompt exceeds max"
 )
-_REFUSED = {
-    "content_filter", "content_policy_violation", "responsible_ai_policy_violation", "responsibleaipolicyviolation",
-    "prompt_blocked", "moderation_blocked", "invalid_prompt", "content_blocked",
-}  # fmt: skip
-_UNAUTHORIZED = {
-    "invalid_api_key", "api_key_invalid", "authentication_error", "permission_error", "permission_denied",
-    "unauthenticated", "failed_precondition", "organization_on_hold",
-}  # fmt: skip
-_NOT_FOUND = {"model_not_found", "invalid_model", "unknown_model", "not_found_error", "not_found"}
-#: The statuses of codes and types, for an error inside a stream or in a 200, which has no status.
-_STATUS_OF = {
-    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
-    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "rate_limit_exceeded": 429,
-    "resource_exhausted": 429, "too_many_requests": 429, "invalid_argument": 400, "badrequesterror": 400,
-    "timeout_error": 504, "overloaded_error": 529,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _ErrorBody:
-    """The body of an error answer."""
-
-    #: In lower case; the most specific comes first.
-    codes: tuple[str, ...] = ()
-    #: The first of them as the provider spells it, to be shown.
-    shown: str = ""
-    #: The message, to be searched for phrases and never shown.
-    message: str = ""
-    status: int | None = None
-    wait_s: float | None = None
-    daily: bool = False
+#: More tokens in one request than a minute, or the rest of the credit, has room for: waiting does not help.
+_TOO_LARGE_WORDS = re.compile(r"request too large|can only afford|fewer max_tokens|prompt tokens limit exceeded")
+_LIMIT_AND_REQUEST = re.compile(r"limit:? (\d{1,12})\b.{0,80}requested:? (\d{1,12})\b")
+_REFUSED_WORDS = re.compile(
+    r"input flagged|flagged (as|by|for)|moderation|content (policy|management|filter)|safety (system|filter|polic)"
+    r"|usage polic|prohibited content|inappropriate content"
+)
+_NOT_HERE_WORDS = re.compile(
+    r"(country|region|territory|location).{0,40}(not|un)[ -]?(supported|available)"
+    r"|not (supported|available).{0,30}(country|region|territory|location)|no endpoints found (that|matching)"
+)
+_OTHER_THINGS = re.compile(r"\b(file|document|image|url|container|conversation|response|thread|vector store)s?\b")
+_BUSY = frozenset({408, 409, 425, 499})
+_BY_STATUS = {400: BAD, 413: BAD, 422: BAD, 401: KEY, 403: KEY, 429: RATE}
 
 
 def read_error(model: str, status: int, content: bytes, headers: Headers) -> ModelError:
     """The error of an answer that is not 2xx; `model` is our name for the model."""
+    headers = tuple(headers)
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError):
+        data = read_json(content)
+    except ValueError:
         data = None
-    error = _make_error(model, status, _read(data), read_retry_after(headers))
+    is_page = content.lstrip()[:1] == b"<"
+    if status in {407, 511} or (status == 400 and is_page) or (status == 403 and not isinstance(data, dict | list)):
+        # Each provider's API answers in JSON: this came from something on the way there.
+        return _make_error(model, status, PAGE, ErrorReport(), headers)
+    report = read_report(data)
+    return _make_error(model, status, _find_fault(status, report, _wait(report, headers)), report, headers)
+
+
+def read_error_body(model: str, data: Any, headers: Headers = ()) -> ModelError:
+    """The error in a stream or in a 2xx: it is read as its status would be, which its words give."""
+    headers = tuple(headers)
+    report = read_report(data)
+    known = next((CODES[code] for code in report.codes if code in CODES), None)
+    known = known or next((family for code in report.codes if (family := find_family(code)) is not None), None)
+    status = report.status or (known.status if known is not None else 500)
+    fault = _find_fault(status, report, _wait(report, headers))
+    return _make_error(model, status, fault, report, headers)
+
+
+def _wait(report: ErrorReport, headers: Headers) -> float | None:
+    asked = read_retry_after(headers)
+    return report.wait_s if asked is None else asked
+
+
+def _make_error(model: str, status: int, fault: Fault, report: ErrorReport, headers: Headers) -> ModelError:
+    words = " at ".join(filter(None, (report.shown, report.field)))
+    remedy = fault.remedy
+    if fault.kind is BadRequest and report.field:
+        remedy = f"it refuses the field {report.field}; change it or leave it out"
+    error = fault.kind(model, f"HTTP {status}{f' ({words})' if words else ''}: {remedy}", status=status)
+    if isinstance(error, RetryableModelError | UnusableModelError):
+        error.retry_after = _wait(report, headers)
     error.rate_limits = read_rate_limits(headers)
     return error
 
 
-def read_error_body(model: str, data: Any) -> ModelError:
-    """The error in a stream or in a 2xx, which has nothing but its body."""
-    body = _read(data)
-    status = body.status or next((_STATUS_OF[code] for code in body.codes if code in _STATUS_OF), 500)
-    return _make_error(model, status, body, None)
+def _find_fault(status: int, report: ErrorReport, wait: float | None) -> Fault:
+    known = next((CODES[code] for code in report.codes if code in CODES), None)
+    fault = _find_fault_of_request(status, report, known)
+    if fault is not None:
+        return fault
+    if status in _BUSY or status >= 500:
+        return DOWN  # a broken server proves nothing about a key
+    if status == 402 or _is_exhausted(status, report, known, wait):
+        return ACCOUNT
+    if status != 429 and known is not None and issubclass(known.kind, UnusableModelError):
+        return known
+    return _BY_STATUS.get(status, MISSING)
 
 
-def _make_error(model: str, status: int, body: _ErrorBody, retry_after: float | None) -> ModelError:
-    wait = retry_after if retry_after is not None else body.wait_s
-    kind, remedy = _find_kind(status, body, wait)
-    text = f"HTTP {status}" + (f" ({body.shown})" if body.shown else "") + f": {remedy}"
-    if issubclass(kind, RetryableModelError | UnusableModelError):
-        return kind(model, text, status=status, retry_after=wait)
-    return kind(model, text, status=status)
+def _find_fault_of_request(status: int, report: ErrorReport, known: Fault | None) -> Fault | None:
+    """The fault, where it is of this request alone: no other request meets it."""
+    message = report.message
+    bad, broken = status in {400, 413, 422}, status >= 500
+    checks: tuple[tuple[Any, Fault | None], ...] = (
+        (known is not None and known is not BAD and issubclass(known.kind, PermanentModelError), known),
+        (status in {402, 413, 429} and (_TOO_LARGE_WORDS.search(message) or _asks_too_much(message)), TOO_LARGE),
+        ((bad or broken) and _TOO_LONG_WORDS.search(message), TOO_LONG),
+        (status == 413, TOO_LARGE),
+        (status in {400, 403, 422} and (report.flagged or _REFUSED_WORDS.search(message)), REFUSED),
+        (status == 451 or (status in {400, 403, 404} and _NOT_HERE_WORDS.search(message)), NOT_HERE),
+        # A file or the like that the request names.
+        (status == 404 and "model" not in message and _OTHER_THINGS.search(message), BAD),
+    )
+    return next((fault for holds, fault in checks if holds), None)
 
 
-def _find_kind(status: int, body: _ErrorBody, wait: float | None) -> tuple[type[ModelError], str]:
-    if status == 402 or (400 <= status < 500 and _is_exhausted(status, body, wait)):
-        return QuotaExhausted, "its account's quota, credit or spend limit is used up; raise it at the provider"
-    if status == 429:
-        return RateLimited, "over its rate limit"
-    if status in {408, 409, 425, 499} or status >= 500:
-        return Overloaded, "overloaded or broken"
-    return _find_refusal(status, body)
+def _asks_too_much(message: str) -> bool:
+    found = _LIMIT_AND_REQUEST.search(message)
+    return found is not None and int(found[2]) > int(found[1])
 
 
-def _find_refusal(status: int, body: _ErrorBody) -> tuple[type[ModelError], str]:
-    codes = body.codes
-    if _REFUSED.intersection(codes):
-        return ContentRefused, "the provider blocks this input; change it"
-    if status in {401, 403} or _UNAUTHORIZED.intersection(codes):
-        return Unauthorized, "the key is missing or refused; check the variable named by api_key_env"
-    if status not in {400, 413, 422} or _NOT_FOUND.intersection(codes):
-        return ModelNotFound, "no such model or address; check model and base_url in the configuration"
-    if _TOO_LONG.intersection(codes) or _TOO_LONG_WORDS.search(body.message):
-        return (
-            ContextTooLong,
-            "input and output don't fit into its context window; split the input or lower max_tokens",
-        )
-    return BadRequest, "it refuses this request; check the job's parameters and its length"
-
-
-def _is_exhausted(status: int, body: _ErrorBody, wait: float | None) -> bool:
-    if _EXHAUSTED.intersection(body.codes):
+def _is_exhausted(status: int, report: ErrorReport, known: Fault | None, wait: float | None) -> bool:
+    if known is ACCOUNT:
         return True
     if status == 429:
-        return body.daily or (wait is not None and wait > LONG_WAIT_S)
-    return status in {400, 403} and _EXHAUSTED_WORDS.search(body.message) is not None
-
-
-def _read(data: Any) -> _ErrorBody:
-    """The shapes: ``{"error": {…}}``, flat (vLLM), ``{"error": "text"}`` (Ollama), a list of one (Gemini)."""
-    if isinstance(data, list) and data:
-        data = data[0]
-    if not isinstance(data, dict):
-        return _ErrorBody()
-    error = data.get("error", data)
-    if isinstance(error, str):
-        return _ErrorBody(message=error.lower())
-    if not isinstance(error, dict):
-        return _ErrorBody()
-    codes = [code for code in _read_codes(error) if code]
-    number = error.get("code")
-    status = number if isinstance(number, int) and 400 <= number < 600 else None
-    daily, wait = _read_quota(error.get("details"))
-    message = error.get("message")
-    return _ErrorBody(
-        codes=tuple(code.lower() for code in codes),
-        shown=next(iter(codes), ""),
-        message=message.lower() if isinstance(message, str) else "",
-        status=status,
-        wait_s=wait,
-        daily=daily,
-    )
-
-
-def _read_codes(error: Mapping[str, Any]) -> Iterator[str]:
-    """The provider's machine-readable codes, the most specific first."""
-    details = error.get("details")
-    if isinstance(details, dict):  # Anthropic
-        yield _word(details.get("error_code"))
-    for detail in details if isinstance(details, list) else ():  # Gemini
-        yield _word(detail.get("reason")) if isinstance(detail, dict) else ""
-    inner = error.get("innererror")
-    if isinstance(inner, dict):  # Azure
-        yield _word(inner.get("code"))
-    for field in ("code", "type", "status"):
-        yield _word(error.get(field))
-
-
-def _word(value: Any) -> str:
-    """`value` if it is one word, else ""; a sentence may quote the prompt."""
-    return value if isinstance(value, str) and re.fullmatch(r"\w{1,60}", value, re.ASCII) else ""
-
-
-def _read_quota(details: Any) -> tuple[bool, float | None]:
-    """From Google's error details: whether a quota of the day is used up, and the seconds to wait."""
-    daily, wait = False, None
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict):
-            continue
-        if isinstance(delay := detail.get("retryDelay"), str):
-            wait = parse_seconds(delay)
-        violations = detail.get("violations")
-        for violation in violations if isinstance(violations, list) else ():
-            quota = violation.get("quotaId") if isinstance(violation, dict) else None
-            daily = daily or (isinstance(quota, str) and "perday" in quota.lower())
-    return daily, wait
-
-
-def read_rate_limits(headers: Headers) -> RateLimits | None:
-    """The rate limits in the raw headers of an answer; None where there are none."""
-    found: dict[str, Any] = {}
-    # One pass over all headers: this runs for every answer.
-    for name, value in headers:
-        if len(name) < 24:  # the shortest of the names above has 24 bytes, most other headers have fewer
-            continue
-        lower = name.lower()
-        field = _FIELDS.get(lower)
-        if field is None and ((field := _FALLBACKS.get(lower)) is None or field in found):
-            continue
-        read = parse_seconds(value.decode("latin-1")) if field.endswith("_s") else _count(value.decode("latin-1"))
-        if read is not None:
-            found[field] = read
-    return RateLimits(**found) if found else None
-
-
-def read_retry_after(headers: Headers) -> float | None:
-    """Seconds to wait, from ``retry-after-ms`` or ``retry-after``, which may also be an HTTP date."""
-    texts = {name.lower(): value.decode("latin-1") for name, value in headers}
-    exact = _number(texts.get(b"retry-after-ms", ""))
-    if exact is not None:
-        return exact / 1000
-    text = texts.get(b"retry-after", "").strip()
-    plain = _number(text)
-    if plain is not None or not text:
-        return plain
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return _until(moment)
-
-
-def parse_seconds(text: str) -> float | None:
-    """Seconds until a reset, from ``12ms``, ``6m0s``, a bare number of seconds or a time of RFC 3339."""
-    text = text.strip()
-    if (plain := _number(text)) is not None:
-        return plain
-    if _SPAN.fullmatch(text):
-        return sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
-    try:
-        return _until(datetime.fromisoformat(text))
-    except ValueError:
-        return None
-
-
-def _until(moment: datetime) -> float:
-    """Seconds from now, at least 0; a time without a zone is UTC, as HTTP dates are."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - time.time())
-
-
-def _count(text: str) -> int | None:
-    number = _number(text)
-    return None if number is None else int(number)
-
-
-def _number(text: str) -> float | None:
-    """A number that is neither negative, nor infinite, nor NaN."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
+        return report.daily or (wait is not None and wait > LONG_WAIT_S)
+    return status in {400, 403} and _EXHAUSTED_WORDS.match(report.message) is not None

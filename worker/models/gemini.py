@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from tasks.contract.errors import BadReply, ContentRefused
+from tasks.contract.errors import BadReply, ContentRefused, NoAnswer
 from tasks.contract.model_client import ModelReply, ModelRequest
-from tasks.contract.result import Usage
-from worker.models.faults import read_error_body
+from worker.models.endings import GEMINI, show_word
+from worker.models.error_report import says_error
 from worker.models.http import Http
-from worker.models.provider import AnswerReader, add_headers, follow, parse_event, reading, split_system
+from worker.models.provider import (
+    AnswerReader,
+    follow,
+    parse_event,
+    read_string,
+    read_whole,
+    reading,
+    split_system,
+)
 from worker.models.sse import Event
+from worker.models.token_usage import TokenCounts, sum_counts
 
 #: This version has all models; ``v1`` lacks aliases such as gemini-flash-latest.
 DEFAULT_VERSION = "v1beta"
-_FINISH = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
-#: Finish reasons of a blocked answer: another attempt would end alike.
-_BLOCKED = {
-    "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
-    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
-}  # fmt: skip
+#: An answer has one of these fields.
+_FIELDS = ("candidates", "promptFeedback", "usageMetadata")
 
 
 def build_headers(api_key: str | None) -> dict[str, str]:
@@ -38,13 +43,11 @@ class GeminiClient:
     async def complete(self, request: ModelRequest) -> ModelReply:
         path = f"{self._version}/{_resource(request.model)}:generateContent"
         answer = await self._http.post(path, build_body(request), request.timeout, request.first_byte_timeout)
-        reader = _ContentReader(self._name)
-        reader.take(answer.data)
-        return add_headers(reader.reply(), answer)
+        return read_whole(_ContentReader(self._name, request), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         path = f"{self._version}/{_resource(request.model)}:streamGenerateContent?alt=sse"
-        return follow(self._http, path, build_body(request), request, _ContentReader(self._name))
+        return follow(self._http, path, build_body(request), request, _ContentReader(self._name, request))
 
 
 def _resource(model: str) -> str:
@@ -78,63 +81,63 @@ def build_body(request: ModelRequest) -> dict[str, Any]:
 class _ContentReader(AnswerReader):
     """Reads one answer, from one response or from the responses of a stream.
 
-    It is never `done`: a stream ends with its connection, since usage may follow the finish reason.
+    A stream ends with its connection, since usage may follow the finish reason: `done` stays False until then.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._usage: Mapping[str, Any] = {}
-        self._reason: str | None = None
-        self._blocked: str | None = None
+    endings = GEMINI
+
+    def __init__(self, name: str, request: ModelRequest) -> None:
+        super().__init__(name, request)
+        self._blocked: Any = None
 
     def feed(self, event: Event) -> str:
-        return self.take(parse_event(event, self._name))
+        return self._read(parse_event(event, self._name))
 
-    def take(self, data: Mapping[str, Any]) -> str:
-        if data.get("error"):
-            raise read_error_body(self._name, data)
+    def take(self, data: Mapping[str, Any]) -> None:
+        if not says_error(data, *_FIELDS) and not data.keys() & set(_FIELDS):
+            raise BadReply(self._name, "answered with JSON that is no generated content; is base_url right?")
+        self._read(data)
+
+    def _read(self, data: Mapping[str, Any]) -> str:
+        if says_error(data, *_FIELDS):
+            raise self._error(data)
         with reading(self._name, "answered with JSON that is no generated content; is base_url right?"):
-            self._usage = data.get("usageMetadata") or self._usage
+            if data.get("usageMetadata"):
+                self._counts = _read_counts(data["usageMetadata"])
             self._blocked = (data.get("promptFeedback") or {}).get("blockReason") or self._blocked
             if not (candidates := data.get("candidates")):
                 return ""
             candidate = candidates[0]
             self._reason = candidate.get("finishReason") or self._reason
-            parts = (candidate.get("content") or {}).get("parts") or ()
-            # Thoughts are parts, too; parts without text are calls of tools and the like.
-            piece = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
-        self._pieces.append(piece)
-        return piece
+            pieces = len(self._pieces)
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                self._take_part(part)
+            return "".join(self._pieces[pieces:])
 
-    def reply(self) -> ModelReply:
+    def _take_part(self, part: Mapping[str, Any]) -> None:
+        text = read_string(part.get("text"))
+        if part.get("thought"):
+            self._thoughts.append(text)
+        else:
+            self._pieces.append(text)
+        self._calls_tool = self._calls_tool or "functionCall" in part
+
+    def _conclude(self, text: str, *, has_thoughts: bool) -> str:
         if self._blocked is not None and self._reason is None:
-            raise self._refused("this input", self._blocked)
-        if self._reason is None:
-            raise BadReply(self._name, "ended its answer without a reason to finish; is base_url right?")
-        if self._reason in _BLOCKED:
-            raise self._refused("this answer", self._reason)
-        if self._reason not in _FINISH:
-            word = _word(self._reason)
-            raise BadReply(self._name, f"broke its answer off ({word})")
-        with reading(self._name, "counted tokens in no numbers"):
-            usage = _read_usage(self._usage)
-        return ModelReply("".join(self._pieces), usage, _FINISH[self._reason])
-
-    def _refused(self, what: str, reason: str) -> ContentRefused:
-        return ContentRefused(self._name, f"the provider blocks {what} ({_word(reason)}); change the input")
+            word = show_word(self._blocked)
+            raise ContentRefused(self._name, f"the provider blocks this input ({word}); change the input")
+        if self._reason is None and self._counts != TokenCounts() and not self._pieces:
+            raise NoAnswer(self._name, "answered with no candidate and no reason")
+        self.done = True
+        return super()._conclude(text, has_thoughts=has_thoughts)
 
 
-def _word(reason: Any) -> str:
-    return reason if isinstance(reason, str) and reason.replace("_", "").isalnum() and len(reason) <= 60 else "unknown"
-
-
-def _read_usage(usage: Mapping[str, Any]) -> Usage:
+def _read_counts(usage: Mapping[str, Any]) -> TokenCounts:
     """Thoughts are not part of the answer's tokens, nor is the input of tools part of the prompt's."""
-    fields = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-    prompt, tools, answer, thoughts = (int(usage.get(field) or 0) for field in fields)
-    return Usage(
-        input_tokens=prompt + tools,
-        output_tokens=answer + thoughts,
-        cached_tokens=int(usage.get("cachedContentTokenCount") or 0),
-        reasoning_tokens=thoughts,
+    return TokenCounts(
+        input=sum_counts((usage.get("promptTokenCount"), usage.get("toolUsePromptTokenCount"))),
+        output=sum_counts((usage.get("candidatesTokenCount"), usage.get("thoughtsTokenCount"))),
+        total=usage.get("totalTokenCount"),
+        cached=usage.get("cachedContentTokenCount"),
+        reasoning=usage.get("thoughtsTokenCount"),
     )

@@ -23,7 +23,10 @@ from yarl import URL
 
 from tasks.contract.errors import BadReply, ConfigError, ConnectionFailed, ModelError, TimedOut
 from tasks.contract.result import RateLimits
-from worker.models.faults import read_error, read_rate_limits
+from worker.models.error_report import says_error
+from worker.models.faults import read_error, read_error_body
+from worker.models.json_body import read_json
+from worker.models.rate_headers import Headers, read_rate_limits
 from worker.models.sse import Event, Events, TooLong
 
 #: Seconds to get a connection; a host that needs longer counts as down.
@@ -44,6 +47,7 @@ class Reply:
     data: Mapping[str, Any]
     rate_limits: RateLimits | None
     first_byte_s: float
+    headers: Headers = ()
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -213,7 +217,8 @@ class Http:
         clock = self._clock(timeout, first_byte_timeout)
         response, content = await self._exchange(path, body, clock)
         assert content is not None
-        return Reply(self._parse(response, content), read_rate_limits(response.headers.raw), clock.first_byte_s)
+        headers = response.headers.raw
+        return Reply(self._parse(response, content), read_rate_limits(headers), clock.first_byte_s, headers)
 
     async def stream(
         self, path: str, body: Mapping[str, Any], timeout: float, first_byte_timeout: float | None = None
@@ -227,7 +232,9 @@ class Http:
         response, content = await self._exchange(path, body, clock, streams=True)
         if content is None:
             return Streamed(self._model, response, clock)
-        self._parse(response, content)
+        data = self._parse(response, content)
+        if says_error(data, "choices", "candidates", "content"):
+            raise read_error_body(self._model, data, response.headers.raw)
         raise BadReply(self._model, f"answered with {_kind(response)} instead of a stream; does it stream?")
 
     def _clock(self, timeout: float, first_byte_timeout: float | None) -> _Clock:
@@ -278,10 +285,13 @@ class Http:
         if not content.strip():
             raise BadReply(self._model, "answered with nothing; is base_url the address of its API?")
         try:
-            data = json.loads(content)
-        except (ValueError, RecursionError):
-            problem = f"answered with {_kind(response)} instead of JSON; is base_url right?"
-            raise BadReply(self._model, problem) from None
+            data = read_json(content)
+        except ValueError as error:
+            kind = _kind(response)
+            found = f"{kind} instead of JSON" if "json" not in kind else f"{error} where JSON is due"
+            raise BadReply(self._model, f"answered with {found}; is base_url right?") from None
+        if isinstance(data, list) and data and isinstance(data[0], dict) and "error" in data[0]:
+            return data[0]
         if not isinstance(data, dict):
             raise BadReply(self._model, "answered with JSON that is no object; is base_url right?")
         return data
@@ -296,7 +306,8 @@ class Streamed:
         self._clock = clock
         self._events = Events(most_bytes=MOST_BYTES)
         self._over = False
-        self.rate_limits = read_rate_limits(response.headers.raw)
+        self.headers: Headers = response.headers.raw
+        self.rate_limits = read_rate_limits(self.headers)
 
     @property
     def first_byte_s(self) -> float:

@@ -6,23 +6,24 @@ Those of OpenAI itself, vLLM, Ollama, Mistral, Gemini's compatible address, our 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.contract.errors import BadReply, ContentRefused
+from tasks.contract.errors import BadReply
 from tasks.contract.model_client import ModelReply, ModelRequest
-from tasks.contract.result import Usage
 from tasks.contract.schema import is_closed
+from worker.models.endings import OPENAI
+from worker.models.error_report import says_error
 from worker.models.faults import read_error_body
 from worker.models.http import Http
-from worker.models.provider import AnswerReader, follow, parse_event, reading
+from worker.models.provider import AnswerReader, follow, parse_event, read_string, read_whole, reading
 from worker.models.sse import Event
+from worker.models.token_usage import TokenCounts
 
 _PATH = "chat/completions"
 #: Texts of one request for embeddings. OpenAI takes 2,048, others 256 and fewer; more than some dozens gain nothing.
 BATCH = 64
-#: Old and rare finish reasons in OpenAI's present words.
-_FINISH = {"function_call": "tool_calls", "max_tokens": "length", "model_length": "length", "eos": "stop", "": "stop"}
 #: Fields whose name differs from the one that most servers know; "" for none. OpenAI's reasoning models refuse
 #: max_tokens, most other servers don't know its successor; Mistral refuses unknown fields.
 _DIALECTS: Mapping[str, Mapping[str, str]] = {
@@ -41,26 +42,13 @@ class OpenAIClient:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
-        data = answer.data
-        if data.get("error") and not data.get("choices"):
-            raise read_error_body(self._name, data)
-        with reading(self._name, "answered with JSON that is no chat completion; is base_url right?"):
-            choice = data["choices"][0]
-            message = choice["message"]
-            text = read_text(message.get("content"))
-            finish = translate_finish(choice.get("finish_reason"))
-            refusal = message.get("refusal")
-            usage = read_usage(data.get("usage"))
-        if (refusal and not text) or finish == "content_filter":
-            raise _refused(self._name, finish)
-        simulated = data.get("simulated") is True
-        return ModelReply(text, usage, finish, simulated, answer.rate_limits, answer.first_byte_s)
+        return read_whole(CompletionReader(self._name, request), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         body = self._body(request) | {"stream": True}
         if "stream_options" not in self._dialect:
             body["stream_options"] = {"include_usage": True}
-        return follow(self._http, _PATH, body, request, _CompletionReader(self._name))
+        return follow(self._http, _PATH, body, request, CompletionReader(self._name, request))
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body = build_body(request)
@@ -86,14 +74,18 @@ def build_body(request: ModelRequest) -> dict[str, Any]:
     return body
 
 
-class _CompletionReader(AnswerReader):
-    """The chunks of one completion, ended by ``[DONE]``, or by a finish reason where that is missing."""
+class CompletionReader(AnswerReader):
+    """One completion, whole or in chunks.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._finish: str | None = None
-        self._refused = False
-        self._usage = Usage()
+    A stream ends with ``[DONE]``, or with its connection after the finish reason. A server that never names a finish
+    reason has to end properly all the same: with its body, or with ``[DONE]``.
+    """
+
+    endings = OPENAI
+
+    def __init__(self, name: str, request: ModelRequest) -> None:
+        super().__init__(name, request)
+        self._names_reasons = False
         self._simulated = False
 
     def feed(self, event: Event) -> str:
@@ -101,31 +93,74 @@ class _CompletionReader(AnswerReader):
             self.done = True
             return ""
         data = parse_event(event, self._name)
-        if data.get("error") or data.get("object") == "error" or event.name == "error":
-            raise read_error_body(self._name, data)
+        if says_error(data, "choices", "usage") or event.name == "error":
+            raise self._error(data)
         with reading(self._name, "streamed JSON that is no chat completion; is base_url right?"):
-            # Some servers send the usage with the last piece, some with every piece, OpenAI in a chunk of its own.
-            if data.get("usage"):
-                self._usage = read_usage(data["usage"])
-            self._simulated = self._simulated or data.get("simulated") is True
-            if not (choices := data.get("choices") or ()):
-                return ""
-            choice = choices[0]
-            if choice.get("finish_reason") is not None:
-                self._finish = translate_finish(choice["finish_reason"])
-            delta = choice.get("delta") or {}
-            piece = read_text(delta.get("content"))
-            self._refused = self._refused or bool(delta.get("refusal"))
-        self._pieces.append(piece)
-        return piece
+            return self._read(data, "delta")
+
+    def take(self, data: Mapping[str, Any]) -> None:
+        if says_error(data, "choices"):
+            raise self._error(data)
+        with reading(self._name, "answered with JSON that is no chat completion; is base_url right?"):
+            choices = data["choices"]
+            if choices and not choices[0].get("error"):
+                choices[0]["message"].get("content")
+            self._read(data, "message")
+        self.done = True
 
     def reply(self) -> ModelReply:
-        text = "".join(self._pieces)
-        if (self._refused and not text) or self._finish == "content_filter":
-            raise _refused(self._name, self._finish or "refusal")
-        if self._finish is None and not self.done:
-            raise BadReply(self._name, "ended its stream in the middle of the answer")
-        return ModelReply(text, self._usage, self._finish or "stop", self._simulated)
+        return replace(super().reply(), simulated=self._simulated)
+
+    def _conclude(self, text: str, *, has_thoughts: bool) -> str:
+        if self._reason is None and self.done and not self._names_reasons:
+            self._reason = "stop"
+        self.done = self.done or self._reason is not None
+        return super()._conclude(text, has_thoughts=has_thoughts)
+
+    def _read(self, data: Mapping[str, Any], field: str) -> str:
+        # Some servers send the usage with the last piece, some with every piece, OpenAI in a chunk of its own.
+        if data.get("usage"):
+            self._counts = read_counts(data["usage"])
+        self._simulated = self._simulated or data.get("simulated") is True
+        if not (choices := data.get("choices")):
+            return ""
+        choice = choices[0]
+        if choice.get("error"):
+            raise self._error({"error": choice["error"]})
+        self._names_reasons = self._names_reasons or "finish_reason" in choice
+        # DashScope writes the word null while an answer goes on.
+        if (reason := choice.get("finish_reason")) and reason != "null":
+            self._reason = reason
+        message = choice.get(field) or {}
+        self._calls_tool = self._calls_tool or bool(message.get("tool_calls") or message.get("function_call"))
+        # The same thoughts under two names, where a server has both.
+        self._thoughts.append(read_string(message.get("reasoning_content") or message.get("reasoning")))
+        pieces = len(self._pieces)
+        self._take_content(message.get("content"))
+        self._refuses = self._refuses or _is_filled(message.get("refusal"))
+        return "".join(self._pieces[pieces:])
+
+    def _take_content(self, content: Any) -> None:
+        """A message's content: a string, null, or a list of parts, of which Mistral's reasoning is one."""
+        for part in content if isinstance(content, list) else (content,):
+            if not isinstance(part, Mapping):
+                self._pieces.append(read_string(part))
+            elif (kind := part.get("type", "text")) in {"text", "output_text"}:
+                self._pieces.append(read_string(part["text"]))
+            elif kind == "refusal":
+                self._refuses = True
+            elif kind in {"thinking", "reasoning"}:
+                self._thoughts += _read_thoughts(part.get("thinking") or part.get("text"))
+
+
+def _read_thoughts(thoughts: Any) -> list[str]:
+    if isinstance(thoughts, list):
+        return [read_string(part.get("text")) for part in thoughts]
+    return [read_string(thoughts)]
+
+
+def _is_filled(refusal: Any) -> bool:
+    return bool(refusal.strip() if isinstance(refusal, str) else refusal)
 
 
 class Embeddings:
@@ -150,7 +185,7 @@ class Embeddings:
         return vectors
 
     def _read(self, data: Mapping[str, Any], count: int) -> list[list[float]]:
-        if data.get("error"):
+        if says_error(data, "data"):
             raise read_error_body(self._name, data)
         with reading(self._name, "answered with JSON that is no list of embeddings; is base_url right?"):
             # The order of the list is not promised, that of the indices is.
@@ -161,40 +196,16 @@ class Embeddings:
         return vectors
 
 
-def read_text(content: Any) -> str:
-    """The text of a message's content: a string, null, or a list of parts, of which Mistral's reasoning is one.
-
-    Raises:
-        TypeError: for anything else.
-    """
-    if content is None:
-        return ""
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content if part.get("type", "text") == "text")
-    if not isinstance(content, str):
-        raise TypeError
-    return content
-
-
-def read_usage(usage: Any) -> Usage:
-    """Tokens; zeros where the server doesn't count."""
-    if not usage:
-        return Usage()
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    return Usage(
-        input_tokens=int(usage.get("prompt_tokens") or 0),
-        output_tokens=int(usage.get("completion_tokens") or 0),
-        cached_tokens=int(cached or 0),
-        reasoning_tokens=int(reasoning or 0),
+def read_counts(usage: Any) -> TokenCounts:
+    """The counts of a completion; DeepSeek has a name of its own for those from the cache."""
+    if not isinstance(usage, Mapping):
+        return TokenCounts()
+    given, written = (usage.get(f"{side}_tokens_details") for side in ("prompt", "completion"))
+    cached = given.get("cached_tokens") if isinstance(given, Mapping) else None
+    return TokenCounts(
+        input=usage.get("prompt_tokens"),
+        output=usage.get("completion_tokens"),
+        total=usage.get("total_tokens"),
+        cached=usage.get("prompt_cache_hit_tokens") if cached is None else cached,
+        reasoning=written.get("reasoning_tokens") if isinstance(written, Mapping) else None,
     )
-
-
-def translate_finish(reason: Any) -> str:
-    word = str(reason or "")
-    return _FINISH.get(word, word)
-
-
-def _refused(name: str, finish: str) -> ContentRefused:
-    word = "content_filter" if finish == "content_filter" else "refusal"
-    return ContentRefused(name, f"the provider blocks this answer ({word}); change the input")

@@ -1,33 +1,51 @@
-"""What the clients of all providers share: streams that are followed to their end, and strict reading of JSON."""
+"""What the clients of all providers share: an answer is read, judged by its ending, and billed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.contract.errors import BadReply, ModelError
+from tasks.contract.errors import BadReply, ContentRefused, ModelError
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
+from tasks.contract.reasoning import A_HEADING, A_MARK, split_reasoning
+from tasks.contract.result import Usage
+from worker.models.endings import Ending, conclude, show_word
+from worker.models.faults import read_error_body
 from worker.models.http import Http, Reply, Streamed
+from worker.models.json_body import mend_text, read_json
+from worker.models.rate_headers import Headers
 from worker.models.sse import Event
+from worker.models.token_usage import TokenCounts, read_usage
 
 #: Seconds that a stream may take to end after its end marker, so that its connection can be used again.
 _GRACE = 0.05
 
 
 class AnswerReader(ABC):
-    """Reads one streamed answer, event by event."""
+    """Reads one answer, whole or event by event."""
 
-    def __init__(self, name: str) -> None:
-        #: Whether the end marker of the stream was read.
+    #: What the provider's words for an ending mean; a word that is missing here ends no answer well.
+    endings: Mapping[str, Ending]
+
+    def __init__(self, name: str, request: ModelRequest) -> None:
+        #: Whether the end of the answer was read.
         self.done = False
+        #: Those of the HTTP answer, for an error in its body.
+        self.headers: Headers = ()
         self._name = name
+        self._request = request
         self._pieces: list[str] = []
+        self._thoughts: list[str] = []
+        #: The provider's word for the ending; None while there is none.
+        self._reason: Any = None
+        self._refuses = False
+        self._calls_tool = False
+        self._counts = TokenCounts()
 
     @abstractmethod
     def feed(self, event: Event) -> str:
@@ -38,12 +56,70 @@ class AnswerReader(ABC):
         """
 
     @abstractmethod
+    def take(self, data: Mapping[str, Any]) -> None:
+        """Read a whole answer.
+
+        Raises:
+            ModelError: as `feed` does.
+        """
+
     def reply(self) -> ModelReply:
         """The whole answer.
 
         Raises:
-            ModelError: where the stream ended before its end marker, or the provider blocked the answer.
+            ModelError: where the answer did not end well, or has no text.
         """
+        text, thoughts = self._texts()
+        finish = self._conclude(text, has_thoughts=bool(thoughts))
+        return ModelReply(text, self._usage(text, thoughts), finish, thoughts)
+
+    def usage(self) -> Usage | None:
+        """The tokens of what was read so far; None where the model did nothing yet."""
+        text, thoughts = self._texts()
+        if not text and not thoughts and self._reason is None and self._counts == TokenCounts():
+            return None
+        return self._usage(text, thoughts)
+
+    def _usage(self, text: str, thoughts: str) -> Usage:
+        return read_usage(self._counts, self._request, thoughts + text)
+
+    def _texts(self) -> tuple[str, str]:
+        """The text of the answer and its thoughts."""
+        marked, text = "", mend_text("".join(self._pieces))
+        if A_MARK.search(text) or A_HEADING.match(text):
+            marked, text = split_reasoning(text)
+        return text, "\n\n".join(filter(None, (mend_text("".join(self._thoughts)), marked)))
+
+    def _conclude(self, text: str, *, has_thoughts: bool) -> str:
+        """The finish reason.
+
+        Raises:
+            ModelError: as `reply` does.
+        """
+        if self._refuses:
+            raise ContentRefused(self._name, "the provider blocks this answer (refusal); change the input")
+        if self._reason is None or not self.done:
+            raise BadReply(self._name, "ended its answer in the middle, without a word on how it ended")
+        word = show_word(self._reason)
+        ending = self.endings.get(word.lower())
+        if ending == "stop" and self._calls_tool:
+            ending = "tools"
+        return conclude(self._name, ending, word, text, has_thoughts=has_thoughts)
+
+    def _error(self, data: Any) -> ModelError:
+        """The error in a body or an event."""
+        return read_error_body(self._name, data, self.headers)
+
+
+def read_whole(reader: AnswerReader, answer: Reply) -> ModelReply:
+    """The reply in the JSON of one HTTP answer.
+
+    Raises:
+        ModelError: where it is none; it has the usage and the rate limits of the answer.
+    """
+    with _keeping(reader, answer):
+        reader.take(answer.data)
+        return _add_headers(reader.reply(), answer)
 
 
 async def follow(
@@ -55,22 +131,50 @@ async def follow(
     """
     stream = await http.stream(path, body, request.timeout, request.first_byte_timeout)
     try:
-        while not reader.done and (events := await stream.events()) is not None:
-            for event in events:
-                if event.data and (piece := reader.feed(event)):
-                    yield piece
+        with _keeping(reader, stream):
+            while not reader.done and (events := await stream.events()) is not None:
+                for event in events:
+                    if event.data and (piece := reader.feed(event)):
+                        yield piece
         with contextlib.suppress(TimeoutError, ModelError):
             async with asyncio.timeout(_GRACE):
                 while await stream.events() is not None:
                     pass
     finally:
         stream.leave()
-    yield add_headers(reader.reply(), stream)
+    with _keeping(reader, stream):
+        reply = _add_headers(reader.reply(), stream)
+    yield reply
 
 
-def add_headers(reply: ModelReply, answer: Reply | Streamed) -> ModelReply:
+@contextlib.contextmanager
+def _keeping(reader: AnswerReader, answer: Reply | Streamed) -> Iterator[None]:
+    """Add to a `ModelError` what its answer cost, and the rate limits that its headers state."""
+    reader.headers = answer.headers
+    try:
+        yield
+    except ModelError as error:
+        error.usage = error.usage or reader.usage()
+        error.rate_limits = error.rate_limits or answer.rate_limits
+        raise
+
+
+def _add_headers(reply: ModelReply, answer: Reply | Streamed) -> ModelReply:
     """`reply` with the rate limits and the time of the first byte, which are not in the body of the answer."""
     return replace(reply, rate_limits=answer.rate_limits, first_byte_s=answer.first_byte_s)
+
+
+def read_string(value: Any) -> str:
+    """A string of an answer, "" for null.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 @contextlib.contextmanager
@@ -89,8 +193,8 @@ def parse_event(event: Event, model: str) -> dict[str, Any]:
         BadReply: for anything else.
     """
     try:
-        data = json.loads(event.data)
-    except (ValueError, RecursionError):
+        data = read_json(event.data)
+    except ValueError:
         data = None
     if not isinstance(data, dict):
         raise BadReply(model, "sent an event that is no JSON object; is base_url the address of its API?")

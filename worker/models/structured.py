@@ -54,7 +54,7 @@ class Structured:
         try:
             second = await self._client.complete(_repair_request(request, first.text, problem, left))
         except ModelError as failed:
-            failed.usage = first.usage
+            failed.usage = first.usage if failed.usage is None else first.usage + failed.usage
             raise
         usage = first.usage + second.usage
         problem, text = _read(schema, second.text)
