@@ -16,6 +16,7 @@ from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
 
 from tasks.config.config import Config
+from tasks.config.cron import read_cron
 from tasks.loading.load import load
 from tasks.queue.address import redis_url
 from tasks.queue.app import ROUTE, make_app
@@ -46,7 +47,7 @@ class ZonedCrontab(crontab):
     """A crontab in a time zone of its own, where Celery's uses the application's."""
 
     def __init__(self, cron: str, zone: str) -> None:
-        minute, hour, day_of_month, month_of_year, day_of_week = cron.split()
+        minute, hour, day_of_month, month_of_year, day_of_week = read_cron(cron).split()
         super().__init__(minute, hour, day_of_week, day_of_month, month_of_year)
         self.cron, self.zone = cron, zone
 

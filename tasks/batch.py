@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from celery import shared_task
 from celery.utils.log import get_task_logger
+from pydantic_core import from_json
 
 from tasks.accept import accept
 from tasks.config.config import Config
@@ -67,6 +67,10 @@ async def submit_scheduled(ports: Ports, schedule: str, tick: int) -> None:
     except PointsmanError as error:
         log.error("schedule %s: %s", schedule, error)  # noqa: TRY400 - the message is enough
         await batches.fail(name, str(error))
+    except Exception as error:
+        # Else the batch would show no jobs and no reason.
+        log.exception("schedule %s failed in our own code", schedule)
+        await batches.fail(name, f"it could not be read: {type(error).__name__}; see the log of the worker")
 
 
 def scheduled_id(schedule: str, tick: int, line: int) -> str:
@@ -88,9 +92,11 @@ def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
                 if not line.strip():
                     continue
                 try:
-                    data = json.loads(line)
-                except ValueError as error:
-                    raise BadInput(f"line {number}", f"is not JSON: {error}") from None
+                    # As over HTTP: no NaN, no half surrogate pairs, bounded nesting.
+                    data = from_json(line, allow_inf_nan=False)
+                except (ValueError, UnicodeError) as error:
+                    problem = str(error).replace(" at line 1 column", " at column")
+                    raise BadInput(f"line {number}", f"is not JSON: {problem}", "write one job, as JSON") from None
                 job = parse_job(data, at=f"line {number}")
                 if job.files is not None:
                     from tasks.parallel.job_files import replace_files  # noqa: PLC0415 - few jobs bring documents

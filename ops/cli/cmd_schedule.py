@@ -151,7 +151,9 @@ def next_run(schedule: Schedule, after: datetime) -> datetime | None:
 
     from celery.schedules import crontab
 
-    cron: Any = crontab.from_string(schedule.cron)  # its type stubs lack the parsed fields
+    from tasks.config.cron import read_cron
+
+    cron: Any = crontab.from_string(read_cron(schedule.cron))  # its type stubs lack the parsed fields
     zone = ZoneInfo(schedule.timezone)
     start = after.astimezone(zone)
     for days in range(FAR):

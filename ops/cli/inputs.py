@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,10 +50,12 @@ def read_documents(text: str | None, files: Sequence[Path]) -> list[dict[str, st
 
 def read_job(file: Path) -> dict[str, Any]:
     """Read the fields of a job from a JSON file, or from standard input (``-``)."""
+    from pydantic_core import from_json
+
     try:
-        job = json.loads(_read_stdin() if str(file) == "-" else _bytes(file).decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        job = None
+        job = from_json(_read_stdin() if str(file) == "-" else _bytes(file).decode("utf-8-sig"), allow_inf_nan=False)
+    except ValueError as error:
+        raise Failure("bad_input", f"{file} is not JSON: {error}", field="job", remedy="give one JSON object") from None
     if not isinstance(job, dict):
         remedy = "give the fields of one job; many jobs are a batch: pointsman batch submit"
         raise Failure("bad_input", f"{file} is not one JSON object", field="job", remedy=remedy)
@@ -104,7 +105,9 @@ def values(option: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    from pydantic_core import from_json
+
     try:
-        return json.loads(text, parse_constant=lambda _: text)
-    except ValueError:
+        return from_json(text, allow_inf_nan=False)
+    except (ValueError, TypeError):  # the latter: bytes that are no UTF-8
         return text

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from pydantic import Field, PrivateAttr, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from tasks.config.cron import FIELDS, read_cron
 from tasks.config.library import Library, Named, Workflow
 from tasks.config.models import KeyLimits, Model
 from tasks.config.routes import Classification, Route, TimeZone
@@ -24,7 +25,7 @@ Derived = TypeVar("Derived")
 class Schedule(Value):
     """A batch that runs on a cron."""
 
-    cron: str = Field(description="five fields: minute hour day-of-month month day-of-week")
+    cron: str = Field(description="five fields: minute hour day-of-month month day-of-week; or @daily and the like")
     batch: Path = Field(description="a JSONL file, one job a line; relative to the configuration")
     timezone: TimeZone = "UTC"
 
@@ -33,12 +34,10 @@ class Schedule(Value):
     def _five_fields(cls, value: str) -> str:
         from celery.schedules import ParseException, crontab  # noqa: PLC0415 - slow, and seldom needed
 
-        if len(value.split()) != 5:
-            raise ValueError("needs five fields: minute hour day-of-month month day-of-week")
         try:
-            crontab.from_string(value)
-        except (ParseException, ValueError) as error:
-            raise ValueError(f"is not a cron expression: {error}") from None
+            crontab.from_string(read_cron(value))
+        except (ParseException, ValueError) as error:  # also for the 31st of February
+            raise ValueError(FIELDS if str(error) == FIELDS else f"is not a cron expression: {error}") from None
         return value
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tasks.contract.validation import Value
+from tasks.contract.validation import FrozenModel, Value, check_number
 
 #: Letters a token: those of English text with current tokenizers, rounded.
 LETTERS_A_TOKEN = 4
@@ -23,14 +23,16 @@ _T = TypeVar("_T")
 
 _STANDARD_NORMAL = NormalDist()
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# The fields of the distributions by themselves: pydantic takes no validator of all fields beside a discriminator.
+Number = Annotated[float, BeforeValidator(check_number)]
+Seconds = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 
 #: A mapping: the first key that the last user message contains, in any case, decides (an empty key, put last, always
 #: matches). A list: one of its answers, always the same for the same request.
 Answers = Mapping[str, str] | tuple[str, ...]
 
 
-class Constant(Value):
+class Constant(FrozenModel):
     """Always the same."""
 
     distribution: Literal["constant"] = "constant"
@@ -40,7 +42,7 @@ class Constant(Value):
         return self.seconds
 
 
-class Uniform(Value):
+class Uniform(FrozenModel):
     """Evenly distributed between `low` and `high`."""
 
     distribution: Literal["uniform"]
@@ -57,7 +59,7 @@ class Uniform(Value):
         return self.low + share * (self.high - self.low)
 
 
-class Exponential(Value):
+class Exponential(FrozenModel):
     """`least` seconds, and an exponential wait on top; `mean` is the mean of the sum."""
 
     distribution: Literal["exponential"]
@@ -74,7 +76,7 @@ class Exponential(Value):
         return self.least - (self.mean - self.least) * math.log1p(-share)
 
 
-class Lognormal(Value):
+class Lognormal(FrozenModel):
     """Half of the times below `median`, with a long tail; `sigma` is the deviation of the logarithm.
 
     With `sigma` 0.5, the 95th percentile is 2.3 times the median; with 1.0, 5.2 times.
@@ -82,7 +84,7 @@ class Lognormal(Value):
 
     distribution: Literal["lognormal"]
     median: Seconds
-    sigma: float = Field(ge=0, le=5)
+    sigma: Number = Field(ge=0, le=5)
 
     def draw(self, share: float) -> float:
         # The normal distribution has no quantile at 0, which a draw can be.

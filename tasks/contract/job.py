@@ -16,7 +16,7 @@ from pydantic import JsonValue, ValidationError, field_validator, model_validato
 
 from tasks.contract.errors import BadInput
 from tasks.contract.job_errors import find_first_error
-from tasks.contract.job_fields import FieldRule, File, Item, Message, Parent, Variety, job_field
+from tasks.contract.job_fields import SEEDS, FieldRule, File, Item, Message, Parent, Variety, job_field
 from tasks.contract.validation import Value
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -195,7 +195,7 @@ class Job(Value):
     max_tokens: int | None = job_field(
         "inherited", "--max-tokens N", "Tokens of an answer at most.", ge=1, le=1_000_000
     )
-    seed: int | None = job_field("inherited", "--seed N", "For models that can repeat themselves.")
+    seed: int | None = job_field("inherited", "--seed N", "For models that can repeat themselves.", ge=-SEEDS, lt=SEEDS)
     stop: tuple[str, ...] | None = job_field("inherited", max_length=4)
     response_schema: Mapping[str, JsonValue] | None = job_field("inherited")
 

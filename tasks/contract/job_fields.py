@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
@@ -24,6 +24,10 @@ from tasks.contract.validation import Value
 #: - ``input``: the text of the part.
 #: - ``never``: a field of one job alone; the child job has a value of its own, or none.
 ChildRule: TypeAlias = Literal["own", "inherited", "routing", "same", "rest", "input", "never"]
+
+
+#: Seeds are whole numbers of 64 bits, as providers read them.
+SEEDS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +105,4 @@ class Variety(Value):
 
     prompts: tuple[str, ...] = Field(default=(), max_length=100)
     models: tuple[str, ...] = Field(default=(), max_length=100)
-    seeds: tuple[int, ...] = Field(default=(), max_length=1000)
+    seeds: tuple[Annotated[int, Field(ge=-SEEDS, lt=SEEDS)], ...] = Field(default=(), max_length=1000)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
-from tasks.contract.validation import Value
+from tasks.contract.validation import FrozenModel
 
 JobState: TypeAlias = Literal[
     "accepted", "routed", "waiting", "running", "joining", "succeeded", "failed", "cancelled", "expired"
@@ -22,7 +22,7 @@ PartState: TypeAlias = Literal["waiting", "queued", "running", "succeeded", "fai
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
-class Usage(Value):
+class Usage(FrozenModel):
     """Tokens as the provider counts them. Input tokens include cached ones, output tokens include reasoning.
 
     `estimated`: the provider sent no count that can be true for some of them, so they are estimated from the texts.
@@ -56,7 +56,7 @@ class RateLimits:
     tokens_reset_s: float | None = None
 
 
-class Candidate(Value):
+class Candidate(FrozenModel):
     """One model that could do the job, with its score by the strategy: the lowest score is preferred."""
 
     model: str
@@ -73,7 +73,7 @@ class Candidate(Value):
     reason: str = ""
 
 
-class Decision(Value):
+class Decision(FrozenModel):
     """The routing of a job with its reasons. `pointsman explain JOB` prints it."""
 
     route: str
@@ -88,7 +88,7 @@ class Decision(Value):
     candidates: tuple[Candidate, ...] = ()
 
 
-class Tried(Value):
+class Tried(FrozenModel):
     """The attempts of one model at a part. `error` is the code of its last failure, None where it answered."""
 
     model: str
@@ -98,14 +98,14 @@ class Tried(Value):
     error: str | None = None
 
 
-class Move(Value):
+class Move(FrozenModel):
     """A model whose queue a part left. `why`: what closed the model, or ``deadline`` where its queue was too long."""
 
     model: str
     why: str
 
 
-class Part(Value):
+class Part(FrozenModel):
     """One call of a job. `attempts` counts all attempts, also those of workers that were lost."""
 
     index: int
@@ -133,7 +133,7 @@ class Part(Value):
     latency_s: float | None = None
 
 
-class Result(Value):
+class Result(FrozenModel):
     """The state of a job now, and its outcome once `state` is final."""
 
     id: str

@@ -2,7 +2,8 @@
 
 The producer writes the schema and a model writes the answer; neither may make a worker compute without end or fetch
 anything. So no `$ref` may leave the schema, its size and depth are bounded, RE2 matches its patterns, and the check of
-an answer follows at most `STEPS` references.
+an answer takes a bounded number of steps: references to references multiply, and so do `unevaluatedProperties` within
+one another, a hundred alternatives for each of a million elements, and messages that quote an answer of megabytes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from typing import Any
 
 import jsonschema
@@ -32,8 +34,16 @@ KEPT = 256
 MOST_DEPTH = 32
 #: Characters of a pattern.
 PATTERN_LENGTH = 256
-#: References that the check of one answer may follow: references to references multiply.
-STEPS = 10_000
+#: Schemas within a schema: the server checks some thousands a second.
+MOST_PARTS = 3_000
+#: Steps that the check of one answer may take: so many, more for each value in it, and never above the last. A step is
+#: a keyword that is applied, or an entry that it looks at; some 500,000 take a second.
+STEPS, STEPS_A_VALUE, MOST_STEPS = 200_000, 50, 3_000_000
+#: Keywords that look at each entry of the answer; the others look at some, or at none.
+_PER_ENTRY = {
+    "items", "prefixItems", "contains", "additionalProperties", "patternProperties", "propertyNames", "const", "enum",
+    "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
+}  # fmt: skip
 #: Keywords of the closed schemas that OpenAI and Anthropic promise to keep.
 _CLOSED = {
     "type", "properties", "required", "additionalProperties", "items", "enum", "const", "title", "description",
@@ -49,7 +59,7 @@ _SINGLE = {
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-#: The references that the check of this answer may still follow.
+#: The steps that the check of this answer may still take.
 _steps_left: ContextVar[list[int]] = ContextVar("steps_left")
 
 
@@ -83,7 +93,9 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 @lru_cache(maxsize=KEPT)
 def _check(text: str) -> None:
     schema = json.loads(text)
-    parts = list(_walk(schema, "#", 0))
+    parts = list(islice(_walk(schema, "#", 0), MOST_PARTS + 1))
+    if len(parts) > MOST_PARTS:
+        raise ValueError(f"holds more than {MOST_PARTS:,} schemas")
     for path, part in parts:
         _check_part(path, part)
     keywords = {keyword for _, part in parts for keyword in part}
@@ -161,13 +173,16 @@ def is_closed(schema: Any) -> bool:
 
 
 def find_problem(schema: Mapping[str, Any], answer: Any) -> AnswerProblem | None:
-    """The first mistake in an answer, by a schema that `check_schema` has passed."""
-    token = _steps_left.set([STEPS])
+    """The first mistake in an answer, by a schema that `check_schema` has passed.
+
+    It takes up to a second for a short answer, and for one of megabytes several: those are checked in a thread.
+    """
+    token = _steps_left.set([min(STEPS + STEPS_A_VALUE * _count_values(answer), MOST_STEPS)])
     try:
         # An empty registry retrieves nothing, whatever a reference says.
         error = next(_BoundedValidator(schema, registry=Registry()).iter_errors(answer), None)
     except (_TooManySteps, RecursionError):
-        return AnswerProblem("the answer", "takes too long to check", "$ref")
+        return AnswerProblem("the answer", "takes too long to check", "")
     except Unresolvable:
         return AnswerProblem("the answer", "can't be checked: a reference points at nothing", "$ref")
     finally:
@@ -179,18 +194,62 @@ def find_problem(schema: Mapping[str, Any], answer: Any) -> AnswerProblem | None
 
 
 class _TooManySteps(Exception):
-    """The check of an answer followed more references than allowed."""
+    """The check of an answer took more steps than allowed."""
 
 
-def _follow(validator: Any, target: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _take(steps: int) -> None:
     left = _steps_left.get()
-    left[0] -= 1
+    left[0] -= steps
     if left[0] < 0:
         raise _TooManySteps
-    yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, schema) or ()
+
+
+def _count_values(answer: Any) -> int:
+    """The number of values in an answer, itself and those within it."""
+    count, level = 0, [answer]
+    while level:
+        count += len(level)
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict | list):
+                below.extend(value.values() if isinstance(value, dict) else value)
+        level = below
+    return count
+
+
+def _counted(keyword: str, apply: Any, validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """Apply a keyword, and count the steps."""
+    steps = 1 + (len(value) if isinstance(value, list | dict) else 0)
+    if keyword in _PER_ENTRY:
+        steps += len(instance) if isinstance(instance, list | dict) else 0
+    if keyword in {"const", "enum"}:
+        steps += _count_values(value)
+    _take(steps)
+    for error in apply(validator, value, instance, schema) or ():
+        # It quotes the answer, and `anyOf` keeps it.
+        _take(len(error.message) // 10)
+        yield error
+
+
+def _check_unique(validator: Any, unique: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    """`uniqueItems`, where jsonschema compares each two elements."""
+    if unique and validator.is_type(instance, "array"):
+        _take(_count_values(instance))
+        if len({_identity(element) for element in instance}) < len(instance):
+            yield jsonschema.ValidationError("has elements that are equal")
+
+
+def _identity(value: Any) -> Any:
+    """The same for two values that are equal in JSON: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, dict):
+        return frozenset((name, _identity(inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return tuple(map(_identity, value))
+    return (bool, value) if isinstance(value, bool) else value
 
 
 def _matches(pattern: str, text: str) -> bool:
+    _take(1 + len(text) // 100)
     return compile_regex(pattern, most=PATTERN_LENGTH).search(as_unicode(text)) is not None
 
 
@@ -216,7 +275,16 @@ def _check_others(validator: Any, inner: Any, instance: Any, schema: Any) -> Ite
     yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, inner, instance, schema) or ()
 
 
+_OWN = {
+    "pattern": _match,
+    "patternProperties": _match_names,
+    "additionalProperties": _check_others,
+    "uniqueItems": _check_unique,
+}
 _BoundedValidator: Any = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
-    {"$ref": _follow, "pattern": _match, "patternProperties": _match_names, "additionalProperties": _check_others},
+    {
+        keyword: partial(_counted, keyword, _OWN.get(keyword, apply))
+        for keyword, apply in Draft202012Validator.VALIDATORS.items()
+    },
 )

@@ -257,17 +257,16 @@ class _Builder:
                 for given in self.file.input
                 if given not in takes
             ]
-        title = f"step {step.name!r}"
         when = None
         if step.when is not None:
-            when, errors = compile_expression(step.when, name=f"{title}, when", known=VARIABLES)
+            when, errors = compile_expression(step.when, name="when", known=VARIABLES)
             self.problems += [((*at, "when"), error) for _, error in errors]
             self._check_names((*at, "when"), step.when, earlier)
         return Step(
             step.name,
             fields,
             takes,
-            self._template((*at, "input"), step.input, f"{title}, input", earlier),
+            self._template((*at, "input"), step.input, "input", earlier),
             when,
             step.optional,
         )

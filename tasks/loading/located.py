@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from tasks.contract.validation import Loc, Words, find_problems, format_path
 #: The place of a problem in the file, and its description.
 Problem: TypeAlias = tuple[Loc, str]
 
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}$")
 #: Levels of a file that libyaml composes.
 MOST_DEPTH = 200
 
@@ -42,6 +44,18 @@ class YamlFile:
         while loc and loc not in self.lines:
             loc = loc[:-1]
         return self.lines.get(loc, 1)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e3`` as a number, as YAML 1.2 does: in YAML 1.1 it is a text."""
+
+
+class _FastLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+    """The same, by libyaml."""
+
+
+for _loader in (_Loader, _FastLoader):
+    _loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 def read_yaml(text: str, *, source: str, needs: str) -> YamlFile:
@@ -73,10 +87,10 @@ def _compose(text: str) -> Any:
         try:
             # libyaml composes recursively, without a limit but the end of the stack.
             if _depth(text) <= MOST_DEPTH:
-                return yaml.compose(text, Loader=yaml.CSafeLoader)
+                return yaml.compose(text, Loader=_FastLoader)
         except yaml.YAMLError:
             pass
-    return yaml.compose(text, Loader=yaml.SafeLoader)
+    return yaml.compose(text, Loader=_Loader)
 
 
 def _depth(text: str) -> int:

@@ -11,7 +11,7 @@ from tasks.contract.errors import BadInput, below
 from tasks.contract.job import Job, parse_job
 from tasks.contract.job_fields import Item
 from tasks.parallel.early_stop import stop_rule_of
-from tasks.parallel.joins import JOINS
+from tasks.parallel.joins import DEFAULT_JOINS, JOINS
 from tasks.parallel.part_limits import check_part_count
 from tasks.parallel.part_spec import DEEPEST, fields_for_item, fields_for_section
 from tasks.parallel.split import SPLITS
@@ -51,17 +51,19 @@ def _check_split(job: Job, config: Config) -> None:
 
 
 def _check_join(job: Job, config: Config) -> None:
+    name = job.join or DEFAULT_JOINS.get(job.kind)
     if job.join is not None:
         check_known("join", job.join, JOINS.names)
         if job.kind not in JOINS.traits(job.join).kinds:
             going = [name for name in JOINS.names if job.kind in JOINS.traits(name).kinds]
             allowed = ", ".join(going) or "none: a single job has one part"
             raise BadInput("join", f"{job.join!r} does not go with kind {job.kind!r}", f"allowed: {allowed}")
-        options = JOINS.options(job.join, job.join_options)
+    if name is not None and (job.join is not None or job.join_options):
+        options = JOINS.options(name, job.join_options)
         if job.kind == "vote":
             # Raises if the votes could never decide.
             stop_rule_of(
-                join=job.join,
+                join=name,
                 options=options,
                 n=job.n or 1,
                 early_stop=job.early_stop,
@@ -69,13 +71,13 @@ def _check_join(job: Job, config: Config) -> None:
                 weights={},
             )
         # A misspelt name would have no weight, without any sign of it.
-        for model in getattr(options, "weights", {}) if job.join == "weighted" else ():
+        for model in getattr(options, "weights", {}) if name == "weighted" else ():
             check_known("join_options.weights", model, config.models)
-        for name, value in job.join_options.items():
-            if name.endswith("prompt") and isinstance(value, str):
-                check_prompt(config, value, at=f"join_options.{name}")
+        for option, value in job.join_options.items():
+            if option.endswith("prompt") and isinstance(value, str):
+                check_prompt(config, value, at=f"join_options.{option}")
     elif job.join_options:
-        raise BadInput("join_options", "go with a join", "name it in join, or leave them out")
+        raise BadInput("join_options", f"go with a join, and kind {job.kind!r} has none", "leave them out")
     if job.join_model != "auto":
         check_known(
             "join_model", job.join_model, ("auto", *config.models, *(f"route:{name}" for name in config.all_routes))

@@ -51,7 +51,7 @@ def make_step_job(workflow: Workflow, step: int, job: Job, done: Sequence[StepOu
     `done` are the earlier steps, in order. The caller adds id, parent, deadline and budget.
 
     Raises:
-        JoinError: naming the step, where its input can't be made from the earlier steps.
+        JoinError: where its input can't be made from the earlier steps. The caller names the step.
     """
     this = workflow.steps[step]
     known = _variables(job, done)
@@ -169,7 +169,7 @@ class _ParsedOutputs(Mapping[str, Any]):
 def _parse_input(step: Step, made: str) -> dict[str, Any]:
     """Parse the text that a template or the step before made as the kind of input that the step takes."""
     if not made.strip():
-        raise JoinError(f"step {step.name!r}: its input is empty")
+        raise JoinError("its input is empty")
     if step.takes[0] == "text":
         return {"text": made}
     try:
@@ -181,7 +181,7 @@ def _parse_input(step: Step, made: str) -> dict[str, Any]:
             return {"messages": read}
         return {"text": made}
     if not isinstance(read, list) or not read:
-        raise JoinError(f"step {step.name!r}: it takes items, and its input is no JSON array")
+        raise JoinError("it takes items, and its input is no JSON array")
     return {"items": [_item(value) for value in read]}
 
 

@@ -46,7 +46,10 @@ CONFIG = Config.model_validate(
         ({"text": "x", "kind": "vote", "n": 3, "join": "threshold", "join_options": {"k": 4}},
          "join_options.k: is 4, but there are 3 votes; at most 3 can flag"),
         ({"text": "x", "kind": "vote", "n": 3, "join_options": {"k": 4}},
-         "join_options: go with a join; name it in join"),
+         "join_options.k: is not an option of this join; options of majority are: "),
+        ({"text": "x", "kind": "vote", "n": 3, "join_options": {"answers": ["a", "A"]}}, "join_options.answers: "),
+        ({"text": "x", "join_options": {"answers": ["a", "b"]}},
+         "join_options: go with a join, and kind 'single' has none; leave them out"),
         ({"text": "x", "kind": "vote", "n": 3, "variety": {"models": ["big"]}},
          "variety.models[0]: 'big' is not known"),
         ({"text": "x", "kind": "vote", "n": 3, "join_model": "big"},
@@ -89,6 +92,8 @@ def test_check_job_starts_the_field_with_the_place_in_the_request():
         {"kind": "sections", "items": ["a", "b", "c"], "split": "list", "join": "concatenate"},
         {"kind": "sections", "text": "# a\nb", "split": "headings"},
         {"kind": "vote", "text": "x", "n": 5, "join": "majority", "early_stop": "exact", "prefer": "cost"},
+        {"kind": "vote", "text": "x", "n": 5, "join_options": {"answers": ["yes", "no"]}},
+        {"kind": "sections", "items": ["a"], "join_options": {"separator": " "}},
     ],
 )
 def test_check_job_passes_valid_jobs(request_):

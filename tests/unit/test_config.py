@@ -243,3 +243,36 @@ def test_key_limits_of_an_unused_key_are_a_mistake():
     assert parse(keyed + "keys: {SOME_KEY: {rpm: 60}}").keys["SOME_KEY"].rpm == 60
     (problem,) = problems_of(keyed + "keys: {SOME_KAY: {rpm: 60}}")
     assert problem == "p.yaml:6: keys.SOME_KAY: no model names it as api_key_env; those that are named: SOME_KEY"
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [
+        ("capacity: true", "models.fast.capacity: input should be a valid integer, not true or false"),
+        ("capacity: on", "models.fast.capacity: input should be a valid integer, not true or false"),
+        ("rpm: '600'", "models.fast.rpm: input should be a valid integer, not a text"),
+        ("weight: yes", "models.fast.weight: input should be a valid number, not true or false"),
+        ("price: {input: false}", "models.fast.price.input: input should be a valid number, not true or false"),
+        ("hedge: {after: true}", "models.fast.hedge.after: input should be a valid number or word, not true or false"),
+        (
+            "simulation: {per_token_s: true}",
+            "models.fast.simulation.per_token_s: input should be a valid number, not true or false",
+        ),
+        (
+            "simulation: {latency: {distribution: constant, seconds: true}}",
+            "input should be a valid number, not true or false",
+        ),
+        ("capacity: .nan", "models.fast.capacity: input should be a finite number"),
+        ("timeout: .inf", "models.fast.timeout: input should be less than or equal to 3600"),
+        ("budget_usd_per_day: .inf", "models.fast.budget_usd_per_day: "),
+        ("capacity: " + "9" * 5000, "not YAML: Exceeds the limit"),
+    ],
+)
+def test_parse_refuses_what_is_no_number(field, problem):
+    (line,) = problems_of(SMALL.replace("provider: simulated", f"provider: simulated, {field}"))
+    assert problem in line
+
+
+def test_parse_reads_an_exponent_as_a_number():
+    fast = parse(SMALL.replace("provider: simulated", "provider: simulated, rpm: 1e3, timeout: 1.2e+2")).models["fast"]
+    assert (fast.rpm, fast.timeout) == (1000, 120.0)

@@ -18,6 +18,9 @@ from tasks.loading import load_workflows
 from tasks.parallel import part_spec
 from tasks.workflows import steps
 
+DEEP: dict[str, object] = {}
+for _ in range(10_000):
+    DEEP = {"not": DEEP}
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
 
@@ -47,6 +50,26 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
         ({"text": "x", "priority": "urgent"}, "priority", "'high', 'normal' or 'low'"),
         ({"text": "x", "deadline": float("nan")}, "deadline", "should be"),
         ({"text": "x", "temperature": 3}, "temperature", "less than or equal to 2"),
+        ({"text": "x", "kind": "vote", "n": True}, "n", "input should be a valid integer, not true or false"),
+        ({"text": "x", "kind": "vote", "n": "5"}, "n", "input should be a valid integer, not a text"),
+        ({"text": "x", "kind": "vote", "n": 5.5}, "n", "fractional"),
+        ({"text": "x", "kind": "vote", "n": 10**10_000}, "n", "less than or equal to 1000"),
+        ({"text": "x", "temperature": False}, "temperature", "input should be a valid number, not true or false"),
+        ({"text": "x", "budget_usd": "1e3"}, "budget_usd", "input should be a valid number, not a text"),
+        ({"text": "x", "schema_version": True}, "schema_version", "input should be a valid integer"),
+        ({"text": "x", "seed": 2**63}, "seed", "less than 9223372036854775808"),
+        ({"text": "x", "seed": 10**5000}, "seed", "less than"),
+        (
+            {"text": "x", "kind": "vote", "n": 2, "variety": {"seeds": [1, True]}},
+            "variety.seeds",
+            "input should be a valid integer",
+        ),
+        ({"text": "x", "kind": "vote", "n": 2, "variety": {"seeds": [2**63]}}, "variety.seeds[0]", "less than"),
+        ({"text": "x", "metadata": {"a": [float("nan")]}}, "metadata", "holds NaN, infinity"),
+        ({"text": "x", "metadata": {"a": 10**400}}, "metadata", "a number beyond 1.8e308"),
+        ({"text": "x", "response_schema": DEEP}, "response_schema", "is nested more than 64 levels deep"),
+        ({"kind": "sections", "items": [{"text": "x", "response_schema": DEEP}]}, "items[0].response_schema", "nested"),
+        ({"kind": "sections", "items": ["x"], "each": {"metadata": DEEP}}, "each", "is nested more than 64 levels"),
         ({"text": "x", "id": "../etc/passwd"}, "id", "should match pattern"),
         ({"text": "x", "id": "a" * 26 + "\n"}, "id", "should match pattern"),
         ({"text": "x", "schema_version": 2}, "schema_version", "should be 1"),
@@ -226,3 +249,8 @@ class TestFieldRules:
     def test_derived_list_has_these_fields(self, derived, fields):
         assert len(derived) == len(set(derived))
         assert set(derived) == set(fields.split())
+
+
+def test_parse_job_takes_a_number_without_fraction_for_an_integer():
+    assert parse_job({"text": "x", "kind": "vote", "n": 5.0}).n == 5
+    assert parse_job({"text": "x", "seed": -0.0}).seed == 0

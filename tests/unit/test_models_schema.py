@@ -38,6 +38,7 @@ for _ in range(40):
         ({"patternProperties": {"a": {}}, "unevaluatedProperties": False}, "in unbounded time"),
         ({"description": "x" * 70_000}, "the limit is 65,536"),
         (DEEP, "has more than 32 levels"),
+        ({"allOf": [{}] * 3001}, "holds more than 3,000 schemas"),
     ],
 )
 def test_check_schema_refuses_schemas_that_can_t_be_checked(schema, problem):
@@ -103,6 +104,44 @@ def test_find_problem_ends_where_a_reference_is_circular():
     schema = {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
     check_schema(schema)
     assert find_problem(schema, 1).what == "takes too long to check"
+
+
+def nested(levels, wrap):
+    schema = {"type": "object"}
+    for _ in range(levels):
+        schema = wrap(schema)
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        (nested(30, lambda s: {"allOf": [s], "unevaluatedProperties": True}), {"a": 1, "b": 2}),
+        (nested(30, lambda s: {"anyOf": [s], "oneOf": [s], "unevaluatedProperties": True})["anyOf"][0], {"a": 1}),
+        ({"items": {"anyOf": [{"const": number} for number in range(1000)]}}, [999] * 5000),
+        ({"items": {"enum": list(range(5000))}}, [4999] * 200_000),
+        ({"patternProperties": {f"{n}$": {} for n in range(1000)}}, {str(n): 1 for n in range(5000)}),
+        ({"anyOf": [{"type": "object"}] * 1000}, "x" * 8_000_000),
+    ],
+)
+def test_find_problem_ends_where_steps_multiply(schema, answer):
+    started = time.process_time()
+    assert find_problem(schema, answer).what == "takes too long to check"
+    assert time.process_time() - started < 30
+
+
+def test_find_problem_compares_elements_in_linear_time():
+    started = time.process_time()
+    unique = {"uniqueItems": True}
+    assert find_problem(unique, [{"a": [number]} for number in range(50_000)]) is None
+    assert find_problem(unique, [{"a": 1, "b": []}, {"b": [], "a": 1.0}]).what == "has elements that are equal"
+    assert find_problem(unique, [1, True, "1", [1], {"a": 1}, {"a": True}, 0, False, None]) is None
+    assert time.process_time() - started < 10
+
+
+def test_find_problem_passes_a_large_answer_of_a_usual_schema():
+    row = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y"]}}, "required": ["a"]}
+    assert find_problem({"type": "array", "items": row}, [{"a": number, "b": "x"} for number in range(20_000)]) is None
 
 
 def test_is_closed_needs_all_properties_required():

@@ -366,14 +366,14 @@ class TestSteps:
     @pytest.mark.parametrize(
         ("output", "problem"),
         [
-            ("no JSON", "step 'parts', input: 'plan' is undefined; no JSON: the output of plan"),
-            ('{"part": []}', "step 'parts', input: 'parts' is undefined"),
-            ('{"parts": []}', "step 'parts': it takes items, and its input is no JSON array"),
-            ('{"parts": "x"}', "step 'parts': it takes items, and its input is no JSON array"),
-            ('{"parts": ""}', "step 'parts': its input is empty"),
+            ("no JSON", "input: 'plan' is undefined; no JSON: the output of plan"),
+            ('{"part": []}', "input: 'parts' is undefined"),
+            ('{"parts": []}', "it takes items, and its input is no JSON array"),
+            ('{"parts": "x"}', "it takes items, and its input is no JSON array"),
+            ('{"parts": ""}', "its input is empty"),
         ],
     )
-    def test_invalid_input_of_a_step_names_the_step_and_no_text(self, tmp_path, output, problem):
+    def test_invalid_input_of_a_step_names_no_text(self, tmp_path, output, problem):
         text = """\
             description: Items.
             input: text

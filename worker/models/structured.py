@@ -21,6 +21,8 @@ from tasks.contract.schema import AnswerProblem, find_problem
 #: Characters of an answer, and of its problem, that a repair repeats to the model.
 _MOST_ANSWER = 20_000
 _MOST_PROBLEM = 500
+#: Characters of an answer that a thread checks.
+_LONG = 20_000
 #: The problem of an answer that no schema can check.
 _NO_JSON = "is not JSON"
 
@@ -44,7 +46,7 @@ class Structured:
         schema = request.response_schema
         end = asyncio.get_running_loop().time() + request.timeout
         first = await self._client.complete(request)
-        problem, text = _read(schema, first.text)
+        problem, text = await _read(schema, first.text)
         if problem is None:
             return replace(first, text=text)
         left = end - asyncio.get_running_loop().time()
@@ -57,7 +59,7 @@ class Structured:
             failed.usage = first.usage if failed.usage is None else first.usage + failed.usage
             raise
         usage = first.usage + second.usage
-        problem, text = _read(schema, second.text)
+        problem, text = await _read(schema, second.text)
         if problem is not None:
             raise self._mismatch(problem, second, usage)
         return replace(second, text=text, usage=usage, first_byte_s=first.first_byte_s)
@@ -88,8 +90,13 @@ class Structured:
         return SchemaMismatch(self._name, text, usage=usage)
 
 
-def _read(schema: Mapping[str, Any], text: str) -> tuple[AnswerProblem | None, str]:
+async def _read(schema: Mapping[str, Any], text: str) -> tuple[AnswerProblem | None, str]:
     """The problem of an answer, or None, and its JSON without the text around it."""
+    # The check of a long answer takes seconds, in which the event loop could not renew the leases of this process.
+    return await asyncio.to_thread(_check, schema, text) if len(text) > _LONG else _check(schema, text)
+
+
+def _check(schema: Mapping[str, Any], text: str) -> tuple[AnswerProblem | None, str]:
     try:
         answer = parse_answer(text)
     except NotJSON:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
+from pydantic import AfterValidator, BaseModel, JsonValue
 
 from tasks.contract.plugins import Plugins
 from tasks.contract.schema import check_schema
+from tasks.contract.validation import Value
 from tasks.parallel.joins.work import Join
 
 #: The join of a job that names none, by its kind.
@@ -28,10 +29,8 @@ def _check_schema(schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 ResultSchema = Annotated[Mapping[str, JsonValue], AfterValidator(_check_schema)]
 
 
-class JoinOptions(BaseModel):
+class JoinOptions(Value):
     """The `join_options` of a join; each join with options declares a subclass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)

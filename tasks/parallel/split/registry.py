@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from tasks.contract.errors import BadInput
 from tasks.contract.plugins import Plugins
+from tasks.contract.validation import Value
 from tasks.parallel.split.section import Section
 
 #: From a text, and the options if the split has any, to the sections of the text.
@@ -18,10 +19,8 @@ from tasks.parallel.split.section import Section
 Split: TypeAlias = "Callable[..., list[Section]]"
 
 
-class SplitOptions(BaseModel):
+class SplitOptions(Value):
     """The `split_options` of a split; each split with options declares a subclass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)

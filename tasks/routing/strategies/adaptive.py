@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.contract.validation import Value
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
@@ -19,10 +20,8 @@ LEAST_S = 1e-6
 FIRST_GUESS_S = 1.0
 
 
-class Adaptive(BaseModel):
+class Adaptive(Value):
     """Options of `adaptive`: how strongly each figure counts; 0 leaves it out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latency: float = Field(default=2.0, ge=0, le=10)
     errors: float = Field(default=4.0, ge=0, le=100)

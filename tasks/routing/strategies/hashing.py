@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.contract.validation import Value
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import PRIME, hashed, line
 from tasks.routing.strategies.declare import strategy
 
 
-class Hashing(BaseModel):
+class Hashing(Value):
     """Options of `consistent_hash`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: A model may have this many times its even share of the calls in flight; null: no bound.
     factor: float | None = Field(default=1.25, ge=1.0, le=1000, allow_inf_nan=False)

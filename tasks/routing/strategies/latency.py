@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.contract.validation import Value
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
@@ -96,10 +97,8 @@ def _expected(loads: Sequence[ModelLoad]) -> list[float]:
     ]
 
 
-class Prequal(BaseModel):
+class Prequal(Value):
     """Options of `prequal`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Models with more calls in flight than this share of all have are hot; the paper's 2^-0.25.
     hot: float = Field(default=0.84, gt=0, le=1)

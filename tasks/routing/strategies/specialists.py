@@ -12,8 +12,9 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from tasks.contract.validation import Value
 from tasks.routing.classify.condition import Condition, read_fact
 from tasks.routing.classify.context import read_rule
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot
@@ -32,10 +33,8 @@ BY_LOAD = 1e-6
 HELD_AGAINST_S = 30.0
 
 
-class Guard(BaseModel):
+class Guard(Value):
     """Options that all of these take."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Pass a model over while this share of its latest attempts failed.
     failing: float = Field(default=0.5, gt=0, le=1)
@@ -107,10 +106,8 @@ def _score(known: Mapping[str, float], metrics: Mapping[str, float]) -> float:
     return 1 - sum([known[metric] * weight for metric, weight in metrics.items()]) / sum(metrics.values()) / 100
 
 
-class Specialist(BaseModel):
+class Specialist(Value):
     """Models for jobs whose metadata meet these conditions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: As a route's ``when``.
     when: Mapping[str, Any]

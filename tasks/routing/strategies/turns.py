@@ -9,8 +9,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.contract.validation import Value
 from tasks.routing.snapshot import Preference, Ranking, Request, Snapshot
 from tasks.routing.strategies.chance import shares
 from tasks.routing.strategies.declare import strategy
@@ -21,10 +22,8 @@ Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 LONGEST_CYCLE = 10_000
 
 
-class Weights(BaseModel):
+class Weights(Value):
     """Options of the weighted strategies."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: By model; one that is not named has the weight of its own configuration, by default 1.
     weights: Mapping[str, Weight] = Field(default_factory=dict)
