@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.config.config import Config
-from tasks.contract.errors import BadInput, Unreachable
+from tasks.contract.errors import BadInput, Unreachable, below
 from tasks.contract.job import Job
 from tasks.ledger import Ledger
 from tasks.queue.publisher import Publisher
+from tasks.routing.budget import check_budgets, needs_check, possible_models
 
 #: Seconds that the broker has to take route messages, beside 10 ms for each; after that the sweeper publishes them.
 PUBLISH_TIMEOUT = 5.0
@@ -33,10 +34,12 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
     """Accept checked jobs, in order.
 
     Raises:
-        BadInput: for an idempotency key that was used for another request: no job was accepted then. Or for an id that
-            is another job's: the other jobs of the request were accepted.
+        BadInput: for a budget that no call can fit into, or an idempotency key that was used for another request: no
+            job was accepted then. Or for an id that is another job's: the other jobs of the request were accepted.
         Unreachable: if Redis does not answer. The request may be sent again.
     """
+    if any(job.budget_usd is not None for job in jobs) or config.has_day_budgets:
+        await _check_budgets(jobs, ledger, config)
     wanted = await _bind_idempotency_keys(jobs, ledger)
     words = await ledger.accept(wanted, keep_seconds=config.limits.keep_seconds)
     fresh = [word == "accepted" for word in words]
@@ -57,6 +60,20 @@ async def accept(jobs: Sequence[Job], *, ledger: Ledger, publisher: Publisher, c
         Accepted(job.id, "accepted" if new else next(known) or "accepted", new)
         for job, new in zip(wanted, fresh, strict=True)
     ]
+
+
+async def _check_budgets(jobs: Sequence[Job], ledger: Ledger, config: Config) -> None:
+    """Refuse jobs that no budget has room for, by the estimates that their calls would be booked with."""
+    checked = {place: job for place, job in enumerate(jobs) if needs_check(job, config)}
+    if not checked:
+        return
+    names = sorted({name for job in checked.values() for name in possible_models(job, config)})
+    means = await ledger.limiter.read_means(names)
+    for place, job in checked.items():
+        # A request that is sent again must be accepted again, though the mean has changed since: only bounds count.
+        known = means if job.idempotency_key is None else dict.fromkeys(names, 0.0)
+        with below(f"[{place}]" if len(jobs) > 1 else ""):
+            check_budgets(job, config, known)
 
 
 async def _bind_idempotency_keys(jobs: Sequence[Job], ledger: Ledger) -> list[Job]:

@@ -44,7 +44,7 @@ async def copy_result(ports: Ports, part: CallId) -> str | None:
     job, _, _ = known
     if result.state == "expired" and job.deadline is not None:
         # The child job's deadline was what the parent had left.
-        if await ports.ledger.cancel(part.job, "expired", "the deadline passed") == "ok":
+        if await ports.ledger.cancel(part.job, "expired", result.error or "the deadline passed") == "ok":
             await notify_parent(ports.publisher, job)
         return "cancelled"
     output = (result.output or "") if result.state == "succeeded" else None

@@ -71,7 +71,7 @@ class Rebalancer:
 
     def __init__(self, ledger: Ledger, config: Config) -> None:
         self._ledger = ledger
-        self._config = config
+        self.config = config
         #: Models whose queued calls must leave, and why.
         self._closed: Mapping[str, str] = {}
         self._dead: Collection[str] = ()
@@ -223,7 +223,7 @@ class Rebalancer:
         self, item: StrandedCall, part: MovablePart, snapshot: Snapshot
     ) -> tuple[tuple[str, ...], Snapshot]:
         """The models among which a call is ranked again, none where no other is open; and the load with the call."""
-        models, loads = self._config.models, snapshot.models
+        models, loads = self.config.models, snapshot.models
         named = part.candidates or [each.model for each in part.decision.candidates if not each.reason]
         may = unspent(part.tried, {name: models[name] for name in named if name in models})
         others = [name for name in may if name != item.model and loads[name].capacity and not loads[name].closed]
@@ -250,7 +250,7 @@ class Rebalancer:
             turn = replace(snapshot, turn=next(self._turns))
             try:
                 ranking = rank_again(
-                    job, part.decision, self._config, turn, candidates=candidates, fallbacks=(), text=section
+                    job, part.decision, self.config, turn, candidates=candidates, fallbacks=(), text=section
                 )
             except Exception:
                 # A plugged-in strategy failed: this call stays, the others move.

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from tasks.calling.waiting import describe_wait
 from tasks.contract.errors import PointsmanError
 from tasks.contract.job import CallId
 from tasks.contract.result import FINAL
@@ -173,7 +174,9 @@ class Sweeper:
                 await self._ledger.cancel_child(job)
                 over.append(job)
             elif summary.deadline_at is not None and summary.deadline_at <= now:
-                if await self._ledger.cancel(job, "expired", "the deadline passed") == "ok":
+                waited = await describe_wait(self._ledger, self._rebalancer.config, job)
+                why = f"the deadline passed{f'; {waited}' if waited else ''}"
+                if await self._ledger.cancel(job, "expired", why) == "ok":
                     await self._finish_parts([summary.parent])
                 over.append(job)
             else:

@@ -30,16 +30,17 @@ from tasks.contract.errors import (
     TimedOut,
     UnusableModelError,
 )
-from tasks.contract.job import CallId
+from tasks.contract.job import CallId, Job
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import AttemptEvent, ModelClients, ModelReply, ModelRequest
 from tasks.contract.result import RateLimits, Tried, Usage
 from tasks.contract.tokens import estimate_messages
 from tasks.ledger import Claim
 from tasks.ledger.fleet import LEASE
-from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Limiter, find_pause
+from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Limiter, estimate_cost, find_pause
 from tasks.ledger.store import Command, Words
 from tasks.queue.ports import Ports
+from tasks.routing.budget import FIRST_MEAN
 from tasks.routing.model_statistics import Outcome
 
 log = get_task_logger(__name__)
@@ -48,8 +49,8 @@ log = get_task_logger(__name__)
 #: the slots that a pool has beyond its model's capacity can come to wait here.
 SLOT_WAIT = 2.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
-#: Tokens of an answer before the first is known; `limiter.lua` starts with the same.
-FIRST_MEAN = 256.0
+#: Calls of one job that look in a second whether its budget has room, of all that wait for it.
+CALLS_A_SECOND = 50.0
 #: Seconds for a settlement that travels alone: a process that ends must not wait for a Redis that is away.
 SETTLE_TIMEOUT = 1.0
 
@@ -260,7 +261,7 @@ class Attempt:
 
 
 async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
-    """Acquire what a run's first attempt needs, and its lease, in one round trip.
+    """Acquire what a run's first attempt needs, and its lease, in one round trip; a job's budget is booked before.
 
     While every place among the calls in flight is taken, the call waits a moment in its slot.
     """
@@ -275,23 +276,43 @@ async def acquire(ports: Ports, name: CallId, owner: str, claim: Claim, demand: 
 
 async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, demand: Demand) -> Grant | Denied:
     ledger, budget, means = ports.ledger, claim.job.budget_usd, ports.ledger.limiter.mean_outputs
-    cost_usd = 0.0
+    if budget is not None:
+        # First: a call that waits for its job's budget must use up no requests of its model.
+        if demand.output_tokens is None and demand.model not in means:
+            means |= await ledger.limiter.read_means([demand.model])
+        usd = estimate_cost(demand, means.get(demand.model, FIRST_MEAN))
+        word, figure = await ledger.jobs.book(name.job, name.index, owner, usd=usd, budget=budget)
+        if word == "broke":
+            return Denied("job_budget", cost_usd=usd, left_usd=figure)
+        if word == "wait":
+            return Denied("job_booked", wait_s=figure / CALLS_A_SECOND)
     commands: list[Command[Any] | Words] = [
         ledger.limiter.acquire(demand),
         *ledger.fleet.lease({claim.part.model: [name]}, seconds=LEASE),
     ]
-    if budget is not None:
-        output = demand.output_tokens if demand.output_tokens is not None else means.get(demand.model, FIRST_MEAN)
-        cost_usd = demand.price.cost(Usage(input_tokens=demand.input_tokens, output_tokens=round(output)))
-        commands.append(ledger.jobs.book(name.job, name.index, owner, usd=cost_usd, budget=budget))
     # If this call is cancelled while the commands are on their way, the limiter may have granted it all the same.
     replies = await ledger.store.run(*commands, late=lambda late: _release_unsent(ports, late[0]))
     granted: Grant | Denied = replies[0]
     means[demand.model] = granted.mean_output
-    left_usd = replies[-1] if budget is not None else None
-    if left_usd is not None:
-        _release_unsent(ports, granted)
-        return Denied("job_budget", mean_output=granted.mean_output, cost_usd=cost_usd, left_usd=left_usd)
+    if budget is not None and isinstance(granted, Denied):
+        # A call that only waits holds no booking.
+        await ledger.jobs.book(name.job, name.index, owner, usd=0.0, budget=budget)
+    return granted
+
+
+async def acquire_hedge(ports: Ports, name: CallId, job: Job, first: Grant, demand: Demand) -> Grant | Denied:
+    """Acquire what an attempt needs that races `first`; the job's budget is booked for both."""
+    limiter, budget = ports.ledger.limiter, job.budget_usd
+    if budget is None:
+        return await limiter.acquire(demand, horizon=0.0)
+    jobs = ports.ledger.jobs
+    usd = first.cost_usd + estimate_cost(demand, limiter.mean_outputs.get(demand.model, FIRST_MEAN))
+    word, left = await jobs.book(name.job, name.index, first.id, usd=usd, budget=budget)
+    if word != "ok":
+        return Denied("job_budget", left_usd=left)
+    granted = await limiter.acquire(demand, horizon=0.0)
+    if isinstance(granted, Denied):
+        await jobs.book(name.job, name.index, first.id, usd=first.cost_usd, budget=budget)
     return granted
 
 

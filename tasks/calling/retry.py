@@ -27,6 +27,8 @@ CAP_S = 30.0
 RETRY_AFTER_CAP_S = 300.0
 #: Rate-limit answers of one model before a part gives it up. Usually the time for retries ends these waits first.
 MOST_THROTTLED = 50
+#: The error of a model that was not asked, as the call would cost more than the model may spend in a day.
+OVER_BUDGET = "over_budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ def unspent(tried: Sequence[Tried], able: Mapping[str, Model]) -> tuple[str, ...
         if (item.model in able and item.attempts >= able[item.model].attempts)
         or item.throttled >= MOST_THROTTLED
         or (item.error in _HOPELESS and item.attempts)
+        or item.error == OVER_BUDGET
     }
     return tuple(model for model in able if model not in spent)
 

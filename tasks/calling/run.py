@@ -11,8 +11,18 @@ from typing import TypeVar
 
 from celery.utils.log import get_task_logger
 
-from tasks.calling.attempt import Attempt, acquire, add_attempt, build_request, estimate_demand, render_prompt, settle
-from tasks.calling.retry import Retry, decide, describe_attempts, least_asked, select_models, unspent
+from tasks.calling.attempt import (
+    Attempt,
+    acquire,
+    acquire_hedge,
+    add_attempt,
+    build_request,
+    estimate_demand,
+    render_prompt,
+    settle,
+)
+from tasks.calling.retry import OVER_BUDGET, Retry, decide, describe_attempts, least_asked, select_models, unspent
+from tasks.calling.waiting import describe_denial
 from tasks.config.models import Model
 from tasks.config.prompts import Prompt
 from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
@@ -38,16 +48,8 @@ WRITE_PAUSE = 0.5
 #: flight, or a bucket of tokens that has no room for a call of this size.
 LEAST_WAIT, MOST_WAIT = 0.5, 30.0
 
-#: Why the limiter denied an attempt, in the words of the part's record.
-_REASONS = {
-    "breaker": "it is left alone after failures",
-    "budget": "its budget of the day is used up",
-    "paused": "its provider asked for a pause",
-    "capacity": "as many calls as it takes are in flight",
-    "key": "as many calls as its key allows are in flight",
-    "rpm": "its requests of this minute are used up",
-    "tpm": "its tokens of this minute are used up",
-}
+#: Reasons whose end the backlog doesn't know, so that the call looks again after a while.
+_POLLED = {"capacity", "key", "tpm", "left", "booked", "job_booked"}
 
 #: Jitter of retries: needs no secrecy, only that workers differ.
 _JITTER = random.Random()  # noqa: S311
@@ -84,7 +86,9 @@ class Run:
     async def execute(self) -> RunOutcome:
         """Ask the model, and write the part's end, or when and with which models it is tried again."""
         if self.time_left_s is not None and self.time_left_s <= 0:
-            return await self._expire("the deadline passed before the call started")
+            waited = await self.ports.ledger.views.problem(self.name.job, self.name.index)
+            waited = waited or f"it stood in the queue of model {self.claim.part.model!r}, as its capacity was in use"
+            return await self._expire(f"the deadline passed before the call started; {waited}")
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -167,7 +171,7 @@ class Run:
         demand = estimate_demand(rival, models[rival], self._request(rival), id_=f"{self.owner}h", payer=asked)
         try:
             self.ports.clients.of(rival)
-            grant = await self.ports.ledger.limiter.acquire(demand, horizon=0.0)
+            grant = await acquire_hedge(self.ports, self.name, self.claim.job, self.grants[0], demand)
         except PointsmanError as error:
             # A hedge is optional: the first attempt goes on.
             log.warning("no hedge for %s: %s", self.name, error)
@@ -206,20 +210,35 @@ class Run:
 
     async def _wait_or_fail(self, denied: Denied) -> RunOutcome:
         """Put the call back until one of its models has room. No model was asked: this counts as no attempt."""
-        claim = self.claim
+        claim, model = self.claim, self.claim.part.model
         if denied.reason == "job_budget":
             why = f"it would cost about ${denied.cost_usd:.6f}, of budget_usd ${claim.job.budget_usd:g} there is"
             return await self._finish(None, error=f"the job's budget is used up: {why} ${denied.left_usd:.6f} left")
-        why = f"model {claim.part.model!r} has to wait: {_REASONS[denied.reason]}"
+        left: tuple[str, ...] = unspent(claim.tried, self._able) or (model,)
+        if denied.reason == "dear":
+            left = tuple(name for name in left if name != model)
+            others = tuple(one for one in claim.tried if one.model != model)
+            self.claim = replace(claim, tried=(*others, Tried(model=model, error=OVER_BUDGET)))
+            budget = self.ports.config.models[model].budget_usd_per_day or 0.0
+            cost = f"the call would cost about ${denied.cost_usd:.6f}"
+            why = f"model {model!r}: {cost}, its budget_usd_per_day is ${budget:g}"
+            if not left:
+                return await self._finish(None, error=f"{why}; set a lower max_tokens, or raise the budget")
+        elif denied.reason == "job_booked":
+            why = "it has to wait: the job's budget is booked by calls in flight"
+        else:
+            why = describe_denial(model, denied.reason)
         if claim.tried and claim.retry_left_s is not None and denied.wait_s >= claim.retry_left_s:
             return await self._finish(None, error=f"{why}; its time for retries is over")
         # The backlog itself holds calls back while a breaker is open, a budget spent, or a model paused.
         seconds = 0.0
-        if denied.reason in {"capacity", "key", "tpm"}:
+        if denied.reason in _POLLED:
             seconds = min(max(denied.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
-        left = unspent(claim.tried, self._able) or (claim.part.model,)
+        if denied.reason in {"left", "booked"} and len(left) > 1:
+            # Others may have money.
+            return await self._put_back(why, Retry(0.0, left[1:] if left[0] == model else left, (model,)), counts=False)
         candidates = left if is_sticky(claim.decision.strategy) else least_asked(claim.tried, left)
-        fallbacks = tuple(model for model in left if model not in candidates)
+        fallbacks = tuple(name for name in left if name not in candidates)
         return await self._put_back(why, Retry(seconds, candidates, fallbacks), counts=False)
 
     async def _put_back(self, problem: str, retry: Retry, *, counts: bool = True) -> RunOutcome:
@@ -259,6 +278,7 @@ class Run:
             voter = answered.grant.model if answered is not None else claim.part.model
             ballot, weight = read_ballot(self.ports.config, claim.job, claim.decision.route, voter, output)
             record = replace(record, ballot=ballot, weight=weight)
+        record = replace(record, unasked=not any(attempt.sent for attempt in self.attempts))
         written, admitted = await _repeat_while_unreachable(
             lambda: self.ports.ledger.settle(
                 self.name, claim.part.model, self.owner, output=output, record=record, reports=settlements
@@ -278,6 +298,10 @@ class Run:
     async def _expire(self, why: str) -> RunOutcome:
         """End the whole job at its deadline, and drop its other calls."""
         job, ledger = self.claim.job, self.ports.ledger
+        if not self.attempts:
+            # No model was asked: this run is no attempt.
+            record = PartRecord(error=why, tried=self.claim.tried)
+            await ledger.jobs.retry(self.name.job, self.name.index, self.owner, record, counts=False)
         await ledger.cancel(job.id, "expired", why)
         await settle(self.ports, self._settlements())
         return RunOutcome("cancelled", await ledger.free(self.name, self.claim.part.model), ended_job=job)

@@ -101,6 +101,11 @@ class Config(Value):
             self._derived[name] = make()
         return cast("Derived", self._derived[name])
 
+    @property
+    def has_day_budgets(self) -> bool:
+        """Whether a model has a budget of the day."""
+        return any(model.budget_usd_per_day is not None for model in self.models.values())
+
     def candidates(self, route: str) -> tuple[str, ...]:
         """The models of a route, its fallbacks last."""
         known = self.all_routes[route]

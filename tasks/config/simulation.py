@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tasks.contract.validation import FrozenModel, Value, check_number
+from tasks.contract.validation import Value
 
 #: Letters a token: those of English text with current tokenizers, rounded.
 LETTERS_A_TOKEN = 4
@@ -23,16 +23,14 @@ _T = TypeVar("_T")
 
 _STANDARD_NORMAL = NormalDist()
 
-# The fields of the distributions by themselves: pydantic takes no validator of all fields beside a discriminator.
-Number = Annotated[float, BeforeValidator(check_number)]
-Seconds = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 #: A mapping: the first key that the last user message contains, in any case, decides (an empty key, put last, always
 #: matches). A list: one of its answers, always the same for the same request.
 Answers = Mapping[str, str] | tuple[str, ...]
 
 
-class Constant(FrozenModel):
+class Constant(Value):
     """Always the same."""
 
     distribution: Literal["constant"] = "constant"
@@ -42,7 +40,7 @@ class Constant(FrozenModel):
         return self.seconds
 
 
-class Uniform(FrozenModel):
+class Uniform(Value):
     """Evenly distributed between `low` and `high`."""
 
     distribution: Literal["uniform"]
@@ -59,7 +57,7 @@ class Uniform(FrozenModel):
         return self.low + share * (self.high - self.low)
 
 
-class Exponential(FrozenModel):
+class Exponential(Value):
     """`least` seconds, and an exponential wait on top; `mean` is the mean of the sum."""
 
     distribution: Literal["exponential"]
@@ -76,7 +74,7 @@ class Exponential(FrozenModel):
         return self.least - (self.mean - self.least) * math.log1p(-share)
 
 
-class Lognormal(FrozenModel):
+class Lognormal(Value):
     """Half of the times below `median`, with a long tail; `sigma` is the deviation of the logarithm.
 
     With `sigma` 0.5, the 95th percentile is 2.3 times the median; with 1.0, 5.2 times.
@@ -84,7 +82,7 @@ class Lognormal(FrozenModel):
 
     distribution: Literal["lognormal"]
     median: Seconds
-    sigma: Number = Field(ge=0, le=5)
+    sigma: float = Field(ge=0, le=5)
 
     def draw(self, share: float) -> float:
         # The normal distribution has no quantile at 0, which a draw can be.

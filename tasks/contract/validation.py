@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core.core_schema import no_info_before_validator_function
 
 #: A place inside a value: names of fields, and numbers of entries from 0.
 Loc: TypeAlias = tuple[str | int, ...]
@@ -38,29 +39,6 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Value(FrozenModel):
-    """Read from outside. A number is a number: no text, and not true or false, which pydantic takes for 1 and 0.
-
-    A number without a fraction is an integer, however it is written: ``5``, ``5.0``, ``5e0``. JSON of any form is
-    finite, and not nested without end.
-    """
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_type(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = _field_kinds(cls).get(info.field_name or "")
-        if kind == "json":
-            check_json(value)
-        elif kind == "boolean" and not isinstance(value, bool | None):
-            raise ValueError("input should be a valid boolean: true or false")
-        elif kind in {"integer", "number"}:
-            check_number(value, kind)
-        elif kind == "number or word" and isinstance(value, bool):
-            raise ValueError(f"input should be a valid {kind}, not true or false")
-        return value
-
-
-@cache
 def _field_kinds(model: type[BaseModel]) -> Mapping[str, str]:
     """The fields that hold an integer or a number (or a list or a mapping of them), a boolean, or JSON of any form."""
     kinds = {}
@@ -71,9 +49,9 @@ def _field_kinds(model: type[BaseModel]) -> Mapping[str, str]:
             kinds[name] = "json"
         elif leaves == {bool}:
             kinds[name] = "boolean"
-        elif types and types <= {int, float}:
-            kinds[name] = "number" if float in types else "integer"
-        elif str not in leaves and types <= {int, float, str} and types != {str}:
+        elif leaves and leaves <= {int, float}:
+            kinds[name] = "number" if float in leaves else "integer"
+        elif str not in leaves and types <= {int, float, str} and not leaves.isdisjoint({int, float}):
             kinds[name] = "number or word"
     return kinds
 
@@ -90,27 +68,25 @@ def _leaves(annotation: Any) -> Iterator[Any]:
             yield from _leaves(argument)
 
 
-def check_number(value: Any, kind: str = "number") -> Any:
-    """Refuse texts and booleans in place of a number, also within a list or a mapping; returns the value.
-
-    Raises:
-        ValueError: with the problem.
-    """
+def _check_number(value: Any, *, kind: str = "number") -> Any:
+    """Refuse texts and booleans in place of a number, also within a list or a mapping."""
     entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else (value,)
     for entry in entries:
-        if isinstance(entry, bool | str):
+        if isinstance(entry, bool) or (isinstance(entry, str) and kind != "number or word"):
             found = "a text" if isinstance(entry, str) else "true or false"
             problem = f"input should be a valid {kind}, not {found}"
-            raise ValueError(problem)  # noqa: TRY004 - pydantic places it
+            raise ValueError(problem)
     return value
 
 
-def check_json(value: Any) -> None:
-    """Refuse what is no JSON for every reader: NaN and infinity, numbers beyond a double, and endless nesting.
+def _check_boolean(value: Any) -> Any:
+    if not isinstance(value, bool | None):
+        raise ValueError("input should be a valid boolean: true or false")  # noqa: TRY004 - pydantic places it
+    return value
 
-    Raises:
-        ValueError: with the problem.
-    """
+
+def _check_json(value: Any) -> Any:
+    """Refuse what is no JSON for every reader: NaN and infinity, numbers beyond a double, and endless nesting."""
     level = [value]
     for _ in range(MOST_LEVELS + 1):
         below: list[Any] = []
@@ -122,12 +98,38 @@ def check_json(value: Any) -> None:
             elif isinstance(inner, int | float) and not -_LARGEST <= inner <= _LARGEST:
                 raise ValueError("holds NaN, infinity, or a number beyond 1.8e308, which JSON can't hold")
         if not below:
-            return
+            return value
         level = below
     raise ValueError(f"is nested more than {MOST_LEVELS} levels deep")
 
 
 _LARGEST = sys.float_info.max
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "boolean": _check_boolean,
+    "json": _check_json,
+    **{kind: partial(_check_number, kind=kind) for kind in ("integer", "number", "number or word")},
+}
+
+
+class Value(FrozenModel):
+    """Read from outside. A number is a number: no text, and not true or false, which pydantic takes for 1 and 0.
+
+    A number without a fraction is an integer, however it is written: ``5``, ``5.0``, ``5e0``. JSON of any form is
+    finite, and not nested without end.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Not by a validator of all fields: it would run in Python for texts, too, which most fields are.
+        schema = inner = handler(source)
+        while inner["type"] != "model-fields":
+            inner = inner["schema"]
+        kinds = _field_kinds(cls)
+        for name, field in inner["fields"].items():
+            place: Any = field["schema"] if field["schema"]["type"] == "default" else field
+            if name in kinds:
+                place["schema"] = no_info_before_validator_function(_CHECKS[kinds[name]], place["schema"])
+        return schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tasks.contract.job import JOB_FIELDS, Job
 from tasks.contract.result import Decision
 from tasks.ledger.fleet import LEASE, WAVE
-from tasks.ledger.records import Claim, FinishReply, JoinReply, PartRecord, PartStatus, StagePlan
+from tasks.ledger.records import BookReply, Claim, FinishReply, JoinReply, PartRecord, PartStatus, StagePlan
 from tasks.ledger.store import Command, Script, Store
 from tasks.ledger.stored import digest, job_key, read_claim, read_wave, write_extras, write_record
 from tasks.parallel.early_stop import StopRule
@@ -149,12 +149,12 @@ class Jobs:
         read = partial(read_claim, index)
         return self._step(job_id, "claim", read, index=index, owner=owner, dead=dead, lease_ms=lease, at=at)
 
-    def book(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command[float | None]:
-        """Book USD of the job's `budget` for the next call of a part; where it has too few, the USD that are left."""
+    def book(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command[BookReply]:
+        """Book USD of the job's `budget` for the next call of a part; 0 ends its booking."""
         return self._step(
             job_id,
             "book",
-            lambda reply: float(reply[1]) if reply[0] == "broke" else None,
+            lambda reply: BookReply(reply[0], *map(float, reply[1:])),
             index=index,
             owner=owner,
             usd=usd,
@@ -179,6 +179,7 @@ class Jobs:
             usd=record.spent_usd,
             model=record.model,
             never_created=record.never_created,
+            counts=not record.unasked,
         )
 
     # -- run a part again ------------------------------------------------------------------------

@@ -13,8 +13,8 @@
 --                heard_n          the latest request whose headers were applied
 --   breaker:     open_until, open_for (ms), why; probe, probe_until: the one attempt while it is half-open
 --                b0 … b5          "<slot>:<good>:<bad>": attempts in six slices of the rolling window
---   budget:      day, usd         what was booked and spent on that day (UTC), µ$
---                spent_day        the day on which an attempt was denied for the budget
+--   budget:      day, usd         what was spent on that day (UTC), µ$; attempts in flight have bookings (booked:<name>)
+--                spent_day        the day on which too little was left for a usual call
 --   means:       mean_out, mean_tok   tokens of an answer, of a whole call
 --   hedging:     saved            hedges that the calls of this model have earned
 --   statistics:  lat, lat_at      peak EWMA of a call's time (ms), and when it last changed (ms)
@@ -31,6 +31,8 @@ local FIRST_MEAN, MEAN_WEIGHT = 256, 0.05
 local MOST_SAVED = 5
 -- The provider's headers count for this long (ms), unless the next answer repeats them.
 local HEADERS_KEPT = 120000
+-- Tokens of one attempt at most: a larger count is no count.
+local MOST_TOKENS = 1e8
 local OPTIONS = { 'key', 'rpm', 'tpm', 'concurrency', 'window', 'budget', 'hedge', 'error_rate', 'least', 'rolling',
   'open_ms' }
 
@@ -46,7 +48,8 @@ local function mean_output(limiter) return tonumber(limiter.mean_out) or FIRST_M
 
 -- Set what a limiter allows; the newest configuration wins. rest: option, value, …
 function step.configure(name, rest)
-  redis.call('HDEL', limiter_key(name), unpack(OPTIONS))
+  -- A larger budget opens the model again; the next attempt that is denied closes it.
+  redis.call('HDEL', limiter_key(name), 'spent_day', unpack(OPTIONS))
   if #rest > 0 then redis.call('HSET', limiter_key(name), unpack(rest)) end
 end
 
@@ -67,7 +70,7 @@ end
 local function is_full(limiter, most, id)
   if not most then return false end
   local key = running_key(limiter.name)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  drop_lapsed(limiter.name)
   return redis.call('ZCARD', key) >= most and not redis.call('ZSCORE', key, id)
 end
 
@@ -129,7 +132,7 @@ end
 -- Acquire all that one attempt needs, or nothing. payer: the model whose calls pay for a hedge ("" = it is none);
 -- input, most_output: tokens ("" = no bound on the answer: its mean counts); prices: µ$ a token; horizon_ms: an attempt
 -- that may start within it is booked now, and waits in its slot.
--- Returns { "granted", ms to wait, tokens, µ$, day, is a probe (0, 1), key, mean answer, requests and tokens so far }
+-- Returns { "granted", ms to wait, tokens, µ$, is a probe (0, 1), key, mean answer, requests and tokens so far }
 -- or { "denied", reason, ms to wait (0 = unknown), mean answer }.
 function step.acquire(id, model, payer, input, most_output, input_price, output_price, lease_ms, horizon_ms)
   local limiter = read_limiter('model:' .. model)
@@ -141,12 +144,10 @@ function step.acquire(id, model, payer, input, most_output, input_price, output_
   local output = tonumber(most_output) or mean_output(limiter)
   local tokens = math.ceil(tonumber(input) + output)
   local cost = input * input_price + output * output_price
-  local day = math.floor(now / DAY_MS)
-  local spent = tonumber(limiter.day) == day and tonumber(limiter.usd) or 0
-  if limiter.budget and spent + cost > tonumber(limiter.budget) then
-    write(limiter, 'spent_day', day)
-    return deny('budget', (day + 1) * DAY_MS - now)
-  end
+  local mean, size = mean_output(limiter), tonumber(limiter.mean_tok)
+  local usual = size and math.max(0, size - mean) * input_price + mean * output_price or cost
+  local problem, tomorrow = find_budget_denial(limiter, id, cost, usual)
+  if problem then return deny(problem, tomorrow) end
 
   local pause = (tonumber(limiter.paused_until) or 0) - now
   if pause > PAUSE_IN_SLOT then return deny('paused', pause) end
@@ -163,7 +164,7 @@ function step.acquire(id, model, payer, input, most_output, input_price, output_
   if not pay_hedge(limiter, payer) then return deny('hedges', 0) end
 
   local number, sum = (tonumber(limiter.n) or 0) + 1, text((tonumber(limiter.tokens_n) or 0) + tokens)
-  local changes = { 'day', day, 'usd', spent + cost, 'n', number, 'tokens_n', sum }
+  local changes = { 'n', number, 'tokens_n', sum }
   for _, bucket in ipairs(buckets) do
     -- Booked from its start on, so that no later attempt slips in before it.
     local full = math.max(bucket.arrival, start) + bucket.cost
@@ -184,10 +185,10 @@ function step.acquire(id, model, payer, input, most_output, input_price, output_
     redis.call('ZADD', running_key(provider.name), lease_end, id)
     count(provider, tokens)
   end
+  if limiter.budget and cost > 0 then redis.call('HSET', booked_key(limiter.name), id, text(cost)) end
   write(limiter, unpack(changes))
   count(limiter, tokens)
-  local mean = text(mean_output(limiter))
-  return { 'granted', wait, tokens, text(cost), day, is_probe, limiter.key or '', mean, number, sum }
+  return { 'granted', wait, tokens, text(cost), is_probe, limiter.key or '', text(mean), number, sum }
 end
 
 -- -- release: the breaker -------------------------------------------------------------------------------------------
@@ -294,7 +295,7 @@ end
 -- Update the statistics by which strategies choose. `tasks.routing.live` has the same formulas, with their sources.
 local DECAY, SMOOTH, PREFILL = 10000, 0.1, 50
 local function observe(limiter, outcome, took, waited, output)
-  took, waited, output = tonumber(took), tonumber(waited), tonumber(output)
+  took, waited, output = measured(took), measured(waited), measured(output, MOST_TOKENS)
   if not took or outcome == 'unasked' then return end
   local changes = {}
   local function change(field, value) changes[#changes + 1], changes[#changes + 2] = field, value end
@@ -331,20 +332,23 @@ local function observe(limiter, outcome, took, waited, output)
 end
 
 -- Release an attempt that has ended, and learn from it. outcome: "ok", "fault", "unusable", "throttled", "neutral",
--- "cancelled", or "unasked" (granted, and not sent); booked, used: tokens; cost, spent: µ$, booked on `day`; pause_ms:
--- for how long the provider asked (0 = it did not); output: tokens of the answer ("" = none); why: code of the error;
+-- "cancelled", or "unasked" (granted, and not sent); booked, used: tokens; cost, spent: µ$ booked and spent;
+-- pause_ms: for how long the provider asked (0 = it did not); output: tokens of the answer ("" = none); why: code of the error;
 -- took_ms ("" = it says nothing of the model), waited_ms in the queue ("" = unknown).
 -- Then the provider's headers ("" = none): number, sum: requests and tokens granted up to this attempt; limit, left and
 -- reset of requests (_r) and of tokens (_t).
 -- Only the holder of a lease releases: a release that arrives twice counts once, and the second returns "late".
-function step.release(id, model, key, outcome, booked, used, cost, spent, day, pause_ms, output, why, took_ms,
-    waited_ms, number, sum, limit_r, left_r, reset_r, limit_t, left_t, reset_t)
+function step.release(id, model, key, outcome, booked, used, cost, spent, pause_ms, output, why, took_ms, waited_ms,
+    number, sum, limit_r, left_r, reset_r, limit_t, left_t, reset_t)
   local limiter = read_limiter('model:' .. model)
   local is_holder = redis.call('ZREM', running_key(limiter.name), id) == 1
   if key ~= '' then redis.call('ZREM', running_key('key:' .. key), id) end
+  redis.call('HDEL', booked_key(limiter.name), id)
   if not is_holder then return 'late' end
-  booked, used, pause_ms = tonumber(booked), tonumber(used), tonumber(pause_ms)
-  cost, spent = tonumber(cost), tonumber(spent)
+  -- A figure that is none counts as what was booked.
+  booked, pause_ms = tonumber(booked), measured(pause_ms) or 0
+  used, spent = math.floor(measured(used, MOST_TOKENS) or booked), measured(spent) or tonumber(cost)
+  output = measured(output, MOST_TOKENS)
 
   settle(limiter, booked, used)
   if key ~= '' then settle(read_limiter('key:' .. key), booked, used) end
@@ -358,12 +362,9 @@ function step.release(id, model, key, outcome, booked, used, cost, spent, day, p
     tighten(changes, limiter, 't', limit_t, left_t, reset_t, math.max(0, (tonumber(limiter.tokens_n) or 0) - sum))
     write(limiter, unpack(changes))
   end
-  if limiter.day == day and spent ~= cost then
-    write(limiter, 'usd', math.max(0, limiter.usd + spent - cost))
-    if spent < cost then redis.call('HDEL', limiter_key(limiter.name), 'spent_day') end
-  end
-  if output ~= '' then
-    local answer, all = tonumber(limiter.mean_out) or tonumber(output), tonumber(limiter.mean_tok) or used
+  if spent > 0 then write(limiter, 'day', math.floor(now / DAY_MS), 'usd', text(spent_today(limiter) + spent)) end
+  if output then
+    local answer, all = tonumber(limiter.mean_out) or output, tonumber(limiter.mean_tok) or used
     write(limiter, 'mean_out', answer + MEAN_WEIGHT * (output - answer), 'mean_tok', all + MEAN_WEIGHT * (used - all))
   end
   observe(limiter, outcome, took_ms, waited_ms, output)
@@ -389,5 +390,6 @@ end
 -- Forget leases that a late renewal brought back. rest: ids
 function step.forget(model, key, rest)
   redis.call('ZREM', running_key('model:' .. model), unpack(rest))
+  redis.call('HDEL', booked_key('model:' .. model), unpack(rest))
   if key ~= '' then redis.call('ZREM', running_key('key:' .. key), unpack(rest)) end
 end

@@ -19,7 +19,7 @@ from tasks.ledger.fleet import LEASE, SNAPSHOT
 from tasks.ledger.store import Command, Commands, Script, Store
 from tasks.routing.model_statistics import Outcome
 
-LIMITER = Script("limiter.lua", "model_state.lua")
+LIMITER = Script("limiter.lua", "model_state.lua", "budget.lua")
 
 #: Seconds: an attempt that may start within them is granted now and waits in its slot, so that its start is exact.
 HORIZON = 2.0
@@ -51,10 +51,9 @@ class Grant:
     model: str
     key: str
     wait_s: float
-    #: What was booked; `day` is that of the money.
+    #: What was booked.
     tokens: int
     cost_usd: float
-    day: str
     #: The one attempt that a half-open breaker let through.
     probe: bool
     mean_output: float
@@ -67,14 +66,15 @@ class Grant:
 class Denied:
     """An attempt may not start now.
 
-    `reason` is one of breaker, budget, paused, capacity, key, rpm, tpm, hedges and job_budget. `wait_s` are the seconds
-    until another try makes sense, 0 where they are unknown.
+    `reason` is one of breaker, budget, left, booked, dear (see `budget.lua`), paused, capacity, key, rpm, tpm, hedges,
+    and of the job's own budget job_budget (it is spent) and job_booked (calls in flight have booked it). `wait_s` are
+    the seconds until another try makes sense, 0 where they are unknown.
     """
 
     reason: str
     wait_s: float = 0.0
     mean_output: float = 0.0
-    #: Where the job's budget is too small: about what the call would cost, and what is left.
+    #: Where a budget is too small: about what the call would cost, and what is left of the job's.
     cost_usd: float = 0.0
     left_usd: float = 0.0
 
@@ -194,8 +194,8 @@ class Limiter:
             used=used,
             cost=grant.cost_usd * 1e6,
             spent=spent_usd * 1e6,
-            day=grant.day,
-            pause_ms=int(min(max(end.pause_s, 0.0), LONGEST_PAUSE) * 1000),
+            # NaN is above nothing.
+            pause_ms=int(min(end.pause_s, LONGEST_PAUSE) * 1000) if end.pause_s > 0 else 0,
             output=(end.usage.output_tokens or None) if end.usage is not None and end.outcome == "ok" else None,
             why=end.why,
             took_ms=None if end.took_s is None else round(end.took_s * 1000, 1),
@@ -219,6 +219,16 @@ class Limiter:
             for (model, key), ids in _by_limiter(grants).items()
         )
 
+    def read_means(self, models: Sequence[str]) -> Command[dict[str, float]]:
+        """The fleet's mean length of answers in tokens, by model; a model that has not answered yet is left out."""
+        return self._store.step(
+            SNAPSHOT,
+            (),
+            "means",
+            lambda means: {name: float(mean) for name, mean in zip(models, means, strict=True) if mean != ""},
+            rest=models,
+        )
+
     def states(self, models: Sequence[str], keys: Sequence[str] = ()) -> Command[dict[str, LimiterState]]:
         """The state of each model's and each key's limiter, by name."""
         names = [*models, *keys]
@@ -228,6 +238,12 @@ class Limiter:
         )
 
 
+def estimate_cost(demand: Demand, mean_output: float) -> float:
+    """USD that an attempt is booked with: of an answer without a bound the mean length counts."""
+    output = mean_output if demand.output_tokens is None else demand.output_tokens
+    return (demand.input_tokens * demand.price.input + output * demand.price.output) / 1e6
+
+
 def find_pause(error: ModelError | None, limits: RateLimits | None) -> float:
     """Seconds for which the provider asked for a pause, by its error and its headers; 0 where it did not.
 
@@ -235,8 +251,9 @@ def find_pause(error: ModelError | None, limits: RateLimits | None) -> float:
     next request goes after `reset` over `limit`; without a limit after the whole `reset`.
     """
     asked = getattr(error, "retry_after", None) or 0.0
+    asked = asked if asked > 0 else 0.0  # NaN is not
     if limits is None:
-        return max(0.0, asked)
+        return asked
     wait = max(
         _until_one(limits.requests_limit, limits.requests_left, limits.requests_reset_s),
         _until_one(limits.tokens_limit, limits.tokens_left, limits.tokens_reset_s),
@@ -284,8 +301,8 @@ def _headers(grant: Grant, limits: RateLimits | None) -> dict[str, Any]:
 def _read_acquired(demand: Demand, reply: Sequence[Any]) -> Grant | Denied:
     if reply[0] == "denied":
         _, reason, wait, mean = reply
-        return Denied(str(reason), int(wait) / 1000, float(mean))
-    _, wait, tokens, cost, day, probe, key, mean, number, tokens_so_far = reply
+        return Denied(str(reason), int(wait) / 1000, float(mean), cost_usd=estimate_cost(demand, float(mean)))
+    _, wait, tokens, cost, probe, key, mean, number, tokens_so_far = reply
     return Grant(
         id=demand.id,
         model=demand.model,
@@ -293,7 +310,6 @@ def _read_acquired(demand: Demand, reply: Sequence[Any]) -> Grant | Denied:
         wait_s=int(wait) / 1000,
         tokens=int(tokens),
         cost_usd=float(cost) / 1e6,
-        day=str(day),
         probe=bool(probe),
         mean_output=float(mean),
         number=int(number),

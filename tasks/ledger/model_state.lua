@@ -10,6 +10,7 @@
 --   served                   hash: model -> until when its workers are taken to be alive (ms)
 --   limiter:<name>           hash: the limiter of "model:<model>" or "key:<key>", see limiter.lua
 --   running:<name>           sorted set: attempts in flight there; score = end of the lease (ms)
+--   booked:<name>            hash: attempt in flight -> µ$ that it may cost, of a model with a budget of the day
 --
 -- What is in flight is a lease: it lapses with its worker, so no counter can drift.
 
@@ -24,6 +25,7 @@ local SWEEP = 1500
 
 local function limiter_key(name) return PREFIX .. 'limiter:' .. name end
 local function running_key(name) return PREFIX .. 'running:' .. name end
+local function booked_key(name) return PREFIX .. 'booked:' .. name end
 
 -- The capacity of a model; nil where it has none
 local function capacity(model)

@@ -190,6 +190,7 @@ function step.claim(index, owner, dead, lease_ms, at)
   -- The same owner claims twice when the first reply was lost on its way: that is one attempt.
   local attempts = redis.call('HINCRBY', PARTS, index .. ':attempts', holder == owner and 0 or 1)
   redis.call('HSETNX', PARTS, index .. ':first_at', now)
+  if holder ~= owner then rebook(index, 0, part(index, 'booked')) end
   set_part(index, 'state', 'running', 'owner', owner, 'started_at', now)
   if state ~= 'running' then enter('running') else announce('part ' .. index .. ' running') end
   local section, extras = unpack(redis.call('HMGET', INPUTS, index, 'x' .. index))
@@ -197,20 +198,17 @@ function step.claim(index, owner, dead, lease_ms, at)
     accepted_at, tried or '[]', part(index, 'first_at'), extras or '', n or '1', base or '0' }
 end
 
--- Replace what a part has booked of the job's budget by `usd`.
-local function rebook(index, usd, booked)
-  set_job('booked', math.max(0, (job('booked') or 0) - (booked or 0) + usd))
-  set_part(index, 'booked', usd)
-end
-
--- Book the expected cost of the next call, or reply 'broke' with what the job's budget has left.
+-- Book the expected cost of the next call (0: end the booking), or reply what is too little: 'broke', what is not spent,
+-- with the USD that are left; or 'wait', what other calls have not booked, with the number of parts that have not ended.
 function step.book(index, owner, usd, budget)
   local stood, holder, mine = part_fields(index, 'state', 'owner', 'booked')
   if holder ~= owner or PART_FINAL[stood] then return { 'stale' } end
-  local spent, booked = job_fields('spent', 'booked')
-  local left = budget - (spent or 0) - (booked or 0) + (mine or 0)
-  if tonumber(usd) > left then return { 'broke', string.format('%.9f', math.max(0, left)) } end
-  rebook(index, tonumber(usd), mine)
+  local spent, booked, parts = job_fields('spent', 'booked', 'left')
+  usd = tonumber(usd)
+  local left = budget - (spent or 0)
+  if usd > left then return { 'broke', string.format('%.9f', math.max(0, left)) } end
+  if usd > 0 and usd > left - math.max(0, (booked or 0) - (mine or 0)) then return { 'wait', parts or 1 } end
+  rebook(index, usd, mine)
   return { 'ok' }
 end
 
@@ -252,12 +250,13 @@ end
 
 -- Write the end of a part: `verdict` is 'succeeded', 'failed' or 'skipped', `output` its text or its error. The first
 -- writer wins. `ballot` ('' = none) counts `weight` votes. `model` is the one that answered, where another was claimed.
--- `never_created` (1): the part has no child job after all.
-function step.finish(index, owner, verdict, output, record, ballot, weight, usd, model, never_created)
+-- `never_created` (1): the part has no child job after all. `counts` (0): no model was asked.
+function step.finish(index, owner, verdict, output, record, ballot, weight, usd, model, never_created, counts)
   local state, n, kind, asking = job_fields('state', 'n', 'kind', 'asking')
   local stood, holder, booked = part_fields(index, 'state', 'owner', 'booked')
   if not state or not stood or not n then return { 'gone' } end
   if PART_FINAL[stood] then return { 'final', stood } end
+  if counts == '0' and holder == owner then forget_attempt(index) end
   if not OPEN[state] then
     set_part(index, 'state', 'cancelled', 'record', record)
     return { 'over', state }
@@ -267,8 +266,10 @@ function step.finish(index, owner, verdict, output, record, ballot, weight, usd,
   set_part(index, 'state', verdict, 'record', record, 'ended_at', now)
   if never_created == '1' then redis.call('HDEL', PARTS, index .. ':job') end
   if model ~= '' then set_part(index, 'model', model) end
-  if booked then rebook(index, 0, booked) end
-  if tonumber(usd) > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', usd) end
+  rebook(index, 0, booked)
+  -- A cost that is none counts as what was booked.
+  usd = measured(usd) or tonumber(booked or 0)
+  if usd > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', string.format('%.17g', usd)) end
   if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, index, output) end
   redis.call('HINCRBY', JOB, 'left', -1)
   if verdict == 'failed' and asking ~= '1' then redis.call('HINCRBY', JOB, 'failed', 1) end
@@ -292,18 +293,17 @@ function step.retry(index, owner, problem, tried, counts, usd)
   -- The same owner asks twice when the first reply was lost on its way.
   if stood == 'waiting' then return { 'ok' } end
   if stood ~= 'running' then return { 'stale' } end
+  if counts == '0' then forget_attempt(index) end
   if not OPEN[state] then
     set_part(index, 'state', 'cancelled')
     return { 'over', state }
   end
   set_part(index, 'state', 'waiting', 'problem', problem, 'tried', tried, 'queued_at', now)
-  if booked then rebook(index, 0, booked) end
-  if tonumber(usd) > 0 then
-    redis.call('HINCRBYFLOAT', JOB, 'spent', usd)
-    redis.call('HINCRBYFLOAT', PARTS, index .. ':spent', usd)
-  end
-  if counts == '0' and redis.call('HINCRBY', PARTS, index .. ':attempts', -1) == 0 then
-    redis.call('HDEL', PARTS, index .. ':first_at')
+  rebook(index, 0, booked)
+  usd = measured(usd) or tonumber(booked or 0)
+  if usd > 0 then
+    redis.call('HINCRBYFLOAT', JOB, 'spent', string.format('%.17g', usd))
+    redis.call('HINCRBYFLOAT', PARTS, index .. ':spent', string.format('%.17g', usd))
   end
   show_part(index, 'waiting')
   return { 'ok' }
@@ -311,8 +311,9 @@ end
 
 -- The worker process ends before the call does, and the message returns to the broker.
 function step.hand_back(index, owner)
-  local stood, holder = part_fields(index, 'state', 'owner')
+  local stood, holder, booked = part_fields(index, 'state', 'owner', 'booked')
   if stood ~= 'running' or holder ~= owner or not OPEN[job('state')] then return { 'stale' } end
+  rebook(index, 0, booked)
   set_part(index, 'state', 'queued', 'owner', '', 'queued_at', now)
   show_part(index, 'queued')
   return { 'ok' }
@@ -341,6 +342,7 @@ function step.requeue(index, owner, most, lease_ms)
     if holder ~= owner or just_started(started_at, lease_ms) then return { 'stale' } end
     if redis.call('HINCRBY', PARTS, index .. ':lost', 1) >= tonumber(most) then return { 'poison' } end
   end
+  rebook(index, 0, part(index, 'booked'))
   set_part(index, 'state', 'queued')
   show_part(index, 'queued')
   return { 'ok' }

@@ -64,3 +64,17 @@ local function count_of(list)
   local _, commas = string.gsub(list, ',', '')
   return commas + 1
 end
+
+-- Replace what a part has booked of the job's budget by `usd`.
+local function rebook(index, usd, booked)
+  if not booked and usd == 0 then return end
+  set_job('booked', math.max(0, (job('booked') or 0) - (booked or 0) + usd))
+  set_part(index, 'booked', usd)
+end
+
+-- The run that ends asked no model: it is no attempt.
+local function forget_attempt(index)
+  if redis.call('HINCRBY', PARTS, index .. ':attempts', -1) <= 0 then
+    redis.call('HDEL', PARTS, index .. ':first_at', index .. ':attempts')
+  end
+end

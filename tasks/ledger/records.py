@@ -65,6 +65,19 @@ class PartRecord:
     skipped: bool = False
     #: The child job that was to be its work does not exist.
     never_created: bool = False
+    #: No model was asked: waiting for a limit is no attempt.
+    unasked: bool = False
+
+
+class BookReply(NamedTuple):
+    """Whether the budget of a job allows a call.
+
+    ``ok``; ``broke``: `figure` USD are not spent, which is too little; ``wait``: other calls have booked too much, and
+    `figure` parts have not ended; ``stale``: the part belongs to another owner.
+    """
+
+    word: str
+    figure: float = 0.0
 
 
 class FinishReply(NamedTuple):

@@ -8,4 +8,11 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+-- A measured number that is not negative and not above `most` ("" = any finite one); nil for NaN and whatever else is no
+-- such number. A bad figure must not lower what is spent, nor make a sum useless for ever.
+local function measured(word, most)
+  local number = tonumber(word)
+  return number and number >= 0 and number <= (most or 1e300) and number or nil
+end
+
 local step = {}

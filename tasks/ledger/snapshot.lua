@@ -70,3 +70,10 @@ function step.limiters(rest)
   end
   return seen
 end
+
+-- The mean tokens of an answer ("" = none was seen). rest: models
+function step.means(rest)
+  local means = {}
+  for k, model in ipairs(rest) do means[k] = redis.call('HGET', limiter_key('model:' .. model), 'mean_out') or '' end
+  return means
+end

@@ -40,7 +40,8 @@ def read_job(spec: str, bulk: str | None) -> Job:
     if not bulk:
         parent = data.get("parent")
         return Job.model_construct(**(data | {"text": None, "parent": parent and Parent.model_construct(**parent)}))
-    return Job.model_validate(data | json.loads(bulk))
+    # An empty mapping is the default, which needs no check.
+    return Job.model_validate({name: value for name, value in data.items() if value != {}} | json.loads(bulk))
 
 
 def read_section(stored: str | None) -> str | None:

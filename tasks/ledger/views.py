@@ -136,6 +136,11 @@ class JobViews:
         (reply,) = await self._store.run(("HMGET", f"{job_key(job_id)}:parts", *names))
         return read_statuses(indices, reply)
 
+    async def problem(self, job_id: str, index: int) -> str:
+        """Why a part was put back, the last time; "" where it never was."""
+        (reply,) = await self._store.run(("HGET", f"{job_key(job_id)}:parts", f"{index}:problem"))
+        return reply or ""
+
     async def specs(self, job_id: str, indices: Sequence[int]) -> list[PartSpec]:
         """The specs of these parts as they were planned, without model, job and error."""
         if not indices:

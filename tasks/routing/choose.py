@@ -22,6 +22,7 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import Job
 from tasks.contract.result import Candidate, Decision
 from tasks.contract.tokens import estimate, estimate_messages
+from tasks.routing.budget import estimate_call
 from tasks.routing.classify.decision import Verdict
 from tasks.routing.options import has_options, is_sticky, reads_traits, strategy_named
 from tasks.routing.snapshot import ModelLoad, Preference, Ranking, Request, Snapshot, estimate_total_s, is_too_late
@@ -49,7 +50,8 @@ def find_candidates(job: Job, route: str, config: Config, *, longest: int | None
     fallbacks = config.all_routes[route].fallbacks if route and not job.fixed_model else ()
     prompt = job.prompt if job.prompt is not None or not route else config.all_routes[route].prompt
     given = 0
-    if job.budget_usd is not None or any(config.models[name].context_window for name in named):
+    models = [config.models[name] for name in named]
+    if job.budget_usd is not None or any(one.context_window or one.budget_usd_per_day for one in models):
         # Not always: a large text takes milliseconds to count.
         given = estimate(source_of(config, prompt or "")) + (_tokens(job) if longest is None else longest)
     return tuple(
@@ -73,9 +75,18 @@ def _obstacle(job: Job, model: Model, given: int) -> str:
         lacking = [str(feature) for feature in needed if feature not in model.features]
         if lacking:
             return f"lacks {', '.join(lacking)}"
-    cost = given * model.price.input / 1e6
+    has_budget = job.budget_usd is not None or model.budget_usd_per_day is not None
+    return _find_overrun(job, model, given) if has_budget else ""
+
+
+def _find_overrun(job: Job, model: Model, given: int) -> str:
+    """Why a call would cost more than a budget has; "" if none is too small."""
+    cost = estimate_call(job, model, given)
     if job.budget_usd is not None and cost > job.budget_usd:
-        return f"would cost ${cost:.6f} for its input alone, budget_usd is ${job.budget_usd:.6f}"
+        whole = "with its longest answer" if job.max_tokens or model.max_tokens else "for its input alone"
+        return f"would cost ${cost:.6f} {whole}, budget_usd is ${job.budget_usd:.6f}"
+    if model.budget_usd_per_day is not None and cost > model.budget_usd_per_day:
+        return f"would cost ${cost:.6f}, its budget_usd_per_day is ${model.budget_usd_per_day:.6f}"
     return ""
 
 

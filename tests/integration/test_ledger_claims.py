@@ -129,11 +129,54 @@ def test_booking_of_a_part_ends_with_the_part(on_ledger):
 
         for index in (0, 1):
             await ledger.jobs.claim(job, index, f"owner {index}")
-        assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == [None, pytest.approx(0.4), None]
+        assert [await book(0, 0.6), await book(1, 0.6), await book(1, 0.4)] == [("ok", 0), ("wait", 3), ("ok", 0)]
         assert await ledger.views.spent(job) == pytest.approx(1.0)
         record = PartRecord(spent_usd=0.1)
         await ledger.settle(part_call(job, 0), "fast", "owner 0", output="x", record=record)
-        assert await book(0, 0.3) is None  # it is no longer its part, and books nothing
+        assert await book(0, 0.3) == ("stale", 0)  # it is no longer its part, and books nothing
         assert await ledger.views.spent(job) == pytest.approx(0.5)
+
+    on_ledger(steps)
+
+
+@pytest.mark.parametrize("end", ["requeue", "hand back", "claim"])
+def test_booking_of_a_crashed_call_ends_with_its_claim(on_ledger, store, end):
+    async def steps(ledger):
+        job = await planned(ledger, vote_of(2, budget_usd=1.0))
+        await ledger.jobs.claim(job, 0, "one")
+        assert await ledger.jobs.book(job, 0, "one", usd=0.9, budget=1.0) == ("ok", 0)
+        let_pass(store, job, "0:started_at", 7, key=":parts")
+        if end == "requeue":
+            assert await ledger.jobs.requeue(job, 0, "one") == "ok"
+        elif end == "claim":
+            assert (await ledger.jobs.claim(job, 0, "two", dead="one")).attempt == 2
+        else:
+            assert await ledger.jobs.hand_back(job, 0, "one")
+        await ledger.jobs.claim(job, 1, "three")
+        assert await ledger.jobs.book(job, 1, "three", usd=0.9, budget=1.0) == ("ok", 0)
+
+    on_ledger(steps)
+
+
+def test_part_whose_model_was_never_asked_has_no_attempts(on_ledger):
+    async def steps(ledger):
+        job = await planned(ledger, vote_of(2, policy="partial"))
+        for index, unasked in enumerate((True, False)):
+            await ledger.jobs.claim(job, index, "one")
+            record = PartRecord(error="no", unasked=unasked)
+            await ledger.jobs.finish(job, index, "one", output=None, record=record)
+        return await ledger.views.result(job)
+
+    assert [part.attempts for part in on_ledger(steps).parts] == [0, 1]
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), -1.0])
+def test_finish_with_a_bad_cost_spends_what_was_booked(on_ledger, usd):
+    async def steps(ledger):
+        job = await planned(ledger, vote_of(3, budget_usd=1.0))
+        await ledger.jobs.claim(job, 0, "one")
+        await ledger.jobs.book(job, 0, "one", usd=0.25, budget=1.0)
+        await ledger.jobs.finish(job, 0, "one", output="x", record=PartRecord(spent_usd=usd))
+        assert await ledger.views.spent(job) == pytest.approx(0.25)
 
     on_ledger(steps)

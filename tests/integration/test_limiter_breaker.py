@@ -140,14 +140,78 @@ def test_budget_is_booked_by_estimate_and_settled_with_the_cost(run, store):
         await configure(ledger, fast={"budget_usd_per_day": 0.01})
         dear = {"tokens": 1000, "price": (6.0, 0.0)}  # $0.006
         grant = await acquire(ledger, **dear)
+        # What is only booked may come back: it makes others wait, and does not close the model.
+        assert (await acquire_denied(ledger, **dear)).reason == "booked"
+        assert await closed(ledger) == ""
+        await release(ledger, grant, usage=Usage(input_tokens=500), cost_usd=0.003)
+        grant = await acquire(ledger, **dear)
+        assert (await acquire_denied(ledger, **dear)).reason == "booked"
+        await release(ledger, grant, usage=Usage(input_tokens=1000), cost_usd=0.006)
         denied = await acquire_denied(ledger, **dear)
         assert denied.reason == "budget"
         assert 0 < denied.wait_s <= 86_400
-        await release(ledger, grant, usage=Usage(input_tokens=500), cost_usd=0.003)
-        await acquire(ledger, **dear)
-        assert (await acquire_denied(ledger, **dear)).reason == "budget"
+        assert await closed(ledger) == "budget"
         store.hincrby(LIMITER, "day", -1)  # what was spent was spent yesterday
         await acquire(ledger, **dear)
+
+    run(steps)
+
+
+async def closed(ledger):
+    return (await ledger.fleet.snapshot()).models["fast"].closed
+
+
+def test_large_call_does_not_close_a_model_that_has_budget_for_usual_ones(run):
+    async def steps(ledger):
+        await configure(ledger, fast={"budget_usd_per_day": 0.01})
+        usual, large = {"tokens": 100, "price": (10.0, 10.0)}, {"tokens": 950, "price": (10.0, 10.0)}
+        for _ in range(3):
+            usage = Usage(input_tokens=99, output_tokens=1)
+            await release(ledger, await acquire(ledger, **usual), usage=usage, cost_usd=0.001)
+        assert (await acquire_denied(ledger, **large)).reason == "left"
+        assert await closed(ledger) == ""
+        await acquire(ledger, **usual)
+        denied = await acquire_denied(ledger, tokens=1100, price=(10.0, 10.0))
+        assert (denied.reason, denied.cost_usd) == ("dear", pytest.approx(0.011))
+        assert await closed(ledger) == ""
+
+    run(steps)
+
+
+def test_booking_of_a_crashed_attempt_ends_with_its_lease(run, store):
+    async def steps(ledger):
+        await configure(ledger, fast={"budget_usd_per_day": 0.01})
+        dear = {"tokens": 1000, "price": (6.0, 0.0)}
+        lost, kept = await acquire(ledger, **dear), demand(**dear)
+        assert (await ledger.limiter.acquire(kept)).reason == "booked"
+        store.zadd(redis_keys.leases("fast"), {lost.id: 1})
+        assert isinstance(await ledger.limiter.acquire(kept), Grant)
+        assert await release(ledger, lost, cost_usd=0.006) == "late"
+        await ledger.store.run(*ledger.limiter.forget([await ledger.limiter.acquire(kept)]))
+        await acquire(ledger, **dear)
+
+    run(steps)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])
+def test_bad_figures_lower_no_spend_rate_or_latency(run, store, bad):
+    async def steps(ledger):
+        await configure(ledger, fast={"budget_usd_per_day": 1, "tpm": 1_000_000})
+        dear = {"tokens": 100, "price": (6.0, 0.0)}
+        for _ in range(3):
+            usage = Usage(input_tokens=90, output_tokens=10)
+            await release(ledger, await acquire(ledger, **dear), usage=usage, cost_usd=0.001, took_s=1.0, waited_s=1.0)
+        names = ("usd", "lat", "qw", "tok_ms", "mean_out", "mean_tok", "err", "tokens")
+        before = {name: float(store.hget(LIMITER, name)) for name in names}
+        usage = Usage.model_construct(input_tokens=bad, output_tokens=bad, cached_tokens=0, reasoning_tokens=0)
+        figures = {"usage": usage, "cost_usd": bad, "took_s": bad, "waited_s": bad}
+        assert await release(ledger, await acquire(ledger, **dear), **figures) == "ok"
+        after = {name: float(store.hget(LIMITER, name)) for name in names}
+        assert after["usd"] == pytest.approx(before["usd"] + 0.0006e6)  # what was booked
+        assert after["tokens"] == before["tokens"] + 100
+        for name in ("lat", "qw", "tok_ms", "mean_out", "mean_tok"):
+            assert after[name] == pytest.approx(before[name], rel=0.1)
+        assert (await ledger.limiter.states(["fast"]))["fast"].spent_usd == pytest.approx(0.0036)
 
     run(steps)
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tasks.contract.errors import BadInput
 from tests import redis_keys
 from tests.harness import DEADLINE, fleet, wait_for
 from tests.recorder import Say, recorder
@@ -49,6 +50,8 @@ ANSWERS = {
     "gone": lambda _: Say(status=404),
     "dear": lambda _: Say(tokens=(1000, 1000)),
     "billed": lambda _: Say(tokens=(20, 1000)),
+    "frugal": lambda _: Say(tokens=(20, 100), delay=0.1),
+    "trickling": lambda _: Say(delay=0.01),
     "cheap": lambda _: Say(delay=0.01),
     "lazy": _lazy,
     "second": lambda _: Say(delay=0.01),
@@ -65,6 +68,8 @@ MODELS = {
     "gone": {"capacity": 2},
     "dear": {"capacity": 4, "price": {"input": 1, "output": 9}, "budget_usd_per_day": 0.02, "max_tokens": 1000},
     "billed": {"capacity": 4, "price": {"input": 1, "output": 9}, "max_tokens": 1000},
+    "frugal": {"capacity": 4, "price": {"input": 1, "output": 9}, "max_tokens": 1000},
+    "trickling": {"capacity": 4, "rpm": 1},
     "cheap": {"capacity": 4},
     "lazy": {"capacity": 8, "hedge": {"after": 0.5, "budget": 0.05}, "timeout": 30},
     "second": {"capacity": 8},
@@ -197,11 +202,12 @@ def test_max_attempts_and_retry_seconds_bound_a_part(running):
 
 
 def test_job_does_not_spend_more_than_its_budget(running):
-    job = running.producer.submit({"text": "x", "model": "dear", "budget_usd": 0.005})
-    result = running.producer.wait(job.id, timeout=DEADLINE)
-    assert result.state == "failed"
-    assert "budget_usd $0.005" in result.error
-    assert result.cost_usd == 0
+    with pytest.raises(BadInput, match=r"budget_usd: is \$0.005, and the least estimate, with model 'dear'"):
+        running.producer.submit({"text": "x", "model": "dear", "budget_usd": 0.005})
+    with pytest.raises(
+        BadInput, match=r"model: 'dear' has a budget_usd_per_day of \$0.02, and one call is estimated at"
+    ):
+        running.producer.submit({"text": "x", "model": "dear", "max_tokens": 5000})
     # What costs nothing fits into every budget.
     request = {"kind": "vote", "text": "x", "n": 3, "model": "cheap", "budget_usd": 0.005, "policy": "partial"}
     assert running.producer.wait(running.producer.submit(request).id, timeout=DEADLINE).state == "succeeded"
@@ -211,7 +217,30 @@ def test_job_does_not_spend_more_than_its_budget(running):
     assert result.state == "succeeded"
     assert 1 <= sum(part.state == "succeeded" for part in result.parts) <= 2
     assert result.cost_usd <= 0.02
-    assert all("budget_usd $0.02" in part.error for part in result.parts if part.state == "failed")
+    failed = [part for part in result.parts if part.state == "failed"]
+    assert all("budget_usd $0.02" in part.error for part in failed)
+    # Their model was never asked.
+    assert {part.attempts for part in failed} == {0}
+
+
+def test_bookings_of_a_job_s_calls_in_flight_make_others_wait(running):
+    # Four calls of up to $0.009 each, for $0.02: two fit at a time, and they cost a tenth of it.
+    request = {"kind": "vote", "text": "x", "n": 4, "model": "frugal", "budget_usd": 0.02, "early_stop": "off"}
+    result = running.producer.wait(running.producer.submit(request).id, timeout=DEADLINE)
+    assert (result.state, {part.state for part in result.parts}) == ("succeeded", {"succeeded"})
+    assert {part.attempts for part in result.parts} == {1}
+    assert result.cost_usd == pytest.approx(4 * 920e-6)
+
+
+def test_expired_job_names_the_limit_that_it_waited_for(running):
+    first, second = running.producer.submit_many([{"text": "x", "model": "trickling"}] * 2)
+    assert running.producer.wait(first.id, timeout=DEADLINE).state == "succeeded"
+    running.producer.cancel(second.id)
+    job = running.producer.submit({"text": "x", "model": "trickling", "deadline": 1})
+    result = running.producer.wait(job.id, timeout=DEADLINE)
+    assert result.state == "expired"
+    assert "model 'trickling' has to wait: its requests of this minute (rpm) are used up" in result.error
+    assert result.parts[0].attempts == 0
 
 
 def test_model_with_a_spent_day_budget_is_closed_and_the_next_works(running, models):
@@ -223,6 +252,11 @@ def test_model_with_a_spent_day_budget_is_closed_and_the_next_works(running, mod
     assert len(dear) == len(models.of["dear"].times) - before == 2
     assert [result.cost_usd for result in dear] == pytest.approx([0.01, 0.01])
     assert float(limiter_of(running, "dear")["usd"]) == pytest.approx(0.02 * 1e6)
+    job = running.producer.submit({"text": "x", "model": "dear", "deadline": 1})
+    result = running.producer.wait(job.id, timeout=DEADLINE)
+    assert result.state == "expired"
+    assert "model 'dear' has to wait: its budget of the day is used up" in result.error
+    assert result.parts[0].attempts == 0
 
 
 def test_capacity_bounds_processes_that_have_more_slots(running, models):

@@ -37,7 +37,7 @@ CLAIM = Claim(
 
 
 def attempt(*, error=None, reply=None, sent=True, hedge=False, probe=False, timeout=120.0):
-    grant = Grant("p:1", "a", "", 0.0, 10, 0.25, "1", probe=probe, mean_output=1.0)
+    grant = Grant("p:1", "a", "", 0.0, 10, 0.25, probe=probe, mean_output=1.0)
     request = ModelRequest("m", (Message(role="user", content="my secret text"),), timeout=timeout)
     model = Model(provider="simulated", price={"output": 2})
     return Attempt(grant, request, model, hedge=hedge, sent=sent, reply=reply, error=error)

@@ -57,7 +57,7 @@ def test_read_cron_writes_numbers_alone(text, read):
     ],
 )
 def test_schedule_refuses_other_expressions_and_names_the_field(text, problem):
-    with pytest.raises(ValueError, match="is not a cron|five fields") as caught:
+    with pytest.raises(ValueError, match=r"is not a cron|five fields") as caught:
         Schedule(cron=text, batch="b.jsonl")
     assert problem in str(caught.value)
 

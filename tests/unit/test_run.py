@@ -64,7 +64,7 @@ class Limiter:
 
 def granted(demand_or_name):
     name = getattr(demand_or_name, "model", demand_or_name)
-    return Grant(name, name, "", 0.0, 10, 0.5, "1", probe=False, mean_output=1.0)
+    return Grant(name, name, "", 0.0, 10, 0.5, probe=False, mean_output=1.0)
 
 
 class Race:
