@@ -68,14 +68,26 @@ def _leaves(annotation: Any) -> Iterator[Any]:
             yield from _leaves(argument)
 
 
+def _guard(schema: Any, kind: str) -> Any:
+    """Put the check of this kind before a schema; that of numbers before each number in it, so that errors name it."""
+    if schema["type"] == "function-before" and schema["function"]["function"] is _CHECKS[kind]:
+        return schema  # pydantic hands out the schema of a class more than once
+    if kind not in {"integer", "number"} or schema["type"] in {"int", "float"}:
+        return no_info_before_validator_function(_CHECKS[kind], schema)
+    for name in ("schema", "items_schema", "values_schema"):
+        if isinstance(schema.get(name), list):
+            schema[name] = [_guard(one, kind) for one in schema[name]]
+        elif name in schema:
+            schema[name] = _guard(schema[name], kind)
+    return schema
+
+
 def _check_number(value: Any, *, kind: str = "number") -> Any:
-    """Refuse texts and booleans in place of a number, also within a list or a mapping."""
-    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else (value,)
-    for entry in entries:
-        if isinstance(entry, bool) or (isinstance(entry, str) and kind != "number or word"):
-            found = "a text" if isinstance(entry, str) else "true or false"
-            problem = f"input should be a valid {kind}, not {found}"
-            raise ValueError(problem)
+    """Refuse texts and booleans in place of a number."""
+    if isinstance(value, bool) or (isinstance(value, str) and kind != "number or word"):
+        found = "a text" if isinstance(value, str) else "true or false"
+        problem = f"input should be a valid {kind}, not {found}"
+        raise ValueError(problem)
     return value
 
 
@@ -128,7 +140,7 @@ class Value(FrozenModel):
         for name, field in inner["fields"].items():
             place: Any = field["schema"] if field["schema"]["type"] == "default" else field
             if name in kinds:
-                place["schema"] = no_info_before_validator_function(_CHECKS[kinds[name]], place["schema"])
+                place["schema"] = _guard(place["schema"], kinds[name])
         return schema
 
 

@@ -60,7 +60,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
         ({"text": "x", "seed": 10**5000}, "seed", "less than"),
         (
             {"text": "x", "kind": "vote", "n": 2, "variety": {"seeds": [1, True]}},
-            "variety.seeds",
+            "variety.seeds[1]",
             "input should be a valid integer",
         ),
         ({"text": "x", "kind": "vote", "n": 2, "variety": {"seeds": [2**63]}}, "variety.seeds[0]", "less than"),

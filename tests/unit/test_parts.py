@@ -167,7 +167,7 @@ def test_check_names_the_place_of_an_error_within_each_or_an_item():
     assert refused(parse_job(vote | {"variety": {"prompts": ["a", "file:b"]}})) == "variety.prompts[1]"
     assert refused(parse_job(vote | {"join": "synthesis", "join_model": "missing"})) == "join_model"
     assert refused(parse_job(vote | {"join": "concatenate"})) == "join"
-    assert refused(parse_job(vote | {"join_options": {"take": "whole"}})) == "join_options"
+    assert refused(parse_job(vote | {"join_options": {"take": "nothing"}})) == "join_options.take"
     assert refused(parse_job({"text": "x", "parent": {"part": "a.0.0", "depth": 1}})) == "parent"
 
 
