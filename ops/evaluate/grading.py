@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from tasks.contract.answer import closed_object, parse_answer
+from tasks.contract.reasoning import split_reasoning
 from tasks.contract.regex import as_unicode, compile_regex
 from tasks.parallel.votes import normalize
+from tasks.parallel.votes.number import read_number
 
 #: How an answer is graded; `judge` needs a model and is not decided here.
 Grade: TypeAlias = Literal["exact", "numeric", "regex", "schema", "judge"]
@@ -25,13 +26,6 @@ Grade: TypeAlias = Literal["exact", "numeric", "regex", "schema", "judge"]
 RELATIVE = 1e-6
 #: Characters of a regular expression.
 PATTERN_LENGTH = 4096
-
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,4})?"
-#: A number that is not the tail of a word ("H2O") or of another number; a fraction, unless it is part of a date.
-_NUMBER = re.compile(
-    rf"(?<![\w.])(?P<sign>[-+−]?)[$€£¥]?(?P<over>{_DIGITS}|\.\d+)(?:\s?/\s?(?P<under>\d+(?:\.\d+)?)(?!\s?/))?"
-)
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +84,7 @@ def is_right(answer: str, check: Check) -> bool:
         ValueError: for the grade ``judge``, which no rule decides.
     """
     expected = check.expected
+    _, answer = split_reasoning(answer)
     match check.grade:
         case "exact":
             normalized = normalize(answer)
@@ -112,29 +107,9 @@ def is_right(answer: str, check: Check) -> bool:
 
 
 def find_number(text: str) -> float | None:
-    r"""The number that a text ends up with; None where there is none.
-
-    What follows the last ``####`` (as GSM8K marks answers), else what stands in the last ``\boxed{…}``, else the last
-    number of all. Commas group digits, the point starts decimals; a fraction such as ``3/4`` is one number, a percent
-    sign says nothing.
-    """
-    marked = text.rpartition("####")
-    boxed = _BOXED.findall(text)
-    for part, last in ((marked[2] if marked[1] else "", False), (boxed[-1] if boxed else "", True), (text, True)):
-        found = [match for match in _NUMBER.finditer(part) if match["over"]]
-        if found:
-            return _value(found[-1 if last else 0])
-    return None
-
-
-def _value(match: re.Match[str]) -> float | None:
-    value = float(match["over"].replace(",", ""))
-    if match["under"]:
-        under = float(match["under"])
-        if under == 0:
-            return None
-        value /= under
-    return -value if match["sign"] in {"-", "−"} else value
+    """The number that a text concludes (`tasks.parallel.votes.number`); None where there is none."""
+    number = read_number(text)
+    return None if number is None else float(number)
 
 
 def _satisfies(answer: str, schema: Mapping[str, Any]) -> bool:

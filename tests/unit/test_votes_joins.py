@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tasks.contract.errors import BadInput, JoinError
 from tasks.parallel.joins import JOINS, Missing, Piece, Work
 from tasks.parallel.joins.threshold import at_least
-from tasks.parallel.votes.ranking import ranking_of
+from tasks.parallel.votes.ranking_text import read_ranking
 
 COUNTING = ("majority", "weighted", "threshold", "mean", "median", "ranked")
 
@@ -109,7 +109,11 @@ def test_weighted_options_refuse_negative_and_infinite_weights(weight):
         ("Verdict: unsafe.", "flagged"),
         ("no", "clear"),
         ("Safe.", "clear"),
-        ("I can't help with that.", "clear"),
+        ("I can't help with that.", "flagged"),
+        ("Okay, this post threatens a person and should be blocked.", "flagged"),
+        ("Safe? No, this promotes violence.", "flagged"),
+        ("Yes, it is safe.", "flagged"),
+        ("There is no violation here.", "clear"),
         ("  ", ""),
     ],
 )
@@ -121,14 +125,16 @@ def test_threshold_options_set_the_words_that_flag():
     spam = {"flag": ["spam"], "path": "label"}
 
     assert ballot("threshold", '{"label": "Spam"}', spam) == "flagged"
-    assert ballot("threshold", '{"label": "ham"}', spam) == "clear"
+    assert ballot("threshold", '{"label": "ham"}', spam) == "flagged"
+    assert ballot("threshold", '{"label": "ham"}', {**spam, "clear": ["ham"]}) == "clear"
     assert ballot("threshold", '{"flag": true}', {"path": "flag"}) == "flagged"
-    assert ballot("threshold", "I can't help with that.", {"unread": "flagged"}) == "flagged"
+    assert ballot("threshold", "I can't help with that.", {"unread": "clear"}) == "clear"
 
 
 @pytest.mark.parametrize(("k", "verdict"), [(1, "flagged"), (2, "flagged"), (3, "clear"), (None, "clear")])
 def test_threshold_flags_if_at_least_k_votes_flag(k, verdict):
-    answer = joined("threshold", ["yes", "no", "unsafe", "hm"], {"k": k} if k else {}, missing=1)
+    options = {"unread": "clear"} | ({"k": k} if k else {})
+    answer = joined("threshold", ["yes", "no", "unsafe", "hm"], options, missing=1)
 
     assert answer.output == verdict
     details = answer.details
@@ -240,8 +246,8 @@ def test_score_options_with_impossible_scales_are_refused(options):
         "Red, green, Blue.",
     ],
 )
-def test_ranking_of_reads_json_lists_and_lines(text):
-    assert list(ranking_of(text)) == ["red", "green", "blue"]
+def test_read_ranking_reads_json_lists_and_lines(text):
+    assert list(read_ranking(text)) == ["red", "green", "blue"]
 
 
 #: Nine voters on three candidates: A has most first places, B beats both others pair by pair, C has most of nothing.

@@ -59,7 +59,7 @@ def parse_outputs(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[tuple[Pi
     unreadable: list[Piece] = []
     for piece in pieces:
         try:
-            found.append((piece, parse_answer(piece.output, embedded=True)))
+            found.append((piece, parse_answer(piece.output)))
         except NotJSON:
             unreadable.append(piece)
     if unreadable and not (skip and found):

@@ -15,7 +15,8 @@ from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work, missing_details
 from tasks.parallel.votes.ballot import Extraction, check_distinct, extract_text
 from tasks.parallel.votes.normalize import normalize
-from tasks.parallel.votes.ranking import METHODS, MOST_CANDIDATES, agreeing, ranking_of
+from tasks.parallel.votes.ranking import METHODS, agreeing
+from tasks.parallel.votes.ranking_text import MOST_CANDIDATES, read_ranking
 
 
 class RankedOptions(Extraction):
@@ -46,9 +47,7 @@ def ranked(work: Work) -> Joined:
     unread: list[int] = []
     for piece in work.pieces:
         text = extract_text(piece.output, options)
-        found = ranking_of(text) if text is not None else {}
-        if options.among:
-            found = {candidate: name for candidate, name in found.items() if candidate in names}
+        found = read_ranking(text, options.among) if text is not None else {}
         if found:
             for candidate, name in found.items():
                 names.setdefault(candidate, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -13,18 +12,14 @@ from pydantic import Field, model_validator
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work, missing_details
-from tasks.parallel.votes.ballot import NUMBER, Extraction, extract_text
-
-#: The scale behind a score: "7/10", "7 out of 10", "7 of 10".
-_SCALE = re.compile(r"(?:/|\bout\s+of\b|\bof\b)\s{0,9}\d[\d.,]{0,30}")
-#: Characters of the longest number that may be a score.
-MOST_DIGITS = 40
+from tasks.parallel.votes.ballot import Extraction, extract_text
+from tasks.parallel.votes.score import read_score
 
 
 class ScoreOptions(Extraction):
     """The `join_options` of `median`: where the score of an output is, and which scores count."""
 
-    #: Which number of the text is the score, once scales ("7/10", "7 out of 10") are removed.
+    #: Which number of a text is the score where the text announces none; scales ("7/10", "from 1 to 10") are none.
     take: Literal["last", "first"] = "last"
     #: The bounds of the scale; scores beyond them do not count.
     least: float | None = Field(default=None, allow_inf_nan=False)
@@ -103,14 +98,7 @@ def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[f
 
 def _read_score(output: str, options: ScoreOptions) -> float | None:
     text = extract_text(output, options)
-    if text is None:
-        return None
-    numbers = [word for word in NUMBER.findall(_SCALE.sub("", text)) if len(word) <= MOST_DIGITS]
-    if not numbers:
-        return None
-    score = float((numbers[-1] if options.take == "last" else numbers[0]).replace(",", "").replace("−", "-"))
-    within = (options.least is None or score >= options.least) and (options.most is None or score <= options.most)
-    return score if within else None
+    return None if text is None else read_score(text, least=options.least, most=options.most, take=options.take)
 
 
 def _format_number(value: float, decimals: int) -> str:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, model_validator
 from tasks.contract.errors import BadInput, JoinError
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work, missing_details
-from tasks.parallel.votes.ballot import Extraction, extract_text, match_answer
+from tasks.parallel.votes.ballot import Extraction, extract_text
+from tasks.parallel.votes.choice import read_choice
 from tasks.parallel.votes.normalize import normalize
 
 #: The two ballots.
@@ -29,8 +30,8 @@ class ThresholdOptions(Extraction):
     #: The answers that flag, and those that clear.
     flag: tuple[str, ...] = Field(default=FLAGS, min_length=1, max_length=100)
     clear: tuple[str, ...] = Field(default=CLEARS, max_length=100)
-    #: The ballot of an answer that is neither.
-    unread: Literal["flagged", "clear"] = "clear"
+    #: The ballot of an answer that is neither, or both. The default is the safe side.
+    unread: Literal["flagged", "clear"] = "flagged"
     #: The output of the job for each verdict.
     says_flagged: str = Field(default=FLAGGED, min_length=1, max_length=10_000)
     says_clear: str = Field(default=CLEAR, min_length=1, max_length=10_000)
@@ -58,11 +59,9 @@ def _read_ballot(output: str, options: BaseModel | None) -> str:
 def _read_verdict(output: str, options: ThresholdOptions) -> str:
     """Return FLAGGED, CLEAR, or "" if the output is neither."""
     text = extract_text(output, options)
-    flags = [normalize(word) for word in options.flag]
-    answer = match_answer(text, [*flags, *options.clear]) if text is not None else ""
-    if not answer:
+    if text is None:
         return ""
-    return FLAGGED if answer in flags else CLEAR
+    return read_choice(text, dict.fromkeys(options.clear, CLEAR) | dict.fromkeys(options.flag, FLAGGED))
 
 
 def least_flags(options: ThresholdOptions, n: int) -> int:

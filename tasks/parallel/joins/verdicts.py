@@ -122,7 +122,7 @@ def read_reply(answer: JoinAnswer, kind: Literal["pair", "score", "pick", "order
     schema = {"pair": _PAIR, "score": _SCORE, "pick": _PICK, "order": _ORDER}[kind]
     name = str(schema["required"][1])
     try:
-        reply = parse_answer(answer.output, embedded=True)
+        reply = parse_answer(answer.output)
     except NotJSON:
         return JudgeReply(fault="refused" if is_refusal(answer.output) else "unreadable")
     return JudgeReply(fault="unreadable") if find_problem(schema, reply) is not None else JudgeReply(reply[name])

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.contract.answer import NotJSON, parse_answer
+from tasks.contract.reasoning import split_reasoning
 from tasks.contract.regex import as_unicode, compile_regex
+from tasks.parallel.votes.choice import read_choice
 from tasks.parallel.votes.normalize import normalize
+from tasks.parallel.votes.number import read_number, write_number
 
 #: Characters of a pattern.
 MOST_PATTERN = 1000
-#: A number in a text: "1,200.50", "-5", "+3", ".5"; no sign in "5-3" and "gpt-4", only the ends of "3.1.2".
-NUMBER = re.compile(r"(?:(?<![\w.])[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
-#: The announcement of an answer; the last one in a text counts.
-_ANNOUNCED = re.compile(r"\b(?:answer|verdict|conclusion)\b(?:\s+is\b)?[\s*_:=]*", re.IGNORECASE)
-#: Characters without meaning before an answer.
-_OPENING = " \t\r\n\"'`*_([{“”‘’«‹~#>-"
 
 
 class Extraction(BaseModel):
@@ -52,7 +47,8 @@ def check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 class BallotOptions(Extraction):
     """How an output becomes a ballot: by `path`, then `extract`, then `take`, then `answers`, each optional."""
 
-    #: The part of the text that counts; a last number has no currency and no unit ("18" of "… she makes $18 a day.").
+    #: The part of the text that counts. A number is the one that the text concludes, without currency and unit ("18" of
+    #: "… she makes $18 a day."); by default the last one.
     take: Literal["whole", "first_line", "last_line", "last_number"] = "whole"
     #: The possible ballots ("A", "B", "C", or "yes", "no"); an output that names none of them abstains.
     answers: tuple[str, ...] = Field(default=(), max_length=1000)
@@ -66,20 +62,19 @@ def read_ballot(output: str, options: BallotOptions) -> str:
     if text is None:
         return ""
     if options.take == "last_number":
-        numbers = NUMBER.findall(text)
-        # "007" is the number seven here.
-        text = re.sub(r"^([-+−]?)0+(?=\d)", r"\1", numbers[-1]) if numbers else ""
+        number = read_number(text)
+        text = "" if number is None else write_number(number)
     elif options.take != "whole":
         lines = [line for line in text.splitlines() if line.strip()]
         text = lines[0 if options.take == "first_line" else -1] if lines else ""
-    return match_answer(text, options.answers) if options.answers else normalize(text)
+    return read_choice(text, options.answers) if options.answers else normalize(text)
 
 
 def extract_text(output: str, extraction: Extraction) -> str | None:
-    """Return the text at `path` and `extract`; None if there is none."""
-    text = output
+    """Return the text at `path` and `extract`, without thoughts; None if there is none."""
+    _, text = split_reasoning(output)
     if extraction.path is not None:
-        found = _value_at(output, extraction.path)
+        found = _value_at(text, extraction.path)
         if found is None:
             return None
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
@@ -87,37 +82,6 @@ def extract_text(output: str, extraction: Extraction) -> str | None:
         matches = _find_matches(extraction.extract, text)
         return matches[-1] if matches else None
     return text
-
-
-def match_answer(text: str, answers: Sequence[str]) -> str:
-    """Return the one of `answers` that a text chooses, in its normalized form; "" if it chooses none.
-
-    A text chooses an answer if it equals or begins with it ("B) Paris", "Yes, because …"); so does the text after its
-    last "answer is" or "verdict:", and its last line. A single letter needs punctuation after it: "A bird" does not
-    choose A. A mention is no choice: "there is no …" does not choose "no".
-    """
-    # The longest first: "not safe" also begins with "not".
-    ballots = sorted((normalize(answer) for answer in answers), key=len, reverse=True)
-    announced = list(_ANNOUNCED.finditer(text))
-    lines = [line for line in text.splitlines() if line.strip()]
-    places = ([text[announced[-1].end() :]] if announced else []) + [text] + lines[-1:]
-    for place in places:
-        whole = normalize(place)
-        begins = place.lstrip(_OPENING).casefold()
-        for ballot in ballots:
-            if ballot == whole or _begins_with(begins, ballot):
-                return ballot
-    return ""
-
-
-def _begins_with(text: str, ballot: str) -> bool:
-    """Whether `text` begins with `ballot` as a separate word."""
-    if not text.startswith(ballot):
-        return False
-    following = text[len(ballot) : len(ballot) + 1]
-    if len(ballot) == 1 and ballot.isalpha():
-        return following in {"", ")", ".", ":", ",", ";", "]", "*", "\n", "-", "–", "—", "!", "`", '"'}
-    return not (following.isalnum() or following == "_")
 
 
 def _value_at(output: str, path: str) -> Any:

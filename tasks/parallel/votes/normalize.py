@@ -8,6 +8,7 @@ import unicodedata
 from typing import Any
 
 from tasks.contract.answer import NotJSON, parse_answer
+from tasks.parallel.votes.latex import unwrap_latex
 
 #: Wrappings removed from one answer ("**Answer:** (`5`)." has four); further ones stay, so that time is linear.
 MAX_WRAPPINGS = 16
@@ -43,7 +44,7 @@ def normalize(answer: str) -> str:
         text = text[text.index("\n") : -3].strip()
     if text[:1] in {"{", "["}:
         try:
-            value = _normalize_json(parse_answer(text))
+            value = _normalize_json(parse_answer(text, whole=True))
         except NotJSON:
             return _normalize_text(text)
         written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -53,6 +54,8 @@ def normalize(answer: str) -> str:
 
 
 def _normalize_text(text: str) -> str:
+    if text.startswith(("\\", "$")) and "\\" in text:
+        text = unwrap_latex(text)
     # NFC again after case folding, which may separate letter and accent ("ǰ").
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     text = " ".join(text.split())

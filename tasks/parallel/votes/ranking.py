@@ -1,4 +1,4 @@
-"""Rankings: read the order of candidates from an output, and make one order of many.
+"""Rankings: one order of many.
 
 Sources: de Borda 1781; Copeland 1951 (wins less losses of all pairs); instant runoff as Robert's Rules describe
 preferential voting, where the last candidate is struck out until all are placed.
@@ -6,75 +6,13 @@ preferential voting, where the last candidate is struck out until all are placed
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.contract.answer import NotJSON, parse_answer
-from tasks.parallel.votes.normalize import normalize
-
-#: Candidates of one ballot at most; the rest of a longer list is ignored. So a thousand ballots take linear time.
-MOST_CANDIDATES = 100
-_NUMBERED = re.compile(r"\s{0,20}[*_#]{0,4}\(?\d{1,4}[.):][*_]{0,3}\s+(\S.*)")
-_BULLET = re.compile(r"\s{0,20}[-*•+]\s+(\S.*)")
-
 #: One ballot: candidates, the best first, none twice. Other candidates come after all of these.
 Ballot = Sequence[str]
-
-
-def ranking_of(text: str) -> dict[str, str]:
-    """Return the candidates of a text, the best first, each with its original name; {} if the text ranks none.
-
-    The text holds a JSON array of names, or of objects with a name, bare or in a fence; or a numbered list; or a list
-    of bullets; or one name a line; or names on one line, separated by ``>`` or commas. Names with equal normal forms
-    are one candidate, in the first of their places.
-    """
-    names = _read_json(text)
-    if names is None:
-        lines = text.splitlines()
-        names = _match_lines(_NUMBERED, lines) or _match_lines(_BULLET, lines) or _read_lines(lines)
-    found: dict[str, str] = {}
-    for name in names[:MOST_CANDIDATES]:
-        candidate = normalize(name)
-        if candidate:
-            found.setdefault(candidate, name.strip())
-    return found
-
-
-def _read_json(text: str) -> list[str] | None:
-    try:
-        value = parse_answer(text)
-    except NotJSON:
-        return None
-    if isinstance(value, dict):
-        # {"ranking": […]}: answers that keep a schema are objects.
-        lists = [item for item in value.values() if isinstance(item, list)]
-        value = lists[0] if len(lists) == 1 else None
-    if not isinstance(value, list):
-        return None
-    return [name for name in map(_read_name, value) if name]
-
-
-def _read_name(item: Any) -> str:
-    if isinstance(item, Mapping):
-        texts = [value for value in item.values() if isinstance(value, str)]
-        named = item.get("name", texts[0] if texts else "")
-        return named if isinstance(named, str) else ""
-    return item if isinstance(item, str) else str(item) if isinstance(item, int | float) else ""
-
-
-def _match_lines(mark: re.Pattern[str], lines: Sequence[str]) -> list[str]:
-    return [match[1] for match in map(mark.match, lines) if match]
-
-
-def _read_lines(lines: Sequence[str]) -> list[str]:
-    names = [line for line in lines if line.strip()]
-    if len(names) == 1:
-        return names[0].split(">" if ">" in names[0] else ",")
-    return names
 
 
 def borda(ballots: Sequence[Ballot], candidates: Sequence[str]) -> dict[str, float]:

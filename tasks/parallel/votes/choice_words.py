@@ -1,0 +1,173 @@
+"""The words around a choice, in English, German, French, Spanish and Chinese: they announce, deny, doubt, quote it.
+
+Each is a regular expression of fixed size. Blanks are one space: texts are read with collapsed blanks.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+#: The same answer in other words. Only an answer of the job has synonyms, and only words that are no answer themselves.
+SYNONYMS = {
+    "yes": ("ja", "oui", "sí", "yeah", "yep", "yup", "是的", "是", "true"),
+    "no": ("nein", "non", "nope", "不是", "否", "false"),
+}
+#: Answers that reply to a question, and say nothing where a sentence holds them ("there is no …").
+INTERJECTIONS = {"yes", "no", *SYNONYMS["yes"], *SYNONYMS["no"], "si", "ok", "okay", "none", "0", "1", "是", "否"}
+#: Answers that are common words of other meanings: "it is clear that", "allow me", "pass".
+WEAK = INTERJECTIONS | {"clear", "pass", "flag", "block", "reject", "accept", "allow", "true", "false", "not"}
+#: Fillers at the beginning of a text.
+FILLERS = {"ok", "okay", "right", "sure", "well"}
+YES = r"(?:yes|yep|yeah|ja|oui|sí|是的|是|correct|indeed|true)"
+NO = r"(?:no|nope|nein|non|not|never|不是|否|不|false)"
+
+_NOUNS = (
+    r"(?:answer|verdict|conclusion|decision|classification|label|rating|prediction|judge?ment|assessment|choice|option"
+    r"|category|selection|pick|vote|outcome|determination|class|sentiment|winner|result|response"
+    r"|antwort(?:option)?|lösung|urteil|ergebnis|entscheidung|réponse|conclusion|choix|verdict|résultat|décision"
+    r"|respuesta|conclusión|veredicto|opción|resultado|decisión)"
+)
+_COPULA = r"(?:is|was|are|must be|should be|has to be|will be|lautet|ist|wäre|est|serait|es|sería|=|:|：|->|→|⇒)"
+_ADVERBS = (
+    r"(?:(?:clearly|therefore|thus|hence|definitely|most|likely|probably|indeed|simply|also|that|this|it|is|in fact"
+    r"|actually|still|just|a|an|the|to be|very|quite|completely|perfectly|certainly|obviously|entirely|totally|highly"
+    r"|considered|classified|rated|labell?ed|marked|as|overall|extremely|really|clear|option|choice|answer|letter|label"
+    r"|candidate|statement|response|category|correct|right|daher|also|eindeutig|klar|wohl|ein|eine|option|antwort|donc"
+    r"|clairement|bien|un|une|la|le|l'|option|réponse|claramente|una|opción|respuesta|sehr|très|muy|选项|明显|显然"
+    r"|很)[ :]?){0,4}"
+)
+#: Signs around a choice.
+WRAP = r"""["'“”‘’«»„‚()\[\]{}【】「」《》<>#|:： -]{0,6}"""
+NEGATION = (
+    r"(?:not|never|neither|isn['’]?t|aren['’]?t|wasn['’]?t|cannot be|can['’]?t be|nicht|keine?[nmrs]?|keinesfalls"
+    r"|n['’]est pas|pas|no es|tampoco|不是|并非|不|非)"
+)
+#: Before a choice: it is the conclusion.
+CUES = (
+    rf"\b{_NOUNS}(?: (?!is\b|ist\b|est\b|es\b)[\w'’,()]{{1,20}}){{0,6}}? ?{_COPULA} ?{_ADVERBS}"
+    rf"|\b(?:final|correct|best|my|right|richtige|finale|finale|bonne|correcta|final) {_NOUNS} "
+    r"|(?:答案|结论|结果|判断|回答|选项|正确选项|类别|分类)(?:应该|应当|应)?(?:是|为|：|:|选)? ?(?:选项)?"
+    r"|(?:应选|故选|所以选|因此选|我选择?|选择|选) ?(?:选项)?(?:是|：|:)? ?"
+    r"|\b(?:choose|choosing|pick|picking|select|selecting|vote for|voting for|go with|going with|opt for|settle on"
+    r"|leaning towards|my vote goes to|classify (?:this|it|the \w+) as|label (?:this|it|the \w+) as|rate (?:this|it) as"
+    r"|(?:classified|categori[sz]ed|labell?ed|flagged|marked|rated) as|falls? (?:under|into)|say it(?:['’]s| is)"
+    r"|i['’]d say"
+    rf"|i would say|wähle|entscheide mich für|nehme|choisis|opte pour|elijo|escojo|opto por) {_ADVERBS}"
+    r"|(?P<so>(?:^|[.,;:!?\n。，；] ?)(?:and |but )?(?:so|thus|therefore|hence|consequently|overall|in conclusion"
+    r"|in summary|in short"
+    r"|to sum up|conclusion|also|daher|somit|folglich|deshalb|insgesamt|donc|ainsi|en conclusion|par conséquent"
+    r"|por (?:lo )?tanto|así que|en conclusión|因此|所以|故|综上|综上所述|总之)[,:，：]? ?"
+    r"(?:it(?:['’]s| is| must be)|this is|that is"
+    rf"|that leaves|we get|i choose|es ist|c['’]est|es|是)? ?{_ADVERBS})"
+    rf"|(?P<pronoun>\b(?:it|this|that|correct one|right one|best one)(?: is|['’]s| must be| has to be"
+    rf"| should be) {_ADVERBS})"
+    r"|\b(?:leaves|leaving)(?: us)?(?: only| just| with)? "
+    r"|####? ?|\[\[ ?|【 ?"
+    r"|<(?:answer|final_answer|final|output|response|verdict|label|result|choice)> ?"
+)
+#: Behind a choice: it is the conclusion, or it is ruled out.
+RIGHT = (
+    r" ?(?:is|are|seems|looks|would be|has to be|must be|ist|est|es|是) ?(?:therefore |thus |clearly |indeed "
+    r"|definitely |also |hence |then |daher |donc |la |le |das |die )?(?:the |my )?(?:correct|right|best|better|true"
+    r"|answer|only correct|only one|final|winner|most|richtig|korrekt|correcte?|bonne|correct[ao]|verdadera|对的?"
+    r"|正确)"
+)
+WRONG = (
+    r" ?(?:is|are|was|can be|ist|est|es|是)? ?(?:therefore |thus |clearly |also )?(?:not|isn['’]t|cannot be|can['’]t be"
+    r"|incorrect|wrong|false|out|ruled out|eliminated|invalid|impossible|falsch|nicht|faux|fausse|incorrect[ao]"
+    r"|fals[ao]"
+    r"|不对|错误?|不正确)"
+)
+#: Between a subject and a word of the answers, which is then what the subject is.
+PREDICATE = (
+    r"(?:\b(?:is|are|was|were|['’]s|['’]re|(?:should|must|has to|have to|needs to|need to|ought to|will|can safely) be"
+    r"|seems|appears|looks|sounds|remains|contains|constitutes|counts as|qualifies as|considered|deemed|muss|sollte"
+    r"|ist|sind|bleibt|est|sont|doit être|es|son|está|debe ser)|(?:是|属于|为|有|应该?|应当|应被|包含|构成))"
+)
+#: Before a word: it is denied.
+NEGATED = (
+    r"(?:\b(?:not|never|no|without|isn['’]?t|aren['’]?t|wasn['’]?t|doesn['’]?t contain|(?:should|must|can|need"
+    r"|does)(?: ?not"
+    r"|n['’]t) be|cannot be|neither|nor|hardly|keine?[nmrs]?|nicht|n['’]est pas|pas|ne doit pas être|aucune?|no es"
+    r"|no|sin|ni"
+    r"|ningun[ao]?|ningún)|(?:不是|没有|并非|不应|不该|无|不|非|未))"
+)
+BETWEEN = rf" ?(?:{_ADVERBS}|(?:any|signs? of|evidence of|content that is|de|d['’]) ?)"
+#: It is no conclusion where these stand before it in its sentence.
+QUOTED = (
+    r"\b(?:some|many|most people|others?|people|one|you|they|critics|students?|the user|he|she|everyone|users?)"
+    r" (?:might |may |could |would |often |wrongly )?(?:say|says|think|thinks|claim|claims|argue|argues|believe"
+    r"|believes|answered|said"
+    r"|expect|expects|guess|assume)\b|\b(?:if|unless|suppose|assuming|wenn|falls|si)\b[^.!?]{0,80}\b(?:would|were"
+    r"|wäre|serait|sería)\b"
+    r"|\b(?:could|might|may|can|könnte|pourrait|podría)(?: also| well| possibly| perhaps)* (?:be|sein|être|ser)\b"
+    r"|\bwould be\b[^.!?]{0,40}\bif\b"
+    r"|\b(?:whether|question is|asks?|asked|wondering)\b|可能|也许"
+)
+#: What takes an earlier conclusion back, or says that this is the last.
+FINAL = (
+    r"\b(?:final|finally|so|thus|therefore|hence|actually|wait|but|however|correction|instead|sorry|rather|overall|no"
+    r"|in conclusion|on second thought|corrected|mistake|revis\w+|reconsider\w*|changed?|endgültig|doch|finalement"
+    r"|en fait"
+    r"|mais|pero|finalmente|en realidad|moment|attends)\b|最终|不对|其实|所以|因此|更正"
+)
+#: Between two choices: neither is chosen.
+OR = (
+    r" ?(?:or|and|oder|und|ou|et|o|y|or maybe|or perhaps|as well as|/|&|或者?|和|、) ?"
+    r"(?:maybe |perhaps |possibly |option |choice )?"
+)
+UNSURE = (
+    r"\b(?:not sure|unsure|uncertain|cannot (?:decide|determine|tell|say|be determined)|can['’]t (?:decide|determine"
+    r"|tell|say)|unable to"
+    r"|don['’]t know|no idea|hard to say|impossible to (?:say|tell|determine)|undecided|it depends|depends on"
+    r"|weiß nicht"
+    r"|nicht sicher|je ne sais pas|no estoy segur[ao]|no sé)\b|不确定|不知道|无法(?:判断|确定)"
+)
+#: What may follow a word at the beginning of a text that is an answer.
+FOLLOWS = (
+    r"(?: ?[.,;:!)\]|\n–—。，；：！、）】-]| ?$"
+    r"| (?:because|since|as|due|at all|overall|for|given|it|this|that|the|there|you|i|he|she|they|we|with|but|is the"
+    r"|is correct|is right|is my|weil|denn|da|car|parce|puisque|porque|ya que|因为)\b)"
+)
+
+
+def is_letter(word: str) -> bool:
+    """Whether an answer is a single letter."""
+    return len(word) == 1 and word.isascii() and word.isalpha()
+
+
+def is_strong(answer: str) -> bool:
+    """Whether a sentence that holds an answer as a word may mean it."""
+    return len(answer) > 1 and answer.casefold() not in WEAK
+
+
+def alternatives(answers: Sequence[str], *, name: str = "word") -> str:
+    """Return a pattern of answers as separate words, the longest first; "" for none.
+
+    A single letter is a capital, or a small one that a sign follows: "a bird" does not name A.
+    """
+    forms = []
+    for answer in sorted(set(answers), key=len, reverse=True):
+        plain = unicodedata.normalize("NFKC", answer)
+        if is_letter(plain):
+            after = (
+                r"(?=[ ]?[^\w\s'’-]|\s*$|\n| (?:because|since|is|as|for|or|and|but|nor|weil|car|porque|oder|und|ou"
+                r"|et|o|y|sondern|mais|sino)\b)"
+                if plain in "aAiI"
+                else ""
+            )
+            forms.append(f"(?-i:{plain.upper()}){after}(?!['’]|[a-zA-Z0-9_])")
+            forms.append(rf"(?-i:{plain.lower()})(?=[ ]?[^\w\s'’-]|\s*$)")
+            continue
+        pattern = r"\s".join(map(re.escape, plain.split()))
+        before = r"(?<![a-zA-Z0-9_À-ɏ-])" if plain[:1].isascii() or plain[:1] < "ɏ" else ""
+        after = r"(?![a-zA-Z0-9_À-ɏ])(?![.,]\d)" if plain[-1:].isascii() or plain[-1:] < "ɏ" else ""
+        forms.append(before + pattern + after)
+    boundary = r"(?<![a-zA-Z0-9_À-ɏ'’])"
+    return (
+        f"{boundary if any(is_letter(answer) for answer in answers) else ''}(?P<{name}>{'|'.join(forms)})"
+        if forms
+        else ""
+    )
