@@ -1,4 +1,4 @@
-"""`pointsman eval …`: how good a classifier, a strategy, a prompt or a workflow is."""
+"""`pointsman eval …`: how good a classifier, a strategy, a prompt, a workflow or the readers of answers are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import AsJson, Plot, check_plot
+from ops.cli.cmd_eval_answers import answers
 from ops.cli.cmd_eval_cost_quality import cost_quality
 from ops.cli.cmd_eval_prompts import prompts
 from ops.cli.cmd_eval_workflow import workflow
@@ -193,6 +194,7 @@ def evaluate(context: typer.Context) -> None:
 
 
 group(app, evaluate)
+command(app, answers)
 command(app, classifier)
 command(app, cost_quality, "cost-quality")
 command(app, prompts)

@@ -53,10 +53,10 @@ def _read_ballot(output: str, options: BaseModel | None) -> str:
     if not output.strip():
         return ""
     how = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
-    return _read_verdict(output, how) or how.unread
+    return read_flag(output, how) or how.unread
 
 
-def _read_verdict(output: str, options: ThresholdOptions) -> str:
+def read_flag(output: str, options: ThresholdOptions) -> str:
     """Return FLAGGED, CLEAR, or "" if the output is neither."""
     text = extract_text(output, options)
     if text is None:
@@ -108,7 +108,7 @@ def threshold(work: Work) -> Joined:
         "flags": flags,
         "clear": clears,
         "unread": [
-            piece.index for piece in work.pieces if ballots[piece.index] and not _read_verdict(piece.output, options)
+            piece.index for piece in work.pieces if ballots[piece.index] and not read_flag(piece.output, options)
         ],
         "blank": [index for index, ballot in ballots.items() if not ballot],
         "dissent": [{"ballot": CLEAR if flagged else FLAGGED, "votes": len(others), "parts": others}] if others else [],

@@ -36,6 +36,9 @@ _MARKUP = re.compile(r"[*`_#<]")
 _BLANKS = re.compile(r"[^\S\n]{2,}|[\t\r\f\v]")
 _SENTENCE_END = re.compile(r"(?<!\b[A-Za-z]\.[a-z])[.!?](?= |\n|$)|[\n。！？]")
 _CLAUSE = re.compile(r"\b(?:but|however|yet|aber|jedoch|mais|pero)\b|但是?", re.IGNORECASE)
+_GOES_ON = re.compile(r" (?:as|for|is|with|that|i|me|but)\b", re.IGNORECASE)
+_ASKS = re.compile(r" ?[^.!\n]{0,80}\?")
+_DENIED = re.compile(rf"{words.NEGATION} $", re.IGNORECASE)
 _QUOTED, _FINAL, _UNSURE = (re.compile(form, re.IGNORECASE) for form in (words.QUOTED, words.FINAL, words.UNSURE))
 #: Characters around a mention in which its announcement stands.
 BEFORE, AFTER = 120, 100
@@ -84,7 +87,7 @@ class _ChoiceReader:
         )
         one = words.alternatives(list(known))
         self._mention = re.compile(one, re.IGNORECASE)
-        strong = words.alternatives([answer for answer in known if words.is_strong(answer)])
+        strong = words.alternatives([answer for answer in known if words.is_strong(answer, several=len(ballots) > 4)])
         replies = words.alternatives([answer for answer in known if answer.casefold() in words.INTERJECTIONS])
         flags = re.IGNORECASE
         other = words.alternatives(list(known), name="other")
@@ -99,6 +102,8 @@ class _ChoiceReader:
             rf" ?,? ?(?:but|rather|instead|it is|sondern|mais|sino|而是)(?: rather)? (?:option )?{words.WRAP}{one}",
             flags,
         )
+        self._beside = re.compile(rf"{one}{words.WRAP}(?:{words.OR}|, ?){words.WRAP}$", flags)
+        self._listed = re.compile(rf" ?[,/;] ?{words.WRAP}{one}(?P<wrong>{words.WRONG}\b)?", flags)
         self._right = re.compile(rf"{words.WRAP}{one}{words.WRAP}(?:{words.RIGHT})\b", flags)
         self._begins = re.compile(
             rf"{words.WRAP}(?:option |choice |answer |选项|选)?{words.WRAP}{one}"
@@ -224,13 +229,20 @@ class _ChoiceReader:
         """Yield the conclusions that a text announces, in their order; "" for a doubtful one."""
         found = [one for match in _within(self._announced, text, windows) for one in self._announcement(text, match)]
         for match in _within(self._right, text, windows):
-            ballot = self._ballot(_word(match))
             if not self._is_quoted(text, match.start()) and not _asks(text, match.end()):
-                denied = re.search(
-                    rf"{words.NEGATION} $", text[max(match.start() - 12, 0) : match.start() + 1], re.IGNORECASE
-                )
-                found.append(_Evidence(match.start(), match.end(), self._other(ballot) if denied else ballot))
+                found.extend(self._called_right(text, match))
         return iter(sorted(found, key=lambda one: one.start))
+
+    def _called_right(self, text: str, match: re.Match[str]) -> Iterator[_Evidence]:
+        """Yield the choice that a text calls right: none of "both A and C are right", another of "not A is right"."""
+        ballot = self._ballot(_word(match))
+        before = text[max(match.start("word") - 40, 0) : match.start("word")]
+        beside = self._beside.search(before)
+        if beside and self._ballot(_word(beside)) != ballot:
+            ballot = _HEDGE
+        elif _DENIED.search(before) and not (ballot := self._other(ballot)):
+            return
+        yield _Evidence(match.start(), match.end(), ballot)
 
     def _announcement(self, text: str, match: re.Match[str]) -> Iterator[_Evidence]:
         ballot = self._ballot(_word(match))
@@ -295,19 +307,18 @@ class _ChoiceReader:
         match = self._begins.match(text)
         if match is None:
             return ""
-        word = _word(match)
-        rest = text[match.end() :].strip(" .,!")
-        if word.casefold() in words.FILLERS and rest:
+        word, ballot = _word(match), self._ballot(_word(match))
+        rest = text[match.end() :]
+        doubtful = (
+            (word.casefold() in words.FILLERS and rest.strip(" .,!") != "")
+            or (word.casefold() in words.WEAK and _GOES_ON.match(rest) is not None)
+            or (match["hedge"] is not None and self._ballot(_word(match, "other")) != ballot)
+            or _ASKS.match(rest) is not None
+        )
+        beside = self._listed.match(text, match.end()) if word.casefold() not in words.INTERJECTIONS else None
+        if doubtful or (beside and not beside["wrong"] and self._ballot(_word(beside)) != ballot):
             return ""
-        if word.casefold() in words.WEAK and re.match(
-            r" (?:as|for|is|with|that|i|me|but)\b", text[match.end() :], re.IGNORECASE
-        ):
-            return ""
-        if match["hedge"] and self._ballot(_word(match, "other")) != self._ballot(word):
-            return ""
-        if re.match(r" ?[^.!\n]{0,80}\?", text[match.end() :]):
-            return ""
-        return self._other(self._ballot(word)) if match["wrong"] else self._ballot(word)
+        return self._other(ballot) if match["wrong"] else ballot
 
     def _predicates(self, text: str, windows: Sequence[tuple[int, int]], asked: set[int]) -> Iterator[_Evidence]:
         if self._predicate is None:

@@ -29,10 +29,13 @@ _NOUNS = (
     r"|antwort(?:option)?|lösung|urteil|ergebnis|entscheidung|réponse|conclusion|choix|verdict|résultat|décision"
     r"|respuesta|conclusión|veredicto|opción|resultado|decisión)"
 )
-_COPULA = r"(?:is|was|are|must be|should be|has to be|will be|lautet|ist|wäre|est|serait|es|sería|=|:|：|->|→|⇒)"
+_COPULA = (
+    r"(?:is|was|are|would be|must be|should be|has to be|will be|lautet|ist|wäre|est|serait|es|sería|=|:|：|->|→|⇒)"
+)
 _ADVERBS = (
     r"(?:(?:clearly|therefore|thus|hence|definitely|most|likely|probably|indeed|simply|also|that|this|it|is|in fact"
-    r"|actually|still|just|a|an|the|to be|very|quite|completely|perfectly|certainly|obviously|entirely|totally|highly"
+    r"|actually|still|just|a|an|the|to be|very|quite|ultimately|mostly|rather|mainly|generally|largely|strongly"
+    r"|slightly|somewhat|du|de la|des|completely|perfectly|certainly|obviously|entirely|totally|highly"
     r"|considered|classified|rated|labell?ed|marked|as|overall|extremely|really|clear|option|choice|answer|letter|label"
     r"|candidate|statement|response|category|correct|right|daher|also|eindeutig|klar|wohl|ein|eine|option|antwort|donc"
     r"|clairement|bien|un|une|la|le|l'|option|réponse|claramente|una|opción|respuesta|sehr|très|muy|选项|明显|显然"
@@ -53,6 +56,7 @@ CUES = (
     r"|\b(?:choose|choosing|pick|picking|select|selecting|vote for|voting for|go with|going with|opt for|settle on"
     r"|leaning towards|my vote goes to|classify (?:this|it|the \w+) as|label (?:this|it|the \w+) as|rate (?:this|it) as"
     r"|(?:classified|categori[sz]ed|labell?ed|flagged|marked|rated) as|falls? (?:under|into)|say it(?:['’]s| is)"
+    r"|consider (?:this|it|that|the)(?: \w+)?"
     r"|i['’]d say"
     rf"|i would say|wähle|entscheide mich für|nehme|choisis|opte pour|elijo|escojo|opto por) {_ADVERBS}"
     r"|(?P<so>(?:^|[.,;:!?\n。，；] ?)(?:and |but )?(?:so|thus|therefore|hence|consequently|overall|in conclusion"
@@ -65,7 +69,7 @@ CUES = (
     rf"| should be) {_ADVERBS})"
     r"|\b(?:leaves|leaving)(?: us)?(?: only| just| with)? "
     r"|####? ?|\[\[ ?|【 ?"
-    r"|<(?:answer|final_answer|final|output|response|verdict|label|result|choice)> ?"
+    r"|<(?:answer|final_answer|final|output|response|verdict|label|result|choice)>\s{0,3}"
 )
 #: Behind a choice: it is the conclusion, or it is ruled out.
 RIGHT = (
@@ -88,7 +92,8 @@ PREDICATE = (
 )
 #: Before a word: it is denied.
 NEGATED = (
-    r"(?:\b(?:not|never|no|without|isn['’]?t|aren['’]?t|wasn['’]?t|doesn['’]?t contain|(?:should|must|can|need"
+    r"(?:\b(?:not|never|no|without|isn['’]?t|aren['’]?t|wasn['’]?t|does(?: ?not|n['’]t) (?:contain|include"
+    r"|constitute|seem|appear|look)|(?:should|must|can|need"
     r"|does)(?: ?not"
     r"|n['’]t) be|cannot be|neither|nor|hardly|keine?[nmrs]?|nicht|n['’]est pas|pas|ne doit pas être|aucune?|no es"
     r"|no|sin|ni"
@@ -104,7 +109,7 @@ QUOTED = (
     r"|wäre|serait|sería)\b"
     r"|\b(?:could|might|may|can|könnte|pourrait|podría)(?: also| well| possibly| perhaps)* (?:be|sein|être|ser)\b"
     r"|\bwould be\b[^.!?]{0,40}\bif\b"
-    r"|\b(?:whether|question is|asks?|asked|wondering)\b|可能|也许"
+    r"|\b(?:whether|asks?|asked|wondering)\b|可能|也许"
 )
 #: What takes an earlier conclusion back, or says that this is the last.
 FINAL = (
@@ -138,9 +143,10 @@ def is_letter(word: str) -> bool:
     return len(word) == 1 and word.isascii() and word.isalpha()
 
 
-def is_strong(answer: str) -> bool:
-    """Whether a sentence that holds an answer as a word may mean it."""
-    return len(answer) > 1 and answer.casefold() not in WEAK
+def is_strong(answer: str, *, several: bool) -> bool:
+    """Whether a sentence that says this of its subject chooses the answer; of few answers also true and false."""
+    truth = not several and answer.casefold() in {"true", "false"}
+    return len(answer) > 1 and (truth or answer.casefold() not in WEAK)
 
 
 def alternatives(answers: Sequence[str], *, name: str = "word") -> str:

@@ -13,7 +13,7 @@ _FRACTION = re.compile(r"\\[dtc]?frac\s{0,3}\{([^{}]{1,100})\}\s{0,3}\{([^{}]{1,
 _SIGNS = re.compile(
     r"\\(?:left|right|displaystyle|Large|large|bf|rm)(?![a-zA-Z])|\\[()\[\]!,;: ]|\$\$?|\\(?=[$%&#_{}])|~"
 )
-#: Levels that are unwrapped; nobody writes more.
+#: Levels that are unwrapped; answers have fewer.
 _LEVELS = 5
 
 

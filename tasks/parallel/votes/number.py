@@ -2,8 +2,8 @@ r"""The one reader of numbers: which number a text concludes, exactly.
 
 A comma before exactly three digits groups thousands, unless the number begins with 0; any other single comma is a
 decimal one. A point starts decimals; before exactly three digits it groups thousands where the text writes decimal
-commas or the number is an amount in euros, and where the text is German, French or Spanish otherwise the number can't
-be told. Blanks, apostrophes and underscores group thousands; groups of two before the last are Indian.
+commas or the number is an amount in euros, and where the text is German, French or Spanish otherwise the number is
+ambiguous. Blanks, apostrophes and underscores group thousands; groups of two before the last are Indian.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ _GROUP_SIGN = re.compile(r"[ \u2009'’_]")
 _LIST = re.compile(r"\d+(?:,\d+)+")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})*,\d{1,2}(?![\d,])")
 _CONTINENTAL = re.compile(
-    r"\b(?:ist|und|der|die|das|ergibt|insgesamt|beträgt|antwort|est|les|donc|réponse|soit|la|el|los|respuesta|son|por)\b",
+    r"\b(?:ist|und|der|die|das|ergibt|insgesamt|beträgt|antwort|est|les|donc|réponse|soit|la|el|los|respuesta|son"
+    r"|por)\b",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
 _ANNOUNCED = re.compile(
     r"(?:\b(?:answer|result|solution|total|conclusion|antwort|ergebnis|lösung|réponse|résultat|respuesta|resultado"
     r"|solución)\b"
-    r"(?:\s(?!(?:is|ist|est|es)\b)[\w'’]{1,20}){0,6}?\s?(?:is|are|was|would be|should be|equals|lautet|ist|beträgt"
-    r"|est|es|=|:|：)"
+    r"(?:\s(?!(?:is|ist|est|es)\b)[\w'’]{1,20}){0,6}?\s?"
+    r"(?:(?:is|are|was|would be|should be|equals|lautet|ist|beträgt|est|es)\b|=|:|：)"
     r"|(?:答案|结果)(?:应该)?(?:是|为|：|:)|<(?:answer|final_answer|result)>)"
     r"[\s*_\"'“(\[$=:：≈~]{0,6}(?:(?:therefore|thus|simply|exactly|approximately|about|around|also|etwa|ungefähr|environ|donc"
     r"|aproximadamente|roughly|equal to|约|a total of|just|only|\w{1,12} =|the number|genau)[\s*_\"'“(\[$=]{1,4}){0,3}",
@@ -103,7 +104,7 @@ class Number:
 
     @property
     def value(self) -> Fraction | None:
-        """The value; None where it can't be told."""
+        """The value; None where it is ambiguous."""
         value = self.over
         if value is None:
             return None
@@ -127,7 +128,7 @@ class Number:
 
 
 def read_number(text: str) -> Fraction | None:
-    r"""Return the number that a text concludes; None where there is none, or none that can be told.
+    r"""Return the number that a text concludes; None where there is none, or an ambiguous one.
 
     What follows the last ``####``, else what stands in the last ``\boxed{…}``, else behind the last "the answer is",
     else the last number; a number to twelve in words where there are no digits. A fraction is a number, a percent sign

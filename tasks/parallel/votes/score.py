@@ -74,7 +74,7 @@ _STARS = re.compile(r"[★⭐]+")
 def read_score(
     text: str, *, least: float | None = None, most: float | None = None, take: Literal["last", "first"] = "last"
 ) -> float | None:
-    """Return the score of a text within its bounds; None where there is none, or none that can be told.
+    """Return the score of a text within its bounds; None where there is none, or an ambiguous one.
 
     A score that the text announces ("Score: 7", "I give it an 8") counts before others; among several an overall one.
     Scales ("7/10", "on a scale of 1 to 10") are no scores, and a score on another scale than `most` is none. With
