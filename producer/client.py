@@ -28,7 +28,7 @@ from tasks.queue.address import redis_url
 from tasks.queue.app import make_app
 from tasks.queue.publisher import Publisher
 from tasks.workflows.ask_route import cancel_question
-from tasks.workflows.check_job import check_job
+from tasks.workflows.check_job import check_documents, check_job
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ T = TypeVar("T")
 READ_EVERY = 1.0
 #: Jobs and items above which a thread checks them: each may bring a schema of its own, which takes milliseconds.
 MANY = 100
+#: Characters of a text above which a thread cuts it.
+LONG = 20_000
 
 
 class JobNotFound(PointsmanError):
@@ -87,7 +89,8 @@ class AsyncProducer:
         read = await self.read_files(read)
         if not read:
             return []
-        if len(read) + sum(len(job.items or ()) for job in read) > MANY:
+        long = any(job.kind != "single" and len(job.text or "") > LONG for job in read)
+        if long or len(read) + sum(len(job.items or ()) for job in read) > MANY:
             await asyncio.to_thread(self._check, read)
         else:
             self._check(read)
@@ -95,7 +98,10 @@ class AsyncProducer:
 
     def _check(self, jobs: Sequence[Job]) -> None:
         for place, job in enumerate(jobs):
-            check_job(job, self.config, at="" if len(jobs) == 1 else f"[{place}]")
+            at = "" if len(jobs) == 1 else f"[{place}]"
+            check_job(job, self.config, at=at)
+            if job.text is not None and job.kind != "single":
+                check_documents(job, self.config, at=at)
 
     async def read_files(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs with their files replaced by the files' texts, in order; `submit` and `submit_many` do it too.

@@ -14,11 +14,12 @@ from pydantic_core import from_json
 
 from tasks.accept import accept
 from tasks.config.config import Config
+from tasks.contract.encoding import open_text_file
 from tasks.contract.errors import BadInput, PointsmanError, Unreachable
 from tasks.contract.job import Job, parse_job, ulid
 from tasks.ledger.batches import Batches
 from tasks.queue.ports import Ports
-from tasks.workflows.check_job import check_job
+from tasks.workflows.check_job import check_documents, check_job
 
 log = get_task_logger(__name__)
 
@@ -87,7 +88,7 @@ def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
     """
     found = False
     try:
-        with file.open(encoding="utf-8") as lines:
+        with open_text_file(file) as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
@@ -103,11 +104,15 @@ def read_jobs(file: Path, config: Config) -> Iterator[tuple[int, Job]]:
 
                     job = replace_files(job, config, at=f"line {number}")
                 check_job(job, config, at=f"line {number}")
+                if job.text is not None and job.kind != "single":
+                    check_documents(job, config, at=f"line {number}")
                 found = True
                 yield number, job
     except FileNotFoundError:
         raise BadInput("file", f"{file} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput("file", f"{file} can't be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput("file", f"{file} is not text in {error.encoding}", "save it in UTF-8") from None
+    except OSError as error:
+        raise BadInput("file", f"{file} can't be read: {error.strerror}") from None
     if not found:
         raise BadInput("file", f"{file} holds no job", "write one job a line, as JSON")

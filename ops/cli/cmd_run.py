@@ -13,7 +13,7 @@ from ops.cli.arguments import AsJson, Labels, Metadata, Timeout, WorkflowName
 from ops.cli.cmd_workflows import known_workflow
 from ops.cli.environment import load_config, open_producer
 from ops.cli.exits import Failure
-from ops.cli.inputs import pairs, read_text, values
+from ops.cli.inputs import pairs, read_file, values
 from ops.cli.render import note
 
 if TYPE_CHECKING:
@@ -89,16 +89,30 @@ def read_input(workflow: Workflow, files: list[Path]) -> dict[str, Any]:
                 "usage", f"the workflow {workflow.name!r} has no example", field="file", remedy="name a file, or -"
             )
         files = [workflow.example]
-    if len(files) > 1:
-        if "items" not in workflow.inputs:
-            raise Failure(
-                "usage",
-                f"the workflow {workflow.name!r} takes {' or '.join(workflow.inputs)}, one file",
-                field="file",
-                remedy="run it once a file",
-            )
-        return {"items": [{"text": read_text(None, path), "title": path.name[:200]} for path in files]}
-    path, text = files[0], read_text(None, files[0]) or ""
+    if len(files) > 1 and "items" not in workflow.inputs:
+        raise Failure(
+            "usage",
+            f"the workflow {workflow.name!r} takes {' or '.join(workflow.inputs)}, one file",
+            field="file",
+            remedy="run it once a file",
+        )
+    from tasks.parallel.job_files import list_unread  # loads the splits
+
+    readings = [read_file(path) for path in files]
+    unread = [
+        one.model_dump()
+        for path, reading in zip(files, readings, strict=True)
+        for one in list_unread(path.name, reading.gaps)
+    ]
+    found = _input_of(workflow, [(path, reading.text) for path, reading in zip(files, readings, strict=True)])
+    return found | ({"unread": unread} if unread else {})
+
+
+def _input_of(workflow: Workflow, texts: list[tuple[Path, str]]) -> dict[str, Any]:
+    """Return the input of a job of this workflow, from the texts of files."""
+    if len(texts) > 1:
+        return {"items": [{"text": text, "title": path.name[:200]} for path, text in texts]}
+    path, text = texts[0]
     parsed = _parse_json(text) if path.suffix in {".json", ".jsonl"} or str(path) == "-" else None
     if isinstance(parsed, dict) and parsed and parsed.keys() <= set(_FIELDS):
         return parsed

@@ -6,9 +6,13 @@ import base64
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.cli.exits import Failure
+from tasks.contract.encoding import decode_text
+
+if TYPE_CHECKING:
+    from tasks.documents.plain import Reading
 
 
 def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> str | None:
@@ -23,13 +27,7 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
     if text is not None:
         return text
     if file is not None:
-        from tasks.contract.errors import BadInput
-        from tasks.documents import read_document
-
-        try:
-            return read_document(file.name, _bytes(file))
-        except BadInput as error:
-            raise Failure("bad_input", f"{file} {error.problem}", field="file", remedy=error.remedy) from None
+        return read_file(file).text
     if not needed:
         return None
     if sys.stdin is None or sys.stdin.isatty():
@@ -37,6 +35,20 @@ def read_text(text: str | None, file: Path | None, *, needed: bool = True) -> st
             "usage", "no text is given", field="text", remedy="give it as argument, with --file, or on standard input"
         )
     return _read_stdin()
+
+
+def read_file(file: Path) -> Reading:
+    """Read a text or a document, or standard input (``-``)."""
+    from tasks.contract.errors import BadInput
+    from tasks.documents import Document, reader
+    from tasks.documents.plain import Reading
+
+    if str(file) == "-":
+        return Reading(_read_stdin())
+    try:
+        return reader.read_documents([Document(file.name, _bytes(file))], at=lambda _: "file")[0]
+    except BadInput as error:
+        raise Failure("bad_input", f"{file} {error.problem}", field="file", remedy=error.remedy) from None
 
 
 def read_documents(text: str | None, files: Sequence[Path]) -> list[dict[str, str]] | None:
@@ -53,7 +65,7 @@ def read_job(file: Path) -> dict[str, Any]:
     from pydantic_core import from_json
 
     try:
-        job = from_json(_read_stdin() if str(file) == "-" else _bytes(file).decode("utf-8-sig"), allow_inf_nan=False)
+        job = from_json(_read_stdin() if str(file) == "-" else decode_text(_bytes(file)), allow_inf_nan=False)
     except ValueError as error:
         raise Failure("bad_input", f"{file} is not JSON: {error}", field="job", remedy="give one JSON object") from None
     if not isinstance(job, dict):
@@ -78,7 +90,7 @@ def _bytes(file: Path) -> bytes:
 
 def _read_stdin() -> str:
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
+        return decode_text(sys.stdin.buffer.read())
     except UnicodeDecodeError:
         raise Failure(
             "bad_input",

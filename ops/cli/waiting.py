@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ops.evaluate.profiling.asking import EvalRun
     from producer import AsyncProducer
+    from tasks.contract.job_fields import Unread
     from tasks.contract.result import Part, Result
 
 #: Seconds in which workers must answer; the second time is for busy ones.
@@ -172,8 +173,18 @@ def print_outcome(result: Result, *, as_json: bool) -> int:
     elif result.final:
         note(f"pointsman: error: job {result.id} {_outcome(result)}")
         note(f"  try: pointsman explain {result.id}")
+    for one in _unread(result):
+        note(f"not read of {one.file}: {one.describe()}")
     note(summary(result))
     return exit_of_state(result.state)
+
+
+def _unread(result: Result) -> list[Unread]:
+    """What of the job's files was not read. A join may have a detail of the same name, which holds no objects."""
+    from tasks.contract.job_fields import Unread
+
+    found = result.details.get("unread_files", result.details.get("unread"))
+    return [Unread.model_validate(one) for one in (found if isinstance(found, list) else ()) if isinstance(one, dict)]
 
 
 def _outcome(result: Result) -> str:

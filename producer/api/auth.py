@@ -21,6 +21,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from producer.api.problems import ProblemDetails
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import ConfigError
 from tasks.queue.address import is_loopback
 
@@ -97,7 +98,7 @@ def read_keys(path: Path) -> list[bytes]:
             be a key that was not hashed.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text_file(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{KEYS_FILE}: {path}: can't be read ({type(error).__name__})") from None
     digests: list[bytes] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import ConfigError
 
 
@@ -17,7 +18,7 @@ def read_secret(name: str) -> str | None:
     file = os.environ.get(f"{name}_FILE")
     if file:
         try:
-            return Path(file).read_text(encoding="utf-8").strip()
+            return read_text_file(Path(file)).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             raise ConfigError(f"{name}_FILE: {reason}: {file}") from None

@@ -14,9 +14,10 @@ from typing import Any, Literal, Self
 
 from pydantic import JsonValue, ValidationError, field_validator, model_validator
 
+from tasks.contract.encoding import MARK
 from tasks.contract.errors import BadInput
 from tasks.contract.job_errors import find_first_error
-from tasks.contract.job_fields import SEEDS, FieldRule, File, Item, Message, Parent, Variety, job_field
+from tasks.contract.job_fields import SEEDS, FieldRule, File, Item, Message, Parent, Unread, Variety, job_field
 from tasks.contract.validation import Value
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -92,6 +93,8 @@ class Job(Value):
         min_length=1,
         max_length=1000,
     )
+    #: What of the files is not in the input. The result has it in its `details`.
+    unread: tuple[Unread, ...] = job_field("never", default=(), max_length=1000)
     prompt: str | None = job_field(
         "inherited",
         "--prompt TEXT",
@@ -203,6 +206,17 @@ class Job(Value):
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("text", "prompt", "items", "messages")
+    @classmethod
+    def _take_mark_off(cls, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(cls._take_mark_off, value))
+        if isinstance(value, Item):
+            return value.model_copy(update={"text": value.text.lstrip(MARK)})
+        if isinstance(value, Message):
+            return value.model_copy(update={"content": value.content.lstrip(MARK)})
+        return value.lstrip(MARK) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:

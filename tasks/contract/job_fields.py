@@ -91,6 +91,23 @@ class File(Value):
     data: str = Field(min_length=1)
 
 
+class Unread(Value):
+    """What could not be read of a file: `reason` says what it is, `pages` where, if it has pages."""
+
+    file: str = Field(max_length=255)
+    reason: str = Field(max_length=200)
+    pages: tuple[int, ...] = Field(default=(), max_length=10_000)
+
+    def describe(self) -> str:
+        """Return it for people: ``no text, but pictures (pages 2, 3)``."""
+        shown = ", ".join(map(str, self.pages[:_SHOWN])) + (", …" if len(self.pages) > _SHOWN else "")
+        return f"{self.reason} (page{'s' * (len(self.pages) > 1)} {shown})" if self.pages else self.reason
+
+
+#: Pages that a message names.
+_SHOWN = 20
+
+
 class Parent(Value):
     """The part (``JOB.INDEX.WAVE``) whose work a child job is, and the number of jobs above the child job."""
 

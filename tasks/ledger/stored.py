@@ -129,6 +129,11 @@ def read_statuses(indices: Sequence[int], reply: Sequence[Any]) -> list[PartStat
 def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = ()) -> Result:
     """`fields` are those of `RESULT_FIELDS`; `parts` and `outputs` are whole hashes, flat or as mappings."""
     state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec, stages = fields
+    job = json.loads(spec)
+    shown = json.loads(details) if details else {}
+    if job.get("unread"):
+        # Joins of verdicts and scores have a detail of that name.
+        shown["unread_files" if "unread" in shown else "unread"] = job["unread"]
     read = _parts(as_mapping(parts), as_mapping(outputs), int(n or 0), state, read_stages(stages))
     if kind == "single" and read:
         output = read[0].output
@@ -143,8 +148,8 @@ def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = (
         cost_usd=round(sum(part.cost_usd for part in read) + (routing.asked_usd if routing else 0.0), 9),
         usage=sum((part.usage for part in read), Usage()),
         routing=routing,
-        details=json.loads(details) if details else {},
-        labels=json.loads(spec).get("labels", {}),
+        details=shown,
+        labels=job.get("labels", {}),
         accepted_at=int(accepted_at) / 1000,
         ended_at=int(ended_at) / 1000 if ended_at else None,
         parts_total=int(n or 0),

@@ -13,6 +13,7 @@ from tasks.config.library import PROMPTS, Source
 from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
 from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
 from tasks.config.simulation import Simulation
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import ConfigError
 from tasks.contract.validation import Loc
 from tasks.loading.check_config import check_names, check_scores
@@ -27,7 +28,7 @@ def load(path: Path | str) -> Config:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text_file(path)
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; name one with --config or POINTSMAN_CONFIG, or start from pointsman.yaml"

@@ -10,6 +10,7 @@ from pathlib import Path
 from tasks.config.library import PromptFile
 from tasks.config.prompts import VARIABLES, version_of
 from tasks.config.templates import compile_template
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import ConfigError
 
 #: Bytes of one file.
@@ -64,7 +65,7 @@ def _read(folder: Path, path: Path, name: str) -> tuple[str, str]:
             return "", "is a link that leads out of its folder; copy the file here"
         if (size := path.stat().st_size) > MOST_BYTES:
             return "", f"has {size:,} bytes, the limit is {MOST_BYTES:,}"
-        return path.read_text(encoding="utf-8-sig"), ""
+        return read_text_file(path), ""
     except UnicodeDecodeError:
         return "", "is not UTF-8 text; convert it"
     except (OSError, RuntimeError) as error:  # before Python 3.13 a link to itself is a RuntimeError

@@ -31,6 +31,7 @@ from tasks.config.library import (
 from tasks.config.prompts import PREFIX
 from tasks.config.routes import Route
 from tasks.config.templates import Template, compile_expression, compile_template
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import ConfigError
 from tasks.contract.job import GIVEN
 from tasks.contract.validation import Loc, Value
@@ -156,7 +157,7 @@ def names_in(collection: str) -> list[str]:
 
 def _read_file(path: Path) -> tuple[YamlFile, WorkflowFile]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text_file(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}:1: can't be read: {error}") from None
     document = read_yaml(text, source=str(path), needs="description, input and steps")

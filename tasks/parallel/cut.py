@@ -10,7 +10,7 @@ from tasks.contract.errors import BadInput, JoinError
 from tasks.contract.job import Job
 from tasks.contract.job_fields import Item, Variety
 from tasks.parallel.part_spec import PartSpec, fields_for_item, fields_for_section
-from tasks.parallel.split import Section, split
+from tasks.parallel.split import SPLITS, Section, split
 
 
 def cut_job(job: Job, *, most: int) -> list[PartSpec]:
@@ -35,6 +35,34 @@ def cut_job(job: Job, *, most: int) -> list[PartSpec]:
             "cut it coarser, or raise limits.parts in the configuration",
         )
     return parts
+
+
+def check_cut(job: Job, *, most: int) -> None:
+    """Check that the text of a job can be cut as it asks, before the job is accepted. Other jobs pass.
+
+    Raises:
+        BadInput: naming `text`, with what the text has instead.
+    """
+    if job.text is None or job.split is None or SPLITS.traits(job.split).by != "text":
+        return
+    try:
+        cut_job(job, most=most)
+    except BadInput as error:
+        found = _describe_units(job.text, job.split) if error.field == "text" else ""
+        raise BadInput(error.field, f"{error.problem}{found}", error.remedy) from None
+
+
+def _describe_units(text: str, but: str) -> str:
+    """Return what a text could be cut into: ``; it has 4 headings, 2 pages``."""
+    counts: dict[str, int] = {}
+    for how, noun in (("headings", "heading"), ("numbered", "numbered clause"), ("pages", "page"), ("rows", "row")):
+        if how != but:
+            try:
+                counts[noun] = len(split(text, how))
+            except BadInput:
+                continue
+    found = ", ".join(f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items())
+    return f"; it has {found}" if found else ""
 
 
 def _vote_spec(variety: Variety, index: int) -> PartSpec:

@@ -6,16 +6,19 @@ import asyncio
 import base64
 import binascii
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from tasks.config.config import Config
 from tasks.contract.errors import BadInput, below
 from tasks.contract.job import Job
-from tasks.contract.job_fields import File, Item
+from tasks.contract.job_fields import File, Item, Unread
+from tasks.documents.plain import Gap, Reading
 from tasks.documents.reader import Document, read_documents
+from tasks.parallel.cut import check_cut
 from tasks.parallel.split import SPLITS, Section, split
 
 #: Characters of an item's title (`tasks.contract.job.Item`), and of the file name in it.
@@ -54,9 +57,30 @@ def replace_files(job: Job, config: Config, *, at: str = "") -> Job:
     limit = config.limits.payload_bytes
     with below(at):
         documents = _decode_files(job.files, limit)
-        texts = read_documents(documents, at=lambda index: f"files[{index}]", most=limit)
-        named = list(zip([document.name for document in documents], texts, strict=True))
-        return _replace_fields(job, _input_fields(job, named, config))
+        readings = read_documents(documents, at=lambda index: f"files[{index}]", most=limit)
+        named = [(document.name, reading) for document, reading in zip(documents, readings, strict=True)]
+        if job.policy == "fail" and job.kind not in config.flows:
+            _refuse_gaps(named)
+        fields = _input_fields(job, [(name, reading.text) for name, reading in named], config)
+        unread = tuple(one for name, reading in named for one in list_unread(name, reading.gaps))
+        replaced = _replace_fields(job, fields | ({"unread": (*job.unread, *unread)[:1000]} if unread else {}))
+        with _naming_file(0):
+            check_cut(replaced, most=config.limits.parts)
+        return replaced
+
+
+def list_unread(name: str, gaps: Sequence[Gap]) -> list[Unread]:
+    """Return what could not be read of the file called `name`, for the job's field `unread`."""
+    return [Unread(file=name, reason=gap.reason, pages=gap.pages) for gap in gaps]
+
+
+def _refuse_gaps(named: Sequence[tuple[str, Reading]]) -> None:
+    """Refuse files that have not been read whole: the policy of their job is to fail if any part of it fails."""
+    for index, (name, reading) in enumerate(named):
+        if unread := list_unread(name, [gap for gap in reading.gaps if gap.fails]):
+            found = "; ".join(one.describe() for one in unread)
+            remedy = "pip install 'pointsman[ocr]' to read pictures, or set the policy to partial to go on without them"
+            raise BadInput(f"files[{index}]", f"{name!r} can't be read whole: {found}", remedy)
 
 
 def _decode_files(files: Sequence[File], limit: int) -> list[Document]:
@@ -104,10 +128,16 @@ def _input_fields(job: Job, named: Sequence[tuple[str, str]], config: Config) ->
 
 
 def _cut_file(text: str, job: Job, index: int) -> list[Section]:
-    try:
+    with _naming_file(index):
         return split(text, job.split or "", job.split_options)
+
+
+@contextmanager
+def _naming_file(index: int) -> Iterator[None]:
+    """Name the file in place of its text; a wrong option concerns all files."""
+    try:
+        yield
     except BadInput as error:
-        # A wrong option concerns all files.
         field = f"files[{index}]" if error.field == "text" else error.field
         raise BadInput(field, error.problem, error.remedy) from None
 

@@ -57,6 +57,28 @@ def check_job(job: Job, config: Config, *, at: str = "") -> None:
     _check_schema(job.response_schema)
 
 
+def check_documents(job: Job, config: Config, *, at: str = "") -> None:
+    """Check that the text of a checked job can be cut as the job, or the first step of its workflow, asks.
+
+    It takes linear time, but seconds for some megabytes: call it in a thread for long texts.
+
+    Raises:
+        BadInput: naming the text (below `at`), and what it has instead.
+    """
+    from tasks.parallel.cut import check_cut  # noqa: PLC0415 - a single job has nothing to cut
+
+    with below(at):
+        workflow = config.flows.get(job.kind)
+        if workflow is None:
+            check_cut(job, most=config.limits.parts)
+            return
+        from tasks.workflows.steps import make_step_job  # noqa: PLC0415 - loads templates
+
+        fields = make_step_job(workflow, 0, job, [])
+        if fields is not None and fields.get("split") is not None:
+            check_cut(Job.model_validate(fields), most=config.limits.parts)
+
+
 def _check_known(field: str, name: str, names: Iterable[str]) -> None:
     # Here as well as in `check_parts`, which a single job does not run through.
     allowed = frozenset(names)

@@ -57,6 +57,18 @@ def test_documents_of_several_kinds_are_sections_of_one_job(running):
     assert [title for title, _ in ended(running, job.id)] == ["contract.pdf", "letter.docx", "note.txt"]
 
 
+def test_pages_that_are_not_read_are_named_in_the_result(running):
+    picture = pdf([["Cover"], ["0 0 1 rg"], []]).replace(b"(0 0 1 rg) Tj", b"0 0 90 9 re f")
+
+    job = running.producer.submit(
+        {"files": [file("scan.pdf", picture)], "policy": "partial", "prompt": "Say it.", "kind": "single"}
+    )
+    result = running.producer.wait(job.id, timeout=DEADLINE)
+
+    assert [(one["file"], one["pages"]) for one in result.details["unread"]] == [("scan.pdf", [2]), ("scan.pdf", [3])]
+    assert result.parts_total == 1
+
+
 def test_command_line_reads_documents_where_it_runs(running):
     (running.folder / "letter.docx").write_bytes(LETTER)
     (running.folder / "page.html").write_text("<h1>A page</h1><p>It says.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.contract.errors import BadInput
 from tests.harness import DEADLINE, REPOSITORY, fleet
 
 SHARED = REPOSITORY.parent / "shared" / "data" / "documents"
@@ -32,13 +33,12 @@ def test_document_review_by_numbered_sections_joins_all_of_them_in_order(tmp_pat
     assert headings == [f"## {part.title}" for part in result.parts if part.title]
 
 
-def test_document_without_sections_of_that_kind_fails_with_the_remedy(tmp_path):
-    with fleet(tmp_path, models={"fast": {}}, simulations={"fast": {}}) as running:
-        running.start("route,join,model.fast", 4)
-        job = running.producer.submit({"kind": "sections", "split": "numbered", "text": "No clauses here."})
-        result = running.producer.wait(job.id, timeout=DEADLINE)
-    assert result.state == "failed"
-    assert result.error.startswith("text: ")
+def test_document_without_sections_of_that_kind_is_refused_at_submission(tmp_path):
+    with (
+        fleet(tmp_path, models={"fast": {}}, simulations={"fast": {}}) as running,
+        pytest.raises(BadInput, match=r"^text: the document has no numbered clauses"),
+    ):
+        running.producer.submit({"kind": "sections", "split": "numbered", "text": "No clauses here."})
 
 
 def test_parts_beyond_a_wave_go_out_in_waves_and_are_all_joined(tmp_path):

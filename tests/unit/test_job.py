@@ -216,7 +216,7 @@ class TestFieldRules:
             (
                 GIVEN,
                 (
-                    "schema_version id text messages items files labels metadata priority deadline budget_usd"
+                    "schema_version id text messages items files unread labels metadata priority deadline budget_usd"
                     " idempotency_key webhook parent"
                 ),
             ),
@@ -231,7 +231,7 @@ class TestFieldRules:
             (
                 load_workflows._OWN,
                 (
-                    "schema_version id text messages items files labels metadata priority deadline budget_usd"
+                    "schema_version id text messages items files unread labels metadata priority deadline budget_usd"
                     " idempotency_key webhook parent key"
                 ),
             ),
@@ -239,8 +239,8 @@ class TestFieldRules:
             (
                 steps._ALLOWED,
                 (
-                    "schema_version id kind text messages items files deadline budget_usd priority labels metadata"
-                    " idempotency_key webhook parent key max_attempts retry_seconds"
+                    "schema_version id kind text messages items files unread deadline budget_usd priority labels"
+                    " metadata idempotency_key webhook parent key max_attempts retry_seconds"
                 ),
             ),
         ],

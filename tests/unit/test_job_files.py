@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,10 @@ from tasks.config.config import Config
 from tasks.contract.errors import BadInput
 from tasks.contract.job import parse_job
 from tasks.contract.job_fields import Item
+from tasks.documents import reader
 from tasks.parallel import job_files
 from tasks.parallel.job_files import replace_files, replace_files_of_jobs
+from tasks.workflows.check_job import check_documents
 from tests.documents import pdf
 
 CONFIG = {
@@ -164,3 +167,76 @@ def test_replace_files_of_jobs_runs_off_the_event_loop(config, monkeypatch):
     assert read[0] is plain
     assert read[1].text.startswith("# One")
     assert threads == {"documents"}
+
+
+SCAN = Path(__file__).parents[1] / "corpus_documents" / "reportlab-mixed.pdf"
+
+
+@pytest.fixture
+def _without_ocr(monkeypatch):
+    monkeypatch.setattr(reader, "OCR", "no_such_module")
+
+
+@pytest.mark.usefixtures("_without_ocr")
+def test_replace_files_refuses_unread_pages_by_policy(config):
+    given = file("scan.pdf", SCAN.read_bytes())
+    roomy = config.model_copy(update={"limits": config.limits.model_copy(update={"payload_bytes": 100_000})})
+
+    with pytest.raises(BadInput, match=r"files\[0\].*'scan.pdf'.*pages 2, 3"):
+        replace_files(job(given), roomy)
+    read = replace_files(job(given, policy="partial"), roomy)
+
+    assert [(one.file, one.pages) for one in read.unread] == [("scan.pdf", (2, 3)), ("scan.pdf", (4,))]
+    assert parse_job(read.model_dump(mode="json")).unread == read.unread
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("a.md", {"split": "numbered"}, r"files\[0\]: the document has no numbered clauses; it has 2 headings"),
+        ("a.md", {"split": "pages"}, r"files\[0\]: the document has no form feed"),
+        ("a.md", {"split": "headings", "split_options": {"level": 9}}, "split_options.level"),
+    ],
+)
+def test_replace_files_refuses_a_file_that_cannot_be_cut(config, name, fields, message):
+    with pytest.raises(BadInput, match=message):
+        replace_files(job(file(name, "# One\nfirst\n# Two\nsecond\n"), kind="sections", **fields), config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "sections", "split": "numbered"}, "^text: the document has no numbered clauses; it has 1 heading; "),
+        ({"kind": "sections", "split": "json"}, "^text: is not JSON"),
+        ({"kind": "sections", "split": "lines"}, "^text: makes 6 sections, the limit is 5"),
+    ],
+)
+def test_check_documents_refuses_a_text_that_cannot_be_cut(config, fields, message):
+    with pytest.raises(BadInput, match=message):
+        check_documents(parse_job({"text": "# One\na\nb\nc\nd\ne\n", **fields}), config)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_read_batch_takes_the_byte_order_mark_off(config, tmp_path, encoding):
+    batch = tmp_path / "batch.jsonl"
+    batch.write_bytes('{"text": "\ufeffHello"}\r\n{"text": "Grüße"}\r\n'.encode(encoding))
+
+    assert [read.text for _, read in read_jobs(batch, config)] == ["Hello", "Grüße"]
+
+
+def test_read_batch_in_another_encoding_is_refused_with_the_remedy(config, tmp_path):
+    batch = tmp_path / "batch.jsonl"
+    batch.write_bytes('{"text": "Grüße"}\n'.encode("latin-1"))
+
+    with pytest.raises(BadInput, match=r"is not text in utf-8; save it in UTF-8"):
+        list(read_jobs(batch, config))
+
+
+def test_job_takes_byte_order_marks_off_its_texts():
+    items = ["\ufeffa", {"text": "\ufeffb"}]
+    read = parse_job({"kind": "sections", "items": items, "prompt": "\ufeffDo it."})
+
+    assert (read.items, read.prompt) == (("a", Item(text="b")), "Do it.")
+    assert parse_job({"messages": [{"role": "user", "content": "\ufeffHi"}]}).messages[0].content == "Hi"
+    with pytest.raises(BadInput, match="is empty"):
+        parse_job({"text": "\ufeff\n"})

@@ -11,7 +11,7 @@ import pytest
 from tasks.config.config import Limits
 from tasks.contract import plugins
 from tasks.contract.job import Job, parse_job
-from tasks.documents import ENDINGS, reader, reader_process
+from tasks.documents import ENDINGS, docx, pdf, reader
 from tasks.parallel.split import SPLITS, split
 from tests.unit.test_docs import REFERENCE, blocks, first_column, section
 from tests.unit.test_split import LOSSLESS
@@ -55,9 +55,9 @@ def test_split_docs_endings_and_limits_are_those_of_the_code():
     assert set(re.findall(r"`(\.\w+)`", section(PAGE, "Documents"))) >= set(ENDINGS)
     assert set(documented) <= set(ENDINGS)
     assert f"{reader.SECONDS} s, and {reader.MEMORY / 2**30:g} GiB" in limits
-    assert f"| {reader_process.PAGES:,} |" in limits
-    assert f"{reader_process.UNPACKED_BYTES // 2**20} MiB, of it {reader_process.XML_BYTES // 2**20} MiB" in limits
-    assert f"{reader_process.ENTRIES:,} files" in limits
+    assert f"| {pdf.PAGES:,} |" in limits
+    assert f"{docx.UNPACKED_BYTES // 2**20} MiB, of it {docx.XML_BYTES // 2**20} MiB" in limits
+    assert f"{docx.ENTRIES:,} files" in limits
     assert f"{Limits().payload_bytes // 2**20} MiB" in limits
     assert f"| {Job.model_fields['files'].metadata[1].max_length:,} |" in limits
 

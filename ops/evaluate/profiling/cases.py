@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ops.evaluate.grading import Check, Grade, expectation
+from tasks.contract.encoding import decode_text
 from tasks.contract.errors import BadInput
 from tasks.contract.job_fields import Message
 from tasks.contract.validation import Value, find_problems
@@ -146,7 +147,7 @@ def read_json_lines(path: Path, field: str) -> tuple[str, list[tuple[int, Any]]]
     """
     try:
         raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
+        text = decode_text(raw)
     except FileNotFoundError:
         raise BadInput(field, f"{path} does not exist") from None
     except UnicodeDecodeError:

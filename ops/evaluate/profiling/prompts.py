@@ -15,6 +15,7 @@ from ops.evaluate.profiling.judging import GradedAnswer, Grading, ask_and_grade,
 from ops.evaluate.profiling.measure import cost_of, latency_of, share_of
 from ops.evaluate.profiling.statistics import holm, sign_test
 from tasks.config.routes import Route
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import BadInput
 
 #: The name of the version that the configuration has.
@@ -55,7 +56,7 @@ def read_versions(route: Route, files: Sequence[Path]) -> tuple[Version, ...]:
     versions = [_version(CURRENT, route.prompt or "")]
     for path in files:
         try:
-            text = path.read_text(encoding="utf-8-sig").strip()
+            text = read_text_file(path).strip()
         except UnicodeDecodeError:
             raise BadInput("prompts", f"{path} is not UTF-8 text", "convert it first") from None
         except OSError as error:

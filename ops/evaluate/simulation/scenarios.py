@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from tasks.config.simulation import Exponential, Latency, Outages
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import BadInput
 from tasks.contract.validation import Value, find_problems
 
@@ -112,7 +113,7 @@ def read(name: str) -> Scenario:
     if not file.is_file():
         raise BadInput("scenario", f"{name!r} is neither a scenario nor a file", f"scenarios: {', '.join(NAMED)}")
     try:
-        given: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        given: Any = yaml.safe_load(read_text_file(file))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         problem = " ".join(str(error).partition("\n")[0].split())
         raise BadInput("scenario", f"{file} can't be read: {problem}", "write YAML or JSON") from None

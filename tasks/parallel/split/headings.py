@@ -69,11 +69,28 @@ def _strip_closing(title: str) -> str:
 
 
 def _skip_front_matter(lines: Sequence[str]) -> int:
-    """Return the first line after YAML front matter, whose closing ``---`` would underline its last line."""
-    if lines and lines[0].rstrip() == "---":
-        for number, line in enumerate(lines[1:], 1):
-            if line.rstrip() == "---":
-                return number + 1
-            if not line.strip():
-                break
+    """Return the first line after front matter: YAML in ``---``, TOML in ``+++``, JSON in ``;;;``.
+
+    A closing ``---`` would underline the line above it, and comments (``# …``) would be headings. A rule at the top of
+    a text is no front matter: something that names a value must follow it.
+    """
+    start = lines[0].removeprefix("\ufeff").rstrip() if lines else ""
+    if start not in _FRONT_MATTER:
+        return 0
+    closing = _FRONT_MATTER[start]
+    named = False
+    for number, line in enumerate(lines[1:], 1):
+        if line.rstrip() in closing:
+            return number + 1 if named or number == 1 else 0
+        if named or not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not _NAMES_VALUE.match(line):
+            return 0
+        named = True
     return 0
+
+
+#: What opens front matter, and what closes it.
+_FRONT_MATTER = {"---": ("---", "..."), "+++": ("+++",), ";;;": (";;;",)}
+#: The first line of front matter: ``title: Guide``, ``title = "Guide"``, ``[params]``, ``{``.
+_NAMES_VALUE = re.compile(r"\s*(?:[\w\"'][^:=\n]{0,200}?\s{0,9}[:=](?:\s|$)|[\[{])")

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.contract.encoding import read_text_file
 from tasks.contract.errors import ConfigError
 from tasks.contract.tokens import estimate
 
@@ -110,7 +111,7 @@ def read_prices(path: Path) -> dict[str, tuple[float, float]]:
         ConfigError: for what is no such file.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = json.loads(read_text_file(path))
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
