@@ -157,7 +157,8 @@ def summary(result: Result) -> str:
         words.append(f"{result.parts_total} parts{failed}")
     if result.ended_at is not None:
         words.append(seconds(result.ended_at - result.accepted_at))
-    words += [f"{result.usage.input_tokens}+{result.usage.output_tokens} tokens", cost(result.cost_usd)]
+    about = "about " if result.usage.estimated else ""
+    words += [f"{about}{result.usage.input_tokens}+{result.usage.output_tokens} tokens", cost(result.cost_usd)]
     return " · ".join(words)
 
 

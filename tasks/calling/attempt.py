@@ -19,6 +19,7 @@ from tasks.config.config import Config
 from tasks.config.models import Model
 from tasks.config.prompts import Prompt, render
 from tasks.contract.errors import (
+    ConnectionFailed,
     ModelError,
     NoAnswer,
     PermanentModelError,
@@ -195,6 +196,8 @@ class Attempt:
             return "cancelled" if self.sent else "unasked"
         if isinstance(self.error, TimedOut) and self.request.timeout < self.model.timeout:
             return "cancelled"  # the job's deadline cut the attempt short
+        if isinstance(self.error, ConnectionFailed) and self.error.status is not None:
+            return "unasked"  # a firewall answered in the model's place, perhaps for what stands in this prompt
         return next((word for kinds, word in _OUTCOMES if isinstance(self.error, kinds)), "cancelled")
 
     async def send(self, clients: ModelClients) -> None:

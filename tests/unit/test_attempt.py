@@ -10,6 +10,8 @@ from tasks.contract.errors import (
     ConnectionFailed,
     ContextTooLong,
     ModelError,
+    ModelUnsuited,
+    NoAnswer,
     Overloaded,
     QuotaExhausted,
     RateLimited,
@@ -57,11 +59,18 @@ def attempt(*, error=None, reply=None, sent=True, hedge=False, probe=False, time
         (QuotaExhausted, "unusable"),
         (Unauthorized, "unusable"),
         # Our own mistake: neither a fault of the model nor a sign that it serves.
+        (NoAnswer, "neutral"),
+        (ModelUnsuited, "neutral"),
         (ModelError, "cancelled"),
     ],
 )
 def test_outcome_blames_a_model_for_its_own_faults_alone(error, outcome):
     assert attempt(error=error("a", "no")).outcome == outcome
+
+
+def test_firewall_that_answers_says_nothing_of_the_model():
+    assert attempt(error=ConnectionFailed("a", "no")).outcome == "fault"
+    assert attempt(error=ConnectionFailed("a", "no", status=403)).outcome == "unasked"
 
 
 def test_attempt_cut_short_by_the_deadline_is_no_fault_of_the_model():

@@ -13,6 +13,7 @@ from tasks.contract.errors import (
     ContentRefused,
     ContextTooLong,
     ModelNotFound,
+    ModelUnsuited,
     Overloaded,
     QuotaExhausted,
     RateLimited,
@@ -115,6 +116,11 @@ def test_too_long_input_goes_to_a_larger_window_alone():
     assert decided(ContextTooLong("fast", "no"), able=TWO) == Retry(0.0, ("slow",))
 
 
+def test_model_that_is_unsuited_gives_way_to_any_other():
+    assert decided(ModelUnsuited("fast", "no"), able=TWO) == Retry(0.0, ("slow",))
+    assert isinstance(decided(ModelUnsuited("fast", "no"), able=models({"fast": 3})), str)
+
+
 def test_most_attempts_hold_for_all_models_together():
     error = Overloaded("fast", "503")
 
@@ -155,7 +161,7 @@ def test_delay_is_at_least_retry_after_and_always_bounded(asked, times, seed):
         assert decision.delay_s >= min(asked, 300)
 
 
-ERRORS = (TimedOut, Overloaded, RateLimited, Unauthorized, QuotaExhausted, ContextTooLong, BadRequest)
+ERRORS = (TimedOut, Overloaded, RateLimited, Unauthorized, QuotaExhausted, ContextTooLong, ModelUnsuited, BadRequest)
 
 
 @given(

@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from tests.providers.serving import Answer, Provider, Request, sse
+from tests.wire import hostile
 
 PROVIDERS = ("openai", "anthropic", "gemini")
 #: The schema of replies that answer one: an open one, for which Anthropic has a tool.
-SCHEMA = {"type": "object", "properties": {"risks": {"type": "array"}}, "required": ["risks"]}
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"risks": {"type": "array"}}, "required": ["risks"]}
 GOOD = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "good"}, "finish_reason": "stop"}]}
 
 
@@ -80,13 +81,16 @@ def whole_replies() -> list[WireReply]:
 
 
 class Replaying(Provider):
-    """A server of all three APIs; the model that is asked for names the reply, and every other one is `GOOD`."""
+    """A server of all three APIs. The model that is asked for, or else the text, names the reply; none is `GOOD`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._replies = {reply.model: reply for reply in (*whole_replies(), *read_replies("streams"))}
+        self._replies = {reply.model: reply.reply for reply in (*whole_replies(), *read_replies("streams"))}
+        hurting = {name: answer for name, (answer, _, _) in hostile.FAILURES.items()} | dict(hostile.ANSWERS)
+        self._replies |= {f"hostile-{name}": answer for name, answer in hurting.items()}
 
     def answer(self, request: Request) -> Answer:
         model = request.body.get("model") or request.path.partition("/models/")[2].partition(":")[0]
-        reply = self._replies.get(model)
-        return Answer(body=GOOD) if reply is None else reply.reply
+        if model in self._replies:
+            return self._replies[model]
+        return self._replies.get(request.body["messages"][-1]["content"], Answer(body=GOOD))

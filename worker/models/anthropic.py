@@ -50,11 +50,11 @@ class AnthropicClient:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
-        return read_whole(_MessageReader(self._name, request), answer)
+        return read_whole(MessageReader(self._name, request), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         body = self._body(request) | {"stream": True}
-        return follow(self._http, _PATH, body, request, _MessageReader(self._name, request))
+        return follow(self._http, _PATH, body, request, MessageReader(self._name, request))
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         """The request's body. The API has no seed; newer models take either temperature or top_p."""
@@ -91,7 +91,7 @@ def _request_schema(schema: Mapping[str, Any], body: dict[str, Any], system: str
     return system
 
 
-class _MessageReader(AnswerReader):
+class MessageReader(AnswerReader):
     """One message, whole or as the events that are ended by ``message_stop``."""
 
     endings = ANTHROPIC
@@ -127,7 +127,7 @@ class _MessageReader(AnswerReader):
         with reading(self._name, "answered with JSON that is no message; is base_url right?"):
             self._count(data.get("usage"))
             self._reason = data.get("stop_reason")
-            for index, block in enumerate(data["content"]):
+            for index, block in enumerate(data["content"] or ()):
                 self._start(index, block)
         self.done = True
 

@@ -2,8 +2,8 @@
 
 It follows from the status, the code words, the headers and the form of the body. The text of our errors holds at most
 the provider's *code word* and the name of a field, since the provider's message may quote the prompt. The message is
-searched for phrases where a provider has no code for the problem; except for two sentences that must stand at its
-start, a phrase can only put the fault on the request: no prompt that is quoted there can close a model.
+searched for phrases where a provider has no code for the problem; except for sentences that must stand at its
+start, a phrase can only put the fault on the request or the way there: no prompt that is quoted there closes a model.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ from worker.models.rate_headers import Headers, read_rate_limits, read_retry_aft
 #: Seconds: a provider that asks for a longer wait than this means a budget of the day, not of the minute.
 LONG_WAIT_S = 600.0
 
-#: Anthropic has no code for an account without credit or at its spend limit: it answers a plain 400.
+#: At the start of a message. Anthropic has no code for an account without credit or at its spend limit, DeepSeek and
+#: Moonshot none for a model that they don't have: they answer a plain 400.
 _EXHAUSTED_WORDS = re.compile(r"your credit balance is too low|you have reached your specified api usage limits")
+_MISSING_WORDS = re.compile(r"model not exist|(the )?model \S{1,200} (does not exist|not found|is not found)")
 #: vLLM, Ollama, Anthropic, Gemini and Mistral have no code for it.
 _TOO_LONG_WORDS = re.compile(
     r"context (length|window|size|limit)|maximum (model|context) length|max_model_len|prompt is too long"
@@ -60,6 +62,9 @@ _NOT_HERE_WORDS = re.compile(
     r"(country|region|territory|location).{0,40}(not|un)[ -]?(supported|available)"
     r"|not (supported|available).{0,30}(country|region|territory|location)|no endpoints found (that|matching)"
 )
+_ON_THE_WAY_WORDS = re.compile(r"network settings|cloudflare|firewall|\bvpn\b|\bwaf\b|ip address")
+#: A gateway's sentence in a 200 without a code.
+_RATE_WORDS = re.compile(r"rate.?limit|too many requests|slow down|throttl")
 _OTHER_THINGS = re.compile(r"\b(file|document|image|url|container|conversation|response|thread|vector store)s?\b")
 _BUSY = frozenset({408, 409, 425, 499})
 _BY_STATUS = {400: BAD, 413: BAD, 422: BAD, 401: KEY, 403: KEY, 429: RATE}
@@ -86,7 +91,8 @@ def read_error_body(model: str, data: Any, headers: Headers = ()) -> ModelError:
     report = read_report(data)
     known = next((CODES[code] for code in report.codes if code in CODES), None)
     known = known or next((family for code in report.codes if (family := find_family(code)) is not None), None)
-    status = report.status or (known.status if known is not None else 500)
+    unnamed = 429 if _RATE_WORDS.search(report.message) else 500
+    status = report.status or (known.status if known is not None else unnamed)
     fault = _find_fault(status, report, _wait(report, headers))
     return _make_error(model, status, fault, report, headers)
 
@@ -117,13 +123,15 @@ def _find_fault(status: int, report: ErrorReport, wait: float | None) -> Fault:
         return DOWN  # a broken server proves nothing about a key
     if status == 402 or _is_exhausted(status, report, known, wait):
         return ACCOUNT
+    if status == 400 and _MISSING_WORDS.match(report.message):
+        return MISSING
     if status != 429 and known is not None and issubclass(known.kind, UnusableModelError):
         return known
     return _BY_STATUS.get(status, MISSING)
 
 
 def _find_fault_of_request(status: int, report: ErrorReport, known: Fault | None) -> Fault | None:
-    """The fault, where it is of this request alone: no other request meets it."""
+    """The fault, where it is of this request alone, or of the way there: it closes no model."""
     message = report.message
     bad, broken = status in {400, 413, 422}, status >= 500
     checks: tuple[tuple[Any, Fault | None], ...] = (
@@ -133,6 +141,7 @@ def _find_fault_of_request(status: int, report: ErrorReport, known: Fault | None
         (status == 413, TOO_LARGE),
         (status in {400, 403, 422} and (report.flagged or _REFUSED_WORDS.search(message)), REFUSED),
         (status == 451 or (status in {400, 403, 404} and _NOT_HERE_WORDS.search(message)), NOT_HERE),
+        (status == 403 and _ON_THE_WAY_WORDS.search(message), PAGE),
         # A file or the like that the request names.
         (status == 404 and "model" not in message and _OTHER_THINGS.search(message), BAD),
     )

@@ -43,11 +43,11 @@ class GeminiClient:
     async def complete(self, request: ModelRequest) -> ModelReply:
         path = f"{self._version}/{_resource(request.model)}:generateContent"
         answer = await self._http.post(path, build_body(request), request.timeout, request.first_byte_timeout)
-        return read_whole(_ContentReader(self._name, request), answer)
+        return read_whole(ContentReader(self._name, request), answer)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
         path = f"{self._version}/{_resource(request.model)}:streamGenerateContent?alt=sse"
-        return follow(self._http, path, build_body(request), request, _ContentReader(self._name, request))
+        return follow(self._http, path, build_body(request), request, ContentReader(self._name, request))
 
 
 def _resource(model: str) -> str:
@@ -78,7 +78,7 @@ def build_body(request: ModelRequest) -> dict[str, Any]:
     return body
 
 
-class _ContentReader(AnswerReader):
+class ContentReader(AnswerReader):
     """Reads one answer, from one response or from the responses of a stream.
 
     A stream ends with its connection, since usage may follow the finish reason: `done` stays False until then.
