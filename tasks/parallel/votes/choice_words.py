@@ -24,7 +24,8 @@ YES = r"(?:yes|yep|yeah|ja|oui|sí|是的|是|correct|indeed|true)"
 NO = r"(?:no|nope|nein|non|not|never|不是|否|不|false)"
 
 _NOUNS = (
-    r"(?:answer|verdict|conclusion|decision|classification|label|rating|prediction|judge?ment|assessment|choice|option"
+    r"(?:answer|ans\.?|verdict|conclusion|decision|classification|label|rating|prediction|judge?ment|assessment"
+    r"|choice|option"
     r"|category|selection|pick|vote|outcome|determination|class|sentiment|winner|result|response"
     r"|antwort(?:option)?|lösung|urteil|ergebnis|entscheidung|réponse|conclusion|choix|verdict|résultat|décision"
     r"|respuesta|conclusión|veredicto|opción|resultado|decisión)"
@@ -49,33 +50,38 @@ NEGATION = (
 )
 #: Before a choice: it is the conclusion.
 CUES = (
-    rf"\b{_NOUNS}(?: (?!is\b|ist\b|est\b|es\b)[\w'’,()]{{1,20}}){{0,6}}? ?{_COPULA} ?{_ADVERBS}"
+    rf"\b{_NOUNS},?(?: (?!is\b|ist\b|est\b|es\b)[\w'’,()]{{1,20}}){{0,6}}? ?{_COPULA} ?{_ADVERBS}"
     rf"|\b(?:final|correct|best|my|right|richtige|finale|finale|bonne|correcta|final) {_NOUNS} "
     r"|(?:答案|结论|结果|判断|回答|选项|正确选项|类别|分类)(?:应该|应当|应)?(?:是|为|：|:|选)? ?(?:选项)?"
     r"|(?:应选|故选|所以选|因此选|我选择?|选择|选) ?(?:选项)?(?:是|：|:)? ?"
     r"|\b(?:choose|choosing|pick|picking|select|selecting|vote for|voting for|go with|going with|opt for|settle on"
-    r"|leaning towards|my vote goes to|classify (?:this|it|the \w+) as|label (?:this|it|the \w+) as|rate (?:this|it) as"
+    r"|(?:corresponds?|corresponding|points?|leads?(?: us)?|belongs?|goes|assign(?:ed)?|rout(?:ed?)) to|matches"
+    r"|supports"
+    r"|send (?:this|it|the \w+) to|call (?:this|it|the \w+)|leaning towards|my vote goes to|classify (?:this|it"
+    r"|the \w+) as|label (?:this|it|the \w+) as|rate (?:this|it) as"
     r"|(?:classified|categori[sz]ed|labell?ed|flagged|marked|rated) as|falls? (?:under|into)|say it(?:['’]s| is)"
     r"|consider (?:this|it|that|the)(?: \w+)?"
-    r"|i['’]d say"
+    r"|i(?:['’]d)? say"
     rf"|i would say|wähle|entscheide mich für|nehme|choisis|opte pour|elijo|escojo|opto por) {_ADVERBS}"
-    r"|(?P<so>(?:^|[.,;:!?\n。，；] ?)(?:and |but )?(?:so|thus|therefore|hence|consequently|overall|in conclusion"
+    r"|(?P<so>(?:^|[.,;:!?\n。，；] ?)(?:and |but )?(?:so|thus|therefore|hence|ergo|consequently|overall|in conclusion"
     r"|in summary|in short"
-    r"|to sum up|conclusion|also|daher|somit|folglich|deshalb|insgesamt|donc|ainsi|en conclusion|par conséquent"
+    r"|to sum up|conclusion|also(?=[ ,:]+(?:ist|die|das|der|option|antwort|(?-i:[A-Z])\b))|daher|somit|folglich"
+    r"|deshalb|insgesamt|donc|ainsi|en conclusion|par conséquent"
     r"|por (?:lo )?tanto|así que|en conclusión|因此|所以|故|综上|综上所述|总之)[,:，：]? ?"
     r"(?:it(?:['’]s| is| must be)|this is|that is"
     rf"|that leaves|we get|i choose|es ist|c['’]est|es|是)? ?{_ADVERBS})"
     rf"|(?P<pronoun>\b(?:it|this|that|correct one|right one|best one)(?: is|['’]s| must be| has to be"
     rf"| should be) {_ADVERBS})"
     r"|\b(?:leaves|leaving)(?: us)?(?: only| just| with)? "
-    r"|####? ?|\[\[ ?|【 ?"
+    r"|(?:→|->|=>|⇒) ?|####? ?|\[\[ ?|【 ?"
     r"|<(?:answer|final_answer|final|output|response|verdict|label|result|choice)>\s{0,3}"
 )
 #: Behind a choice: it is the conclusion, or it is ruled out.
 RIGHT = (
-    r" ?(?:is|are|seems|looks|would be|has to be|must be|ist|est|es|是) ?(?:therefore |thus |clearly |indeed "
+    r" ?(?:is|are|seems|looks|would be|has to be|must be|to be|ist|est|es|是) ?(?:therefore |thus |clearly |indeed "
     r"|definitely |also |hence |then |daher |donc |la |le |das |die )?(?:the |my )?(?:correct|right|best|better|true"
-    r"|answer|only correct|only one|final|winner|most|richtig|korrekt|correcte?|bonne|correct[ao]|verdadera|对的?"
+    r"|answer|only correct|only one|final|winner|most (?:appropriate|accurate|suitable|plausible|likely|relevant"
+    r"|logical)|richtig|korrekt|correcte?|bonne|correct[ao]|verdadera|对的?"
     r"|正确)"
 )
 WRONG = (
@@ -86,30 +92,64 @@ WRONG = (
 )
 #: Between a subject and a word of the answers, which is then what the subject is.
 PREDICATE = (
-    r"(?:\b(?:is|are|was|were|['’]s|['’]re|(?:should|must|has to|have to|needs to|need to|ought to|will|can safely) be"
+    r"(?:\b(?:is|are|was|were|['’]s|['’]re|can be(?= \w+ed\b)|(?:should|must|has to|have to|needs to|need to"
+    r"|ought to|will|can safely) be"
     r"|seems|appears|looks|sounds|remains|contains|constitutes|counts as|qualifies as|considered|deemed|muss|sollte"
     r"|ist|sind|bleibt|est|sont|doit être|es|son|está|debe ser)|(?:是|属于|为|有|应该?|应当|应被|包含|构成))"
 )
 #: Before a word: it is denied.
 NEGATED = (
-    r"(?:\b(?:not|never|no|without|isn['’]?t|aren['’]?t|wasn['’]?t|does(?: ?not|n['’]t) (?:contain|include"
-    r"|constitute|seem|appear|look)|(?:should|must|can|need"
-    r"|does)(?: ?not"
-    r"|n['’]t) be|cannot be|neither|nor|hardly|keine?[nmrs]?|nicht|n['’]est pas|pas|ne doit pas être|aucune?|no es"
+    r"(?:\b(?:not|never|no longer|no|without|far from|anything but|(?:would|could|can|do|does)(?: ?not"
+    r"|n['’]t) (?:call|consider"
+    r"|regard|describe|deem|label|find)(?: this| it| that| the \w+)?|isn['’]?t|aren['’]?t|wasn['’]?t|does(?: ?not"
+    r"|n['’]t) (?:contain|include"
+    r"|constitute|seem|appear|look)|(?:should|must|can|need|does|do)(?: ?not|n['’]t)"
+    r"(?: needs? to| have to)? be|cannot be|neither|nor|hardly|keine?[nmrs]?|nicht|n['’]est pas|pas|ne doit pas être"
+    r"|aucune?|no es"
     r"|no|sin|ni"
     r"|ningun[ao]?|ningún)|(?:不是|没有|并非|不应|不该|无|不|非|未))"
 )
-BETWEEN = rf" ?(?:{_ADVERBS}|(?:any|signs? of|evidence of|content that is|de|d['’]) ?)"
+BETWEEN = rf" ?(?:{_ADVERBS}|(?:any|in|signs? of|evidence of|content that is|de|d['’]) ?)"
 #: It is no conclusion where these stand before it in its sentence.
 QUOTED = (
     r"\b(?:some|many|most people|others?|people|one|you|they|critics|students?|the user|he|she|everyone|users?)"
-    r" (?:might |may |could |would |often |wrongly )?(?:say|says|think|thinks|claim|claims|argue|argues|believe"
+    r" (?:might |may |could |would |often |usually |always |wrongly |tend to |just |sometimes )?(?:say|says|think"
+    r"|thinks|claim|claims|argue|argues|believe"
     r"|believes|answered|said"
-    r"|expect|expects|guess|assume)\b|\b(?:if|unless|suppose|assuming|wenn|falls|si)\b[^.!?]{0,80}\b(?:would|were"
+    r"|expect|expects|guess|assume|pick|picks|choose|chooses|select|selects|prefer|go for|go with)\b|\b(?:if|unless"
+    r"|suppose|assuming|wenn|falls|si)\b[^.!?]{0,80}\b(?:would|were"
     r"|wäre|serait|sería)\b"
-    r"|\b(?:could|might|may|can|könnte|pourrait|podría)(?: also| well| possibly| perhaps)* (?:be|sein|être|ser)\b"
+    r"|\b(?:if|unless|until|once|wenn|falls|si|cuando)\b[^,.;]{0,60}$|如果[^，]{0,40}$"
+    r"|\b(?:claim|idea|notion|assertion|belief|hypothesis|myth) (?:that|is that)\b"
+    r"|\b(?:could|might|may|könnte|pourrait|podría)(?: also| well| possibly| perhaps)* (?:be|sein|être|ser)\b"
     r"|\bwould be\b[^.!?]{0,40}\bif\b"
-    r"|\b(?:whether|asks?|asked|wondering)\b|可能|也许"
+    r"|\b(?:whether|ask(?:s|ed)? if)\b|可能|也许"
+)
+#: It is denied where these stand before it in its clause.
+DOUBTED = (
+    r"\b(?:doubt|unlikely|hardly|(?:do|does|did|would|could|should|can)(?: ?not|n['’]t) (?:think|believe|say|see|call"
+    r"|consider|describe|label|classify|regard|rate|find)\b|no way|not (?:think|believe|true|the case)(?: that)?"
+    r"|glaube nicht|bezweifle|ne (?:pense|crois) pas|no (?:creo|pienso))\b|我不认为"
+)
+#: A condition behind a conclusion.
+IF = r"[^.!?\n]{0,60}\b(?:if|unless|only when|wenn|falls|si)\b|[^。]{0,30}如果"
+#: What may follow a word that a sentence says of its subject: "a spam filter" is no spam.
+SAID = (
+    r"(?= ?[.,;:!)\]\n\"'“”’»–—。，；！、）-]| ?$|[\u4e00-\u9fff]"
+    r"| (?:because|since|as|due|for|and|or|but|to|under|by|in|with|at|on|of"
+    r"|per|given|here|overall|content|messages?|emails?|reviews?|sentiment|posts?|comments?|text|tone|material"
+    r"|language|about"
+    r"|towards?|not|so|then|which|despite|although|though|while|when|even|also|too|either|according|regardless"
+    r"|rather|weil|und"
+    r"|aber|für|car|et|mais|pour|porque|y|pero|para|now|according|this|it|that|the)\b)"
+    r"(?! (?:is|are) (?:wrong|false|incorrect|not|untrue|misleading)\b| (?:to say|to assume|side|bet|than|or)\b)"
+)
+#: Words before a reply at the beginning of a sentence.
+OPENERS = (
+    r"(?:(?:absolutely|unfortunately|definitely|certainly|indeed|sadly|clearly|simply|hmm+|well|honestly|actually"
+    r"|of course"
+    r"|short answer|in short|so|then|my verdict|natürlich|leider|klar|bien sûr|malheureusement|claro|por supuesto|当然)"
+    r"[,:—–-]? ?){0,2}"
 )
 #: What takes an earlier conclusion back, or says that this is the last.
 FINAL = (
@@ -120,7 +160,7 @@ FINAL = (
 )
 #: Between two choices: neither is chosen.
 OR = (
-    r" ?(?:or|and|oder|und|ou|et|o|y|or maybe|or perhaps|as well as|/|&|或者?|和|、) ?"
+    r",? ?(?:but also|or|and|oder|und|ou|et|o|y|or maybe|or perhaps|as well as|/|&|或者?|和|、) ?"
     r"(?:maybe |perhaps |possibly |option |choice )?"
 )
 UNSURE = (
@@ -132,7 +172,7 @@ UNSURE = (
 )
 #: What may follow a word at the beginning of a text that is an answer.
 FOLLOWS = (
-    r"(?: ?[.,;:!)\]|\n–—。，；：！、）】-]| ?$"
+    r"(?: ?[.,;:!()\[\]|\n–—。，；：！、）】-]| ?$"
     r"| (?:because|since|as|due|at all|overall|for|given|it|this|that|the|there|you|i|he|she|they|we|with|but|is the"
     r"|is correct|is right|is my|weil|denn|da|car|parce|puisque|porque|ya que|因为)\b)"
 )

@@ -73,6 +73,12 @@ _NOUNS = ("answer", "result", "solution", "total", "conclusion", "antwort", "erg
           "respuesta", "resultado", "solución", "答案", "结果")  # fmt: skip
 #: Characters around a number in which another may stand beside it.
 _NEAR = 40
+#: A number goes on as an expression, or ends a product or a sum.
+_GOES_ON = re.compile(r"\s?(?:[a-zA-Z]{0,12}\s)?(?:[×x*·÷+]|\\times|\\cdot|\s-)\s?[$€£(]?\d|\s?=\s?[$€£(-]?\d")
+_OPERATOR = re.compile(r"\d\s?[×*·÷+]\s?[$€£]?$")
+#: "2024-05-06", a telephone number.
+_IDENTIFIER = re.compile(r"\d-\d+-$")
+_EQUALS = re.compile(r"=\s?")
 _OR = re.compile(r"\s(?:or|oder|ou|o|或)\s(?:maybe\s|perhaps\s)?$|或者?$", re.IGNORECASE)
 _CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3})*\]")
 _WORDS = {
@@ -149,11 +155,34 @@ def read_number(text: str) -> Fraction | None:
     last = _announced_match(text) or _last_match(text)
     if last is None:
         return _read_words(text)
+    last = _result(text, last)
+    if last is None:
+        return None
     for one, other in pairwise(_NUMBER.finditer(text, max(last.start() - _NEAR, 0), last.end() + _NEAR)):
         # "either 5 or 6"
         if last.start() in {one.start(), other.start()} and _is_or(text, Number(one), Number(other)):
             return None
     return Number(last).value
+
+
+def _result(text: str, match: re.Match[str]) -> re.Match[str] | None:
+    """Return the result of the expression that a number begins ("48/2 = 24"), the number itself outside of one.
+
+    None where a product or a sum has no result.
+    """
+    before = text[max(match.start() - 4, 0) : match.start()]
+    line = text.find("\n", match.end())
+    end = min(len(text) if line < 0 else line, match.end() + 200)
+    if not _GOES_ON.match(text, match.end()):
+        return (
+            None
+            if _OPERATOR.search(before) or _IDENTIFIER.search(text[max(match.start() - 20, 0) : match.start()])
+            else match
+        )
+    results = [
+        found for equals in _EQUALS.finditer(text, match.end(), end) if (found := _NUMBER.match(text, equals.end()))
+    ]
+    return results[-1] if results else None
 
 
 def _announced_match(text: str) -> re.Match[str] | None:

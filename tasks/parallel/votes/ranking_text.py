@@ -193,6 +193,8 @@ class _RankingReader:
         if len(lines) == 1:
             head = re.split(r"[:：]\s", lines[0])[-1]
             names = [name for name in _THEN.split(head) if name]
+            if any(len(set(self._all(name))) > 1 for name in names):
+                return ()
             if len(names) > 1 and all(len(name) <= MOST_NAME for name in names):
                 return [self._item(name) for name in names]
             return lines if self._named is not None and self.known(lines[0]) else ()

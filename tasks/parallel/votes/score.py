@@ -150,11 +150,14 @@ def _is_announced(text: str, number: Number) -> bool:
 
 def _announced_one(text: str, announced: list[Number]) -> Number | None:
     """Return the overall one of several announced scores, else the only value; None where they differ."""
-    overall = [
-        one for one in announced if _OVERALL.search(text[max(one.start - 60, 0) : one.start].rpartition("\n")[2])
-    ]
+    overall = [one for one in announced if _OVERALL.search(_clause_around(text, one))]
     left = overall[-1:] or announced
     return left[0] if len({one.over for one in left}) == 1 else None
+
+
+def _clause_around(text: str, number: Number) -> str:
+    before = re.split(r"[.;]\s|\n", text[max(number.start - 60, 0) : number.start])[-1]
+    return before + " " + re.split(r"[.;,]\s|\n", text[number.end : number.end + 30])[0]
 
 
 def _unannounced(text: str, scored: list[Number]) -> Number | None:
