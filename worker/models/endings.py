@@ -61,7 +61,8 @@ def conclude(name: str, ending: Ending | None, word: str, text: str, *, has_thou
         raise Overloaded(name, f"broke its answer off ({word})")
     if ending == "odd":
         raise NoAnswer(name, f"ended with no answer that can be read ({word})")
-    if text.strip():
+    # Not `strip`: a byte-order mark or a zero-width space is no text either.
+    if any(character.isprintable() and not character.isspace() for character in text):
         return "length" if ending == "length" else "stop"
     if ending == "tools":
         raise ContentRefused(name, f"calls a tool ({word}) instead of answering, and it has none; reword the input")

@@ -51,6 +51,9 @@ RATE = Fault(RateLimited, "over its rate limit", 429)
 DOWN = Fault(Overloaded, "overloaded or broken", 503)
 SLOW = Fault(Overloaded, "overloaded or broken", 504)
 # -- the network's
+BLOCKED = Fault(
+    ConnectionFailed, "refused, perhaps on the way there; check the network, base_url and the key's permissions", 403
+)
 PAGE = Fault(
     ConnectionFailed,
     "a proxy or firewall answered in place of its API; check the network and base_url",
@@ -120,6 +123,7 @@ _FAMILIES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"overload|capacity|unavailable|busy|server_?error|internal", DOWN),
         (r"model_?(not|unknown)|(unknown|no_such)_?model|deployment_?not", MISSING),
         (r"api_?key|unauth|authentication|permission|forbidden|credential|access_?denied", KEY),
+        (r"not_?found", MISSING),
         (r"invalid|bad_?request|validation|malformed|unsupported|missing|required", BAD),
     )
 )

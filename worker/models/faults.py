@@ -22,6 +22,7 @@ from worker.models.error_report import ErrorReport, read_report
 from worker.models.fault_codes import (
     ACCOUNT,
     BAD,
+    BLOCKED,
     CODES,
     DOWN,
     KEY,
@@ -44,12 +45,12 @@ LONG_WAIT_S = 600.0
 #: At the start of a message. Anthropic has no code for an account without credit or at its spend limit, DeepSeek and
 #: Moonshot none for a model that they don't have: they answer a plain 400.
 _EXHAUSTED_WORDS = re.compile(r"your credit balance is too low|you have reached your specified api usage limits")
-_MISSING_WORDS = re.compile(r"model not exist|(the )?model \S{1,200} (does not exist|not found|is not found)")
+_MISSING_WORDS = re.compile(r"(the )?model (\S{1,200} )?((does )?not exist|(is )?not found)")
 #: vLLM, Ollama, Anthropic, Gemini and Mistral have no code for it.
 _TOO_LONG_WORDS = re.compile(
     r"context (length|window|size|limit)|maximum (model|context) length|max_model_len|prompt is too long"
     r"|input token count.{0,40}exceeds|too large for model with \d+ maximum context|longer than the (maximum|model)"
-    r"|prompt exceeds max"
+    r"|prompt exceeds max|(input|prompt)( is)? too long|max_new_tokens.{0,20}must be <="
 )
 #: More tokens in one request than a minute, or the rest of the credit, has room for: waiting does not help.
 _TOO_LARGE_WORDS = re.compile(r"request too large|can only afford|fewer max_tokens|prompt tokens limit exceeded")
@@ -67,7 +68,15 @@ _ON_THE_WAY_WORDS = re.compile(r"network settings|cloudflare|firewall|\bvpn\b|\b
 _RATE_WORDS = re.compile(r"rate.?limit|too many requests|slow down|throttl")
 _OTHER_THINGS = re.compile(r"\b(file|document|image|url|container|conversation|response|thread|vector store)s?\b")
 _BUSY = frozenset({408, 409, 425, 499})
-_BY_STATUS = {400: BAD, 413: BAD, 422: BAD, 401: KEY, 403: KEY, 429: RATE}
+_BY_STATUS = {400: BAD, 413: BAD, 422: BAD, 401: KEY, 429: RATE}
+#: No such model or address. Any other 4xx says nothing that would hold for every request.
+_ADDRESS = frozenset({404, 405, 406, 410, 411, 415, 426})
+#: What a 403 speaks of at its start, where it is the key's. One that says nothing may be about this prompt.
+_KEY_WORDS = re.compile(
+    r".{0,120}\b(key|token|auth\w*|unauthori\w+|permissions?|access|credentials?|organi[sz]ation|project|account"
+    r"|allowed to)\b",
+    re.DOTALL,
+)
 
 
 def read_error(model: str, status: int, content: bytes, headers: Headers) -> ModelError:
@@ -89,8 +98,7 @@ def read_error_body(model: str, data: Any, headers: Headers = ()) -> ModelError:
     """The error in a stream or in a 2xx: it is read as its status would be, which its words give."""
     headers = tuple(headers)
     report = read_report(data)
-    known = next((CODES[code] for code in report.codes if code in CODES), None)
-    known = known or next((family for code in report.codes if (family := find_family(code)) is not None), None)
+    known = _find_known(report) or next(filter(None, map(find_family, report.codes)), None)
     unnamed = 429 if _RATE_WORDS.search(report.message) else 500
     status = report.status or (known.status if known is not None else unnamed)
     fault = _find_fault(status, report, _wait(report, headers))
@@ -115,7 +123,7 @@ def _make_error(model: str, status: int, fault: Fault, report: ErrorReport, head
 
 
 def _find_fault(status: int, report: ErrorReport, wait: float | None) -> Fault:
-    known = next((CODES[code] for code in report.codes if code in CODES), None)
+    known = _find_known(report)
     fault = _find_fault_of_request(status, report, known)
     if fault is not None:
         return fault
@@ -127,7 +135,18 @@ def _find_fault(status: int, report: ErrorReport, wait: float | None) -> Fault:
         return MISSING
     if status != 429 and known is not None and issubclass(known.kind, UnusableModelError):
         return known
-    return _BY_STATUS.get(status, MISSING)
+    default = MISSING if status < 400 or status in _ADDRESS else DOWN
+    if status == 403:
+        default = KEY if _KEY_WORDS.match(report.message) else BLOCKED
+    return _BY_STATUS.get(status, default)
+
+
+def _find_known(report: ErrorReport) -> Fault | None:
+    """The fault that its code words say. A word that no table has can put it on the request alone."""
+    listed = next((CODES[code] for code in report.codes if code in CODES), None)
+    families = filter(None, map(find_family, report.codes))
+    own = (family for family in families if family is not BAD and issubclass(family.kind, PermanentModelError))
+    return next(own, listed) if listed is None or listed is BAD else listed
 
 
 def _find_fault_of_request(status: int, report: ErrorReport, known: Fault | None) -> Fault | None:
