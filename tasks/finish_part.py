@@ -59,5 +59,6 @@ def _make_record(result: Result) -> PartRecord:
         spent_usd=result.cost_usd,
         latency_s=round((result.ended_at or result.accepted_at) - result.accepted_at, 4),
         simulated=result.simulated,
+        finish_reason=result.finish_reason,
         error=f"its job {_ENDS[result.state]}: {result.error or 'unknown why'}" if failed else None,
     )

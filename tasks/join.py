@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery import shared_task
@@ -75,7 +76,8 @@ async def _join_and_conclude(ports: Ports, job_id: str) -> str:
             if result is not None:
                 await publish_wave(ports, job, *result)
             return "asked"
-        await jobs.conclude(job_id, "succeeded", output=result.output, details=result.details)
+        cut = bool(result.truncated)
+        await jobs.conclude(job_id, "succeeded", output=result.output, details=result.details, truncated=cut)
     except Unreachable:
         raise  # the sweeper publishes the join again
     except PointsmanError as error:
@@ -121,7 +123,7 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
         window=find_window(job, decided, ports),
         rounds=[
             [
-                JoinAnswer(answer.output, answer.error or "")
+                JoinAnswer(answer.output, answer.error or "", answer.truncated)
                 for answer in await ports.ledger.views.outcomes(job.id, stage.first, stage.count)
             ]
             for stage in asked
@@ -131,7 +133,8 @@ async def _join_parts(ports: Ports, job: Job, decided: Decision, progress: Progr
     function = JOINS.named(name)
     result = await asyncio.to_thread(function, work) if len(outcomes) > MANY else function(work)
     if isinstance(result, Joined):
-        return result
+        cut = any(piece.truncated for piece in pieces) if result.truncated is None else result.truncated
+        return replace(result, truncated=cut)
     if progress.left:
         raise PointsmanError(
             "the join asks models though the vote was decided early; one that asks has to say asks=True"
@@ -173,7 +176,7 @@ def _check_failures(job: Job, outcomes: Sequence[Part], base: int) -> None:
 
 def _split_outcomes(outcomes: Sequence[Part], base: int) -> tuple[list[Piece], list[Missing]]:
     pieces = [
-        Piece(outcome.index - base, outcome.title, outcome.output, outcome.model or "")
+        Piece(outcome.index - base, outcome.title, outcome.output, outcome.model or "", outcome.truncated)
         for outcome in outcomes
         if outcome.state == "succeeded" and outcome.output is not None
     ]

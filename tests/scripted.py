@@ -26,6 +26,9 @@ class Asked:
     seed: int | None = None
     #: Whether JSON was asked for.
     structured: bool = False
+    #: The model's own earlier turns.
+    said: str = ""
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Reply:
     status: int = 200
     held: bool = False
     tokens: tuple[int, int] = (10, 10)
+    finish: str = "stop"
 
 
 Say = Callable[[Asked], "Reply | str"]
@@ -68,7 +72,7 @@ class Scripted:
             self.in_flight -= 1
         if reply.status != 200:
             return web.json_response({"error": {"message": "no"}}, status=reply.status)
-        return web.json_response(chat_completion(reply.text, reply.tokens))
+        return web.json_response(chat_completion(reply.text, reply.tokens, reply.finish))
 
 
 def _read(body: dict[str, Any]) -> Asked:
@@ -81,6 +85,8 @@ def _read(body: dict[str, Any]) -> Asked:
         "\n".join(texts["user"]),
         body.get("seed"),
         body.get("response_format") is not None,
+        "\n".join(texts["assistant"]),
+        body.get("max_tokens"),
     )
 
 
@@ -93,12 +99,12 @@ def scripted() -> Iterator[Scripted]:
         yield models
 
 
-def chat_completion(text: str, tokens: tuple[int, int]) -> dict[str, Any]:
+def chat_completion(text: str, tokens: tuple[int, int], finish: str = "stop") -> dict[str, Any]:
     """An answer in OpenAI's form, with its tokens of input and of output."""
     read, written = tokens
     message = {"role": "assistant", "content": text}
     return {
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
     }
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 DURATION_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 #: The label for a value that is not known beforehand: no reply of a provider may create a time series.
 OTHER = "other"
+#: Why an answer ended, in OpenAI's words.
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls"})
 
 
 class Hooks:
@@ -126,6 +128,7 @@ class Metrics:
             "type",
         )
         self._cost = counter("pointsman_cost_usd", "USD at the configured prices.")
+        self._answers = counter("pointsman_answers", "Answers by their end.", "finish_reason")
         self._hedges = counter("pointsman_hedges", "Attempts that raced another.")
         self._retries = counter("pointsman_retries", "Attempts that are tried again.")
         calls = Gauge("pointsman_calls_in_flight", "Calls that this process runs now.", registry=registry)
@@ -144,6 +147,8 @@ class Metrics:
         for kind in ("input", "cached", "output", "reasoning"):
             self._tokens(model, kind).inc(max(0, getattr(event.usage, f"{kind}_tokens")))
         self._cost(model).inc(max(0.0, event.cost_usd))
+        if event.finish_reason is not None:
+            self._answers(model, event.finish_reason if event.finish_reason in FINISH_REASONS else OTHER).inc()
         self._hedges(model).inc(event.hedge)
         self._retries(model).inc(event.retry_in_s is not None)
 

@@ -111,9 +111,9 @@ def _has_only_child_jobs(job: Result) -> bool:
 
 def _details(name: str, value: Any) -> list[tuple[str, str]]:
     """Return one of the join's details in short; ``--json`` prints all of it."""
-    if name == "missing" and isinstance(value, list):
-        named = [(gap["index"] + 1, f" “{gap['title']}”" if gap["title"] else "", gap["reason"]) for gap in value]
-        return [(name, f"{number}{title}: {reason}") for number, title, reason in named[:MOST_PARTS]]
+    if name in {"missing", "truncated"} and isinstance(value, list):
+        named = [(gap["index"] + 1, f" “{gap['title']}”" if gap["title"] else "", gap.get("reason")) for gap in value]
+        return [(name, f"{number}{title}: {reason or 'its end'}") for number, title, reason in named[:MOST_PARTS]]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return [(name, text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …")]
 
@@ -146,7 +146,7 @@ def _print_parts(parts: Sequence[Part], *, known: str | None) -> None:
     remarks = [
         (f"part {part.index + 1}", text)
         for part in parts
-        for text in (_history(part), part.error)
+        for text in (_history(part), "its answer was cut at a bound of tokens" if part.truncated else None, part.error)
         if text and text != known
     ]
     if remarks:

@@ -49,6 +49,7 @@ def _as_json(job: Result) -> dict[str, Any]:
         "parts_ended": _ended_parts(job),
         "parts_failed": job.parts_failed,
         "parts_total": job.parts_total,
+        "truncated": job.truncated,
         "simulated": job.simulated,
         "error": job.error,
         "labels": dict(job.labels),

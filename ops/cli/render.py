@@ -144,6 +144,8 @@ def number(value: float | None, form: str = ".4g") -> str:
 def summary(result: Result) -> str:
     """Return one line on a job: state, route, model, time, tokens, cost."""
     words: list[str] = [result.state]
+    if result.truncated:
+        words.append("cut at a bound of tokens")
     if result.simulated:
         words.append("simulated")
     routing = result.routing

@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from celery.utils.log import get_task_logger
+from pydantic import JsonValue
 
 from tasks.config.config import Config
 from tasks.config.models import Model
 from tasks.config.prompts import Prompt, render
 from tasks.contract.errors import (
+    AnswerCut,
+    ConfigError,
     ConnectionFailed,
     ModelError,
     NoAnswer,
     PermanentModelError,
     PointsmanError,
+    PromptError,
     QuotaExhausted,
     RateLimited,
     RetryableModelError,
@@ -36,7 +40,7 @@ from tasks.contract.job_fields import Message
 from tasks.contract.model_client import AttemptEvent, ModelClients, ModelReply, ModelRequest
 from tasks.contract.result import RateLimits, Tried, Usage
 from tasks.contract.tokens import estimate_messages
-from tasks.ledger import Claim
+from tasks.ledger import Claim, Kept
 from tasks.ledger.fleet import LEASE
 from tasks.ledger.limiter import AttemptEnd, Demand, Denied, Grant, Limiter, estimate_cost, find_pause
 from tasks.ledger.store import Command, Words
@@ -52,8 +56,14 @@ SLOT_WAIT = 2.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
 #: Calls of one job that look in a second whether its budget has room, of all that wait for it.
 CALLS_A_SECOND = 50.0
+#: The request for the rest of an answer that was cut.
+CONTINUE = (
+    "Your answer was cut off because it reached the limit of its length. Continue it exactly where it ended, with the"
+    " very next characters. Repeat nothing and add no remark: what you write now is appended to it as it is."
+)
 #: Seconds for a settlement that travels alone: a process that ends must not wait for a Redis that is away.
 SETTLE_TIMEOUT = 1.0
+
 
 #: Settlements on their way that no task waits for: the event loop itself keeps only weak references to its tasks.
 _IN_BACKGROUND: set[asyncio.Task[Any]] = set()
@@ -65,6 +75,7 @@ _OUTCOMES: tuple[tuple[type[ModelError], Outcome], ...] = (
     (UnusableModelError, "unusable"),
     (SchemaMismatch, "neutral"),
     (NoAnswer, "neutral"),
+    (AnswerCut, "neutral"),
     (RetryableModelError, "fault"),
     (PermanentModelError, "neutral"),
 )
@@ -99,6 +110,14 @@ def render_prompt(claim: Claim, config: Config, index: int) -> Prompt | None:
     return render(config, source, variables)
 
 
+def describe_config_problem(model: str, problem: ConfigError | KeyError | PromptError) -> str:
+    """Why no further attempt can help: this process's configuration lacks what the job names."""
+    if isinstance(problem, PromptError):
+        return str(problem)
+    lacks = f"{problem} is no longer in the configuration" if isinstance(problem, KeyError) else str(problem)
+    return str(PermanentModelError(model, f"can't be asked: {lacks}"))
+
+
 def build_request(claim: Claim, name: str, model: Model, prompt: str | None, index: int) -> ModelRequest:
     """The request to the model `name`: the prompt as system message, then the section, the text or the messages."""
     job, part = claim.job, claim.part
@@ -111,6 +130,9 @@ def build_request(claim: Claim, name: str, model: Model, prompt: str | None, ind
         messages = (Message(role="user", content=job.text or ""),)
     if part.task:
         messages = (*messages, Message(role="user", content=part.task))
+    if claim.kept.text:
+        so_far = Message(role="assistant", content=claim.kept.text)
+        messages = (*messages, so_far, Message(role="user", content=CONTINUE))
     return ModelRequest(
         model=model.model or name,
         messages=system + messages,
@@ -123,9 +145,10 @@ def build_request(claim: Claim, name: str, model: Model, prompt: str | None, ind
 def _options(claim: Claim, model: Model, index: int) -> dict[str, Any]:
     """The sampling parameters and the schema of the answer."""
     job, part = claim.job, claim.part
+    bound = find_output_bound(claim, model, was_cut=bool(claim.kept.cut_at))
     if part.bare:
         # A question of a join or a plan: the options of the job's own parts are not for it.
-        return {"max_tokens": model.max_tokens, "response_schema": part.schema}
+        return {"max_tokens": bound, "response_schema": part.schema}
     seed = job.seed
     if part.seed is not None:
         seed = part.seed
@@ -135,11 +158,27 @@ def _options(claim: Claim, model: Model, index: int) -> dict[str, Any]:
     return {
         "temperature": job.temperature,
         "top_p": job.top_p,
-        "max_tokens": job.max_tokens or model.max_tokens,
+        "max_tokens": bound,
         "seed": seed,
         "stop": job.stop,
-        "response_schema": job.response_schema if part.schema is None else part.schema,
+        "response_schema": find_schema(claim),
     }
+
+
+def find_output_bound(claim: Claim, model: Model, *, was_cut: bool) -> int | None:
+    """Tokens that an answer may have at most; None for as many as the provider allows.
+
+    A JSON answer `was_cut`: the next one gets all the room that the model has, whatever the job asked for.
+    """
+    named = None if claim.part.bare else claim.job.max_tokens
+    if named is None or not was_cut or find_schema(claim) is None:
+        return named or model.max_tokens
+    return model.most_output and max(named, model.most_output)
+
+
+def find_schema(claim: Claim) -> Mapping[str, JsonValue] | None:
+    """The JSON Schema of a part's answer. Those of a join's or a plan's question are their own alone."""
+    return claim.job.response_schema if claim.part.schema is None and not claim.part.bare else claim.part.schema
 
 
 def estimate_demand(name: str, model: Model, request: ModelRequest, *, id_: str, payer: str = "") -> Demand:
@@ -189,6 +228,12 @@ class Attempt:
         return None if end is None else end.rate_limits
 
     @property
+    def finish_reason(self) -> str | None:
+        if self.reply is not None:
+            return self.reply.finish_reason
+        return "length" if isinstance(self.error, AnswerCut) else None
+
+    @property
     def outcome(self) -> Outcome:
         if self.reply is not None:
             return "ok"
@@ -199,6 +244,17 @@ class Attempt:
         if isinstance(self.error, ConnectionFailed) and self.error.status is not None:
             return "unasked"  # a firewall answered in the model's place, perhaps for what stands in this prompt
         return next((word for kinds, word in _OUTCOMES if isinstance(self.error, kinds)), "cancelled")
+
+    def refuse_cut(self) -> None:
+        """Turn an answer that was cut into an error: the job has no use for it."""
+        reply, bound = self.reply, self.request.max_tokens
+        if reply is None or not reply.truncated:
+            return
+        where = "by the model's own limit" if bound is None else f"after {bound:,} tokens"
+        problem = f"its answer was cut {where} and on_truncated is fail; raise max_tokens, or keep or continue it"
+        self.error = AnswerCut(self.grant.model, problem, bound=bound, usage=reply.usage)
+        self.error.rate_limits = reply.rate_limits
+        self.reply = None
 
     async def send(self, clients: ModelClients) -> None:
         """Send the request at the granted moment; afterwards `reply` or `error` is set.
@@ -254,7 +310,7 @@ class Attempt:
             first_byte_s=self.reply.first_byte_s if self.reply is not None else None,
             usage=self.usage or Usage(),
             cost_usd=self.cost_usd,
-            finish_reason=self.reply.finish_reason if self.reply is not None else None,
+            finish_reason=self.finish_reason,
             error=self.error.code if self.error is not None else None,
             status=self.error.status if self.error is not None else None,
             retry_in_s=retry_in_s,
@@ -332,6 +388,14 @@ async def settle(ports: Ports, settlements: Sequence[Command[Any] | Words]) -> N
     if settlements:
         with contextlib.suppress(PointsmanError, TimeoutError):
             await asyncio.wait_for(ports.ledger.store.run(*settlements), SETTLE_TIMEOUT)
+
+
+def add_answer(kept: Kept, reply: ModelReply, *, most: int) -> Kept:
+    """The answer so far with what was answered now; the thoughts have `most` characters at most."""
+    thoughts = "\n\n".join(filter(None, (kept.reasoning, reply.reasoning)))
+    if len(thoughts) > most:
+        thoughts = thoughts[: most - 1] + "…" if most else ""
+    return replace(kept, text=kept.text + reply.text, reasoning=thoughts, continued=kept.continued + 1)
 
 
 def add_attempt(tried: Sequence[Tried], model: str, error: ModelError | None) -> tuple[Tried, ...]:

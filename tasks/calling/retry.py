@@ -6,8 +6,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.calling.attempt import find_output_bound, find_schema
 from tasks.config.models import Model
 from tasks.contract.errors import (
+    AnswerCut,
     ContextTooLong,
     ModelError,
     ModelUnsuited,
@@ -29,6 +31,8 @@ RETRY_AFTER_CAP_S = 300.0
 MOST_THROTTLED = 50
 #: The error of a model that was not asked, as the call would cost more than the model may spend in a day.
 OVER_BUDGET = "over_budget"
+#: How often an answer that was cut is continued.
+MOST_CONTINUED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,35 @@ class Retry:
     fallbacks: tuple[str, ...] = ()
 
 
-def select_models(claim: Claim, models: Mapping[str, Model]) -> dict[str, Model]:
-    """The models that a claimed part may ask, in order: its own, or the candidates that can do the job."""
+def select_models(claim: Claim, models: Mapping[str, Model], cut_at: Mapping[str, int]) -> dict[str, Model]:
+    """The models that a claimed part may ask, in order: its own, or the candidates that can do the job.
+
+    Without those whose answer would be cut again: `cut_at` has the bounds at which answers were cut in vain.
+    """
     named = claim.part.candidates or [item.model for item in claim.decision.candidates if not item.reason]
     if claim.part.model not in named:
         named = (claim.part.model, *named)
-    return {name: models[name] for name in named if name in models}
+    return {name: models[name] for name in named if name in models and _has_room(claim, name, models[name], cut_at)}
+
+
+def _has_room(claim: Claim, name: str, model: Model, cut_at: Mapping[str, int]) -> bool:
+    if not cut_at:
+        return True
+    bound = find_output_bound(claim, model, was_cut=True)
+    # A bound that only the provider knows may be higher, unless it was this one that cut an answer.
+    return cut_at.get(name) != 0 if bound is None else bound > max(cut_at.values())
+
+
+def may_continue(claim: Claim, tried: Sequence[Tried]) -> bool:
+    """Whether an answer without a schema that was cut is continued: by the job, and by the bounds of its attempts."""
+    job = claim.job
+    return (
+        job.on_truncated == "continue"
+        and find_schema(claim) is None
+        and claim.kept.continued < MOST_CONTINUED
+        and (job.max_attempts is None or sum(item.attempts for item in tried) < job.max_attempts)
+        and (claim.retry_left_s is None or claim.retry_left_s > 0)
+    )
 
 
 def unspent(tried: Sequence[Tried], able: Mapping[str, Model]) -> tuple[str, ...]:
@@ -80,6 +107,8 @@ def decide(
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): it spreads calls that failed together. When the
     provider asked for `retry_after`, the jitter comes on top of it, so it is a lower bound; at most 300 seconds of it
     are obeyed. The delay is for this model: another one is asked at once.
+
+    After an `AnswerCut` the `able` are those with more room, and nothing has to be waited for.
 
     A 429 and a spent quota cost time, no attempt: other candidates are asked first, then the same model again. An
     `UnusableModelError`, a `ModelUnsuited` and a `ContextTooLong` lead to the next candidate (the last to one with a
@@ -137,6 +166,8 @@ def _larger(model: Model, than: Model | None) -> bool:
 
 
 def _delay(error: ModelError, tried: Sequence[Tried], rng: random.Random) -> float:
+    if isinstance(error, AnswerCut):
+        return 0.0
     times = _times(tried, error.model)
     # The exponent is bounded before the power: attempt 2,000 is a large number, not an overflow.
     ceiling = min(CAP_S, BASE_S * 2.0 ** min(max(times, 1) - 1, 16))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from celery.utils.log import get_task_logger
 
@@ -15,23 +14,35 @@ from tasks.calling.attempt import (
     Attempt,
     acquire,
     acquire_hedge,
+    add_answer,
     add_attempt,
     build_request,
+    describe_config_problem,
     estimate_demand,
     render_prompt,
     settle,
 )
-from tasks.calling.retry import OVER_BUDGET, Retry, decide, describe_attempts, least_asked, select_models, unspent
+from tasks.calling.retry import (
+    OVER_BUDGET,
+    Retry,
+    decide,
+    describe_attempts,
+    least_asked,
+    may_continue,
+    select_models,
+    unspent,
+)
 from tasks.calling.waiting import describe_denial
 from tasks.config.models import Model
 from tasks.config.prompts import Prompt
-from tasks.contract.errors import ConfigError, PermanentModelError, PointsmanError, PromptError, Unreachable
+from tasks.contract.errors import AnswerCut, ConfigError, PointsmanError, PromptError
 from tasks.contract.job import CallId, Job
-from tasks.contract.model_client import ModelRequest
+from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.result import Tried, Usage
-from tasks.ledger import QUEUED_LEASE, Admitted, Claim, PartRecord
+from tasks.ledger import QUEUED_LEASE, Admitted, Claim, Kept, PartRecord
 from tasks.ledger.limiter import Denied, Grant
-from tasks.ledger.store import Command
+from tasks.ledger.store import Command, repeat_while_unreachable
+from tasks.parallel.part_limits import MOST_COPIED
 from tasks.queue.ports import Ports
 from tasks.routing.choose import rank_again
 from tasks.routing.options import is_sticky
@@ -39,17 +50,14 @@ from tasks.workflows.voting import read_ballot
 
 log = get_task_logger(__name__)
 
-T = TypeVar("T")
-
-#: Seconds for which an answer is kept while Redis is away, and between two tries to write it.
-WRITE_TIMEOUT = 120.0
-WRITE_PAUSE = 0.5
 #: Seconds that a denied call waits in the backlog for a limit whose end can't be foreseen: a place among the calls in
 #: flight, or a bucket of tokens that has no room for a call of this size.
 LEAST_WAIT, MOST_WAIT = 0.5, 30.0
 
 #: Reasons whose end the backlog doesn't know, so that the call looks again after a while.
 _POLLED = {"capacity", "key", "tpm", "left", "booked", "job_booked"}
+#: Characters of a part's thoughts that are kept; all those of a job are never more than what its parts may repeat.
+MOST_REASONING = 65_536
 
 #: Jitter of retries: needs no secrecy, only that workers differ.
 _JITTER = random.Random()  # noqa: S311
@@ -103,13 +111,19 @@ class Run:
             self._publish_events()
             return await self._finish(None, error="cancelled")
         except (ConfigError, KeyError, PromptError) as problem:
-            return await self._finish(None, error=_describe_config_problem(self.claim.part.model, problem))
-        if isinstance(ended, Denied):
-            return await self._wait_or_fail(ended)
+            return await self._finish(None, error=describe_config_problem(self.claim.part.model, problem))
+        return await self._wait_or_fail(ended) if isinstance(ended, Denied) else await self._conclude(ended)
+
+    async def _conclude(self, ended: Attempt) -> RunOutcome:
+        """Write what follows from the attempt that counts."""
+        if self.claim.job.on_truncated == "fail":
+            ended.refuse_cut()
         if ended.reply is None:
             return await self._retry_or_fail(ended)
         if ended.model.hedge is not None:
             self.ports.latencies.record(ended.grant.model, ended.latency_s)
+        if ended.finish_reason == "length" and may_continue(self.claim, self.tried):
+            return await self._continue(ended.grant.model, self._add_to_kept(ended.reply))
         self._publish_events()
         return await self._finish(ended)
 
@@ -124,6 +138,8 @@ class Run:
         """
         model = self.ports.config.models[self.claim.part.model]
         self.prompt = render_prompt(self.claim, self.ports.config, self.name.index)
+        if self.claim.kept.cut_at and self.claim.part.model not in self._able():
+            return Denied("room")
         self.ports.clients.of(self.claim.part.model)  # raises a ConfigError before anything is acquired
         demand = estimate_demand(self.claim.part.model, model, self._request(self.claim.part.model), id_=self.owner)
         granted = await acquire(self.ports, self.name, self.owner, self.claim, demand)
@@ -166,7 +182,7 @@ class Run:
         Hedges are bounded over the whole fleet: each call earns its model a share of one (`limiter.lua`).
         """
         asked, models = self.claim.part.model, self.ports.config.models
-        others = [name for name in unspent(self.claim.tried, self._able) if name != asked]
+        others = [name for name in unspent(self.claim.tried, self._able()) if name != asked]
         rival = others[0] if others else asked
         demand = estimate_demand(rival, models[rival], self._request(rival), id_=f"{self.owner}h", payer=asked)
         try:
@@ -192,10 +208,26 @@ class Run:
 
     # -- what follows ----------------------------------------------------------------------------
 
+    async def _continue(self, model: str, kept: Kept) -> RunOutcome:
+        """Ask for the rest of an answer: an attempt like any other, first of the same model."""
+        self._publish_events(retry_in_s=0.0)
+        others = tuple(name for name in unspent(self.tried, self._able(kept)) if name != model)
+        return await self._put_back("its answer was cut, and is continued", Retry(0.0, (model,), others), kept=kept)
+
+    def _add_to_kept(self, reply: ModelReply) -> Kept:
+        """The answer so far, with what was answered now, and the thoughts as far as the job keeps them."""
+        shared = MOST_COPIED * self.ports.config.limits.payload_bytes // max(1, self.claim.total)
+        most = min(MOST_REASONING, shared) if self.claim.job.reasoning else 0
+        return add_answer(self.claim.kept, reply, most=most)
+
     async def _retry_or_fail(self, failed: Attempt) -> RunOutcome:
         error = failed.error
         assert error is not None
-        claim, able = self.claim, self._able
+        claim, kept = self.claim, self.claim.kept
+        if isinstance(error, AnswerCut):
+            bound = max(error.bound or 0, kept.cut_at.get(error.model, 0))
+            kept = replace(kept, cut_at={**kept.cut_at, error.model: bound})
+        able = self._able(kept)
         sticky = is_sticky(claim.decision.strategy)
         decision = decide(error, self.tried, able, rng=_JITTER, sticky=sticky, most=claim.job.max_attempts)
         if isinstance(decision, Retry) and claim.retry_left_s is not None and decision.delay_s >= claim.retry_left_s:
@@ -206,7 +238,7 @@ class Run:
         self._publish_events(retry_in_s=decision.delay_s)
         if self.time_left_s is not None and decision.delay_s >= self.time_left_s:
             return await self._expire(f"the deadline comes before the next attempt; {error}")
-        return await self._put_back(str(error), decision)
+        return await self._put_back(str(error), decision, kept=kept)
 
     async def _wait_or_fail(self, denied: Denied) -> RunOutcome:
         """Put the call back until one of its models has room. No model was asked: this counts as no attempt."""
@@ -214,7 +246,7 @@ class Run:
         if denied.reason == "job_budget":
             why = f"it would cost about ${denied.cost_usd:.6f}, of budget_usd ${claim.job.budget_usd:g} there is"
             return await self._finish(None, error=f"the job's budget is used up: {why} ${denied.left_usd:.6f} left")
-        left: tuple[str, ...] = unspent(claim.tried, self._able) or (model,)
+        left: tuple[str, ...] = unspent(claim.tried, self._able()) or (model,)
         if denied.reason == "dear":
             left = tuple(name for name in left if name != model)
             others = tuple(one for one in claim.tried if one.model != model)
@@ -224,6 +256,8 @@ class Run:
             why = f"model {model!r}: {cost}, its budget_usd_per_day is ${budget:g}"
             if not left:
                 return await self._finish(None, error=f"{why}; set a lower max_tokens, or raise the budget")
+        elif denied.reason == "room" and model in left:
+            return await self._finish(None, error=f"model {model!r} has no more room for an answer that was cut")
         elif denied.reason == "job_booked":
             why = "it has to wait: the job's budget is booked by calls in flight"
         else:
@@ -241,12 +275,16 @@ class Run:
         fallbacks = tuple(name for name in left if name not in candidates)
         return await self._put_back(why, Retry(seconds, candidates, fallbacks), counts=False)
 
-    async def _put_back(self, problem: str, retry: Retry, *, counts: bool = True) -> RunOutcome:
+    async def _put_back(
+        self, problem: str, retry: Retry, *, kept: Kept | None = None, counts: bool = True
+    ) -> RunOutcome:
         """Give up the claim and have the call wait in the backlog: its next message is the one that counts."""
         ports, claim = self.ports, self.claim
-        record = PartRecord(error=problem, tried=self.tried, spent_usd=self.cost_usd)
+        record = PartRecord(error=problem, tried=self.tried, usage=self.usage, spent_usd=self.cost_usd)
         released, *_ = await ports.ledger.store.run(
-            ports.ledger.jobs.retry(self.name.job, self.name.index, self.owner, record, counts=counts),
+            ports.ledger.jobs.retry(
+                self.name.job, self.name.index, self.owner, record, kept=kept or claim.kept, counts=counts
+            ),
             *self._settlements(),
         )
         if not released:
@@ -271,15 +309,24 @@ class Run:
 
     async def _finish(self, answered: Attempt | None, *, error: str | None = None) -> RunOutcome:
         """Write the part's end: the answer, or why there is none."""
-        claim = self.claim
-        output = answered.reply.text if answered is not None and answered.reply is not None else None
+        claim, output, finish, thoughts = self.claim, None, None, ""
+        if answered is not None and answered.reply is not None:
+            answer = self._add_to_kept(answered.reply)
+            output, thoughts, finish = answer.text, answer.reasoning, answered.reply.finish_reason
+        elif claim.kept.text:
+            # The answer has no more to it: what there is counts, and says that it was cut.
+            log.warning("the answer of %s stays cut: %s", self.name, error)
+            output, thoughts, finish, error = claim.kept.text, claim.kept.reasoning, "length", None
         record, settlements = self._record(answered, error), self._settlements()
+        record = replace(record, finish_reason=finish, reasoning=thoughts)
         if claim.job.kind == "vote" and output is not None and not claim.part.bare:
             voter = answered.grant.model if answered is not None else claim.part.model
-            ballot, weight = read_ballot(self.ports.config, claim.job, claim.decision.route, voter, output)
+            ballot, weight = read_ballot(
+                self.ports.config, claim.job, claim.decision.route, voter, output, truncated=finish == "length"
+            )
             record = replace(record, ballot=ballot, weight=weight)
         record = replace(record, unasked=not any(attempt.sent for attempt in self.attempts))
-        written, admitted = await _repeat_while_unreachable(
+        written, admitted = await repeat_while_unreachable(
             lambda: self.ports.ledger.settle(
                 self.name, claim.part.model, self.owner, output=output, record=record, reports=settlements
             )
@@ -326,6 +373,11 @@ class Run:
         return sum(attempt.cost_usd for attempt in self.attempts)
 
     @property
+    def usage(self) -> Usage:
+        """Tokens of all attempts, those of earlier runs too, with or without an answer that counts."""
+        return sum((attempt.usage for attempt in self.attempts if attempt.usage is not None), self.claim.used)
+
+    @property
     def tried(self) -> tuple[Tried, ...]:
         """Every model that was asked for this part, in this run and before, but those that lost a race."""
         tried = self.claim.tried
@@ -334,10 +386,9 @@ class Run:
                 tried = add_attempt(tried, attempt.grant.model, attempt.error)
         return tried
 
-    @property
-    def _able(self) -> Mapping[str, Model]:
-        """The models that the part may ask."""
-        return select_models(self.claim, self.ports.config.models)
+    def _able(self, kept: Kept | None = None) -> Mapping[str, Model]:
+        """The models that the part may ask, with what its cut answers have left by now."""
+        return select_models(self.claim, self.ports.config.models, (kept or self.claim.kept).cut_at)
 
     def _settlements(self) -> list[Command[str]]:
         """The commands that settle all attempts with the limiter."""
@@ -358,7 +409,7 @@ class Run:
         reply = answered.reply if answered is not None else None
         last = answered or (self.attempts[0] if self.attempts else None)
         return PartRecord(
-            usage=(last.usage if last is not None else None) or Usage(),
+            usage=self.usage,
             cost_usd=self.cost_usd,
             spent_usd=self.cost_usd,
             latency_s=last.latency_s if last is not None else None,
@@ -371,23 +422,3 @@ class Run:
             tried=self.tried,
             prompt=self.prompt.version if self.prompt is not None else None,
         )
-
-
-def _describe_config_problem(model: str, problem: ConfigError | KeyError | PromptError) -> str:
-    """Why no further attempt can help: this process's configuration lacks what the job names."""
-    if isinstance(problem, PromptError):
-        return str(problem)
-    lacks = f"{problem} is no longer in the configuration" if isinstance(problem, KeyError) else str(problem)
-    return str(PermanentModelError(model, f"can't be asked: {lacks}"))
-
-
-async def _repeat_while_unreachable(write: Callable[[], Awaitable[T]]) -> T:
-    """Write an answer that is paid for: a ledger that is away for a moment must not lose it."""
-    end = time.monotonic() + WRITE_TIMEOUT
-    while True:
-        try:
-            return await write()
-        except Unreachable:
-            if time.monotonic() > end:
-                raise
-            await asyncio.sleep(WRITE_PAUSE)

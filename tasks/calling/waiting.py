@@ -20,6 +20,7 @@ REASONS = {
     "key": "as many calls as its key allows are in flight",
     "rpm": "its requests of this minute (rpm) are used up",
     "tpm": "its tokens of this minute (tpm) are used up",
+    "room": "it has no more room for an answer that was cut",
     "dead": "no worker serves it",
     "drained": "an operator has taken it out (drained)",
 }

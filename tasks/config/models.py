@@ -75,6 +75,10 @@ class Profile(Value):
     )
 
 
+#: Tokens of an answer at most where neither job nor model say it: Anthropic's API takes no request without a bound.
+ANTHROPIC_MAX_TOKENS = 4096
+
+
 class Model(Value):
     """A named deployment with one queue (``model.<name>``) and one capacity."""
 
@@ -113,6 +117,11 @@ class Model(Value):
     breaker: Breaker = Breaker()
     hedge: Hedge | None = None
     simulation: Simulation | None = None
+
+    @property
+    def most_output(self) -> int | None:
+        """The highest bound in tokens that an answer may have; None where the provider alone knows it."""
+        return self.max_tokens or (ANTHROPIC_MAX_TOKENS if self.provider == "anthropic" else None)
 
     @field_validator("api_version", mode="before")
     @classmethod

@@ -70,6 +70,17 @@ def parse_object(text: str) -> dict[str, Any]:
     return value
 
 
+def is_whole_json(text: str) -> bool:
+    """Whether a text that was cut is an object or an array to its last bracket, so that nothing is lost.
+
+    A number that stands alone may lack digits.
+    """
+    try:
+        return isinstance(parse_answer(text, whole=True), dict | list)
+    except NotJSON:
+        return False
+
+
 def closed_object(**properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema of an object with exactly these properties: providers can promise to keep such a schema.
 

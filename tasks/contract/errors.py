@@ -11,7 +11,7 @@
     ├── JoinError              the parts are complete, but can't be joined to an answer
     └── ModelError             one attempt at a model failed; its type says whether to try again
         ├── RetryableModelError    RateLimited, Overloaded, ConnectionFailed, TimedOut, BadReply, NoAnswer,
-        │                          SchemaMismatch
+        │                          SchemaMismatch, AnswerCut
         ├── UnusableModelError     Unauthorized, ModelNotFound, QuotaExhausted: the model refuses every input
         └── PermanentModelError    BadRequest, ContextTooLong, ModelUnsuited, ContentRefused: it refuses this input
 
@@ -174,6 +174,20 @@ class SchemaMismatch(BadReply):
 
     def __init__(self, model: str, problem: str, *, usage: Usage | None = None) -> None:
         super().__init__(model, problem)
+        self.usage = usage
+
+
+class AnswerCut(RetryableModelError):
+    """An answer that was cut at its bound of tokens, and is of no use without its end.
+
+    Asking again makes sense with a higher `bound` alone; None: no bound was sent, the model's own one cut it.
+    """
+
+    code = "answer_cut"
+
+    def __init__(self, model: str, problem: str, *, bound: int | None, usage: Usage | None = None) -> None:
+        super().__init__(model, problem)
+        self.bound = bound
         self.usage = usage
 
 

@@ -201,6 +201,15 @@ class Job(Value):
     seed: int | None = job_field("inherited", "--seed N", "For models that can repeat themselves.", ge=-SEEDS, lt=SEEDS)
     stop: tuple[str, ...] | None = job_field("inherited", max_length=4)
     response_schema: Mapping[str, JsonValue] | None = job_field("inherited")
+    #: Without a schema. A cut answer that has one is asked for again with more room, whatever this says.
+    on_truncated: Literal["fail", "keep", "continue"] | None = job_field(
+        "inherited",
+        "--on-truncated HOW",
+        "When an answer is cut at its bound of tokens: keep, the default, marks it; continue asks on; fail.",
+        steps=True,
+    )
+    #: The parts keep the thoughts of their models.
+    reasoning: bool | None = job_field("inherited", steps=True)
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -45,6 +45,13 @@ class ModelReply:
     rate_limits: RateLimits | None = None
     #: Seconds from sending to the first byte of the answer.
     first_byte_s: float | None = None
+    #: The model's thoughts, which `text` never holds.
+    reasoning: str = ""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the answer was cut at its bound of tokens."""
+        return self.finish_reason == "length"
 
 
 class ModelClient(Protocol):

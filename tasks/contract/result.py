@@ -121,6 +121,12 @@ class Part(FrozenModel):
     model: str | None = None
     simulated: bool = False
     output: str | None = None
+    #: Why the model ended: ``stop``, ``length`` (at its bound of tokens) or ``tool_calls``; None without an output.
+    finish_reason: str | None = None
+    #: The end of the output is missing: it was cut at a bound of tokens.
+    truncated: bool = False
+    #: The thoughts of the model, where the job asks for them (`reasoning`).
+    reasoning: str | None = None
     error: str | None = None
     attempts: int = 0
     #: The models that were tried, in order.
@@ -140,6 +146,10 @@ class Result(FrozenModel):
     state: JobState
     kind: str
     output: str | None = None
+    #: ``length`` where `truncated`, else that of a single call's part, or ``stop``; None without an output.
+    finish_reason: str | None = None
+    #: A part whose text is in the output was cut at a bound of tokens; `details.truncated` names all such parts.
+    truncated: bool = False
     error: str | None = None
     #: True when a simulated model answered any part: the output proves nothing.
     simulated: bool = False

@@ -14,9 +14,18 @@ from typing import Any, TypeVar
 from tasks.contract.job import JOB_FIELDS, Job
 from tasks.contract.result import Decision
 from tasks.ledger.fleet import LEASE, WAVE
-from tasks.ledger.records import BookReply, Claim, FinishReply, JoinReply, PartRecord, PartStatus, StagePlan
+from tasks.ledger.records import BookReply, Claim, FinishReply, JoinReply, Kept, PartRecord, PartStatus, StagePlan
 from tasks.ledger.store import Command, Script, Store
-from tasks.ledger.stored import digest, job_key, read_claim, read_wave, write_extras, write_record
+from tasks.ledger.stored import (
+    digest,
+    job_key,
+    read_claim,
+    read_wave,
+    write_extras,
+    write_kept,
+    write_record,
+    write_usage,
+)
 from tasks.parallel.early_stop import StopRule
 from tasks.parallel.part_spec import PartSpec
 
@@ -26,6 +35,9 @@ T = TypeVar("T")
 
 #: Fields of a job that may be large. They are kept apart, so that reading a job's state never reads them.
 BULK = frozenset(name for name, rule in JOB_FIELDS.items() if rule.bulk)
+
+#: Fields of later versions: a job without them has the fingerprint that earlier versions have kept of it.
+NEWER = ("on_truncated", "reasoning")
 
 #: Parts that one step writes: the server does nothing else meanwhile.
 MOST_WRITTEN = 1000
@@ -173,6 +185,7 @@ class Jobs:
             owner=owner,
             verdict="skipped" if record.skipped else "failed" if output is None else "succeeded",
             output=(record.error or "") if output is None else output,
+            reasoning=record.reasoning,
             record=write_record(record),
             ballot=record.ballot,
             weight=record.weight,
@@ -184,11 +197,20 @@ class Jobs:
 
     # -- run a part again ------------------------------------------------------------------------
 
-    def retry(self, job_id: str, index: int, owner: str, record: PartRecord, *, counts: bool = True) -> Command[bool]:
+    def retry(
+        self,
+        job_id: str,
+        index: int,
+        owner: str,
+        record: PartRecord,
+        *,
+        kept: Kept = Kept(),  # noqa: B008 - frozen
+        counts: bool = True,
+    ) -> Command[bool]:
         """Let go of a part so that it is tried again; False if it belongs to another owner by now.
 
-        The record has the error, the models that were tried and the USD that the attempt spent. `counts` is False where
-        no model was asked: waiting for a limit is no attempt.
+        The record has the error, the models that were tried, their tokens and the USD that the attempt spent. `kept`
+        comes back with the next claim. `counts` is False where no model was asked: waiting for a limit is no attempt.
         """
         tried = json.dumps([item.model_dump(mode="json") for item in record.tried], separators=(",", ":"))
         return self._step(
@@ -199,6 +221,8 @@ class Jobs:
             owner=owner,
             problem=record.error,
             tried=tried,
+            used=write_usage(record.usage),
+            kept=write_kept(kept),
             counts=counts,
             usd=record.spent_usd,
         )
@@ -236,11 +260,20 @@ class Jobs:
         )
 
     def conclude(
-        self, job_id: str, state: str, *, output: str = "", error: str = "", details: Mapping[str, Any] | None = None
+        self,
+        job_id: str,
+        state: str,
+        *,
+        output: str = "",
+        error: str = "",
+        details: Mapping[str, Any] | None = None,
+        truncated: bool = False,
     ) -> Command[bool]:
         """Write the joined output, or why there is none; False if the job had ended before."""
         text = json.dumps(details or {}, separators=(",", ":"))
-        return self._step(job_id, "conclude", _is_ok, state=state, output=output, problem=error, details=text)
+        return self._step(
+            job_id, "conclude", _is_ok, state=state, output=output, problem=error, details=text, truncated=truncated
+        )
 
     def stop(self, job_id: str, state: str, error: str = "") -> Command[str]:
         """End a job early: ``ok``, ``final`` (it had ended) or ``gone``."""
@@ -261,7 +294,7 @@ def _planned(reply: Sequence[Any]) -> tuple[str, tuple[int, range] | None]:
 
 def _fingerprint(job: Job) -> str:
     """The same for two submissions of one request, whatever ids they were given."""
-    return digest(job.model_dump_json(exclude={"id"}))
+    return digest(job.model_dump_json(exclude={"id", *(name for name in NEWER if getattr(job, name) is None)}))
 
 
 def _words_of(part: PartSpec) -> tuple[str, ...]:

@@ -172,8 +172,8 @@ local function just_started(started_at, lease_ms) return now - tonumber(started_
 -- the message stood.
 function step.claim(index, owner, dead, lease_ms, at)
   local state, decision, spec, accepted_at, n, base = job_fields('state', 'decision', 'spec', 'accepted_at', 'n', 'base')
-  local stood, model, child, holder, started_at, title, queued_at, tried =
-    part_fields(index, 'state', 'model', 'job', 'owner', 'started_at', 'title', 'queued_at', 'tried')
+  local stood, model, child, holder, started_at, title, queued_at, tried, used =
+    part_fields(index, 'state', 'model', 'job', 'owner', 'started_at', 'title', 'queued_at', 'tried', 'used')
   -- Without a decision the call was admitted before its router wrote the job: the sweeper sends it again.
   if not state or not stood or not decision then return { 'denied', '', '', '', '' } end
   holder = holder or ''
@@ -193,9 +193,9 @@ function step.claim(index, owner, dead, lease_ms, at)
   if holder ~= owner then rebook(index, 0, part(index, 'booked')) end
   set_part(index, 'state', 'running', 'owner', owner, 'started_at', now)
   if state ~= 'running' then enter('running') else announce('part ' .. index .. ' running') end
-  local section, extras = unpack(redis.call('HMGET', INPUTS, index, 'x' .. index))
+  local section, extras, kept = unpack(redis.call('HMGET', INPUTS, index, 'x' .. index, 'k' .. index))
   return { 'go', attempts, model, spec, section or job('input'), decision, title or '', queued_at or now, now,
-    accepted_at, tried or '[]', part(index, 'first_at'), extras or '', n or '1', base or '0' }
+    accepted_at, tried or '[]', part(index, 'first_at'), extras or '', n or '1', base or '0', used or '', kept or '' }
 end
 
 -- Book the expected cost of the next call (0: end the booking), or reply what is too little: 'broke', what is not spent,
@@ -250,8 +250,9 @@ end
 
 -- Write the end of a part: `verdict` is 'succeeded', 'failed' or 'skipped', `output` its text or its error. The first
 -- writer wins. `ballot` ('' = none) counts `weight` votes. `model` is the one that answered, where another was claimed.
--- `never_created` (1): the part has no child job after all. `counts` (0): no model was asked.
-function step.finish(index, owner, verdict, output, record, ballot, weight, usd, model, never_created, counts)
+-- `never_created` (1): the part has no child job after all. `counts` (0): no model was asked. `reasoning`: the model's
+-- thoughts ('' = not kept).
+function step.finish(index, owner, verdict, output, reasoning, record, ballot, weight, usd, model, never_created, counts)
   local state, n, kind, asking = job_fields('state', 'n', 'kind', 'asking')
   local stood, holder, booked = part_fields(index, 'state', 'owner', 'booked')
   if not state or not stood or not n then return { 'gone' } end
@@ -271,6 +272,8 @@ function step.finish(index, owner, verdict, output, record, ballot, weight, usd,
   usd = measured(usd) or tonumber(booked or 0)
   if usd > 0 then redis.call('HINCRBYFLOAT', JOB, 'spent', string.format('%.17g', usd)) end
   if verdict == 'succeeded' then redis.call('HSET', OUTPUTS, index, output) end
+  if reasoning ~= '' then redis.call('HSET', OUTPUTS, 'r' .. index, reasoning) end
+  redis.call('HDEL', INPUTS, 'k' .. index)
   redis.call('HINCRBY', JOB, 'left', -1)
   if verdict == 'failed' and asking ~= '1' then redis.call('HINCRBY', JOB, 'failed', 1) end
   if ballot ~= '' then redis.call('HINCRBYFLOAT', BALLOTS, ballot, weight) end
@@ -286,8 +289,9 @@ end
 
 -- == Run a part again ==============================================================================
 
--- Let go of a part so that it is tried again. `counts` (0): no model was asked, the call waits for a limit.
-function step.retry(index, owner, problem, tried, counts, usd)
+-- Let go of a part so that it is tried again. `counts` (0): no model was asked, the call waits for a limit. `used`: tokens
+-- of all its attempts; `kept`: what its cut answers have left ('' = nothing); the next claim has both.
+function step.retry(index, owner, problem, tried, used, kept, counts, usd)
   local state, stood, holder, booked = job('state'), part_fields(index, 'state', 'owner', 'booked')
   if holder ~= owner then return { 'stale' } end
   -- The same owner asks twice when the first reply was lost on its way.
@@ -298,7 +302,8 @@ function step.retry(index, owner, problem, tried, counts, usd)
     set_part(index, 'state', 'cancelled')
     return { 'over', state }
   end
-  set_part(index, 'state', 'waiting', 'problem', problem, 'tried', tried, 'queued_at', now)
+  set_part(index, 'state', 'waiting', 'problem', problem, 'tried', tried, 'used', used, 'queued_at', now)
+  if kept ~= '' then redis.call('HSET', INPUTS, 'k' .. index, kept) end
   rebook(index, 0, booked)
   usd = measured(usd) or tonumber(booked or 0)
   if usd > 0 then
@@ -372,12 +377,12 @@ function step.join(lease_ms, most, decides)
 end
 
 -- Write the joined output, or the error. `details` is JSON.
-function step.conclude(state, output, problem, details)
+function step.conclude(state, output, problem, details, truncated)
   local stood = job('state')
   if stood ~= 'joining' then return { stood and FINAL[stood] and 'final' or 'stale', stood or 'gone' } end
   if state == 'succeeded' then set_job('output', output) end
   if problem ~= '' then set_job('error', problem) end
-  set_job('details', details)
+  set_job('details', details, 'truncated', truncated)
   enter(state)
   return { 'ok' }
 end

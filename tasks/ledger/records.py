@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,18 @@ from tasks.contract.result import Decision, Tried, Usage
 from tasks.ledger.fleet import WAVE
 from tasks.parallel.early_stop import StopRule
 from tasks.parallel.part_spec import PartSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the answers that were cut have left of a part until it ends."""
+
+    #: The answer so far, where it is continued, with the thoughts, and how often it was.
+    text: str = ""
+    reasoning: str = ""
+    continued: int = 0
+    #: By model: the highest bound in tokens at which it was cut in vain; 0 where none was sent.
+    cut_at: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,9 @@ class Claim:
     tried: tuple[Tried, ...] = ()
     #: Seconds since the part's first attempt began.
     trying_s: float = 0.0
+    #: Tokens of its earlier attempts.
+    used: Usage = field(default_factory=Usage)
+    kept: Kept = field(default_factory=Kept)
     #: The index of the job's first section or vote, and how many there are.
     first: int = 0
     total: int = 1
@@ -43,7 +58,11 @@ class Claim:
 class PartRecord:
     """What a run or a child job reports of a part besides its output; `write_record` is what the ledger keeps of it."""
 
+    #: Tokens of all attempts.
     usage: Usage = field(default_factory=Usage)
+    finish_reason: str | None = None
+    #: The thoughts of the model, as far as the job keeps them.
+    reasoning: str = ""
     cost_usd: float = 0.0
     latency_s: float | None = None
     queue_wait_s: float | None = None

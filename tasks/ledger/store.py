@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import math
 import re
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Generic, TypeVar, overload
@@ -37,6 +38,10 @@ U = TypeVar("U")
 Words = tuple[Any, ...]
 #: Is handed what `Store.run` would have returned, with errors among it.
 Late = Callable[[list[Any]], None]
+
+#: Seconds for which an answer is kept while Redis is away, and between two tries to write it.
+WRITE_TIMEOUT = 120.0
+WRITE_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +133,18 @@ def _word(value: Any) -> str | int | float:
     if value is None:
         return ""
     return int(value) if isinstance(value, bool) else value
+
+
+async def repeat_while_unreachable(write: Callable[[], Awaitable[T]]) -> T:
+    """Write an answer that is paid for: a ledger that is away for a moment must not lose it."""
+    end = time.monotonic() + WRITE_TIMEOUT
+    while True:
+        try:
+            return await write()
+        except Unreachable:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(WRITE_PAUSE)
 
 
 def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -> Redis:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,13 @@ from typing import Any, cast
 from tasks.contract.job import Job
 from tasks.contract.job_fields import Parent
 from tasks.contract.result import FINAL, Decision, Move, Part, Result, Tried, Usage
-from tasks.ledger.records import Claim, PartRecord, PartStatus, Stage
+from tasks.ledger.records import Claim, Kept, PartRecord, PartStatus, Stage
 from tasks.parallel.part_spec import PartSpec
 
 #: What is read of a job, in this order; the first is None where there is no such job.
 RESULT_FIELDS = (
     "state", "kind", "n", "failed", "decision", "output", "error", "details", "accepted_at", "ended_at", "spec",
-    "stages",
+    "stages", "truncated",
 )  # fmt: skip
 #: Fields of a part that the ledger keeps as one JSON object; the others have a place of their own there.
 _EXTRAS = ("prompt", "schema", "seed", "task", "candidates", "bare", "child")
@@ -41,7 +42,8 @@ def read_job(spec: str, bulk: str | None) -> Job:
         parent = data.get("parent")
         return Job.model_construct(**(data | {"text": None, "parent": parent and Parent.model_construct(**parent)}))
     # An empty mapping is the default, which needs no check.
-    return Job.model_validate({name: value for name, value in data.items() if value != {}} | json.loads(bulk))
+    read = {name: value for name, value in data.items() if value != {}} | json.loads(bulk)
+    return Job.model_validate(read, extra="ignore")
 
 
 def read_section(stored: str | None) -> str | None:
@@ -51,25 +53,55 @@ def read_section(stored: str | None) -> str | None:
 
 def write_record(record: PartRecord) -> str:
     """The stored form of a part's record, as JSON."""
-    usage = record.usage
     return json.dumps(
         {
-            "in": usage.input_tokens,
-            "out": usage.output_tokens,
+            **_usage_fields(record.usage),
             "usd": record.cost_usd,
             "latency_s": record.latency_s,
             "wait_s": record.queue_wait_s,
             "sim": record.simulated,
             "error": record.error,
-            **({"cached": usage.cached_tokens} if usage.cached_tokens else {}),
-            **({"reasoning": usage.reasoning_tokens} if usage.reasoning_tokens else {}),
-            **({"estimated": True} if usage.estimated else {}),
+            **({"finish": record.finish_reason} if record.finish_reason else {}),
             **({"hedges": record.hedges} if record.hedges else {}),
             **({"prompt": record.prompt} if record.prompt else {}),
             **({"tried": [item.model_dump(mode="json") for item in record.tried]} if record.tried else {}),
         },
         separators=(",", ":"),
     )
+
+
+#: The names of the fields of a usage in a stored record.
+_USAGE = {
+    "input_tokens": "in",
+    "output_tokens": "out",
+    "cached_tokens": "cached",
+    "reasoning_tokens": "reasoning",
+    "estimated": "estimated",
+}
+
+
+def _usage_fields(usage: Usage) -> dict[str, Any]:
+    return {word: value for name, word in _USAGE.items() if (value := getattr(usage, name)) or word in {"in", "out"}}
+
+
+def write_usage(usage: Usage) -> str:
+    """The stored form of what the attempts of a part have used, as JSON."""
+    return json.dumps(_usage_fields(usage), separators=(",", ":"))
+
+
+def read_usage(stored: Mapping[str, Any]) -> Usage:
+    """The usage in a stored record, or in what `write_usage` has written."""
+    return Usage(**{name: stored[word] for name, word in _USAGE.items() if word in stored})
+
+
+def write_kept(kept: Kept) -> str:
+    """The stored form of what cut answers have left, as JSON; "" for nothing."""
+    return "" if kept == Kept() else json.dumps(dataclasses.asdict(kept), separators=(",", ":"))
+
+
+def _read_kept(stored: str) -> Kept:
+    read = json.loads(stored) if stored else {}
+    return Kept(**{field.name: read[field.name] for field in dataclasses.fields(Kept) if field.name in read})
 
 
 def write_extras(part: PartSpec) -> str:
@@ -98,19 +130,22 @@ def read_claim(index: int, reply: Sequence[Any]) -> Claim | PartStatus:
     if reply[0] == "denied":
         state, model, job, owner = reply[1:]
         return PartStatus(index, state or "", model or "", job or "", owner or "")
-    _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, extras, n, base = (
-        reply
-    )
+    (
+        _, attempt, model, spec, text, decision, title, queued_at, now, accepted_at, tried, first_at, extras, n, base,
+        used, kept,
+    ) = reply  # fmt: skip
     section = json.loads(text).get("section")
     job = read_job(spec, None if section is not None else text)
     return Claim(
         attempt=int(attempt),
         part=read_part(extras, model=model, title=title, text=section),
         job=job,
-        decision=Decision.model_validate_json(decision),
+        decision=read_decision(decision),
         queue_wait_s=max(0.0, (int(now) - int(queued_at)) / 1000),
         time_left_s=None if job.deadline is None else job.deadline - (int(now) - int(accepted_at)) / 1000,
-        tried=tuple(Tried.model_validate(item) for item in json.loads(tried)),
+        tried=read_tried(tried),
+        used=read_usage(json.loads(used)) if used else Usage(),
+        kept=_read_kept(kept),
         trying_s=(int(now) - int(first_at)) / 1000,
         first=int(base),
         total=int(n) - int(base),
@@ -128,21 +163,25 @@ def read_statuses(indices: Sequence[int], reply: Sequence[Any]) -> list[PartStat
 
 def read_result(job_id: str, fields: Sequence[Any], parts: Any, outputs: Any = ()) -> Result:
     """`fields` are those of `RESULT_FIELDS`; `parts` and `outputs` are whole hashes, flat or as mappings."""
-    state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec, stages = fields
+    state, kind, n, failed, decision, output, error, details, accepted_at, ended_at, spec, stages, truncated = fields
     job = json.loads(spec)
     shown = json.loads(details) if details else {}
     if job.get("unread"):
         # Joins of verdicts and scores have a detail of that name.
         shown["unread_files" if "unread" in shown else "unread"] = job["unread"]
     read = _parts(as_mapping(parts), as_mapping(outputs), int(n or 0), state, read_stages(stages))
+    cut = truncated == "1"
+    finish = None if output is None else "length" if cut else "stop"
     if kind == "single" and read:
-        output = read[0].output
+        output, cut, finish = read[0].output, read[0].truncated, read[0].finish_reason
     routing = _routing(decision, read)
     return Result(
         id=job_id,
         state=state,
         kind=kind,
         output=output,
+        finish_reason=finish,
+        truncated=cut,
         error=error,
         simulated=any(part.simulated for part in read),
         cost_usd=round(sum(part.cost_usd for part in read) + (routing.asked_usd if routing else 0.0), 9),
@@ -165,9 +204,19 @@ def _routing(decision: str | None, parts: Sequence[Part]) -> Decision | None:
     """
     if not decision:
         return None
-    routing = Decision.model_validate_json(decision)
+    routing = read_decision(decision)
     models = {part.model for part in parts if part.model and not part.role}
     return routing.model_copy(update={"model": models.pop()}) if len(models) == 1 else routing
+
+
+def read_decision(stored: str) -> Decision:
+    """The routing decision of a job. Another version may have written it, with fields that are not known here."""
+    return Decision.model_validate_json(stored, extra="ignore")
+
+
+def read_tried(stored: str | None) -> tuple[Tried, ...]:
+    """The models that a part has asked."""
+    return tuple([Tried.model_validate(item, extra="ignore") for item in json.loads(stored or "[]")])
 
 
 def as_mapping(reply: Any) -> dict[str, str]:
@@ -214,7 +263,8 @@ def _parts(
             # The job ended without this part, which stays as it is.
             state = "skipped" if job_state in {"succeeded", "failed"} else "cancelled"
         record = json.loads(fields.get(f"{index}:record", "{}"))
-        tried = record.get("tried") or json.loads(fields.get(f"{index}:tried", "[]"))
+        tried = json.dumps(record["tried"]) if record.get("tried") else fields.get(f"{index}:tried")
+        finish = record.get("finish") if state == "succeeded" else None
         parts.append(
             Part(
                 index=index,
@@ -227,17 +277,14 @@ def _parts(
                 model=fields.get(f"{index}:model") or None,
                 simulated=bool(record.get("sim")),
                 output=texts.get(str(index)),
+                finish_reason=finish,
+                truncated=finish == "length",
+                reasoning=texts.get(f"r{index}"),
                 error=record.get("error") or (fields.get(f"{index}:problem") if state == "waiting" else None),
                 attempts=int(fields.get(f"{index}:attempts", 0)) + record.get("hedges", 0),
-                tried=tuple(Tried.model_validate(item) for item in tried),
+                tried=read_tried(tried),
                 moved=tuple(_move(word) for word in fields.get(f"{index}:moved", "").split()),
-                usage=Usage(
-                    input_tokens=record.get("in", 0),
-                    output_tokens=record.get("out", 0),
-                    cached_tokens=record.get("cached", 0),
-                    reasoning_tokens=record.get("reasoning", 0),
-                    estimated=record.get("estimated", False),
-                ),
+                usage=read_usage(record or json.loads(fields.get(f"{index}:used", "{}"))),
                 cost_usd=round(record.get("usd", 0.0) + float(fields.get(f"{index}:spent", 0)), 9),
                 queue_wait_s=record.get("wait_s"),
                 latency_s=record.get("latency_s"),

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from tasks.contract.job import Job
-from tasks.contract.result import FINAL, Decision, Tried
+from tasks.contract.result import FINAL
 from tasks.ledger.jobs import MOST_MOVES
 from tasks.ledger.records import MovablePart, PartStatus
 from tasks.ledger.store import Store, Words
-from tasks.ledger.stored import STATUS_FIELDS, job_key, read_job, read_part, read_section, read_statuses
+from tasks.ledger.stored import (
+    STATUS_FIELDS,
+    job_key,
+    read_decision,
+    read_job,
+    read_part,
+    read_section,
+    read_statuses,
+    read_tried,
+)
 
 
 class SweeperReads:
@@ -53,8 +61,8 @@ class SweeperReads:
                 MovablePart(
                     state=state,
                     model=model or None,
-                    decision=Decision.model_validate_json(decision),
-                    tried=tuple(Tried.model_validate(item) for item in json.loads(tried or "[]")),
+                    decision=read_decision(decision),
+                    tried=read_tried(tried),
                     moves=moves,
                     waited_s=max(0.0, (now - int(queued_at or now)) / 1000),
                     candidates=read_part(extras).candidates,

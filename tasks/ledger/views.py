@@ -18,6 +18,7 @@ from tasks.ledger.stored import (
     STATUS_FIELDS,
     as_mapping,
     job_key,
+    read_decision,
     read_job,
     read_part,
     read_result,
@@ -48,7 +49,7 @@ class JobViews:
         spec, bulk, state, decision = fields
         if state is None:
             return None
-        return read_job(spec, bulk), state, Decision.model_validate_json(decision) if decision else None
+        return read_job(spec, bulk), state, read_decision(decision) if decision else None
 
     async def result(self, job_id: str, *, outputs: bool = True) -> Result | None:
         """The job as it stands now, or None. Without `outputs` the joined text is the only one that is read."""
@@ -95,7 +96,7 @@ class JobViews:
     async def routes(self, job_ids: Sequence[str]) -> list[str]:
         """The route of each job, "" where it has none."""
         replies = await self._store.run(*(("HGET", job_key(job_id), "decision") for job_id in job_ids))
-        return ["" if reply is None else Decision.model_validate_json(reply).route for reply in replies]
+        return ["" if reply is None else read_decision(reply).route for reply in replies]
 
     async def children(self, job_id: str) -> list[str]:
         """The child jobs of a job, also those of parts that were never sent."""
@@ -159,30 +160,27 @@ class JobViews:
         if not count:
             return []
         key, indices = job_key(job_id), range(first, first + count)
-        names = [f"{index}:{field}" for index in indices for field in ("state", "model", "title")]
+        names = [f"{index}:{field}" for index in indices for field in ("state", "model", "title", "record")]
         states, outputs = await self._store.run(
             ("HMGET", f"{key}:parts", *names),
             ("HMGET", f"{key}:outputs", *indices),
         )
-        without = [index for index, output in zip(indices, outputs, strict=True) if output is None]
-        reasons: dict[int, str] = {}
-        if without:
-            (records,) = await self._store.run(("HMGET", f"{key}:parts", *(f"{index}:record" for index in without)))
-            reasons = {
-                index: json.loads(record).get("error") or ""
-                for index, record in zip(without, records, strict=True)
-                if record is not None
-            }
-        return [
-            Part(
-                index=index,
-                state=state or "waiting",
-                model=model or None,
-                title=title or "",
-                output=output,
-                error=reasons.get(index),
+        found = []
+        for index, state, model, title, stored, output in zip(
+            indices, states[::4], states[1::4], states[2::4], states[3::4], outputs, strict=True
+        ):
+            record = json.loads(stored) if stored else {}
+            finish = record.get("finish") if output is not None else None
+            found.append(
+                Part(
+                    index=index,
+                    state=state or "waiting",
+                    model=model or None,
+                    title=title or "",
+                    output=output,
+                    finish_reason=finish,
+                    truncated=finish == "length",
+                    error=record.get("error") if output is None else None,
+                )
             )
-            for index, state, model, title, output in zip(
-                indices, states[::3], states[1::3], states[2::3], outputs, strict=True
-            )
-        ]
+        return found

@@ -98,7 +98,13 @@ async def read_steps(ports: Ports, job: Job, count: int) -> list[StepOutcome]:
     for step, outcome, route in zip(ports.config.flows[job.kind].steps, outcomes, routes, strict=False):
         if outcome.output is not None:
             done.append(
-                StepOutcome(step.name, "succeeded", output=outcome.output, route="" if route == job.kind else route)
+                StepOutcome(
+                    step.name,
+                    "succeeded",
+                    output=outcome.output,
+                    route="" if route == job.kind else route,
+                    truncated=outcome.truncated,
+                )
             )
         elif outcome.error:
             done.append(StepOutcome(step.name, "failed", error=outcome.error))

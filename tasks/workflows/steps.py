@@ -43,6 +43,7 @@ class StepOutcome:
     error: str = ""
     #: The route of its job, unless it is the workflow's own.
     route: str = ""
+    truncated: bool = False
 
 
 def make_step_job(workflow: Workflow, step: int, job: Job, done: Sequence[StepOutcome]) -> Mapping[str, Any] | None:
@@ -78,14 +79,16 @@ def conclude_workflow(workflow: Workflow, job: Job, done: Sequence[StepOutcome])
     from tasks.parallel.joins.work import Joined  # noqa: PLC0415 - loads all joins, which reading a configuration doesn't need
 
     details = {
-        "steps": [{"name": one.name, "state": one.state} | ({"route": one.route} if one.route else {}) for one in done]
+        "steps": [{"name": one.name, "state": one.state} | ({"route": one.route} if one.route else {}) for one in done],
+        "truncated": [{"index": index, "title": one.name} for index, one in enumerate(done) if one.truncated],
     }
     if workflow.output is not None:
-        return Joined(_evaluate(workflow.output.render, _variables(job, done)), details)
+        output = _evaluate(workflow.output.render, _variables(job, done))
+        return Joined(output, details, any(one.truncated for one in done))
     last = next((one for one in reversed(done) if one.state == "succeeded"), None)
     if last is None:
         raise JoinError(f"no step of the workflow {workflow.name!r} gave an output")
-    return Joined(last.output, details)
+    return Joined(last.output, details, last.truncated)
 
 
 def check_workflow_job(job: Job, config: Config) -> None:

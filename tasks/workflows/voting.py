@@ -74,13 +74,16 @@ async def is_decided_early(ports: Ports, job: Job, progress: Progress) -> bool:
     return is_decided(rule, await _tally(ports, job, rule), progress.n - progress.sent, in_order=True)
 
 
-def read_ballot(config: Config, job: Job, route: str, model: str, output: str) -> tuple[str, float]:
+def read_ballot(
+    config: Config, job: Job, route: str, model: str, output: str, *, truncated: bool = False
+) -> tuple[str, float]:
     """The digest of the ballot that an output casts, and its weight; "" where it abstains, or casts no ballot."""
     if job.kind != "vote":
         return "", 1.0
     name = name_of_join(job)
     options = JOINS.options(name, job.join_options)
-    ballot = JOINS.traits(name).ballot
+    traits = JOINS.traits(name)
+    ballot = traits.cut_ballot if truncated else traits.ballot
     cast = ballot(output, options) if ballot is not None else ""
     if not cast:
         return "", 1.0

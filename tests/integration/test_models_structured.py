@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.contract.errors import Overloaded, SchemaMismatch, TimedOut
+from tasks.contract.errors import AnswerCut, Overloaded, SchemaMismatch, TimedOut
 from tests.providers.asking import SCHEMA, ask, follow
 from tests.providers.openai import OpenAI
 from tests.providers.serving import serve
@@ -56,8 +56,9 @@ def test_repair_that_is_wrong_too_is_a_mismatch_that_quotes_nothing(server):
 def test_answer_that_was_cut_off_is_not_repaired(server):
     app, url = server
     before = len(app.requests)
-    with pytest.raises(SchemaMismatch, match="raise max_tokens"):
+    with pytest.raises(AnswerCut, match="raise max_tokens") as caught:
         ask(url, "openai", "long", response_schema=SCHEMA)
+    assert (caught.value.bound, caught.value.usage.output_tokens > 0) == (None, True)
     assert len(app.requests) - before == 1
 
 

@@ -224,7 +224,7 @@ class TestFieldRules:
                 part_spec._INHERITED,
                 (
                     "prompt strategy priority_metric max_attempts retry_seconds temperature top_p max_tokens seed stop"
-                    " response_schema"
+                    " response_schema on_truncated reasoning"
                 ),
             ),
             (part_spec._ROUTING, "route routes model"),
@@ -235,12 +235,12 @@ class TestFieldRules:
                     " idempotency_key webhook parent key"
                 ),
             ),
-            (steps._HANDED_ON, "metadata labels priority key max_attempts retry_seconds"),
+            (steps._HANDED_ON, "metadata labels priority key max_attempts retry_seconds on_truncated reasoning"),
             (
                 steps._ALLOWED,
                 (
                     "schema_version id kind text messages items files unread deadline budget_usd priority labels"
-                    " metadata idempotency_key webhook parent key max_attempts retry_seconds"
+                    " metadata idempotency_key webhook parent key max_attempts retry_seconds on_truncated reasoning"
                 ),
             ),
         ],

@@ -62,7 +62,7 @@ def test_concatenate_keeps_the_order_and_puts_outputs_under_titles():
     joined = concatenate(Work(parts, [], 2))
 
     assert joined.output == "## 1. Scope\n\nAll of it.\n\nNo title."
-    assert joined.details == {"sections": 2, "missing": [], "confidence": 1.0}
+    assert joined.details == {"sections": 2, "missing": [], "truncated": [], "confidence": 1.0}
 
 
 def test_concatenate_notes_a_missing_section_and_lowers_the_confidence():

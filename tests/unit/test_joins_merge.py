@@ -47,7 +47,14 @@ def test_merge_unites_objects_by_key_at_any_depth_and_appends_arrays():
     )
 
     assert value == {"risks": [1, 2, 3], "summary": {"first": "a", "second": "b"}, "extra": True}
-    assert details == {"sections": 2, "missing": [], "unreadable": [], "conflicts": [], "confidence": 1.0}
+    assert details == {
+        "sections": 2,
+        "missing": [],
+        "truncated": [],
+        "unreadable": [],
+        "conflicts": [],
+        "confidence": 1.0,
+    }
 
 
 @pytest.mark.parametrize(

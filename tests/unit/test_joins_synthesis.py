@@ -64,6 +64,7 @@ def test_synthesis_of_fitting_parts_asks_one_question_with_their_numbers():
         "refused": False,
         "lost": [],
         "missing": [{"index": 1, "title": "Doe", "reason": "timed out"}],
+        "truncated": [],
         "confidence": 2 / 3,
     }
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.calling.attempt import build_request, render_prompt
+from tasks.calling.attempt import CONTINUE, add_answer, build_request, render_prompt
 from tasks.calling.retry import select_models
 from tasks.contract.errors import PromptError
 from tasks.contract.job import parse_job
-from tasks.contract.result import Candidate, Decision
-from tasks.ledger import Claim
+from tasks.contract.model_client import ModelReply
+from tasks.contract.result import Candidate, Decision, Usage
+from tasks.ledger import Claim, Kept
 from tasks.loading.load import load
 from tasks.parallel.part_spec import PartSpec
 
@@ -137,6 +138,19 @@ def test_timeout_ends_with_the_job_s_deadline(config):
 
 
 def test_select_models_names_the_part_s_own_models_or_the_able_candidates(config):
-    assert list(select_models(claim(), config.models)) == ["fast"]
-    own = select_models(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models)
+    assert list(select_models(claim(), config.models, {})) == ["fast"]
+    own = select_models(claim(part=PartSpec(candidates=("slow", "gone")), model="slow"), config.models, {})
     assert own == {"slow": config.models["slow"]}
+
+
+def test_continued_answer_is_a_turn_of_the_model_without_its_thoughts(config):
+    kept = add_answer(Kept(), ModelReply("so ", Usage(), reasoning="first thought"), most=99)
+    request = asked(config, claim(route="bare", kept=kept))
+    assert messages_of(request) == [("user", "the text"), ("assistant", "so "), ("user", CONTINUE)]
+    more = ModelReply("far", Usage(), reasoning="second")
+    assert add_answer(kept, more, most=99) == Kept("so far", "first thought\n\nsecond", 2)
+
+
+def test_thoughts_are_kept_up_to_their_bound():
+    for thoughts, most, expected in (("abcdef", 4, "abc…"), ("abcd", 4, "abcd"), ("abcd", 0, "")):
+        assert add_answer(Kept(), ModelReply("x", Usage(), reasoning=thoughts), most=most).reasoning == expected

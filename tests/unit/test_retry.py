@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.calling.attempt import add_attempt
-from tasks.calling.retry import MOST_THROTTLED, Retry, decide, unspent
+from tasks.calling.attempt import add_attempt, find_output_bound
+from tasks.calling.retry import MOST_CONTINUED, MOST_THROTTLED, Retry, decide, may_continue, select_models, unspent
 from tasks.config.models import Model
 from tasks.contract.errors import (
+    AnswerCut,
     BadRequest,
     ConnectionFailed,
     ContentRefused,
@@ -20,7 +21,10 @@ from tasks.contract.errors import (
     TimedOut,
     Unauthorized,
 )
-from tasks.contract.result import Tried
+from tasks.contract.job import Job
+from tasks.contract.result import Candidate, Decision, Tried
+from tasks.ledger import Claim, Kept
+from tasks.parallel.part_spec import PartSpec
 
 
 def models(attempts, windows=()):
@@ -246,3 +250,74 @@ def test_rate_limit_sends_a_call_to_another_replica_whatever_was_asked():
     error = RateLimited("a", "slow down", retry_after=60)
     tried = (Tried(model="b", attempts=1, error="overloaded"), Tried(model="a", throttled=1, error="rate_limited"))
     assert decide(error, tried, models({"a": 3, "b": 3}), rng=Highest(), sticky=False) == Retry(0.0, ("b",))
+
+
+# -- answers that were cut ---------------------------------------------------------------------------
+
+
+def claim(*, schema=None, max_tokens=None, candidates=("fast", "slow", "vast"), kept=None, **fields):
+    job = Job(text="x", max_tokens=max_tokens, response_schema=schema, **fields)
+    decision = Decision(
+        route="r", classifier="c", confidence=1, strategy="s", candidates=[Candidate(model=one) for one in candidates]
+    )
+    return Claim(1, PartSpec(candidates[0]), job, decision, 0.0, None, kept=kept or Kept())
+
+
+ROOMS = {"fast": 100, "slow": 50, "vast": 1000}
+CUT = {name: Model(provider="simulated", max_tokens=room, attempts=9) for name, room in {**ROOMS, "open": None}.items()}
+
+
+def able(cut_at, *, candidates=("fast", "slow", "vast"), **fields):
+    return list(select_models(claim(candidates=candidates, **fields), CUT, cut_at))
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "cut_at", "left"),
+    [
+        (None, {"fast": 100}, ["vast"]),
+        # The job's own bound cut it: each model has as much room as it is configured with.
+        (40, {"fast": 40}, ["fast", "slow", "vast"]),
+        (40, {"fast": 100}, ["vast"]),
+        (2000, {"fast": 2000}, []),
+        (None, {"vast": 1000}, []),
+    ],
+)
+def test_cut_json_is_asked_again_only_with_more_room(max_tokens, cut_at, left):
+    assert able(cut_at, max_tokens=max_tokens, schema={"type": "object"}) == left
+
+
+def test_bound_that_only_the_provider_knows_may_be_higher_than_any():
+    among = {"candidates": ("open", "fast"), "schema": {"type": "object"}}
+    assert able({"open": 0}, **among) == ["fast"]
+    assert able({"fast": 100}, **among) == ["open"]
+    # The job's bound is left out then, unless this was cut, too.
+    assert able({"open": 40}, max_tokens=40, **among) == ["open", "fast"]
+    assert find_output_bound(claim(max_tokens=40, **among), CUT["open"], was_cut=True) is None
+    assert find_output_bound(claim(max_tokens=40, **among), CUT["fast"], was_cut=True) == 100
+    anthropic = Model(provider="anthropic")
+    assert find_output_bound(claim(max_tokens=40, **among), anthropic, was_cut=True) == 4096
+
+
+def test_cut_text_that_fails_goes_to_a_candidate_with_a_higher_bound():
+    assert able({"fast": 100}, on_truncated="fail") == ["vast"]
+    # The job's bound holds for all of them.
+    assert able({"fast": 40}, max_tokens=40, on_truncated="fail") == []
+
+
+def test_cut_answer_is_asked_again_at_once_or_fails_with_every_model_named():
+    error = AnswerCut("fast", "was cut", bound=40)
+    assert decided(error, able=TWO) == Retry(0.0, ("fast",), ("slow",))
+    assert decided(error, able=models({"slow": 3})) == Retry(0.0, ("slow",))
+    assert "fast: answer_cut after 1" in decided(error, able={})
+
+
+def test_cut_answer_is_continued_within_its_bounds_alone():
+    tried = (Tried(model="fast", attempts=2),)
+    assert may_continue(claim(on_truncated="continue"), tried)
+    assert not may_continue(claim(), tried)
+    assert not may_continue(claim(on_truncated="keep"), tried)
+    assert not may_continue(claim(on_truncated="continue", schema={"type": "object"}), tried)
+    assert not may_continue(claim(on_truncated="continue", max_attempts=2), tried)
+    assert may_continue(claim(on_truncated="continue", max_attempts=3), tried)
+    assert not may_continue(claim(on_truncated="continue", retry_seconds=0), tried)
+    assert not may_continue(claim(on_truncated="continue", kept=Kept("so far", continued=MOST_CONTINUED)), tried)

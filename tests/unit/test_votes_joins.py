@@ -321,3 +321,82 @@ def test_vote_joins_of_any_outputs_end_with_json_details_or_a_reason(name, outpu
     json.dumps(answer.details, allow_nan=False)
     assert answer.output
     assert joined(name, outputs) == answer
+
+
+# -- votes that were cut -----------------------------------------------------------------------------
+
+
+def join_cut(name, outputs, options=None):
+    """The join of outputs that were all cut but the first."""
+    pieces = [Piece(index, "", output, truncated=index > 0) for index, output in enumerate(outputs)]
+    return JOINS.named(name)(Work(pieces, (), len(outputs), JOINS.options(name, options or {})))
+
+
+LETTERS = {"answers": ["A", "B", "Berlin", "no", "none"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("The answer is B. Because it", LETTERS, "b"),
+        ("Answer: B\nIt follows from", LETTERS, "b"),
+        # A word that may have gone on, a sentence without its end, an answer that is the beginning of another.
+        ("The answer is B", LETTERS, ""),
+        ("no", LETTERS, ""),
+        ("A", LETTERS, "a"),
+        ("B", LETTERS, ""),
+        ("Yes", {"answers": ["yes", "no"]}, "yes"),
+        ("", {"answers": ["yes", "no"]}, ""),
+        # Whatever came last, or all of it, is not there.
+        ("It is 12. So all in", {"take": "last_number"}, ""),
+        ("One sentence.", {}, ""),
+        ('{"verdict": "A", "why": "it', {**LETTERS, "path": "verdict"}, ""),
+        ('{"verdict": "A"}', {**LETTERS, "path": "verdict"}, "a"),
+        ('```json\n{"verdict": "A"}\n```', {**LETTERS, "path": "verdict"}, "a"),
+    ],
+)
+def test_majority_counts_a_cut_vote_only_if_it_is_sure(text, options, expected):
+    read = JOINS.traits("majority").cut_ballot(text, JOINS.options("majority", options))
+    assert read == expected
+
+
+def test_majority_lets_a_cut_vote_abstain_and_names_it():
+    details = join_cut("majority", ["A", "The answer is B", "B. It"], {"answers": ["A", "B"]}).details
+    assert (details["ballots"], details["abstained"]) == ({"a": 1, "b": 1}, [1])
+    assert details["truncated"] == [{"index": 1, "title": ""}, {"index": 2, "title": ""}]
+
+
+def test_threshold_counts_a_cut_vote_that_is_not_sure_as_unread():
+    cut = ["no", "Yes", "This is not", "It is bad. Yes: it contains"]
+    for unread, flags in (("flagged", [1, 2]), ("clear", [1])):
+        details = join_cut("threshold", ["no", *cut[1:3]], {"unread": unread}).details
+        assert (details["flags"], details["unread"]) == (flags, [2])
+
+
+def test_scores_and_rankings_that_were_cut_are_unread():
+    scored = join_cut("mean", ["7", "I give it 1", '{"score": 3}'])
+    assert (scored.output, scored.details["unread"]) == ("7", [1, 2])
+    assert join_cut("mean", ['{"s": 7}', '{"s": 1', '{"s": 3}'], {"path": "s"}).output == "5"
+    order = join_cut("ranked", ["1. Rome\n2. Oslo", "1. Oslo\n2. Ro"])
+    assert (order.details["ranking"], order.details["unread"]) == (["Rome", "Oslo"], [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "cut", "expected"),
+    [
+        # The text of the part that was cut is not in the output, or only its ballot is.
+        ("majority", ["A", "A. It"], [1], False),
+        ("majority", ["A. It", "B"], [0], True),
+        ("threshold", ["yes", "yes"], [1], False),
+        ("consistent", ["one two three", "one two three", "four"], [2], False),
+        ("consistent", ["one two three", "one two three", "four"], [0], True),
+        ("options", ["one two three", "four"], [1], True),
+        ("weighted", ["A", "B"], [1], False),
+    ],
+)
+def test_output_is_truncated_where_the_text_of_a_cut_vote_is_in_it(name, outputs, cut, expected):
+    options = {"answers": ["A", "B"]} if name in {"majority", "weighted"} else {}
+    pieces = [Piece(index, "", output, truncated=index in cut) for index, output in enumerate(outputs)]
+    joined = JOINS.named(name)(Work(pieces, (), len(outputs), JOINS.options(name, options)))
+    assert joined.truncated is expected
+    assert [gap["index"] for gap in joined.details["truncated"]] == cut

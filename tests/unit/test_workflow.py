@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -319,8 +320,11 @@ class TestSteps:
         skipped = conclude_workflow(flow, job, [*none, StepOutcome("report", "skipped")])
         assert skipped.output == "nothing (0)"
         assert skipped.details == {
-            "steps": [{"name": "found", "state": "succeeded"}, {"name": "report", "state": "skipped"}]
+            "steps": [{"name": "found", "state": "succeeded"}, {"name": "report", "state": "skipped"}],
+            "truncated": [],
         }
+        cut = conclude_workflow(flow, job, [replace(some[0], truncated=True), StepOutcome("report", "succeeded", "O")])
+        assert (cut.truncated, cut.details["truncated"]) == (True, [{"index": 0, "title": "found"}])
 
     def test_skipped_and_failed_steps_have_no_output_for_the_next(self, tmp_path):
         text = """\

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from tasks.config.models import ANTHROPIC_MAX_TOKENS
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.schema import is_closed
 from worker.models.endings import ANTHROPIC
@@ -26,8 +27,6 @@ from worker.models.token_usage import TokenCounts, sum_counts
 DEFAULT_VERSION = "2023-06-01"
 #: From this version on, the key goes as a Bearer token and the sampling parameters are refused.
 BEARER_SINCE = "2026-10-21"
-#: The API requires a bound: high enough for an answer, and low enough for every model.
-DEFAULT_MAX_TOKENS = 4096
 _PATH = "v1/messages"
 #: The tool that a model must "call" with its answer, for schemas that the API refuses as an output format.
 _TOOL = "answer"
@@ -63,7 +62,7 @@ class AnthropicClient:
             turns[-1] = ("assistant", turns[-1][1].rstrip())  # the API refuses white space at its end
         body: dict[str, Any] = {
             "model": request.model,
-            "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
+            "max_tokens": request.max_tokens or ANTHROPIC_MAX_TOKENS,
             "messages": [{"role": role, "content": content} for role, content in turns],
         }
         if self._sampling and request.temperature is not None:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.contract.answer import NotJSON, parse_answer
-from tasks.contract.errors import ModelError, SchemaMismatch
+from tasks.contract.answer import NotJSON, is_whole_json, parse_answer
+from tasks.contract.errors import AnswerCut, ModelError, SchemaMismatch
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
 from tasks.contract.result import Usage
@@ -38,6 +38,7 @@ class Structured:
         """The answer as plain JSON. Its usage is that of both attempts, where there were two.
 
         Raises:
+            AnswerCut: if an answer was cut before its JSON was whole.
             SchemaMismatch: if the second attempt does not satisfy the schema either, or if there is no time for one.
             ModelError: as the client does. Its `usage` is that of the answers that came before.
         """
@@ -45,23 +46,23 @@ class Structured:
             return await self._client.complete(request)
         schema = request.response_schema
         end = asyncio.get_running_loop().time() + request.timeout
-        first = await self._client.complete(request)
+        first = self._require_whole(request, await self._client.complete(request))
         problem, text = await _read(schema, first.text)
         if problem is None:
             return replace(first, text=text)
         left = end - asyncio.get_running_loop().time()
-        # An answer that was cut off would be cut off again.
-        if first.finish_reason == "length" or left <= 0:
-            raise self._mismatch(problem, first, first.usage)
+        if left <= 0:
+            raise self._mismatch(problem, first.usage)
         try:
-            second = await self._client.complete(_repair_request(request, first.text, problem, left))
+            repair = _repair_request(request, first.text, problem, left)
+            second = self._require_whole(request, await self._client.complete(repair))
         except ModelError as failed:
             failed.usage = first.usage if failed.usage is None else first.usage + failed.usage
             raise
         usage = first.usage + second.usage
         problem, text = await _read(schema, second.text)
         if problem is not None:
-            raise self._mismatch(problem, second, usage)
+            raise self._mismatch(problem, usage)
         return replace(second, text=text, usage=usage, first_byte_s=first.first_byte_s)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
@@ -80,13 +81,28 @@ class Structured:
             if (close := getattr(pieces, "aclose", None)) is not None:
                 await close()
 
-    def _mismatch(self, problem: AnswerProblem, reply: ModelReply, usage: Usage) -> SchemaMismatch:
-        if reply.finish_reason == "length":
-            text = "its answer was cut off before its JSON was whole; raise max_tokens"
-        else:
-            at = f"does not satisfy response_schema at {problem.rule[:120]}"
-            found = f"its answer {_NO_JSON if problem.what == _NO_JSON else at}"
-            text = f"{found}; describe the form in the prompt, or make the schema simpler"
+    def _require_whole(self, request: ModelRequest, reply: ModelReply) -> ModelReply:
+        """The reply, unless it was cut before its JSON was whole.
+
+        Raises:
+            AnswerCut: with its usage.
+        """
+        if not reply.truncated:
+            return reply
+        if is_whole_json(reply.text):
+            # Nothing is missing.
+            return replace(reply, finish_reason="stop")
+        bound = request.max_tokens
+        where = "by the model's own limit" if bound is None else f"after {bound:,} tokens"
+        problem = f"its answer was cut {where}, before its JSON was whole; raise max_tokens"
+        cut = AnswerCut(self._name, problem, bound=bound, usage=reply.usage)
+        cut.rate_limits = reply.rate_limits
+        raise cut
+
+    def _mismatch(self, problem: AnswerProblem, usage: Usage) -> SchemaMismatch:
+        at = f"does not satisfy response_schema at {problem.rule[:120]}"
+        found = f"its answer {_NO_JSON if problem.what == _NO_JSON else at}"
+        text = f"{found}; describe the form in the prompt, or make the schema simpler"
         return SchemaMismatch(self._name, text, usage=usage)
 
 

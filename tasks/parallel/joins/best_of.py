@@ -14,7 +14,7 @@ from tasks.contract.errors import JoinError
 from tasks.parallel.joins.outputs import DistinctOutput, distinct_outputs
 from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.verdicts import PAIR_PROMPT, SCORE_PROMPT, JudgeQuestions, JudgeReply, read_reply
-from tasks.parallel.joins.work import JoinAnswer, Joined, JoinQuestion, JoinQuestions, Work, missing_details
+from tasks.parallel.joins.work import JoinAnswer, Joined, JoinQuestion, JoinQuestions, Work
 
 #: Outputs of which every pair is compared (380 questions); more go through a tournament.
 MOST_PAIRED = 20
@@ -106,9 +106,9 @@ def _make_joined(work: Work, outputs: Sequence[DistinctOutput], best: int, detai
         "inconsistent": 0,
         "tie": [],
         "dissent": [],
-        "missing": missing_details(work.missing),
+        **work.gaps(),
     }
-    return Joined(outputs[best].text, defaults | dict(details))
+    return Joined(outputs[best].text, defaults | dict(details), work.is_cut(*outputs[best].indices))
 
 
 def _count_replies(replies: Sequence[JudgeReply]) -> dict[str, Any]:

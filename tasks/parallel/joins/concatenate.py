@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tasks.parallel.joins.registry import JoinOptions, joiner
-from tasks.parallel.joins.work import Joined, Piece, Work, coverage, missing_details, missing_note
+from tasks.parallel.joins.work import Joined, Piece, Work, coverage, missing_note
 
 
 class ConcatenateOptions(JoinOptions):
@@ -32,7 +32,7 @@ def concatenate(work: Work) -> Joined:
     output = options.separator.join(blocks[index] for index in sorted(blocks))
     details = {
         "sections": len(pieces),
-        "missing": missing_details(missing),
+        **work.gaps(),
         "confidence": coverage(len(pieces), len(missing)),
     }
     return Joined(output, details)

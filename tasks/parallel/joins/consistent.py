@@ -12,7 +12,7 @@ from tasks.parallel.joins.outputs import distinct_outputs
 from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tasks.parallel.joins.verdicts import PICK_PROMPT, JudgeQuestions, JudgeReply, read_reply
-from tasks.parallel.joins.work import Joined, JoinQuestions, Work, missing_details
+from tasks.parallel.joins.work import Joined, JoinQuestions, Work
 
 
 class ConsistentOptions(JoinOptions):
@@ -59,10 +59,10 @@ def consistent(work: Work) -> Joined | JoinQuestions:
             for place, one in enumerate(outputs)
             if similar[best][place] < options.threshold
         ],
-        "missing": missing_details(work.missing),
+        **work.gaps(),
         "confidence": means[best],
     }
-    return Joined(outputs[best].text, details | choice)
+    return Joined(outputs[best].text, details | choice, work.is_cut(*outputs[best].indices))
 
 
 def _choose_by_model(

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, missing_details
-from tasks.parallel.votes.ballot import BallotOptions, read_ballot
+from tasks.parallel.joins.work import Joined, Piece, Work
+from tasks.parallel.votes.ballot import BallotOptions, read_ballot, read_cut_ballot
 from tasks.parallel.votes.count import Count, Vote, count, shorten_ballot
 from tasks.parallel.votes.posterior import posterior
 from tasks.parallel.votes.weights import Scale
@@ -39,24 +39,32 @@ def ballot_of(output: str, options: BaseModel | None) -> str:
     return read_ballot(output, options if isinstance(options, BallotOptions) else MajorityOptions())
 
 
+def _cut_ballot_of(output: str, options: BaseModel | None) -> str:
+    return read_cut_ballot(output, options if isinstance(options, BallotOptions) else MajorityOptions())
+
+
+def _ballot_of_piece(piece: Piece, options: BaseModel | None) -> str:
+    return (_cut_ballot_of if piece.truncated else ballot_of)(piece.output, options)
+
+
 def scale(options: WeightedOptions, profiles: Mapping[str, float]) -> Scale:
     """Return the weights in force: those of the options, then those of the `profiles`, then `other`."""
     return Scale({**profiles, **options.weights}, options.other)
 
 
-@joiner(kinds=("vote",), options=MajorityOptions, ballot=ballot_of)
+@joiner(kinds=("vote",), options=MajorityOptions, ballot=ballot_of, cut_ballot=_cut_ballot_of)
 def majority(work: Work) -> Joined:
     """Take the output whose ballot has the most votes; `tasks.parallel.votes.count` breaks ties.
 
     `share` is votes / total; `total` are the counted outputs, without missing parts and abstentions. `confidence` is
     the probability that the winner leads the runner-up (`tasks.parallel.votes.posterior`), not that it is right.
     """
-    counted = count([Vote(piece.index, ballot_of(piece.output, work.options), piece.output) for piece in work.pieces])
+    counted = count([Vote(piece.index, _ballot_of_piece(piece, work.options), piece.output) for piece in work.pieces])
     votes = [*sorted((int(votes) for votes in counted.ballots.values()), reverse=True), 0, 0]
     return _make_joined(counted, work, {"confidence": posterior(votes[0], votes[1])})
 
 
-@joiner(kinds=("vote",), options=WeightedOptions, ballot=ballot_of)
+@joiner(kinds=("vote",), options=WeightedOptions, ballot=ballot_of, cut_ballot=_cut_ballot_of)
 def weighted(work: Work) -> Joined:
     """Take the output whose ballot weighs most; `tasks.parallel.votes.count` breaks ties.
 
@@ -67,7 +75,7 @@ def weighted(work: Work) -> Joined:
     weights = scale(options, work.weights)
     counted = count(
         [
-            Vote(piece.index, ballot_of(piece.output, options), piece.output, weights.of(piece.model))
+            Vote(piece.index, _ballot_of_piece(piece, options), piece.output, weights.of(piece.model))
             for piece in work.pieces
         ]
     )
@@ -97,10 +105,12 @@ def _make_joined(counted: Count, work: Work, more: dict[str, Any]) -> Joined:
         "tie": [shorten_ballot(ballot) for ballot in counted.tie],
         "abstained": list(counted.abstained),
         **more,
-        "missing": missing_details(work.missing),
+        **work.gaps(),
     }
     show = work.options.show if isinstance(work.options, MajorityOptions) else "first"
-    return Joined(winner.ballot if show == "ballot" else winner.text, details)
+    if show == "ballot":
+        return Joined(winner.ballot, details, truncated=False)
+    return Joined(winner.text, details, work.is_cut(winner.index))
 
 
 def _format_number(votes: float) -> float:

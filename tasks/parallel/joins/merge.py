@@ -13,7 +13,7 @@ from tasks.contract.errors import JoinError
 from tasks.contract.schema import find_problem
 from tasks.parallel.joins.outputs import as_text, parse_outputs
 from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
-from tasks.parallel.joins.work import Joined, Missing, Work, coverage, missing_details
+from tasks.parallel.joins.work import Joined, Missing, Work, coverage
 
 #: What replaces different single values under the same key.
 Conflicts: TypeAlias = Literal["list", "first", "last", "error"]
@@ -83,7 +83,7 @@ def merge(work: Work) -> Joined:
         raise JoinError(f"the merged answer breaks result_schema at {problem.rule}")
     details = {
         "sections": len(found),
-        "missing": missing_details(work.missing),
+        **work.gaps(),
         "unreadable": [piece.index for piece in unreadable],
         "conflicts": merging.places,
         "confidence": coverage(len(found), len(gaps)),

@@ -15,7 +15,7 @@ from tasks.parallel.joins.outputs import DistinctOutput, as_text, distinct_outpu
 from tasks.parallel.joins.registry import JoinOptions, joiner
 from tasks.parallel.joins.similarity import mean_similarities, similarities
 from tasks.parallel.joins.verdicts import ORDER_PROMPT, JudgeQuestions, JudgeReply, read_reply
-from tasks.parallel.joins.work import Joined, JoinQuestions, Work, missing_details
+from tasks.parallel.joins.work import Joined, JoinQuestions, Work
 
 #: Numbers distinguish ideas in the same words: "by 10%", "by 15%".
 _FIGURE = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
@@ -75,10 +75,11 @@ def options(work: Work) -> Joined | JoinQuestions:
         "total": votes,
         "tie": level if len(level) > 1 and ranking["by"] == "count" else [],
         "dissent": votes - len(first.indices),
-        "missing": missing_details(work.missing),
+        **work.gaps(),
         "confidence": len(first.indices) / votes,
     }
-    return Joined(_format_options(ranked[: wanted.limit], wanted), details | ranking)
+    listed = ranked[: wanted.limit]
+    return Joined(_format_options(listed, wanted), details | ranking, work.is_cut(*(option.index for option in listed)))
 
 
 def _unite(outputs: Sequence[DistinctOutput], threshold: float) -> list[_Option]:

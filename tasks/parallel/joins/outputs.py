@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.contract.answer import NotJSON, parse_answer
+from tasks.contract.answer import NotJSON, is_whole_json, parse_answer
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.work import Piece, Work
+from tasks.parallel.votes.ballot import Extraction
 
 #: Unreadable outputs that an error names one by one.
 MOST_NAMED = 10
@@ -58,6 +59,9 @@ def parse_outputs(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[tuple[Pi
     found: list[tuple[Piece, Any]] = []
     unreadable: list[Piece] = []
     for piece in pieces:
+        if piece.truncated and not is_whole_json(piece.output):
+            unreadable.append(piece)
+            continue
         try:
             found.append((piece, parse_answer(piece.output)))
         except NotJSON:
@@ -70,6 +74,11 @@ def parse_outputs(pieces: Sequence[Piece], *, skip: bool) -> tuple[list[tuple[Pi
             f"{len(unreadable):,} of {len(pieces):,} outputs are no JSON: those of parts {named}{more}{remedy}"
         )
     return found, unreadable
+
+
+def is_readable(piece: Piece, extraction: Extraction) -> bool:
+    """Return whether an output can be read for a score or a ranking: its end is there, or its JSON is whole."""
+    return not piece.truncated or (extraction.path is not None and is_whole_json(piece.output))
 
 
 def as_text(data: Any) -> str:

@@ -11,8 +11,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from tasks.contract.errors import JoinError
+from tasks.parallel.joins.outputs import is_readable
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, missing_details
+from tasks.parallel.joins.work import Joined, Work
 from tasks.parallel.votes.ballot import Extraction, check_distinct, extract_text
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.ranking import METHODS, agreeing
@@ -46,7 +47,7 @@ def ranked(work: Work) -> Joined:
     ballots: dict[int, Sequence[str]] = {}
     unread: list[int] = []
     for piece in work.pieces:
-        text = extract_text(piece.output, options)
+        text = extract_text(piece.output, options) if is_readable(piece, options) else None
         found = read_ranking(text, options.among) if text is not None else {}
         if found:
             for candidate, name in found.items():
@@ -81,9 +82,9 @@ def ranked(work: Work) -> Joined:
         "total": len(ballots),
         "dropped": dropped,
         "unread": unread,
-        "missing": missing_details(work.missing),
+        **work.gaps(),
     }
-    return Joined(_format_ranking(ranking, options.show), details)
+    return Joined(_format_ranking(ranking, options.show), details, truncated=False)
 
 
 def _list_candidates(ballots: Sequence[Sequence[str]], names: Mapping[str, str]) -> tuple[list[str], int]:

@@ -43,6 +43,8 @@ class JoinTraits:
     options: type[BaseModel] | None = None
     #: For votes that may stop early: the ballot of an output. None: the join needs all parts.
     ballot: Ballot | None = None
+    #: The same for an output that was cut: "" unless it is sure, whatever was still to come. None: it abstains.
+    cut_ballot: Ballot | None = None
     #: Whether the join asks models; `join_model` names them.
     asks: bool = False
 
@@ -52,12 +54,13 @@ def joiner(
     kinds: tuple[Literal["sections", "vote"], ...],
     options: type[BaseModel] | None = None,
     ballot: Ballot | None = None,
+    cut_ballot: Ballot | None = None,
     asks: bool = False,
 ) -> Callable[[Join], Join]:
     """Declare a join with its `JoinTraits`. A join without this declaration takes every kind and has no options."""
 
     def mark(function: Join) -> Join:
-        function.traits = JoinTraits(kinds, options, ballot, asks)  # type: ignore[attr-defined]
+        function.traits = JoinTraits(kinds, options, ballot, cut_ballot, asks)  # type: ignore[attr-defined]
         return function
 
     return mark

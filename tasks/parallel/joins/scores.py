@@ -10,8 +10,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.contract.errors import JoinError
+from tasks.parallel.joins.outputs import is_readable
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, missing_details
+from tasks.parallel.joins.work import Joined, Work
 from tasks.parallel.votes.ballot import Extraction, extract_text
 from tasks.parallel.votes.score import read_score
 
@@ -69,7 +70,11 @@ def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[f
     the middle, `unread` the parts without a score within the bounds. `confidence` is the share of all planned votes
     that gave a score; `spread` measures their agreement.
     """
-    found = [(piece.index, _read_score(piece.output, options)) for piece in work.pieces]
+    # Of a number where an answer was cut, digits may be missing.
+    found = [
+        (piece.index, _read_score(piece.output, options) if is_readable(piece, options) else None)
+        for piece in work.pieces
+    ]
     scored = {index: score for index, score in found if score is not None}
     if not scored:
         raise JoinError(
@@ -91,9 +96,9 @@ def _make_joined(work: Work, options: ScoreOptions, middle: Callable[[Sequence[f
         "dissent": [{"index": index, "score": score} for index, score in scored.items() if abs(score - value) > spread],
         "tie": [],
         "unread": [index for index, score in found if score is None],
-        "missing": missing_details(work.missing),
+        **work.gaps(),
     } | {name: value}
-    return Joined(_format_number(value, options.decimals), details)
+    return Joined(_format_number(value, options.decimals), details, truncated=False)
 
 
 def _read_score(output: str, options: ScoreOptions) -> float | None:

@@ -12,7 +12,7 @@ from tasks.parallel.joins.outputs import is_refusal
 from tasks.parallel.joins.question_material import DATA
 from tasks.parallel.joins.registry import JoinOptions, ResultSchema, joiner
 from tasks.parallel.joins.tree import Tree, TreePlan, grow
-from tasks.parallel.joins.work import Joined, JoinQuestions, Work, coverage, missing_details, with_missing_notes
+from tasks.parallel.joins.work import Joined, JoinQuestions, Work, coverage, with_missing_notes
 
 #: The prompt of the last question of a synthesis.
 SYNTHESIS_PROMPT = (
@@ -128,10 +128,11 @@ def _make_joined(work: Work, plan: TreePlan, tree: Tree, details: Mapping[str, A
             "cut": tree.cut,
             "cut_answers": tree.cut_answers,
             "lost": tree.lost,
-            "missing": missing_details(work.missing),
+            **work.gaps(),
             "refused": refused,
             "confidence": 0.0 if refused else coverage(held, len(tree.lost) + len(work.missing)),
         },
+        truncated=any(answer.truncated for answers in work.rounds for answer in answers),
     )
 
 

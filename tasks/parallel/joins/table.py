@@ -13,7 +13,7 @@ from pydantic import Field
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.outputs import as_text, parse_outputs
 from tasks.parallel.joins.registry import JoinOptions, joiner
-from tasks.parallel.joins.work import Joined, Work, coverage, missing_details, with_missing_notes
+from tasks.parallel.joins.work import Joined, Work, coverage, with_missing_notes
 
 #: Columns and cells of a table at most: outputs with different keys multiply both.
 MOST_COLUMNS = 1_000
@@ -66,7 +66,7 @@ def table(work: Work) -> Joined:
         "sections": len(found),
         "rows": len(rows),
         "columns": columns,
-        "missing": missing_details(work.missing),
+        **work.gaps(),
         "unreadable": [piece.index for piece in unreadable],
         "confidence": coverage(len(found), len(work.missing) + len(unreadable)),
     }

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from tasks.contract.errors import BadInput, JoinError
 from tasks.parallel.joins.registry import joiner
-from tasks.parallel.joins.work import Joined, Work, missing_details
-from tasks.parallel.votes.ballot import Extraction, extract_text
+from tasks.parallel.joins.work import Joined, Piece, Work
+from tasks.parallel.votes.ballot import Extraction, extract_text, find_sure_text
 from tasks.parallel.votes.choice import read_choice
 from tasks.parallel.votes.normalize import normalize
 
@@ -56,6 +56,22 @@ def _read_ballot(output: str, options: BaseModel | None) -> str:
     return read_flag(output, how) or how.unread
 
 
+def _read_cut_ballot(output: str, options: BaseModel | None) -> str:
+    """A vote that was cut before it was clear is one that can't be read."""
+    how = options if isinstance(options, ThresholdOptions) else ThresholdOptions()
+    return _read_cut_verdict(output, how) or how.unread
+
+
+def _read_cut_verdict(output: str, options: ThresholdOptions) -> str:
+    ballots = dict.fromkeys(map(normalize, options.clear), CLEAR) | dict.fromkeys(map(normalize, options.flag), FLAGGED)
+    text = find_sure_text(output, options, ballots)
+    return "" if text is None else read_flag(text, options)
+
+
+def _read_piece(piece: Piece, options: ThresholdOptions) -> str:
+    return (_read_cut_verdict if piece.truncated else read_flag)(piece.output, options)
+
+
 def read_flag(output: str, options: ThresholdOptions) -> str:
     """Return FLAGGED, CLEAR, or "" if the output is neither."""
     text = extract_text(output, options)
@@ -79,7 +95,7 @@ def at_least(k: int, n: int, rate: float) -> float:
     return min(1.0, math.fsum(chances))
 
 
-@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_read_ballot)
+@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_read_ballot, cut_ballot=_read_cut_ballot)
 def threshold(work: Work) -> Joined:
     """Flag if at least `k` of all planned votes flag; blank and missing votes do not.
 
@@ -87,7 +103,10 @@ def threshold(work: Work) -> Joined:
     """
     options = work.options_as(ThresholdOptions)
     k = least_flags(options, work.total)
-    ballots = {piece.index: _read_ballot(piece.output, options) for piece in work.pieces}
+    ballots = {
+        piece.index: (_read_cut_ballot if piece.truncated else _read_ballot)(piece.output, options)
+        for piece in work.pieces
+    }
     if not any(ballots.values()):
         raise JoinError(
             f"no vote to count: {len(work.missing)} of {work.total} parts are missing, no other says a word"
@@ -107,16 +126,14 @@ def threshold(work: Work) -> Joined:
         "confidence": share,
         "flags": flags,
         "clear": clears,
-        "unread": [
-            piece.index for piece in work.pieces if ballots[piece.index] and not read_flag(piece.output, options)
-        ],
+        "unread": [piece.index for piece in work.pieces if ballots[piece.index] and not _read_piece(piece, options)],
         "blank": [index for index, ballot in ballots.items() if not ballot],
         "dissent": [{"ballot": CLEAR if flagged else FLAGGED, "votes": len(others), "parts": others}] if others else [],
         "tie": [],
-        "missing": missing_details(work.missing),
+        **work.gaps(),
     }
     if options.false_alarms is not None:
         details["false_alarm"] = at_least(k, work.total, options.false_alarms)
     if options.misses is not None:
         details["miss"] = at_least(work.total - k + 1, work.total, options.misses)
-    return Joined(options.says_flagged if flagged else options.says_clear, details)
+    return Joined(options.says_flagged if flagged else options.says_clear, details, truncated=False)

@@ -25,6 +25,8 @@ class Piece:
     output: str
     #: The model that answered; "" where it is unknown or where the part was a child job.
     model: str = ""
+    #: The end of the output is missing: it was cut at a bound of tokens.
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class JoinAnswer:
 
     output: str | None
     error: str = ""
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Joined:
 
     output: str
     details: Mapping[str, Any]
+    #: Whether the text of a part that was cut is in the output; None: if any part was cut.
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,15 @@ class Work:
         """Raise `JoinError` if no part has an output."""
         if not self.pieces:
             raise JoinError(f"none of the {len(self.missing)} {noun} has an output")
+
+    def is_cut(self, *indices: int) -> bool:
+        """Return whether one of these parts was cut."""
+        return any(piece.truncated and piece.index in indices for piece in self.pieces)
+
+    def gaps(self) -> dict[str, Any]:
+        """Return what `details` say of every join: the parts that are missing, and those whose end is."""
+        cut = [{"index": piece.index, "title": piece.title} for piece in self.pieces if piece.truncated]
+        return {"missing": missing_details(self.missing), "truncated": cut}
 
     def round_answers(self, level: int, questions: int) -> Sequence[JoinAnswer]:
         """Return the answers of a round; raise `JoinError` if they do not match its number of `questions`."""

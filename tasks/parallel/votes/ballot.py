@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tasks.contract.answer import NotJSON, parse_answer
+from tasks.contract.answer import NotJSON, is_whole_json, parse_answer
 from tasks.contract.reasoning import split_reasoning
 from tasks.contract.regex import as_unicode, compile_regex
 from tasks.parallel.votes.choice import read_choice
@@ -16,6 +18,8 @@ from tasks.parallel.votes.number import read_number, write_number
 
 #: Characters of a pattern.
 MOST_PATTERN = 1000
+#: The end of a sentence or of a line. A point after a digit may be a decimal point, or the number of a list.
+_SENTENCE_END = re.compile(r"(?:[!?…。！？]|(?<!\d)\.)[\"'”’)\]*_]*(?=\s|$)|\n")
 
 
 class Extraction(BaseModel):
@@ -68,6 +72,30 @@ def read_ballot(output: str, options: BallotOptions) -> str:
         lines = [line for line in text.splitlines() if line.strip()]
         text = lines[0 if options.take == "first_line" else -1] if lines else ""
     return read_choice(text, options.answers) if options.answers else normalize(text)
+
+
+def read_cut_ballot(output: str, options: BallotOptions) -> str:
+    """Return the ballot of an output that was cut, "" unless it is sure, whatever was still to come."""
+    if not options.answers or options.take in {"last_line", "last_number"}:
+        return ""
+    text = find_sure_text(output, options, {normalize(answer): answer for answer in options.answers})
+    return "" if text is None else read_ballot(text, options)
+
+
+def find_sure_text(output: str, extraction: Extraction, ballots: Mapping[str, str]) -> str | None:
+    """Return the part of an output that was cut which the rest of it can't change; None if there is none.
+
+    That is JSON which is whole, the sentences before the cut, or a single word, if it begins the answers of one ballot
+    alone; `ballots` maps the normalized answers to their ballots.
+    """
+    if extraction.path is not None:
+        return output if is_whole_json(output) else None
+    ends = [match.end() for match in _SENTENCE_END.finditer(output)]
+    if ends and output[: ends[-1]].strip():
+        return output[: ends[-1]]
+    word = normalize(output)
+    meant = {ballot for answer, ballot in ballots.items() if answer.startswith(word)}
+    return output if len(output.split()) == 1 and len(meant) == 1 else None
 
 
 def extract_text(output: str, extraction: Extraction) -> str | None:
