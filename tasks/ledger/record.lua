@@ -5,8 +5,9 @@
 --                    `starts` are the first indices of the waves ("0,1000"). They are planned in stages
 --                    ("plan:0:1,join:9:2": role, first index, count; sections and votes have no role and start at `base`)
 --         2 parts    hash: "<index>:<field>" for state, model, title, owner, attempts, tried, lost, times, booked, record,
---                    spent and used (USD and tokens of the attempts before the last), moved ("<model>:<reason> …": where the part waited in
---                    vain) and job (the child job that does the part: such a part has no call, lease or queue)
+--                    spent and used (USD and tokens of the attempts before the last), moved ("<model>:<reason> …": where
+--                    the part waited in vain) and job (the child job that does the part: such a part has no call, lease
+--                    or queue)
 --         3 outputs  hash: <index> -> the text that the model wrote; r<index> -> its thoughts, where the job keeps them
 --         4 inputs   hash: <index> -> the text of a section (single jobs and votes read `input` instead);
 --                    x<index> -> the rest of the part's spec: prompt, schema, seed, candidates;
