@@ -162,6 +162,8 @@ class NoAnswer(BadReply):
     """
 
     code = "no_answer"
+    #: It was cut at its bound of tokens before its first word.
+    cut = False
 
 
 class SchemaMismatch(BadReply):

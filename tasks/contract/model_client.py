@@ -45,8 +45,6 @@ class ModelReply:
     rate_limits: RateLimits | None = None
     #: Seconds from sending to the first byte of the answer.
     first_byte_s: float | None = None
-    #: The model's thoughts, which `text` never holds.
-    reasoning: str = ""
 
     @property
     def truncated(self) -> bool:

@@ -136,6 +136,34 @@ def test_cut_json_is_asked_again_with_more_room_never_with_the_same(ask, voices)
         assert [asked.max_tokens for asked in voices.asked] == [20, 500]
 
 
+def test_json_whose_bound_was_used_up_by_thoughts_is_asked_again_with_more(ask, voices):
+    def say(asked):
+        return '{"sum": 3}' if asked.max_tokens is None else cut("<think>Let me add these numbers, one by")
+
+    result = ask(say, model="open", response_schema=SCHEMA, max_tokens=10)
+    assert (json.loads(result.output), [asked.max_tokens for asked in voices.asked]) == ({"sum": 3}, [10, None])
+    assert result.parts[0].tried[0].attempts == 2
+
+
+def test_thoughts_are_kept_on_request_and_never_in_the_output(ask):
+    thinking = "<think>B looks good, but C is right.</think>The answer is C."
+    asking = {"kind": "vote", "n": 3, "model": "long", "join": "majority", "join_options": {"answers": ["B", "C"]}}
+    plain = ask(lambda _: thinking, **asking)
+    assert (plain.output, plain.details["ballot"]) == ("The answer is C.", "c")
+    assert {part.reasoning for part in plain.parts} == {None}
+    kept = ask(lambda _: thinking, **asking, reasoning=True)
+    assert kept.output == "The answer is C."
+    assert "B looks good, but C is right." in kept.parts[0].reasoning
+    assert all("B looks" not in str(value) for value in kept.details.values())
+    # All of it, over the times that the answer was continued.
+    parts = iter(["<think>first</think>One", "<think>second</think>-two"])
+    result = ask(
+        lambda asked: Reply(next(parts), finish="stop" if asked.said else "length"),
+        model="long", on_truncated="continue", reasoning=True,
+    )  # fmt: skip
+    assert (result.output, result.parts[0].reasoning) == ("One-two", "first\n\nsecond")
+
+
 def test_json_that_is_whole_at_its_bound_is_not_cut(ask, voices):
     result = ask(lambda _: cut('{"sum": 3}'), model="short", response_schema=SCHEMA)
     assert (json.loads(result.output), result.truncated, len(voices.asked)) == ({"sum": 3}, False, 1)

@@ -68,5 +68,7 @@ def conclude(name: str, ending: Ending | None, word: str, text: str, *, has_thou
         raise ContentRefused(name, f"calls a tool ({word}) instead of answering, and it has none; reword the input")
     found = "thoughts alone" if has_thoughts else "no text"
     if ending == "length":
-        raise NoAnswer(name, f"was cut off ({word}) with {found}; raise max_tokens")
+        empty = NoAnswer(name, f"was cut off ({word}) with {found}; raise max_tokens")
+        empty.cut = True
+        raise empty
     raise NoAnswer(name, f"answered with {found} ({word})")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.contract.answer import NotJSON, is_whole_json, parse_answer
-from tasks.contract.errors import AnswerCut, ModelError, SchemaMismatch
+from tasks.contract.errors import AnswerCut, ModelError, NoAnswer, SchemaMismatch
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelClient, ModelReply, ModelRequest
 from tasks.contract.result import Usage
@@ -46,7 +46,7 @@ class Structured:
             return await self._client.complete(request)
         schema = request.response_schema
         end = asyncio.get_running_loop().time() + request.timeout
-        first = self._require_whole(request, await self._client.complete(request))
+        first = await self._ask(request)
         problem, text = await _read(schema, first.text)
         if problem is None:
             return replace(first, text=text)
@@ -54,8 +54,7 @@ class Structured:
         if left <= 0:
             raise self._mismatch(problem, first.usage)
         try:
-            repair = _repair_request(request, first.text, problem, left)
-            second = self._require_whole(request, await self._client.complete(repair))
+            second = await self._ask(_repair_request(request, first.text, problem, left))
         except ModelError as failed:
             failed.usage = first.usage if failed.usage is None else first.usage + failed.usage
             raise
@@ -81,23 +80,33 @@ class Structured:
             if (close := getattr(pieces, "aclose", None)) is not None:
                 await close()
 
-    def _require_whole(self, request: ModelRequest, reply: ModelReply) -> ModelReply:
-        """The reply, unless it was cut before its JSON was whole.
+    async def _ask(self, request: ModelRequest) -> ModelReply:
+        """One answer that is whole.
 
         Raises:
-            AnswerCut: with its usage.
+            AnswerCut: if it was cut before its JSON was whole, or before its first word.
+            ModelError: as the client does.
         """
+        try:
+            reply = await self._client.complete(request)
+        except NoAnswer as failed:
+            if failed.cut:
+                raise self._cut(request, failed) from None
+            raise
         if not reply.truncated:
             return reply
-        if is_whole_json(reply.text):
-            # Nothing is missing.
-            return replace(reply, finish_reason="stop")
+        if not is_whole_json(reply.text):
+            raise self._cut(request, reply)
+        # Nothing is missing.
+        return replace(reply, finish_reason="stop")
+
+    def _cut(self, request: ModelRequest, end: ModelReply | NoAnswer) -> AnswerCut:
         bound = request.max_tokens
         where = "by the model's own limit" if bound is None else f"after {bound:,} tokens"
         problem = f"its answer was cut {where}, before its JSON was whole; raise max_tokens"
-        cut = AnswerCut(self._name, problem, bound=bound, usage=reply.usage)
-        cut.rate_limits = reply.rate_limits
-        raise cut
+        cut = AnswerCut(self._name, problem, bound=bound, usage=end.usage)
+        cut.rate_limits = end.rate_limits
+        return cut
 
     def _mismatch(self, problem: AnswerProblem, usage: Usage) -> SchemaMismatch:
         at = f"does not satisfy response_schema at {problem.rule[:120]}"
