@@ -35,7 +35,7 @@ from tasks.contract.errors import (
     TimedOut,
     UnusableModelError,
 )
-from tasks.contract.job import CallId, Job
+from tasks.contract.job import CallId
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import AttemptEvent, ModelClients, ModelReply, ModelRequest
 from tasks.contract.result import RateLimits, Tried, Usage
@@ -356,22 +356,6 @@ async def _acquire_once(ports: Ports, name: CallId, owner: str, claim: Claim, de
     if budget is not None and isinstance(granted, Denied):
         # A call that only waits holds no booking.
         await ledger.jobs.book(name.job, name.index, owner, usd=0.0, budget=budget)
-    return granted
-
-
-async def acquire_hedge(ports: Ports, name: CallId, job: Job, first: Grant, demand: Demand) -> Grant | Denied:
-    """Acquire what an attempt needs that races `first`; the job's budget is booked for both."""
-    limiter, budget = ports.ledger.limiter, job.budget_usd
-    if budget is None:
-        return await limiter.acquire(demand, horizon=0.0)
-    jobs = ports.ledger.jobs
-    usd = first.cost_usd + estimate_cost(demand, limiter.mean_outputs.get(demand.model, FIRST_MEAN))
-    word, left = await jobs.book(name.job, name.index, first.id, usd=usd, budget=budget)
-    if word != "ok":
-        return Denied("job_budget", left_usd=left)
-    granted = await limiter.acquire(demand, horizon=0.0)
-    if isinstance(granted, Denied):
-        await jobs.book(name.job, name.index, first.id, usd=first.cost_usd, budget=budget)
     return granted
 
 

@@ -13,7 +13,6 @@ from celery.utils.log import get_task_logger
 from tasks.calling.attempt import (
     Attempt,
     acquire,
-    acquire_hedge,
     add_answer,
     add_attempt,
     build_request,
@@ -22,6 +21,7 @@ from tasks.calling.attempt import (
     render_prompt,
     settle,
 )
+from tasks.calling.hedge import acquire_hedge, race
 from tasks.calling.retry import (
     OVER_BUDGET,
     Retry,
@@ -149,32 +149,9 @@ class Run:
         if model.hedge is not None:
             delay = self.ports.latencies.hedge_delay(self.claim.part.model, model.hedge)
             if delay is not None:
-                return await self._race(first, delay)
+                return await race(first, delay, self.ports.clients, self._acquire_hedge)
         await first.send(self.ports.clients)
         return first
-
-    async def _race(self, first: Attempt, delay: float) -> Attempt:
-        """Send `first`, and a hedge beside it when it has not ended `delay` seconds from its start.
-
-        Returns the attempt that answered, or `first` if none did. The other one has ended or was cancelled then.
-        """
-        attempts = {asyncio.ensure_future(first.send(self.ports.clients)): first}
-        try:
-            await asyncio.wait(attempts, timeout=first.grant.wait_s + delay)
-            if not any(task.done() for task in attempts) and (hedge := await self._acquire_hedge()) is not None:
-                attempts[asyncio.ensure_future(hedge.send(self.ports.clients))] = hedge
-            pending = set(attempts)
-            while pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-                    if attempts[task].reply is not None:
-                        return attempts[task]
-            return first
-        finally:
-            for task in attempts:
-                task.cancel()
-            await asyncio.gather(*attempts, return_exceptions=True)
 
     async def _acquire_hedge(self) -> Attempt | None:
         """A second attempt, with another model where the part has one; None where the limiter denies it.
@@ -221,9 +198,8 @@ class Run:
         return add_answer(self.claim.kept, reply, most=most)
 
     async def _retry_or_fail(self, failed: Attempt) -> RunOutcome:
-        error = failed.error
+        error, claim, kept = failed.error, self.claim, self.claim.kept
         assert error is not None
-        claim, kept = self.claim, self.claim.kept
         if isinstance(error, AnswerCut):
             bound = max(error.bound or 0, kept.cut_at.get(error.model, 0))
             kept = replace(kept, cut_at={**kept.cut_at, error.model: bound})

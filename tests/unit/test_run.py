@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.calling.attempt import Attempt
+from tasks.calling.hedge import race
 from tasks.calling.run import Run
 from tasks.config.models import Hedge, Model
 from tasks.contract.errors import BadRequest, Overloaded, TimedOut, Unreachable
@@ -84,7 +85,7 @@ class Race:
         claim = Claim(1, PartSpec("a"), Job(text="hi"), decision, queue_wait_s=0.0, time_left_s=None)
         self.run = Run(ports, CallId("j", 0), "me:1", claim)
         self.first = self.run._attempt(granted("a"))
-        self.racing = asyncio.ensure_future(self.run._race(self.first, delay))
+        self.racing = asyncio.ensure_future(race(self.first, delay, self.clients, self.run._acquire_hedge))
 
     async def asked(self, *models):
         for model in models:
