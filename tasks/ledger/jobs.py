@@ -36,8 +36,8 @@ T = TypeVar("T")
 #: Fields of a job that may be large. They are kept apart, so that reading a job's state never reads them.
 BULK = frozenset(name for name, rule in JOB_FIELDS.items() if rule.bulk)
 
-#: Fields of later versions: a job without them has the fingerprint that earlier versions have kept of it.
-NEWER = ("on_truncated", "reasoning")
+#: Fields of later versions: a job without them is stored as earlier versions read it, with the fingerprint that they keep.
+NEWER = ("on_truncated", "reasoning", "unread")
 
 #: Parts that one step writes: the server does nothing else meanwhile.
 MOST_WRITTEN = 1000
@@ -73,7 +73,7 @@ class Jobs:
             job.id,
             "accept",
             _word,
-            spec=job.model_dump_json(exclude=set(BULK), exclude_none=True),
+            spec=job.model_dump_json(exclude=BULK | _unset(job), exclude_none=True),
             input=job.model_dump_json(include=set(BULK), exclude_none=True),
             kind=job.kind,
             policy=job.policy,
@@ -294,7 +294,11 @@ def _planned(reply: Sequence[Any]) -> tuple[str, tuple[int, range] | None]:
 
 def _fingerprint(job: Job) -> str:
     """The same for two submissions of one request, whatever ids they were given."""
-    return digest(job.model_dump_json(exclude={"id", *(name for name in NEWER if getattr(job, name) is None)}))
+    return digest(job.model_dump_json(exclude={"id", *_unset(job)}))
+
+
+def _unset(job: Job) -> set[str]:
+    return {name for name in NEWER if not getattr(job, name)}
 
 
 def _words_of(part: PartSpec) -> tuple[str, ...]:

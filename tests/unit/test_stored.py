@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 from tasks.contract.job import Job
 from tasks.contract.result import Usage
 from tasks.ledger import Kept, PartRecord
-from tasks.ledger.jobs import _fingerprint
+from tasks.ledger.jobs import NEWER, Jobs, _fingerprint
 from tasks.ledger.stored import (
     RESULT_FIELDS,
     digest,
@@ -83,9 +84,22 @@ def test_claim_of_a_part_without_anything_kept_begins_anew():
     assert (claim.kept, claim.used, write_kept(Kept())) == (kept, used, "")
 
 
+#: The fields that every stored job has had from the first version on.
+FIRST_FIELDS = {
+    "schema_version", "id", "kind", "split_options", "join_options", "join_model", "policy", "early_stop", "prefer",
+    "model", "priority", "labels", "metadata",
+}  # fmt: skip
+
+
 def test_job_without_the_newer_fields_is_stored_and_marked_as_ever():
     job = Job(id="01jzq3v5k8w9x0y1z2a3b4c5d6", text="x")
-    assert not {"on_truncated", "reasoning"} & json.loads(job.model_dump_json(exclude_none=True)).keys()
-    assert _fingerprint(job) == digest(job.model_dump_json(exclude={"id", "on_truncated", "reasoning"}))
+    spec = {}
+
+    def step(*_, **arguments):
+        spec.update(json.loads(arguments["spec"]))
+
+    Jobs(SimpleNamespace(step=step)).accept(job, keep_seconds=1)
+    assert spec.keys() == FIRST_FIELDS
+    assert _fingerprint(job) == digest(job.model_dump_json(exclude={"id", *NEWER}))
     assert _fingerprint(job) != _fingerprint(job.model_copy(update={"on_truncated": "fail"}))
     assert read_job(OLD_SPEC, '{"text": "x"}').text == "x"
