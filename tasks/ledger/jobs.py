@@ -36,7 +36,7 @@ T = TypeVar("T")
 #: Fields of a job that may be large. They are kept apart, so that reading a job's state never reads them.
 BULK = frozenset(name for name, rule in JOB_FIELDS.items() if rule.bulk)
 
-#: Fields of later versions: a job without them is stored as earlier versions read it, with the fingerprint that they keep.
+#: Fields of later versions: a job without them is stored as earlier versions read it, and has the same fingerprint.
 NEWER = ("on_truncated", "reasoning", "unread")
 
 #: Parts that one step writes: the server does nothing else meanwhile.
@@ -73,7 +73,7 @@ class Jobs:
             job.id,
             "accept",
             _word,
-            spec=job.model_dump_json(exclude=BULK | _unset(job), exclude_none=True),
+            spec=job.model_dump_json(exclude={*BULK, *_unset(job)}, exclude_none=True),
             input=job.model_dump_json(include=set(BULK), exclude_none=True),
             kind=job.kind,
             policy=job.policy,
