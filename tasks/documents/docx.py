@@ -52,7 +52,7 @@ def read_docx(data: bytes) -> Reading:
             plain = _rewrite(archive, changed)
     except RecursionError:
         raise Unreadable("has elements nested too deep", "save it as text or Markdown") from None
-    except _BROKEN:
+    except _DAMAGE:
         raise Unreadable("is called a DOCX, but is none, or damaged", "open it and save it anew") from None
     text = place_labels(_convert(plain), found.labels)
     counted = ((len(found.pictures), "picture"), (len(found.embedded), "embedded file"))

@@ -85,10 +85,15 @@ def read_documents(documents: Sequence[Document], *, at: Callable[[int], str], m
         for index, reading in zip(parsed, found, strict=True):
             readings[index] = _recognize(documents[index], reading, most) if kinds[index] == "pdf" else reading
             if not readings[index].text.strip():
-                pictures = any(gap.fails for gap in readings[index].gaps)
-                problem = "has no text: its pages are pictures" if pictures else "has no text"
-                raise BadInput(at(index), problem, "pip install 'pointsman[ocr]', or run it through OCR first")
+                raise _without_text(at(index), readings[index])
     return [readings[index] for index in range(len(documents))]
+
+
+def _without_text(field: str, reading: Reading) -> BadInput:
+    pictures = any(gap.fails for gap in reading.gaps)
+    problem = "has no text: its pages are pictures" if pictures else "has no text"
+    recognizes = find_spec(OCR) is not None
+    return BadInput(field, problem, "send a document with text" if recognizes else "pip install 'pointsman[ocr]'")
 
 
 def _recognize(document: Document, reading: Reading, most: int) -> Reading:

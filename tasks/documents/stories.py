@@ -7,7 +7,7 @@ boxes, fields, diagrams and forms become plain runs and paragraphs; hidden text 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
@@ -50,11 +50,11 @@ class Found(NamedTuple):
 def simplify(root: Element, numbering: Numbering, found: Found, *, related: Callable[[str], Element | None]) -> None:
     """Change a story in place; `related` returns the part with the id of a relation."""
     as_transitional(root)
-    for step in (_choose_alternatives, _drop_hidden, _write_equations, _unwrap):
-        step(root)
+    for change in (_choose_alternative, _drop_hidden, _write_equation, _unwrap):
+        _rewrite(root, change)
     found.pictures.extend(None for element in root.iter() if element.tag in _PICTURES)
     found.embedded.extend(None for element in root.iter() if element.tag in _EMBEDDED)
-    _lift_boxes(root, related)
+    _rewrite(root, lambda element: _lift_boxes(element, related))
     for paragraph in root.iter(f"{W}p"):
         _write_label(paragraph, numbering, found.labels)
     for text in root.iter(f"{W}t"):
@@ -78,13 +78,20 @@ def _renamed(name: str) -> str:
     return f"{{http://schemas.openxmlformats.org/{first}/2006/{rest}}}{local}"
 
 
-def _choose_alternatives(root: Element) -> None:
+def _rewrite(root: Element, change: Callable[[Element], Sequence[Element] | None]) -> None:
+    """Replace each element for which `change` returns others by them, the deepest first; in linear time."""
+    for parent in reversed(list(root.iter())):
+        changed = [(child, change(child)) for child in parent]
+        if any(others is not None for _, others in changed):
+            parent[:] = [one for child, others in changed for one in ((child,) if others is None else others)]
+
+
+def _choose_alternative(element: Element) -> Sequence[Element] | None:
     """Keep one of the forms of what is written for several programs: the first with text, else the fallback."""
-    for parent in list(root.iter()):
-        for alternatives in parent.findall(f"{_MC}AlternateContent"):
-            choices = list(alternatives)
-            kept = next((choice for choice in choices if _has_text(choice)), choices[-1] if choices else ())
-            _replace(parent, alternatives, list(kept))
+    if element.tag != f"{_MC}AlternateContent":
+        return None
+    choices = list(element)
+    return list(next((choice for choice in choices if _has_text(choice)), choices[-1] if choices else ()))
 
 
 def _has_text(element: Element) -> bool:
@@ -92,41 +99,34 @@ def _has_text(element: Element) -> bool:
     return any(inner.tag in names for inner in element.iter())
 
 
-def _drop_hidden(root: Element) -> None:
-    for parent in list(root.iter()):
-        for run in parent.findall(f"{W}r"):
-            if is_on(run.find(f"{W}rPr/{W}vanish")):
-                parent.remove(run)
+def _drop_hidden(element: Element) -> Sequence[Element] | None:
+    return () if element.tag == f"{W}r" and is_on(element.find(f"{W}rPr/{W}vanish")) else None
 
 
-def _write_equations(root: Element) -> None:
-    for parent in list(root.iter()):
-        for name in ("oMathPara", "oMath"):
-            for equation in parent.findall(M + name):
-                lines = [equation] if name == "oMath" else equation.findall(f"{M}oMath")
-                _replace(parent, equation, [_run(" ".join("; ".join(map(linear, lines)).split()))])
+def _write_equation(element: Element) -> Sequence[Element] | None:
+    if element.tag == f"{M}oMath":
+        return [_run(" ".join(linear(element).split()))]
+    if element.tag == f"{M}oMathPara":  # its equations are runs by now
+        return [run for run in element if run.tag == f"{W}r"]
+    return None
 
 
-def _unwrap(root: Element) -> None:
-    """Put the text of fields, directions, ruby and old forms where mammoth reads it."""
-    for parent in reversed(list(root.iter())):
-        for child in list(parent):
-            if child.tag in _WRAPPERS:
-                _replace(parent, child, [inner for inner in child if not inner.tag.endswith("Pr")])
-            elif child.tag == f"{W}ruby":
-                base, above = (
-                    "".join(text.text or "" for text in child.iterfind(f"{W}{name}//{W}t"))
-                    for name in ("rubyBase", "rt")
-                )
-                _replace(parent, child, list(_run(f"{base}({above})" if above else base)))
-            elif child.tag == f"{W}sdt" and (box := child.find(f"{W}sdtPr/{_WORD_2010}checkbox")) is not None:
-                checked = box.find(f"{_WORD_2010}checked")
-                on = checked is not None and checked.get(f"{_WORD_2010}val", "1") in {"1", "true", "on"}
-                _replace(parent, child, [_run("[x]" if on else "[ ]")])
-        for run in parent.findall(f"{W}r"):
-            data = run.find(f"{W}fldChar/{W}ffData")
-            if data is not None and (chosen := _chosen(data)):
-                _replace(parent, run, [run, _run(chosen)])
+def _unwrap(element: Element) -> Sequence[Element] | None:
+    """Put the text of fields, directions, ruby and forms where mammoth reads it."""
+    if element.tag in _WRAPPERS:
+        return [inner for inner in element if not inner.tag.endswith("Pr")]
+    if element.tag == f"{W}ruby":
+        base, above = (
+            "".join(text.text or "" for text in element.iterfind(f"{W}{name}//{W}t")) for name in ("rubyBase", "rt")
+        )
+        return list(_run(f"{base}({above})" if above else base))
+    if element.tag == f"{W}sdt" and (box := element.find(f"{W}sdtPr/{_WORD_2010}checkbox")) is not None:
+        checked = box.find(f"{_WORD_2010}checked")
+        on = checked is not None and checked.get(f"{_WORD_2010}val", "1") in {"1", "true", "on"}
+        return [_run("[x]" if on else "[ ]")]
+    data = element.find(f"{W}fldChar/{W}ffData") if element.tag == f"{W}r" else None
+    chosen = "" if data is None else _chosen(data)
+    return [element, _run(chosen)] if chosen else None
 
 
 def _chosen(data: Element) -> str:
@@ -138,38 +138,30 @@ def _chosen(data: Element) -> str:
     entries = data.findall(f"{W}ddList/{W}listEntry")
     result = data.find(f"{W}ddList/{W}result")
     place = "0" if result is None else result.get(f"{W}val", "0")
-    return entries[int(place)].get(f"{W}val", "") if place.isdecimal() and int(place[:4]) < len(entries) else ""
+    chosen = entries[int(place) :][:1] if place.isdecimal() and len(place) < 5 else []
+    return chosen[0].get(f"{W}val", "") if chosen else ""
 
 
-def _lift_boxes(root: Element, related: Callable[[str], Element | None]) -> None:
+def _lift_boxes(paragraph: Element, related: Callable[[str], Element | None]) -> Sequence[Element] | None:
     """Make the paragraphs of text boxes, and the texts of diagrams and charts, stand after their paragraph."""
-    parents = {child: parent for parent in root.iter() for child in parent}
-    for paragraph in list(root.iter(f"{W}p")):
-        lifted: list[Element] = []
-        for holder, box in _boxes(paragraph):
-            holder.remove(box)
-            lifted.extend(box)
-        for element in paragraph.iter():
-            if element.tag == f"{_VML}textpath" and element.get("string"):
-                lifted.append(_paragraph(element.get("string", "")))
-            elif element.tag == f"{_DIAGRAM}relIds":
-                lifted += _shown(related(element.get(f"{_R}dm", "")))
-            elif element.tag == f"{_CHART}chart":
-                lifted += _shown(related(element.get(f"{_R}id", "")))
-        if lifted and (parent := parents.get(paragraph)) is not None:
-            place = list(parent).index(paragraph) + 1
-            parent[place:place] = lifted
-            parents |= dict.fromkeys(lifted, parent)
-
-
-def _boxes(paragraph: Element) -> Iterator[tuple[Element, Element]]:
-    """Yield the outermost text boxes of a paragraph, each with its parent."""
+    if paragraph.tag != f"{W}p":
+        return None
+    lifted: list[Element] = []
     pending = [paragraph]
     while pending:
         element = pending.pop()
+        if element.tag == f"{_VML}textpath" and element.get("string"):
+            lifted.append(_paragraph(element.get("string", "")))
+        elif element.tag == f"{_DIAGRAM}relIds":
+            lifted += _shown(related(element.get(f"{_R}dm", "")))
+        elif element.tag == f"{_CHART}chart":
+            lifted += _shown(related(element.get(f"{_R}id", "")))
         boxes = element.findall(f"{W}txbxContent")
-        yield from ((element, box) for box in boxes)
-        pending.extend(child for child in reversed(element) if child.tag != f"{W}txbxContent")
+        for box in boxes:
+            lifted.extend(box)
+            element.remove(box)
+        pending.extend(child for child in reversed(element) if child.tag != f"{W}p")
+    return [paragraph, *lifted] if lifted else None
 
 
 def _shown(part: Element | None) -> list[Element]:
@@ -234,11 +226,6 @@ def place_labels(markdown: str, labels: Sequence[NumberLabel]) -> str:
         lines.append("  " * (label.level if label else 0) + _MARK.sub(written, line))
         blank, in_list = 0, bullet
     return "\n".join([*lines, *[""] * blank])
-
-
-def _replace(parent: Element, child: Element, by: Sequence[Element]) -> None:
-    place = list(parent).index(child)
-    parent[place : place + 1] = by
 
 
 def _run(text: str) -> Element:
