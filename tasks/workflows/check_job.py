@@ -75,8 +75,15 @@ def check_documents(job: Job, config: Config, *, at: str = "") -> None:
         from tasks.workflows.steps import make_step_job  # noqa: PLC0415 - loads templates
 
         fields = make_step_job(workflow, 0, job, [])
-        if fields is not None and fields.get("split") is not None:
+        if fields is None or fields.get("split") is None:
+            return
+        try:
             check_cut(Job.model_validate(fields), most=config.limits.parts)
+        except BadInput as error:
+            problem = (
+                f"the step {workflow.steps[0].name!r} of {job.kind!r} cuts it by {fields['split']!r}: {error.problem}"
+            )
+            raise BadInput(error.field, problem, "send a text that has them, or use another workflow") from None
 
 
 def _check_known(field: str, name: str, names: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import zlib
 from types import SimpleNamespace
 
 import pytest
@@ -115,6 +116,22 @@ def test_read_document_of_a_pdf_ends_each_page_with_a_form_feed():
 )
 def test_read_document_of_a_pdf_without_text_is_refused(data, message):
     assert message in refused("a.pdf", data)
+
+
+def bomb(*filters):
+    """A PDF whose page unpacks to two gigabytes."""
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(b" " * 2**24) for _ in range(128)) + packer.flush()
+    for _ in filters[1:]:
+        data = zlib.compress(data, 9)
+    whole, written = pdf([["x"]]), b"<< /Filter [%s] /Length %d >>\nstream\n" % (b"".join(filters), len(data))
+    start, end = whole.index(b"<< /Length"), whole.index(b"endstream")
+    return whole[:start] + written + data + b"\n" + whole[end:]
+
+
+@pytest.mark.parametrize("filters", [(b"/FlateDecode",), (b"/FlateDecode", b"/FlateDecode")])
+def test_read_document_of_a_pdf_that_unpacks_to_gigabytes_is_refused(filters):
+    assert re.search("its reader ended|too much memory|has no text", refused("a.pdf", bomb(*filters)))
 
 
 # -- DOCX ----------------------------------------------------------------------------------------------------------

@@ -14,10 +14,12 @@ from tasks.contract.errors import BadInput
 from tasks.contract.job import parse_job
 from tasks.contract.job_fields import Item
 from tasks.documents import reader
+from tasks.loading.load import load
 from tasks.parallel import job_files
 from tasks.parallel.job_files import replace_files, replace_files_of_jobs
 from tasks.workflows.check_job import check_documents
 from tests.documents import pdf
+from tests.harness import REPOSITORY
 
 CONFIG = {
     "models": {"fast": {"provider": "simulated"}},
@@ -240,3 +242,12 @@ def test_job_takes_byte_order_marks_off_its_texts():
     assert parse_job({"messages": [{"role": "user", "content": "\ufeffHi"}]}).messages[0].content == "Hi"
     with pytest.raises(BadInput, match="is empty"):
         parse_job({"text": "\ufeff\n"})
+
+
+def test_check_documents_cuts_as_the_first_step_of_a_workflow_does():
+    ready = load(REPOSITORY / "pointsman.yaml")
+    fields = {"kind": "legal_review", "metadata": {"party": "Customer"}}
+
+    check_documents(parse_job({"text": "1. Scope\nAll.\n2. Term\nLong.\n", **fields}), ready)
+    with pytest.raises(BadInput, match=r"^text: the step '\w+' of 'legal_review' cuts it by 'numbered'.*no numbered"):
+        check_documents(parse_job({"text": "No clauses.", **fields}), ready)

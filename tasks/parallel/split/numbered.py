@@ -7,10 +7,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tasks.parallel.split.clauses import CLAUSE, END, LESSER, Clause, clauses, ends_body, is_blank, lesser_clauses
 from tasks.parallel.split.registry import nothing_found, splitter
 from tasks.parallel.split.section import TITLE_CHARACTERS, Section, cut_at_lines, shorten, split_lines
+
+#: Numbered lines of a document from which it is a list rather than a contract, and takes seconds.
+CANDIDATES = 100_000
 
 
 @splitter()
@@ -25,7 +29,9 @@ def numbered(text: str) -> list[Section]:
     its own. A single clause counts as none.
     """
     lines = split_lines(text)
-    found, lesser = list(clauses(lines)), list(lesser_clauses(lines))
+    found, lesser = list(islice(clauses(lines), CANDIDATES)), list(islice(lesser_clauses(lines), CANDIDATES))
+    if CANDIDATES in {len(found), len(lesser)}:
+        raise nothing_found("numbered", f"the document has {CANDIDATES:,} numbered lines and more")
     chain = longest_chain(found)
     if not is_plausible(chain):
         chain = longest_chain(lesser)
