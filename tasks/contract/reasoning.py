@@ -41,8 +41,9 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 #: Cheap: a text that holds none of these marks, and does not begin with one of these headings, holds no thoughts.
+#: The first characters are outside of `(?i:…)`, so that the search skips to them.
 A_MARK = re.compile(
-    rf"<(?:[ ]?/?[ ]?{_NAMES}[\s>]|\|[a-z_/]+\|?>|channel\|>|unused9[45]>)|\[/?THINK\]|◁/?think▷", re.IGNORECASE
+    rf"<(?i:[ ]?/?[ ]?{_NAMES}[\s>]|\|[a-z_/]+\|?>|channel\|>|unused9[45]>)|\[(?i:/?THINK)\]|◁(?i:/?think)▷"
 )
 A_HEADING = re.compile(
     r"\s{0,20}(?:here(?:'s|’s| is) my thought|here are my reasoning|#{1,4} thinking|analysis\S)", re.IGNORECASE
