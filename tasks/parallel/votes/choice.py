@@ -173,14 +173,27 @@ class _ChoiceReader:
     def _windows(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the ranges around mentions of an answer: nothing else is looked at closely."""
         start = end = -1
-        for match in self._forms.mention.finditer(text):
-            if match.start() - BEFORE > end:
+        for place in sorted(self._mentions(text)):
+            if place - BEFORE > end:
                 if end >= 0:
                     yield start, end
-                start = max(match.start() - BEFORE, 0)
-            end = match.end() + AFTER
+                start = max(place - BEFORE, 0)
+            end = place + AFTER
         if end >= 0:
             yield start, end
+
+    def _mentions(self, text: str) -> Iterator[int]:
+        """Yield where an answer is mentioned: substrings first, since the pattern takes longer on each character."""
+        lowered = text.lower()
+        if len(lowered) != len(text):
+            yield from (match.start() for match in self._forms.mention.finditer(text))
+            return
+        for word in self._forms.first_words:
+            place = lowered.find(word)
+            while place >= 0:
+                if self._forms.mention.match(text, place):
+                    yield place
+                place = lowered.find(word, place + 1)
 
     def _last_word(self, text: str, announced: list[_Evidence]) -> str:
         """Return the conclusion of a text that announces one, or several of which the last takes back the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from tasks.parallel.votes import choice_words as words
@@ -18,8 +19,9 @@ class ChoicePatterns:
     def __init__(self, answers: Sequence[str], *, several: bool) -> None:
         one = words.alternatives(answers)
         other = words.alternatives(answers, name="other")
-        #: Any mention.
+        #: Any mention, and the words with which one begins, in small letters.
         self.mention = re.compile(one, _FLAGS)
+        self.first_words = {unicodedata.normalize("NFKC", answer).split()[0].lower() for answer in answers}
         self._compile_announcements(one, other)
         self._compile_places(one, other)
         strong = words.alternatives([answer for answer in answers if words.is_strong(answer, several=several)])
