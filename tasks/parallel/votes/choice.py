@@ -22,6 +22,8 @@ from tasks.parallel.votes.prose import SENTENCE_END, TAIL, clause_before, plain_
 
 #: Answers that patterns are compiled for; of more, those that a text mentions.
 MOST_ANSWERS = 40
+#: Characters of a text that may be a mere list of answers.
+SHORT = 200
 #: Keys of a JSON answer that hold the choice, the likeliest first.
 KEYS = (
     "final_answer", "answer", "verdict", "label", "choice", "decision", "classification", "category", "class",
@@ -34,6 +36,8 @@ _ASKS = re.compile(r" ?[^.!\n]{0,80}\?")
 _IF = re.compile(words.IF, re.IGNORECASE)
 _DOUBTED = re.compile(words.DOUBTED, re.IGNORECASE)
 _MODAL = re.compile(r"\b(?:should|must|ha(?:s|ve) to|needs? to|ought to|will) be\b", re.IGNORECASE)
+_NEGATIVE = re.compile(r"\b(?:no|not|never|nothing|without)\b|n['’]t\b", re.IGNORECASE)
+_FOLLOWS = re.compile(words.FOLLOWS, re.IGNORECASE)
 _DENIED = re.compile(rf"{words.NEGATION} $", re.IGNORECASE)
 _QUOTED, _FINAL, _UNSURE = (re.compile(form, re.IGNORECASE) for form in (words.QUOTED, words.FINAL, words.UNSURE))
 #: Characters around a mention in which its announcement stands.
@@ -158,7 +162,7 @@ class _ChoiceReader:
 
     def _read_prose(self, text: str) -> str:
         windows = list(self._windows(text))
-        if not windows:
+        if not windows or (len(text) < SHORT and self._only_lists(text)):
             return ""
         announced = list(self._announcements(text, windows))
         if announced:
@@ -169,6 +173,15 @@ class _ChoiceReader:
         if len(set(found)) == 1:
             return "" if _UNSURE.search(text) else found[0]
         return ""
+
+    def _only_lists(self, text: str) -> bool:
+        """Whether a text is nothing but several answers: "A. B. C. D."."""
+        named = {_word(match).casefold() for match in self._forms.mention.finditer(text)}
+        return (
+            len({self._ballot(word) for word in named}) > 1
+            and not named & words.WEAK
+            and not re.search(r"\w", self._forms.mention.sub("", text))
+        )
 
     def _windows(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the ranges around mentions of an answer: nothing else is looked at closely."""
@@ -248,11 +261,7 @@ class _ChoiceReader:
         word = _word(match)
         if match["pronoun"] and not words.is_letter(word):
             return
-        if (
-            match["so"]
-            and word.casefold() in words.WEAK
-            and not re.match(r" ?(?:[.,!;。，]|$|\n)", text[match.end("word") :])
-        ):
+        if word.casefold() in words.WEAK and not _FOLLOWS.match(text, match.end("word")):
             return
         if re.search("would|wäre|serait|sería", match["cue"]) and _IF.match(text, match.end()):
             return
@@ -279,6 +288,8 @@ class _ChoiceReader:
     def _places(self, text: str, windows: Sequence[tuple[int, int]]) -> Iterator[_Evidence]:
         """Yield what the text begins and ends with, what it replies to a question, and what it says its subject is."""
         asked = list(_within(self._forms.asked, text, windows))
+        if self._forms.keyed is not None:
+            asked += _within(self._forms.keyed, text, windows)
         for match in asked:
             ballot = self._ballot(_word(match))
             if _word(match).casefold() not in words.INTERJECTIONS:
@@ -293,7 +304,7 @@ class _ChoiceReader:
                 yield _Evidence(match.start(), match.end(), self._ballot(_word(match)))
         for match in _within(self._forms.ordered, text, windows):
             ballot = self._ballot(_word(match))
-            if not self._is_quoted(text, match.start()):
+            if not self._is_quoted(text, match.start()) and not _NEGATIVE.search(clause_before(text, match.start())):
                 yield _Evidence(match.start(), match.end(), self._other(ballot) if match["not"] else ballot)
         yield from self._predicates(text, windows, {match.start() for match in asked})
 
@@ -320,7 +331,7 @@ class _ChoiceReader:
         rest = text[match.end() :]
         doubtful = (
             (word.casefold() in words.FILLERS and rest.strip(" .,!") != "")
-            or (word.casefold() in words.WEAK and _GOES_ON.match(rest) is not None)
+            or (word.casefold() in words.WEAK - words.INTERJECTIONS and _GOES_ON.match(rest) is not None)
             or (match["hedge"] is not None and self._ballot(_word(match, "other")) != ballot)
             or _ASKS.match(rest) is not None
         )

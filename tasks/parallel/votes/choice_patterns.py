@@ -29,8 +29,10 @@ class ChoicePatterns:
         #: A reply to a question; None without answers that reply.
         self.replied = re.compile(rf"\? ?{WRAP}{replies}(?=[ ,.!;:—–-]|$)", _FLAGS) if replies else None
         #: What a sentence says its subject is; None without answers that a sentence may hold.
-        self.predicate = None
+        self.predicate = self.keyed = None
         if strong:
+            #: "flagged: false".
+            self.keyed = re.compile(rf"{strong} ?[:=] ?(?:(?P<yes>true|yes)|(?P<no>false|no|none))(?!\w)", _FLAGS)
             self.predicate = re.compile(
                 rf"(?:(?:(?:{words.PREDICATE})(?P<not> ?(?:{words.NEGATED}))?|(?P<bare>{words.NEGATED}))"
                 rf"(?:{words.BETWEEN}) ?|(?P<verb>\b(?:it|this|that|and|which|post|content|message|comment|text) "
@@ -53,20 +55,24 @@ class ChoicePatterns:
             rf"{words.NEGATION} (?:option )?{WRAP}{one}{WRAP},? ?{_BUT} ?(?:option )?{WRAP}{other}", _FLAGS
         )
         #: "B is the correct one", and "A and" before it.
-        self.right = re.compile(rf"{WRAP}{one}{WRAP}(?:{words.RIGHT})\b", _FLAGS)
+        self.right = re.compile(
+            rf"{WRAP}{one}{WRAP}(?:{words.RIGHT}| fits (?:[a-z]+ ){{0,3}}best| (?:seems|works) best)(?![a-zA-Z])",
+            _FLAGS,
+        )
         self.beside = re.compile(rf"{one}{WRAP}(?:{words.OR}|, ?){WRAP}$", _FLAGS)
 
     def _compile_places(self, one: str, other: str) -> None:
         #: The beginning of a line or sentence, and ", B" behind it.
         self.begins = re.compile(
-            rf"{WRAP}{words.OPENERS}(?:option |choice |answer |选项|选)?{WRAP}{one}"
+            rf"{WRAP}{words.OPENERS}(?:option |choice |answer |ans\.? ?|选项|选)?{WRAP}{one}"
             rf"(?P<hedge>[ ]?(?:{words.OR}){WRAP}{other})?(?P<wrong>{words.WRONG}\b)?(?={words.FOLLOWS})",
             _FLAGS,
         )
         self.listed = re.compile(rf" ?[,/;] ?{WRAP}{one}(?P<wrong>{words.WRONG}\b)?", _FLAGS)
         #: The end of a line, behind a colon or "is".
         self.closing = re.compile(
-            rf"(?:(?P<is>\b(?:is|be|ist|est|es)|是)|[:：]) ?(?:option |la |the )?{WRAP}{one}{WRAP}(?=[.!。]?(?:\n|$))",
+            rf"(?:(?P<is>\b(?:is|be|ist|est|es)|(?<!不)是)|[:：]) ?(?:option |la "
+            rf"|the )?{WRAP}{one}{WRAP}(?: ?[(\[][^)\]\n]{{0,40}}[)\]])?(?=[.!。]?(?:\n|$))",
             _FLAGS,
         )
         #: "Safe? No".
@@ -75,7 +81,7 @@ class ChoicePatterns:
         )
         #: "I would block this".
         self.ordered = re.compile(
-            r"\b(?:i(?:['’]d| would| will)?|we(?: should| must)?|you should|please|must|should|recommend(?: to)?|to|do)"
+            r"\b(?:i(?:['’]d| would| will)?|we(?: should| must)?|you should|please|must|should|recommend(?: to)?|do)"
             rf"(?P<not> not|n['’]t)? {one} (?:this|it|the|that)\b",
             _FLAGS,
         )

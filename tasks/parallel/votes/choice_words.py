@@ -12,7 +12,19 @@ from collections.abc import Sequence
 #: The same answer in other words. Only an answer of the job has synonyms, and only words that are no answer themselves.
 SYNONYMS = {
     "yes": ("ja", "oui", "sí", "yeah", "yep", "yup", "是的", "是", "true"),
-    "no": ("nein", "non", "nope", "不是", "否", "false"),
+    "no": (
+        "nein",
+        "non",
+        "nope",
+        "不是",
+        "否",
+        "false",
+        "no way",
+        "absolutely not",
+        "definitely not",
+        "certainly not",
+        "of course not",
+    ),
 }
 #: Answers that reply to a question, and say nothing where a sentence holds them ("there is no …").
 INTERJECTIONS = {"yes", "no", *SYNONYMS["yes"], *SYNONYMS["no"], "si", "ok", "okay", "none", "0", "1", "是", "否"}
@@ -57,7 +69,8 @@ CUES = (
     r"|\b(?:choose|choosing|pick|picking|select|selecting|vote for|voting for|go with|going with|opt for|settle on"
     r"|(?:corresponds?|corresponding|points?|leads?(?: us)?|belongs?|goes|assign(?:ed)?|rout(?:ed?)) to|matches"
     r"|supports"
-    r"|send (?:this|it|the \w+) to|call (?:this|it|the \w+)|leaning towards|my vote goes to|classify (?:this|it"
+    r"|send (?:this|it|the \w+) to|call (?:this|it|the \w+)|prefer|left with|(?:i|we) (?:think|believe|guess|suspect"
+    r"|reckon|conclude)|leaning towards|my vote goes to|classify (?:this|it"
     r"|the \w+) as|label (?:this|it|the \w+) as|rate (?:this|it) as"
     r"|(?:classified|categori[sz]ed|labell?ed|flagged|marked|rated) as|falls? (?:under|into)|say it(?:['’]s| is)"
     r"|consider (?:this|it|that|the)(?: \w+)?"
@@ -80,7 +93,8 @@ CUES = (
 RIGHT = (
     r" ?(?:is|are|seems|looks|would be|has to be|must be|to be|ist|est|es|是) ?(?:therefore |thus |clearly |indeed "
     r"|definitely |also |hence |then |daher |donc |la |le |das |die )?(?:the |my )?(?:correct|right|best|better|true"
-    r"|answer|only correct|only one|final|winner|most (?:appropriate|accurate|suitable|plausible|likely|relevant"
+    r"|answer|only correct|only one|final|winner|the one|most (?:appropriate|accurate|suitable|plausible|likely"
+    r"|relevant"
     r"|logical)|richtig|korrekt|correcte?|bonne|correct[ao]|verdadera|对的?"
     r"|正确)"
 )
@@ -146,7 +160,8 @@ SAID = (
 )
 #: Words before a reply at the beginning of a sentence.
 OPENERS = (
-    r"(?:(?:absolutely|unfortunately|definitely|certainly|indeed|sadly|clearly|simply|hmm+|well|honestly|actually"
+    r"(?:(?:absolutely|unfortunately|definitely|certainly|indeed|probably|most likely|surely|obviously|i think"
+    r"|i believe|sadly|clearly|simply|hmm+|well|honestly|actually"
     r"|of course"
     r"|short answer|in short|so|then|my verdict|natürlich|leider|klar|bien sûr|malheureusement|claro|por supuesto|当然)"
     r"[,:—–-]? ?){0,2}"
@@ -172,9 +187,10 @@ UNSURE = (
 )
 #: What may follow a word at the beginning of a text that is an answer.
 FOLLOWS = (
-    r"(?: ?[.,;:!()\[\]|\n–—。，；：！、）】-]| ?$"
+    r"(?: ?[.,;:!()\[\]|<\"'”’»|\n–—。，；：！、）】-]| ?$"
     r"| (?:because|since|as|due|at all|overall|for|given|it|this|that|the|there|you|i|he|she|they|we|with|but|is the"
-    r"|is correct|is right|is my|weil|denn|da|car|parce|puisque|porque|ya que|因为)\b)"
+    r"|is correct|is right|is my|(?:sentiment|tone|content|message|review|text|post|comment|email)(?=[.!]?$)|weil"
+    r"|denn|da|car|parce|puisque|porque|ya que|因为)\b)"
 )
 
 

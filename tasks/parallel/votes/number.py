@@ -20,6 +20,8 @@ from tasks.parallel.votes.latex import unwrap_latex
 MAX_NUMBER = 40
 #: The highest exponent of ten, either way.
 MAX_EXPONENT = 60
+#: The highest base of a power.
+MAX_BASE = 1000
 #: Characters that are read of a longer text: its beginning and its end.
 HEAD, TAIL = 4_000, 16_000
 _SIGNS = str.maketrans(
@@ -78,6 +80,7 @@ _GOES_ON = re.compile(r"\s?(?:[a-zA-Z]{0,12}\s)?(?:[×x*·÷+]|\\times|\\cdot|\s
 _OPERATOR = re.compile(r"\d\s?[×*·÷+]\s?[$€£]?$")
 #: "2024-05-06", a telephone number.
 _IDENTIFIER = re.compile(r"\d-\d+-$")
+_POWER = re.compile(r"(?:\^|\*\*)\s?\{?(\d{1,3})\}?")
 _EQUALS = re.compile(r"=\s?")
 _OR = re.compile(r"\s(?:or|oder|ou|o|或)\s(?:maybe\s|perhaps\s)?$|或者?$", re.IGNORECASE)
 _CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3})*\]")
@@ -162,7 +165,17 @@ def read_number(text: str) -> Fraction | None:
         # "either 5 or 6"
         if last.start() in {one.start(), other.start()} and _is_or(text, Number(one), Number(other)):
             return None
-    return Number(last).value
+    return _raised(text, last)
+
+
+def _raised(text: str, match: re.Match[str]) -> Fraction | None:
+    """Return the value of a number with the power behind it ("10^6")."""
+    power = _POWER.match(text, match.end())
+    value = Number(match).value
+    if power is None or value is None:
+        return value
+    exponent = int(power[1])
+    return value**exponent if exponent <= MAX_EXPONENT and abs(value) <= MAX_BASE else None
 
 
 def _result(text: str, match: re.Match[str]) -> re.Match[str] | None:

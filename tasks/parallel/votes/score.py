@@ -48,7 +48,8 @@ _OF = re.compile(
     re.IGNORECASE,
 )
 _NOUN = (
-    r"(?:score|rating|grade|mark|note|bewertung|punktzahl|gesamtnote|wertung|notation|puntuación|calificación|nota"
+    r"(?:overall|score|rating|grade|mark|note|bewertung|punktzahl|gesamtnote|wertung|notation|puntuación"
+    r"|calificación|nota"
     r"|评分|得分|分数|打分|总分)"
 )
 _CUE = re.compile(
