@@ -17,6 +17,8 @@ from typing import Any, Self
 __all__ = ["Recorder"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+#: The sweeper and the rebalancer look at all jobs at their own times: they are no part of a job's way.
+UPKEEP = frozenset(str(REPOSITORY / "worker" / name) for name in ("sweeper.py", "rebalancer.py"))
 ROOMS = tuple(f"{REPOSITORY / room}/" for room in ("producer", "tasks", "worker", "ops"))
 
 
@@ -49,8 +51,19 @@ class Recorder:
 
     def _note(self, frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        if self._on and event == "call" and code.co_name != "<module>" and code.co_filename.startswith(ROOMS):
+        if not self._on or event != "call" or code.co_name == "<module>" or not code.co_filename.startswith(ROOMS):
+            return
+        if code.co_filename not in self._files and not _is_upkeep(frame):
             self._files.add(code.co_filename)
+
+
+def _is_upkeep(frame: FrameType | None) -> bool:
+    """Whether a call is one of the regular looks at all jobs, which happen to fall into a record."""
+    while frame is not None:
+        if frame.f_code.co_filename in UPKEEP:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _main(out: str, module: str) -> None:

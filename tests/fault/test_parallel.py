@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from tasks.accept import accept
+from tasks.contract.errors import BadInput
 from tasks.contract.job import CallId, parse_job
 from tasks.contract.result import FINAL, Decision
 from tasks.ledger import Ledger, PartRecord, StagePlan
@@ -146,10 +147,10 @@ def vote(n, **more):
 # -- bad input -----------------------------------------------------------------------------------
 
 
-def test_document_without_a_section_fails_and_one_with_one_succeeds(submit, voices):
-    none = submit(lambda _: "x", kind="sections", text="[]", split="json", model="able")
-    assert (none.state, none.parts_total, voices.asked) == ("failed", 0, [])
-    assert "no element with content" in none.error
+def test_document_without_a_section_is_refused_and_one_with_one_succeeds(submit, voices):
+    with pytest.raises(BadInput, match="no element with content"):
+        submit(lambda _: "x", kind="sections", text="[]", split="json", model="able")
+    assert voices.asked == []
     one = submit(lambda _: "done", kind="sections", text="One paragraph.", split="paragraphs", model="able")
     assert (one.error, one.parts_total) == (None, 1)
     assert "done" in one.output
