@@ -38,6 +38,7 @@ _DOUBTED = re.compile(words.DOUBTED, re.IGNORECASE)
 _MODAL = re.compile(r"\b(?:should|must|ha(?:s|ve) to|needs? to|ought to|will) be\b", re.IGNORECASE)
 _NEGATIVE = re.compile(r"\b(?:no|not|never|nothing|without)\b|n['’]t\b", re.IGNORECASE)
 _FOLLOWS = re.compile(words.FOLLOWS, re.IGNORECASE)
+_ENDS = re.compile(r" ?(?:[.,;)\n]|$|and\b|or\b|&)")
 _DENIED = re.compile(rf"{words.NEGATION} $", re.IGNORECASE)
 _QUOTED, _FINAL, _UNSURE = (re.compile(form, re.IGNORECASE) for form in (words.QUOTED, words.FINAL, words.UNSURE))
 #: Characters around a mention in which its announcement stands.
@@ -265,17 +266,27 @@ class _ChoiceReader:
             return
         if re.search("would|wäre|serait|sería", match["cue"]) and _IF.match(text, match.end()):
             return
-        if match["hedge"]:
-            other = self._ballot(_word(match, "other"))
-            if other != ballot:
-                yield _Evidence(match.start(), match.end(), self._or_denied(text, match))
-                return
-        if match["not"] or match["wrong"] or _doubts(text, match.end("cue")):
+        if match["hedge"] and self._ballot(_word(match, "other")) != ballot:
+            yield _Evidence(match.start(), match.end(), self._or_denied(text, match))
+            return
+        if self._lists_another(text, match.end("word"), ballot):
+            ballot = _HEDGE
+        elif match["not"] or match["wrong"] or _doubts(text, match.end("cue")):
             instead = self._forms.but.match(text, match.end())
             ballot = self._ballot(_word(instead)) if instead else self._other(ballot)
             if not ballot:
                 return
         yield _Evidence(match.start(), match.end(), ballot)
+
+    def _lists_another(self, text: str, end: int, ballot: str) -> bool:
+        """Whether a comma and another choice follow, and then nothing of its own: "A, C"."""
+        beside = self._forms.listed.match(text, end) if text.startswith((",", " ,"), end) else None
+        return (
+            beside is not None
+            and not beside["wrong"]
+            and _ENDS.match(text, beside.end()) is not None
+            and self._ballot(_word(beside)) != ballot
+        )
 
     def _or_denied(self, text: str, match: re.Match[str]) -> str:
         """Return the first of two choices where the second is denied at once: "B, and A is wrong"."""
