@@ -31,7 +31,7 @@ async def call(self: Any, job_id: str, index: int, wave: int | None = None) -> d
     ports, name = self.app.ports(), CallId(job_id, index, wave)
     queue = (self.request.delivery_info or {}).get("routing_key") or ""
     outcome = await _claim_and_run(ports, name, model_of_queue(queue) or "")
-    await _publish(ports, name, outcome)
+    await publish_outcome(ports, name, outcome)
     if outcome.state is None:
         raise Ignore
     return {"index": index, "state": outcome.state}
@@ -68,7 +68,8 @@ async def _drop(ports: Ports, name: CallId, model: str, part: PartStatus) -> Run
     return RunOutcome(part.state, await ports.ledger.free_all(slots))
 
 
-async def _publish(ports: Ports, name: CallId, outcome: RunOutcome) -> None:
+async def publish_outcome(ports: Ports, name: CallId, outcome: RunOutcome) -> None:
+    """Publish what follows from the end of a run."""
     try:
         if outcome.admitted:
             await ports.publisher.send_calls(outcome.admitted)

@@ -136,6 +136,17 @@ def _fit_classifiers() -> None:
         raise WorkerShutdown(2) from None
 
 
+@signals.task_revoked.connect
+def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
+    """End what a revoked message stands for. Celery's thread calls this, and must not wait."""
+    from worker.revoked import end_revoked  # noqa: PLC0415 - as for the runtime
+
+    if sender is not None and sender.name.startswith("tasks.") and sender.name != "tasks.batch":
+        ports = _bound_ports()
+        assert _runtime is not None
+        _runtime.start(end_revoked(ports, sender.name, str(request.id)))
+
+
 @signals.worker_shutdown.connect
 def _shutdown(**_: Any) -> None:
     if _runtime is not None and _runtime.is_ours:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from celery import Celery
@@ -92,6 +92,7 @@ class Runtime:
         """`serving` returns the models whose queues this process consumes now."""
         self._loop = event_loop()
         self._background: list[asyncio.Task[None]] = []
+        self._started: set[asyncio.Task[None]] = set()
         # Fitted at the first call: only routers need them.
         self._cascade = LazyCascades(lambda routes: _fit_cascade(config, routes))
         self._predictor = LazyFit(lambda: _fit_predictor(config))
@@ -145,6 +146,17 @@ class Runtime:
         """
         self._loop.run(self._cascade())
         self._loop.run(self._predictor())
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine on the loop, and do not wait for it; from any thread."""
+
+        def begin() -> None:
+            task = asyncio.ensure_future(coroutine)
+            # The loop itself keeps only weak references to its tasks.
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+
+        self._loop.call(begin)
 
     def close(self) -> None:
         """End the background tasks and close the connections. The sweeper recovers calls that still run."""

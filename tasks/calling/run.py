@@ -127,6 +127,10 @@ class Run:
         self._publish_events()
         return await self._finish(ended)
 
+    async def fail(self, problem: str) -> RunOutcome:
+        """End the part as failed without asking its model."""
+        return await self._finish(None, error=problem)
+
     # -- asking ----------------------------------------------------------------------------------
 
     async def _ask(self) -> Attempt | Denied:
