@@ -15,7 +15,7 @@ import redis.asyncio
 from celery.backends.redis import RedisBackend
 from redis.client import Pipeline
 
-from tasks.ledger.store import Store, Words, connect
+from tasks.ledger.store import Store, Words, connect, translating
 from tasks.queue.address import redis_url
 from worker.loop import in_task, wait_here
 
@@ -74,6 +74,11 @@ class AwaitingRedisBackend(RedisBackend):
 
     def _get_client(self) -> Callable[..., _Client]:
         return self._make_client
+
+    def _get_pool(self, **options: Any) -> Any:
+        pool = super()._get_pool(**options)  # type: ignore[misc]
+        pool.connection_class = translating(pool.connection_class)
+        return pool
 
     def _make_client(self, **options: Any) -> _Client:
         client = _Client(**options)

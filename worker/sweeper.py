@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 TICK = 1.0
 #: Seconds that the leader keeps the role without renewing it.
 TERM = 3 * TICK + 1
+#: Sweeps after Redis was away until lapsed leases count: every worker tries to renew its own once a second.
+QUIET = 4
 #: Seconds between two checks of an unfinished job.
 NEXT_CHECK = 10.0
 #: Seconds between two checks of a job that waits in the backlog: there may be a million of them.
@@ -46,6 +48,8 @@ class Sweeper:
         self._publisher = publisher
         self._rebalancer = rebalancer
         self._name = secrets.token_hex(6)
+        #: Sweeps that leave lapsed leases alone: Redis was away, and living workers are about to renew theirs.
+        self._quiet = 0
 
     async def sweep_forever(self) -> None:
         """Sweep once a `TICK` while this process leads."""
@@ -53,8 +57,10 @@ class Sweeper:
             try:
                 if await self._ledger.fleet.lead("sweeper", self._name, seconds=TERM):
                     await self.sweep()
+                self._quiet = max(0, self._quiet - 1)
             except PointsmanError as error:
                 log.warning("sweep.missed", problem=str(error))
+                self._quiet = QUIET
             await asyncio.sleep(TICK)
 
     async def sweep(self) -> None:
@@ -63,7 +69,8 @@ class Sweeper:
         await self._ledger.mark_queued(admitted)
         await self._publisher.send_calls(admitted)
         await self._publisher.send_calls(await self._rebalancer.rebalance())
-        await self._sweep_calls()
+        if not self._quiet:
+            await self._sweep_calls()
         await self._sweep_jobs()
 
     async def _join(self, jobs: Sequence[str]) -> None:

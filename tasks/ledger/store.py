@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import math
 import re
 import time
@@ -16,8 +17,16 @@ import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tasks.contract.errors import PointsmanError, Unreachable
@@ -147,6 +156,44 @@ async def repeat_while_unreachable(write: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(WRITE_PAUSE)
 
 
+class NotReady(RedisConnectionError):
+    """The server answers, and can't do now what it can do at other times: it counts as one that does not answer."""
+
+
+#: Such replies, by redis-py's type or by their first word: of a replica that is to be promoted, and of a server that
+#: runs a script for long, has no memory or no disk left, or has lost others of its kind.
+_NOT_READY = (ReadOnlyError, OutOfMemoryError, ClusterDownError, TryAgainError)
+_NOT_READY_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
+
+
+def _translate(error: ResponseError) -> Exception:
+    if isinstance(error, _NOT_READY) or str(error).startswith(_NOT_READY_WORDS):
+        return NotReady(f"{type(error).__name__}: {error}")
+    return error
+
+
+class _Translating:
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            raise _translate(error) from error
+
+
+class _AwaitTranslating:
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            raise _translate(error) from error
+
+
+def translating(kind: type[Any]) -> type[Any]:
+    """A class of connections of redis-py as one that raises `NotReady`; blocking or awaiting ones."""
+    mixin = _AwaitTranslating if inspect.iscoroutinefunction(kind.read_response) else _Translating
+    return type(kind.__name__, (mixin, kind), {})
+
+
 def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -> Redis:
     """Return a client whose waits are bounded. `url` as redis-py takes it: ``redis://``, ``rediss://``, ``unix://``.
 
@@ -163,6 +210,7 @@ def connect(url: str, *, connections: int = 64, decode_responses: bool = True) -
         timeout=ANSWER_TIMEOUT,
         retry=Retry(ExponentialBackoff(base=BACKOFF), RETRIES, supported_errors=(RedisConnectionError,)),
     )
+    pool.connection_class = translating(pool.connection_class)
     return Redis.from_pool(pool)
 
 
@@ -199,8 +247,8 @@ class Store:
         A caller that is cancelled meanwhile does not take its commands back; then `late` gets the values.
 
         Raises:
-            Unreachable: if Redis does not answer within the bound.
-            PointsmanError: if a command failed on the server, for example for want of memory.
+            Unreachable: if Redis does not answer within the bound, or is not ready (`NotReady`).
+            PointsmanError: if a command failed on the server.
         """
         if not commands:
             return ()
@@ -216,7 +264,7 @@ class Store:
                 for place, reply in zip(unknown, again, strict=True):
                     replies[place] = reply
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-            raise Unreachable(f"Redis does not answer ({type(error).__name__}); is it running?") from error
+            raise Unreachable(_describe(error)) from error
         for reply in replies:
             if isinstance(reply, RedisError):
                 # The server's text names keys and limits, never values.
@@ -322,6 +370,13 @@ def _packed(connection: Any, command: Words) -> bytes:
     except UnicodeEncodeError:
         packed = b"".join(connection.pack_command(*command))
     return packed
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, NotReady):
+        # The server's text names keys and limits, never values.
+        return f"Redis is not ready: {error}"
+    return f"Redis does not answer ({type(error).__name__}); is it running?"
 
 
 @dataclass(slots=True)

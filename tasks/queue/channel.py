@@ -20,6 +20,7 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
+from tasks.ledger.store import translating
 from tasks.queue.connections import MOST_QUARANTINED, Acknowledgements, Connections, ReservedMessage
 
 log = logging.getLogger(__name__)
@@ -295,6 +296,11 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def _poller(self) -> Any:
         """The connection's `tasks.queue.transport.Poller`, which imports this module."""
         return self.connection.cycle
+
+    def _connparams(self, *args: Any, **kwargs: Any) -> Any:
+        parameters = super()._connparams(*args, **kwargs)
+        # A server that is not ready counts as one that does not answer: Celery connects again, where it would end.
+        return {**parameters, "connection_class": translating(parameters["connection_class"])}
 
     def _key(self, name: str) -> str:
         return f"{self.global_keyprefix}{name}"
