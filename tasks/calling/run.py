@@ -232,14 +232,11 @@ class Run:
             others = tuple(one for one in claim.tried if one.model != model)
             self.claim = replace(claim, tried=(*others, Tried(model=model, error=OVER_BUDGET)))
             budget = self.ports.config.models[model].budget_usd_per_day or 0.0
-            cost = f"the call would cost about ${denied.cost_usd:.6f}"
-            why = f"model {model!r}: {cost}, its budget_usd_per_day is ${budget:g}"
+            why = f"model {model!r}: the call costs about ${denied.cost_usd:.6f}, budget_usd_per_day is ${budget:g}"
             if not left:
                 return await self._finish(None, error=f"{why}; set a lower max_tokens, or raise the budget")
         elif denied.reason == "room" and model in left:
             return await self._finish(None, error=f"model {model!r} has no more room for an answer that was cut")
-        elif denied.reason == "job_booked":
-            why = "it has to wait: the job's budget is booked by calls in flight"
         else:
             why = describe_denial(model, denied.reason)
         if claim.tried and claim.retry_left_s is not None and denied.wait_s >= claim.retry_left_s:
@@ -248,10 +245,9 @@ class Run:
         seconds = 0.0
         if denied.reason in _POLLED:
             seconds = min(max(denied.wait_s, LEAST_WAIT), MOST_WAIT) * _JITTER.uniform(1.0, 1.2)
-        if denied.reason in {"left", "booked"} and len(left) > 1:
-            # Others may have money.
-            return await self._put_back(why, Retry(0.0, left[1:] if left[0] == model else left, (model,)), counts=False)
         candidates = left if is_sticky(claim.decision.strategy) else least_asked(claim.tried, left)
+        if denied.reason in {"left", "booked"} and (rich := tuple(name for name in left if name != model)):
+            seconds, candidates = 0.0, rich
         fallbacks = tuple(name for name in left if name not in candidates)
         return await self._put_back(why, Retry(seconds, candidates, fallbacks), counts=False)
 

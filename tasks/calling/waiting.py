@@ -15,6 +15,7 @@ REASONS = {
     "budget": "its budget of the day is used up",
     "left": "its budget of the day has too little left for a call of this size",
     "booked": "its budget of the day is booked by calls in flight",
+    "job_booked": "the job's budget is booked by calls in flight",
     "paused": "its provider asked for a pause",
     "capacity": "as many calls as its capacity allows are in flight",
     "key": "as many calls as its key allows are in flight",
