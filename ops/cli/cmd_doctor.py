@@ -50,7 +50,7 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> CheckResult
 def check_config(path: Path) -> tuple[Config | None, list[CheckResult]]:
     """Return the configuration if it is valid, and the results: a line for each problem."""
     from tasks.contract.errors import ConfigError
-    from tasks.loading.check_config import find_unused
+    from tasks.loading.check_config import describe_examples, find_unused
     from tasks.loading.load import load
 
     try:
@@ -59,8 +59,9 @@ def check_config(path: Path) -> tuple[Config | None, list[CheckResult]]:
         remedy = "mend it; `pointsman config schema` says what it may hold"
         return None, [CheckResult("fail", "configuration", line, remedy) for line in str(error).splitlines()]
     counts = f"{path}: {len(config.models)} models, {len(config.routes)} routes"
+    used = [CheckResult("ok", "classifier", finding) for finding in describe_examples(config)]
     vain = [CheckResult("warn", "classifier", remark) for remark in find_unused(config)]
-    return config, [CheckResult("ok", "configuration", counts), *vain]
+    return config, [CheckResult("ok", "configuration", counts), *used, *vain]
 
 
 def check_keys(config: Config) -> list[CheckResult]:

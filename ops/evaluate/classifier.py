@@ -110,7 +110,7 @@ def _fit(train: Sequence[Labelled], encoder: Encoder | None) -> ExampleClassifie
         if row.label is not None:
             examples[row.label].append(row.text)
     outside = [row.text for row in train if row.label is None]
-    fitted = ExampleClassifier.fit(examples, encoder=encoder, outside=outside, contradictions=True)
+    fitted = ExampleClassifier.fit(examples, encoder=encoder, outside=outside)
     if fitted is None:
         raise BadInput("train", "fewer than two labels have a text with a word in it", "give it texts of two labels")
     return fitted

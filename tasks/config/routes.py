@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from tasks.contract.validation import Value
 
 DEFAULT_STRATEGY = "least_connections"
+
+#: The encoder that is installed, for texts of which words alone are not sure; none where there is none.
+AUTO = "auto"
 
 ClassifierName: TypeAlias = Literal["context", "rules", "examples", "llm"]
 
@@ -58,11 +62,24 @@ def _known_zone(value: str) -> str:
 TimeZone: TypeAlias = Annotated[str, AfterValidator(_known_zone)]
 
 
+#: The languages whose inflection is known, by their ISO 639-1 codes: those of the Snowball stemmers.
+LANGUAGES = {
+    "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english",
+    "eo": "esperanto", "es": "spanish", "et": "estonian", "eu": "basque", "fa": "persian", "fi": "finnish",
+    "fr": "french", "ga": "irish", "hi": "hindi", "hu": "hungarian", "hy": "armenian", "id": "indonesian",
+    "it": "italian", "lt": "lithuanian", "ne": "nepali", "nl": "dutch", "no": "norwegian", "pl": "polish",
+    "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil",
+    "tr": "turkish", "yi": "yiddish",
+}  # fmt: skip
+
+
 class Route(Value):
     """The class a job falls into, with its prompt and its candidate models."""
 
     description: str = ""
     keywords: tuple[str, ...] = ()
+    language: str = Field(default="en", description="of the keywords, whose inflected forms match: de, fr, es …")
+    exact: bool = Field(default=False, description="keywords match as they are written, whatever their language")
     patterns: tuple[str, ...] = ()
     when: When = ()
     examples: tuple[str, ...] = ()
@@ -77,6 +94,14 @@ class Route(Value):
     def _no_blank(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not item.strip() for item in value):
             raise ValueError("an entry is blank; leave it out")
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        if value not in LANGUAGES:
+            known = ", ".join(LANGUAGES)
+            raise ValueError(f"is none of {known}; for another language leave it out and set exact: true")
         return value
 
 
@@ -98,16 +123,25 @@ class ModelChoice(Value):
     max_tokens: int = Field(default=200, ge=16, le=100_000, description="of the answer; reasoning models need more")
 
 
+class Augmentation(Value):
+    """The model that paraphrases the examples, once, when `pointsman config augment` asks it."""
+
+    model: str = Field(description="a model of this configuration; its queue, limits and price hold")
+    paraphrases: int = Field(default=4, ge=1, le=20, description="of each example")
+    file: Path = Field(default=Path("paraphrases.json"), description="where they are kept; relative to this file")
+
+
 class Classification(Value):
     """How Pointsman finds the route of a job where the producer names none."""
 
     order: tuple[ClassifierName, ...] = Field(default=ORDER, description="the classifiers, in turn")
     thresholds: Thresholds = Thresholds()
     encoder: str = Field(
-        default="none", description="none, embed, embed:FOLDER, or the URL of an OpenAI-compatible embeddings API"
+        default=AUTO, description="auto, none, embed, embed:FOLDER, or the URL of an OpenAI-compatible embeddings API"
     )
     timezone: TimeZone = Field(default="UTC", description="of the facts hour and weekday")
     llm: ModelChoice | None = None
+    augment: Augmentation | None = None
 
     @field_validator("order")
     @classmethod
@@ -119,8 +153,8 @@ class Classification(Value):
     @field_validator("encoder")
     @classmethod
     def _known_encoder(cls, value: str) -> str:
-        if value not in {"none", "embed"} and not value.startswith(("embed:", "http://", "https://")):
-            raise ValueError("is none, embed, embed:FOLDER, or a URL that starts with http:// or https://")
+        if value not in {AUTO, "none", "embed"} and not value.startswith(("embed:", "http://", "https://")):
+            raise ValueError("is auto, none, embed, embed:FOLDER, or a URL that starts with http:// or https://")
         return value
 
     @model_validator(mode="after")

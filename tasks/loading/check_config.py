@@ -16,9 +16,12 @@ from tasks.contract.errors import BadInput
 from tasks.contract.validation import Loc
 from tasks.loading.located import Problem
 from tasks.routing.classify.condition import read_condition
+from tasks.routing.classify.paraphrases import read_paraphrases
 from tasks.routing.options import find_option_problems, strategies
 from tasks.routing.traits import check_metrics, unmeasured
 
+#: Characters of an example that are shown beside its paraphrases.
+SHOWN = 60
 #: A name becomes part of a queue's name and of Redis keys.
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -85,6 +88,23 @@ def find_unused(config: Config) -> list[str]:
     return found
 
 
+def describe_examples(config: Config) -> list[str]:
+    """Say how the classifier of examples reads texts, and what it has of paraphrases; nothing where there is none."""
+    if "examples" not in config.classifier.order or sum(bool(route.examples) for route in config.routes.values()) < 2:
+        return []
+    from tasks.routing.classify.encoder import describe_encoder  # noqa: PLC0415 - numpy, which not all commands need
+
+    found = [f"classifier of examples: {describe_encoder(config.classifier.encoder)}"]
+    if config.classifier.augment is not None:
+        kept = read_paraphrases(config)
+        texts = {text for route in config.routes.values() for text in route.examples}
+        missing = len(texts - kept.keys())
+        remedy = f"; {missing} examples have none, run `pointsman config augment`" if missing else ""
+        found.append(f"augment: {sum(map(len, kept.values()))} paraphrases of {len(kept)} examples{remedy}")
+        found += [f"  {text[:SHOWN]!r}: {'; '.join(kept[text])}" for text in kept]
+    return found
+
+
 def check_route(route: Any, models: Collection[str]) -> Iterator[Problem]:
     """Find unknown models and strategies of a route, and options that its strategy lacks.
 
@@ -111,13 +131,13 @@ def check_routing(data: Mapping[str, Any]) -> Iterator[Problem]:
         for place, when in _rules(_mapping(route).get("when")):
             yield from _check_rule(str(name), ("routes", name, "when", *place), when, rules)
     yield from _check_patterns(routes)
-    llm = _mapping(_mapping(data.get("classifier")).get("llm"))
-    if llm:
-        models, model = _mapping(data.get("models")), llm.get("model")
+    classifier, models = _mapping(data.get("classifier")), _mapping(data.get("models"))
+    for asked in ("llm", "augment"):
+        model = _mapping(classifier.get(asked)).get("model")
         if isinstance(model, str) and model not in models:
-            yield ("classifier", "llm", "model"), not_one_of(model, "model", models)
-        if "none" in routes:
-            yield ("routes", "none"), "none is what the llm classifier says where no route fits; use another name"
+            yield ("classifier", asked, "model"), not_one_of(model, "model", models)
+    if classifier.get("llm") and "none" in routes:
+        yield ("routes", "none"), "none is what the llm classifier says where no route fits; use another name"
 
 
 def _check_examples(route: str, examples: Any, seen: dict[str, str]) -> Iterator[Problem]:

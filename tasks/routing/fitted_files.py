@@ -27,7 +27,7 @@ Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
 #: workflow that distinguishes routes has a file of its own.
 KEPT = 24
 #: Part of every name: raise it when the fitted models, or the way they are fitted, change.
-VERSION = 3
+VERSION = 4
 #: Exceptions that numpy raises for a damaged file, and `of_arrays` for the file of another model.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from ops.cli.cmd_doctor import check_config
 from tasks.contract.errors import ConfigError
-from tasks.loading.check_config import find_unused
+from tasks.loading.check_config import describe_examples, find_unused
 from tasks.loading.load import parse
 from tasks.routing.classify.build import build_cascade
-from tasks.routing.classify.decision import Facts, Verdict
+from tasks.routing.classify.decision import Abstention, Facts, Verdict
+from tasks.routing.classify.examples import ExampleClassifier, LateClassifier
 from tasks.routing.classify.llm import ModelRequired
+from tasks.routing.classify.paraphrases import paraphrases_key, read_paraphrases
 
 FILE = """\
 models: {fast: {provider: simulated}}
@@ -45,7 +48,7 @@ def file_with(classifier):
     [
         ("an invoice", Facts({"topic": "money"}, NOON), "billing", "context"),
         ("an invoice", Facts({"topic": "money"}, NIGHT), "repair", "context"),
-        ("an invoice with error 17", Facts({"topic": "x"}, NOON), "general", "default"),
+        ("an invoice with error 17", Facts({"topic": "x"}, NOON), "billing", "examples"),
         ("an invoice", Facts({"topic": "x"}, NOON), "billing", "rules"),
         ("ERROR 17", Facts({}, NOON), "repair", "rules"),
         ("quantum volcano", Facts({}, NOON), "general", "default"),
@@ -130,7 +133,7 @@ def test_material_that_the_order_leaves_out_gives_a_remark():
         "classifier.order leaves out context: when of billing, repair are not used",
         "classifier.order leaves out rules: keywords and patterns of billing, repair are not used",
     ]
-    assert [classifier.name for classifier in build_cascade(config).classifiers] == ["examples"]
+    assert {classifier.name for classifier in build_cascade(config).classifiers} == {"examples"}
     assert find_unused(parse(FILE)) == []
 
 
@@ -154,3 +157,83 @@ def test_cascade_takes_any_text_and_routes_none_by_chance(text):
     text_ = build_cascade(parse(FILE)).classify(text, Facts({}, NOON))
 
     assert (text_.route, text_.classifier) == ("general", "default")
+
+
+def test_encoder_is_loaded_when_the_first_text_needs_it():
+    # given
+    cascade = build_cascade(parse(FILE))
+    words, late = cascade.classifiers[-2:]
+
+    # then a text of which words are sure asks words alone
+    assert isinstance(words, ExampleClassifier)
+    assert isinstance(late, LateClassifier)
+    assert not words.slow
+    assert late.slow
+    assert isinstance(words.judge("Why was I charged twice?"), Verdict)
+    assert "_fitted" not in vars(late)
+    # and another one the encoder, too
+    assert isinstance(words.judge("You debited my account two times"), Abstention)
+    assert cascade.classify("You debited my account two times").route == "billing"
+    assert "_fitted" in vars(late)
+
+
+def test_cascade_without_the_encoder_asks_words_alone(monkeypatch):
+    monkeypatch.setattr("tasks.routing.classify.minilm.IMPORTED", ("not_installed",))
+
+    cascade = build_cascade(parse(FILE))
+
+    assert [classifier.name for classifier in cascade.classifiers] == ["context", "rules", "examples"]
+    assert cascade.classify("Why was I charged twice?").route == "billing"
+
+
+def test_encoder_that_is_damaged_leaves_the_choice_to_words(monkeypatch):
+    # given an installation whose files have another content
+    monkeypatch.setattr("tasks.routing.classify.encoder._packaged", lambda _: Damaged())
+    cascade = build_cascade(parse(FILE))
+
+    verdict = cascade.classify("Was my card charged twice?", Facts({}, NOON))
+
+    assert (verdict.route, verdict.classifier) == ("billing", "examples")
+    assert cascade.classify("quantum volcano", Facts({}, NOON)).route == "general"
+
+
+class Damaged:
+    fingerprint = "damaged"
+
+    def encode(self, _):
+        raise ConfigError("classifier.encoder: model.onnx has another content than expected")
+
+
+def test_finding_says_how_examples_are_read_and_what_was_paraphrased(tmp_path):
+    assert describe_examples(parse(file_with("{encoder: none}"))) == ["classifier of examples: encoder none"]
+    # given
+    config = parse(file_with("{augment: {model: fast, paraphrases: 2}}"), folder=tmp_path)
+    settings = config.classifier.augment
+    kept = {paraphrases_key(settings, "Send me the bill"): ["the bill, please", "I need my bill"], "old": ["gone"]}
+    (tmp_path / "paraphrases.json").write_text(json.dumps(kept))
+
+    assert read_paraphrases(config) == {"Send me the bill": ("the bill, please", "I need my bill")}
+    assert describe_examples(config)[1:] == [
+        "augment: 2 paraphrases of 1 examples; 5 examples have none, run `pointsman config augment`",
+        "  'Send me the bill': the bill, please; I need my bill",
+    ]
+    # and another number, or model, is another question
+    other = parse(file_with("{augment: {model: fast, paraphrases: 3}}"), folder=tmp_path)
+    assert read_paraphrases(other) == {}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', '{"a": [1]}', "\udcff"])
+def test_damaged_file_of_paraphrases_is_refused_with_the_remedy(tmp_path, content):
+    config = parse(file_with("{augment: {model: fast}}"), folder=tmp_path)
+    (tmp_path / "paraphrases.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+
+    with pytest.raises(ConfigError, match=r"classifier.augment.file: .*paraphrases.json can't be read; delete it"):
+        build_cascade(config)
+
+
+def test_keywords_of_a_route_follow_its_language_unless_exact():
+    german = FILE.replace("keywords: [invoice]", "keywords: [Rechnung]\n    language: de")
+    exact = german.replace("language: de", "exact: true")
+
+    assert build_cascade(parse(german)).classify("Zwei Rechnungen", Facts({}, NOON)).classifier == "rules"
+    assert build_cascade(parse(exact)).classify("Zwei Rechnungen", Facts({}, NOON)).classifier != "rules"

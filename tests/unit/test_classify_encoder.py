@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.contract.errors import ConfigError, EncoderFailed
-from tasks.routing.classify.encoder import encoder_named
+from tasks.routing.classify.encoder import describe_encoder, encoder_named
 from tasks.routing.classify.endpoint import Endpoint
 from tasks.routing.classify.minilm import FILES, HEAD_TOKENS, TAIL_TOKENS, MiniLM
 
@@ -66,12 +66,32 @@ def api():
 
 @pytest.mark.parametrize("name", ["", "magic", "ftp://x", "minilm"])
 def test_name_of_no_encoder_is_refused_with_those_there_are(name):
-    with pytest.raises(ConfigError, match=r"classifier.encoder: .*none, embed, embed:FOLDER, or a URL"):
+    with pytest.raises(ConfigError, match=r"classifier.encoder: .*auto, none, embed, embed:FOLDER, or a URL"):
         encoder_named(name)
 
 
 def test_none_is_no_encoder():
     assert encoder_named("none") is None
+
+
+def test_auto_is_the_packaged_encoder_where_it_is_installed(monkeypatch):
+    assert isinstance(encoder_named("auto"), MiniLM)
+    assert describe_encoder("auto") == "words, and the packaged encoder where they are not sure"
+
+    # when a package of the extra is missing
+    monkeypatch.setattr("tasks.routing.classify.minilm.IMPORTED", ("onnxruntime", "not_installed"))
+
+    assert encoder_named("auto") is None
+    assert "words alone; pip install 'pointsman[embed]'" in describe_encoder("auto")
+    assert "(missing: not_installed)" in describe_encoder("auto")
+
+
+def test_packaged_encoder_is_one_in_a_process():
+    assert encoder_named("embed") is encoder_named("auto")
+
+
+def test_encoder_by_url_is_described_without_what_stands_in_the_url():
+    assert describe_encoder("https://host/v1?key=secret") == "encoder host"
 
 
 def test_endpoint_returns_unit_vectors_in_the_order_of_the_texts(api):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from tasks.config.config import Config
-from tasks.config.routes import Route
+from tasks.config.routes import AUTO, LANGUAGES, Route
 from tasks.routing.classify.cascade import Cascade
 from tasks.routing.classify.context import ContextRules, context_rules
 from tasks.routing.classify.decision import Classifier
 from tasks.routing.classify.encoder import encoder_named
-from tasks.routing.classify.examples import ExampleClassifier
+from tasks.routing.classify.examples import ExampleClassifier, LateClassifier
 from tasks.routing.classify.llm import ModelClassifier
+from tasks.routing.classify.paraphrases import read_paraphrases
 from tasks.routing.classify.rules import Rules
 
 #: Where in the state directory what was fitted is kept for the next start.
@@ -36,8 +38,8 @@ def build_cascade(config: Config, routes: tuple[str, ...] | None = None, *, cach
             found.append(rules)
         elif name == "rules" and (words := _rules(known)) is not None:
             found.append(words)
-        elif name == "examples" and (fitted := _examples(config, known, cache)) is not None:
-            found.append(fitted)
+        elif name == "examples":
+            found += _examples(config, known, cache)
         elif name == "llm" and config.classifier.llm is not None:
             found.append(ModelClassifier(config.classifier.llm, known))
     return Cascade(found, default, thresholds=_thresholds(config))
@@ -51,13 +53,26 @@ def _chosen(config: Config, routes: tuple[str, ...]) -> dict[str, Route]:
 def _rules(routes: Mapping[str, Route]) -> Rules | None:
     keywords = {name: route.keywords for name, route in routes.items() if route.keywords}
     patterns = {name: route.patterns for name, route in routes.items() if route.patterns}
-    return Rules(keywords, patterns) if keywords or patterns else None
+    languages = {name: None if route.exact else LANGUAGES[route.language] for name, route in routes.items()}
+    return Rules(keywords, patterns, languages) if keywords or patterns else None
 
 
-def _examples(config: Config, routes: Mapping[str, Route], cache: Path | None) -> ExampleClassifier | None:
-    examples = {name: route.examples for name, route in routes.items() if route.examples}
-    encoder = encoder_named(config.classifier.encoder) if len(examples) > 1 else None
-    return ExampleClassifier.fit(examples, encoder=encoder, cache=cache)
+def _examples(config: Config, routes: Mapping[str, Route], cache: Path | None) -> list[Classifier]:
+    """The classifier of examples: with ``auto``, one of words where it is sure, then one with the encoder."""
+    # What a route says of itself is one more example.
+    examples = {
+        name: [*route.examples, *filter(None, [", ".join(filter(None, [route.description, *route.keywords]))])]
+        for name, route in routes.items()
+        if route.examples
+    }
+    fit = partial(ExampleClassifier.fit, examples, cache=cache, paraphrases=read_paraphrases(config))
+    wanted = config.classifier.encoder if len(examples) > 1 else "none"
+    if wanted != AUTO:
+        return list(filter(None, [fit(encoder=encoder_named(wanted))]))
+    words, encoder = fit(), encoder_named(wanted)
+    if words is None or encoder is None:
+        return list(filter(None, [words]))
+    return [words.when_sure(), LateClassifier(words, partial(fit, encoder=encoder))]
 
 
 def _thresholds(config: Config) -> dict[str, float]:

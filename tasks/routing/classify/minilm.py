@@ -40,6 +40,12 @@ FILES = {
 }
 
 
+def missing_packages(*, files: bool = True) -> list[str]:
+    """The packages of the extra that are not installed; `files`: those that ship the two files, too."""
+    packages = [package for package, _, _ in FILES.values()] if files else []
+    return [name for name in (*IMPORTED, *packages) if find_spec(name) is None]
+
+
 class MiniLM:
     """Unit vectors of 1,536 dimensions: four layers' means over the tokens, 384 each. For English texts.
 
@@ -51,9 +57,7 @@ class MiniLM:
     def __init__(self, folder: Path | None = None) -> None:
         """`folder` holds the two files, where they come from another source than the packages of the extra."""
         self._folder = folder
-        packages = [package for package, _, _ in FILES.values()] if folder is None else []
-        missing = [name for name in (*IMPORTED, *packages) if find_spec(name) is None]
-        if missing:
+        if missing := missing_packages(files=folder is None):
             raise ConfigError(
                 f"classifier.encoder: embed needs {', '.join(missing)}: pip install 'pointsman[embed]', or set none"
             )
