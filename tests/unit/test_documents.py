@@ -88,6 +88,35 @@ def test_read_document_of_html_reads_its_declared_encoding():
     assert "not UTF-8" in refused("a.htm", b"<p>caf\xe9")
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>10<sup>6</sup> on the 1<sup>st</sup>, log<sub>2</sub>8<sup>[1]</sup>", "10^6^ on the 1st, log~2~8[1]\n"),
+        ("<p hidden>no</p><p style='display:none'>no</p><p>yes", "yes\n"),
+        (
+            '<p><input name=n value="Ada &amp; Co"> <input type=checkbox checked> <input type=hidden value=no>',
+            "Ada & Co [x]\n",
+        ),
+        ("<p><select><option>red<option selected>blue</select>", "red [x] blue\n"),
+        ("<p>1. Scope<p>so\u00adft", "1. Scope\n\nsoft\n"),
+    ],
+)
+def test_read_document_of_html_keeps_exponents_and_values_of_forms(html, text):
+    assert re.sub(" +", " ", read_document("a.html", html.encode())) == text
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding"),
+    [("windows-1251", "cp1251"), ("x-sjis", "cp932"), ("koi8-r", "koi8-r"), ("gb2312", "gb18030"), ("big5", "big5")],
+)
+def test_read_document_of_html_and_xml_reads_odd_declared_encodings(label, encoding):
+    word = "Привет" if encoding in {"cp1251", "koi8-r"} else "日本"
+
+    assert read_document("a.html", f"<meta charset='{label}'><p>{word}".encode(encoding)) == f"{word}\n"
+    xml = f'<?xml version="1.0" encoding="{label}"?><a>{word}</a>'
+    assert read_document("a.xml", xml.encode(encoding)) == xml
+
+
 def test_read_document_of_html_refuses_pages_without_text_or_end():
     assert "has no text" in refused("a.html", b"<script>Zanzibar</script>")
     assert "nested too deep" in refused("a.html", b"<div>" * 100_000 + b"Zanzibar")

@@ -185,12 +185,13 @@ FORM = (
         (("<w:sdt><w:sdtPr><w14:checkbox><w14:checked w14:val='1'/></w14:checkbox></w:sdtPr><w:sdtContent><w:r><w:t>☒"
          "</w:t></w:r></w:sdtContent></w:sdt>"), "[x]"),
         (FORM, "blue"),
+        ('<w:r><w:t>10</w:t></w:r><w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>6</w:t></w:r>', "10^6^"),
         ('<w:r><w:pict><v:shape><v:textpath string="DRAFT"/></v:shape></w:pict></w:r>', "DRAFT"),
         ("<w:dir w:val='rtl'><w:r><w:t>שלום</w:t></w:r></w:dir>", "שלום"),
         ('<w:r><w:sym w:font="Wingdings" w:char="F0FE"/></w:r>', "🗹"),
     ],
-    ids=["equation", "box", "new box", "field", "tracked", "hidden", "ruby", "check box", "list", "word art", "mixed",
-         "symbol"],
+    ids=["equation", "box", "new box", "field", "tracked", "hidden", "ruby", "check box", "list", "exponent",
+         "word art", "mixed", "symbol"],
 )  # fmt: skip
 def test_docx_shows_what_word_shows_and_once(inside, shown):
     assert lines(paragraph("", inside=inside)) == [shown]
