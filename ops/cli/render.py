@@ -26,6 +26,10 @@ _STYLES = {
 }  # fmt: skip
 
 
+#: Characters that turn the direction of the text behind them: a line could show other words than it holds.
+DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
 def note(text: str) -> None:
     """Print a remark on stderr, beside the result."""
     print(text, file=sys.stderr)
@@ -42,8 +46,9 @@ def print_text(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Remove control characters, which could steer a terminal, except for line ends and tabs."""
-    return "".join(letter for letter in text if letter in "\n\t" or (letter >= " " and not "\x7f" <= letter <= "\x9f"))
+    """Remove control characters, which could steer a terminal or turn a text around; keep line ends and tabs."""
+    kept = (letter for letter in text if letter not in DIRECTIONS)
+    return "".join(letter for letter in kept if letter in "\n\t" or (letter >= " " and not "\x7f" <= letter <= "\x9f"))
 
 
 def print_table(

@@ -116,3 +116,7 @@ def test_exit_of_state_has_a_code_for_each_final_state():
     }  # fmt: skip
     assert exit_of_state("running") == Exit.NOT_ENDED
     assert Failure("join_failed", "").exit == Exit.FAILED
+
+
+def test_printable_keeps_text_of_both_directions_without_turning_it():
+    assert printable("pay \u202eRAB\u202c \u2066x\u2069 \u200f\u05d0\u0628\n") == "pay RAB x \u05d0\u0628\n"
