@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 def configuration(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Check the configuration, have its examples paraphrased, or print its schema.
+    """Check the configuration, print its schema, paraphrase examples.
 
     pointsman config check pointsman.yaml
     """
