@@ -158,6 +158,15 @@ _TOKEN = re.compile(
 _OPENING = re.compile(r"[{\[]")
 _FENCE = re.compile(r"(?:```|~~~)[ \t]*[\w+-]*\s*\Z")
 _PLACED = re.compile(r"(?:\A|\n|:|：)[ \t>*_]*\Z")
+#: An array behind a colon in prose ends here; one behind these words is a reference or a bound.
+_GOES_ON = re.compile(r"[.;,]?(?:\s|\Z)")
+_COLON = re.compile(r"[:：] ?\Z")
+_REFERS = re.compile(
+    r"\b(?:see|sources?|references?|refs?|citations?|cited|cf|footnotes?|notes?|pages?|interval|range|bounds|quellen?|siehe"
+    r"|verweise?|fußnoten?|seiten?|intervall|bereich|références?|notes?|voir|pages?|intervalle|fuentes?|referencias?|véase|notas?"
+    r"|intervalo|rango)\b[^:：\n]{0,20}[:：][ \t*_]*\Z",
+    re.IGNORECASE,
+)
 _LINE_END = re.compile(r"[ \t*_.]*(?:\n|\Z|```)")
 _BEGINS = re.compile(r"""\{\s{0,99}(?:["'“„}]|\w+\s?:|\Z)|\[\s{0,99}(?:["'“„{\[\]\d-]|\Z)""")
 _WORDS = {"True": "true", "False": "false", "None": "null"}
@@ -190,12 +199,21 @@ def _scan(text: str, *, whole: bool) -> Iterator[_Found]:
         except NotJSON as error:
             yield _Found(reason=str(error))
             continue
-        placed = _PLACED.search(before) is not None and _LINE_END.match(text, place) is not None
+        placed = _is_placed(text, place, before, value)
         # "[1]" is a reference, "{}" a placeholder.
         if not fenced and not placed and not (value and _holds_text(value)):
             yield _Found(reason="has brackets within prose alone")
             continue
         yield _Found(value, 2 * fenced + isinstance(value, dict))
+
+
+def _is_placed(text: str, end: int, before: str, value: Any) -> bool:
+    """Whether a value stands on lines of its own, or behind a colon in prose with more than one item."""
+    if not isinstance(value, dict) and _REFERS.search(before):
+        return False
+    if _PLACED.search(before) and _LINE_END.match(text, end):
+        return True
+    return len(value) > 1 and _COLON.search(before) is not None and _GOES_ON.match(text, end) is not None
 
 
 def _rewrite(text: str, start: int) -> tuple[str | None, int, bool]:

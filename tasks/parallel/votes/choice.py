@@ -9,32 +9,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.reasoning import split_reasoning
 from tasks.parallel.votes import choice_words as words
-from tasks.parallel.votes.choice_patterns import ChoicePatterns
+from tasks.parallel.votes.choice_denials import DENIALS, doubts, is_rejected
+from tasks.parallel.votes.choice_patterns import ChoicePatterns, Evidence
 from tasks.parallel.votes.normalize import normalize
-from tasks.parallel.votes.prose import SENTENCE_END, TAIL, clause_before, plain_text, sentences, within_braces
+from tasks.parallel.votes.prose import (
+    TAIL,
+    clause_before,
+    is_question,
+    matches_within,
+    plain_text,
+    sentences,
+    within_braces,
+)
 
 #: Answers that patterns are compiled for; of more, those that a text mentions.
 MOST_ANSWERS = 40
 #: Characters of a text that may be a mere list of answers.
 SHORT = 200
-#: Keys of a JSON answer that hold the choice, the likeliest first.
-KEYS = (
-    "final_answer", "answer", "verdict", "label", "choice", "decision", "classification", "category", "class",
-    "prediction", "conclusion", "result", "selected", "option", "output", "response", "value", "antwort", "réponse",
-    "respuesta", "答案",
-)  # fmt: skip
 _BOXED = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,3}\{")
 _GOES_ON = re.compile(r" (?:as|for|is|with|that|i|me|but)\b", re.IGNORECASE)
 _ASKS = re.compile(r" ?[^.!\n]{0,80}\?")
 _IF = re.compile(words.IF, re.IGNORECASE)
-_DOUBTED = re.compile(words.DOUBTED, re.IGNORECASE)
 _MODAL = re.compile(r"\b(?:should|must|ha(?:s|ve) to|needs? to|ought to|will) be\b", re.IGNORECASE)
 _NEGATIVE = re.compile(r"\b(?:no|not|never|nothing|without)\b|n['’]t\b", re.IGNORECASE)
 _FOLLOWS = re.compile(words.FOLLOWS, re.IGNORECASE)
@@ -70,15 +71,6 @@ def _reader(ballots: tuple[tuple[str, str], ...], distinct: Sequence[str]) -> _C
     return _ChoiceReader(dict(ballots), distinct)
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """A ballot that stands at a place; "" for several at once."""
-
-    start: int
-    end: int
-    ballot: str
-
-
 class _ChoiceReader:
     """Reads texts for one set of answers."""
 
@@ -88,6 +80,13 @@ class _ChoiceReader:
             if answer in self._ballots:
                 for other in others:
                     self._ballots.setdefault(other, self._ballots[answer])
+        #: The words of an answer that are one only as the whole text, or as a sentence of a frame.
+        self._whole = {
+            phrase: self._ballots[answer]
+            for answer, phrases in DENIALS.items()
+            if answer in self._ballots
+            for phrase in phrases
+        }
         self._distinct = distinct
         self._given = tuple(ballots)
 
@@ -99,16 +98,25 @@ class _ChoiceReader:
         return ChoicePatterns(list(known), several=len(self._given) > 4)
 
     def read(self, text: str) -> str:
-        if len(text) <= 500 and (whole := self._ballots.get(normalize(text))) is not None:
+        if len(text) <= 500 and (whole := self._read_whole(text)) is not None:
             return whole
         if "{" in text and (found := self._read_json(text)) is not None:
             return found
         if "\\" in text and (boxed := self._read_boxed(text)):
             return boxed
         plain = plain_text(text)
-        if len(plain) <= 500 and (whole := self._ballots.get(normalize(plain))) is not None:
+        if len(plain) <= 500 and (whole := self._read_whole(plain)) is not None:
             return whole
         return self._read_prose(plain)
+
+    def _read_whole(self, text: str) -> str | None:
+        """Return the ballot of a text that is an answer: "B", "Not at all.", "It's a no from me."."""
+        plain = normalize(text)
+        whole = self._ballots.get(plain)
+        if whole is None and len(plain) <= SHORT:
+            framed = words.FRAMED.fullmatch(plain)
+            whole = self._ballots.get(framed["word"]) if framed else self._whole.get(plain)
+        return whole
 
     def _ballot(self, word: str) -> str:
         return self._ballots.get(word) or self._ballots.get(word.casefold()) or self._ballots.get(normalize(word), "")
@@ -132,12 +140,14 @@ class _ChoiceReader:
                  for key, inner in lowered.items() if isinstance(inner, bool)} - {"", None}  # fmt: skip
         if len(found) == 1:
             return str(found.pop())
-        for key in KEYS:
+        for key in words.KEYS:
             if key in lowered and (ballot := self._value_ballot(lowered[key], key)):
                 return ballot
-        if any(key in lowered for key in KEYS[:6]):
+        if any(key in lowered for key in words.KEYS[:6]):
             return ""
-        others = {self._value_ballot(inner, key) for key, inner in lowered.items() if not _is_reason(key)} - {""}
+        others = {
+            self._value_ballot(inner, key) for key, inner in lowered.items() if not words.REASON_KEY.search(key)
+        } - {""}
         return others.pop() if len(others) == 1 else ""
 
     def _value_ballot(self, value: Any, key: str) -> str:
@@ -209,7 +219,7 @@ class _ChoiceReader:
                     yield place
                 place = lowered.find(word, place + 1)
 
-    def _last_word(self, text: str, announced: list[_Evidence]) -> str:
+    def _last_word(self, text: str, announced: list[Evidence]) -> str:
         """Return the conclusion of a text that announces one, or several of which the last takes back the others."""
         lines = [line for line in text.split("\n") if line.strip()]
         last = announced[-1]
@@ -228,21 +238,23 @@ class _ChoiceReader:
             return ""
         return last.ballot
 
-    def _announcements(self, text: str, windows: Sequence[tuple[int, int]]) -> Iterator[_Evidence]:
+    def _announcements(self, text: str, windows: Sequence[tuple[int, int]]) -> Iterator[Evidence]:
         """Yield the conclusions that a text announces, in their order; "" for a doubtful one."""
         found = [
-            one for match in _within(self._forms.announced, text, windows) for one in self._announcement(text, match)
+            one
+            for match in matches_within(self._forms.announced, text, windows)
+            for one in self._announcement(text, match)
         ]
         found += [
-            _Evidence(match.start(), match.end(), self._ballot(_word(match, "other")))
-            for match in _within(self._forms.instead, text, windows)
+            Evidence(match.start(), match.end(), self._ballot(_word(match, "other")))
+            for match in matches_within(self._forms.instead, text, windows)
         ]
-        for match in _within(self._forms.right, text, windows):
-            if not self._is_quoted(text, match.start()) and not _asks(text, match.end()):
+        for match in matches_within(self._forms.right, text, windows):
+            if not self._is_quoted(text, match.start()) and not is_question(text, match.end()):
                 found.extend(self._called_right(text, match))
         return iter(sorted(found, key=lambda one: one.start))
 
-    def _called_right(self, text: str, match: re.Match[str]) -> Iterator[_Evidence]:
+    def _called_right(self, text: str, match: re.Match[str]) -> Iterator[Evidence]:
         """Yield the choice that a text calls right: none of "both A and C are right", another of "not A is right"."""
         if "would" in match.group() and _IF.match(text, match.end()):
             return
@@ -253,30 +265,37 @@ class _ChoiceReader:
             ballot = _HEDGE
         elif _DENIED.search(before) and not (ballot := self._other(ballot)):
             return
-        yield _Evidence(match.start(), match.end(), ballot)
+        yield Evidence(match.start(), match.end(), ballot)
 
-    def _announcement(self, text: str, match: re.Match[str]) -> Iterator[_Evidence]:
-        ballot = self._ballot(_word(match))
-        if match["ask"] or self._is_quoted(text, match.start(), match.end("cue")):
-            return
-        word = _word(match)
-        if match["pronoun"] and not words.is_letter(word):
-            return
-        if word.casefold() in words.WEAK and not _FOLLOWS.match(text, match.end("word")):
-            return
-        if re.search("would|wäre|serait|sería", match["cue"]) and _IF.match(text, match.end()):
+    def _announcement(self, text: str, match: re.Match[str]) -> Iterator[Evidence]:
+        ballot, doubt = self._ballot(_word(match)), doubts(text, match.end("cue"))
+        denied = match["not"] or match["wrong"]
+        if self._is_no_announcement(text, match):
             return
         if match["hedge"] and self._ballot(_word(match, "other")) != ballot:
-            yield _Evidence(match.start(), match.end(), self._or_denied(text, match))
+            yield Evidence(match.start(), match.end(), self._or_denied(text, match))
             return
         if self._lists_another(text, match.end("word"), ballot):
             ballot = _HEDGE
-        elif match["not"] or match["wrong"] or _doubts(text, match.end("cue")):
+        elif doubt is None or (doubt and denied) or (not denied and is_rejected(text, match.end("word"))):
+            return
+        elif denied or doubt:
             instead = self._forms.but.match(text, match.end())
             ballot = self._ballot(_word(instead)) if instead else self._other(ballot)
             if not ballot:
                 return
-        yield _Evidence(match.start(), match.end(), ballot)
+        yield Evidence(match.start(), match.end(), ballot)
+
+    def _is_no_announcement(self, text: str, match: re.Match[str]) -> bool:
+        """Whether an announcement asks, quotes, is bound to a condition, or its word has another meaning there."""
+        word = _word(match)
+        return bool(
+            match["ask"]
+            or self._is_quoted(text, match.start(), match.end("cue"))
+            or (match["pronoun"] and not words.is_letter(word))
+            or (word.casefold() in words.WEAK and not _FOLLOWS.match(text, match.end("word")))
+            or (re.search("would|wäre|serait|sería", match["cue"]) and _IF.match(text, match.end()))
+        )
 
     def _lists_another(self, text: str, end: int, ballot: str) -> bool:
         """Whether a comma and another choice follow, and then nothing of its own: "A, C"."""
@@ -296,30 +315,31 @@ class _ChoiceReader:
     def _is_quoted(self, text: str, start: int, end: int | None = None) -> bool:
         return _QUOTED.search(clause_before(text, end or start)) is not None
 
-    def _places(self, text: str, windows: Sequence[tuple[int, int]]) -> Iterator[_Evidence]:
+    def _places(self, text: str, windows: Sequence[tuple[int, int]]) -> Iterator[Evidence]:
         """Yield what the text begins and ends with, what it replies to a question, and what it says its subject is."""
-        asked = list(_within(self._forms.asked, text, windows))
+        asked = list(matches_within(self._forms.asked, text, windows))
         if self._forms.keyed is not None:
-            asked += _within(self._forms.keyed, text, windows)
+            asked += matches_within(self._forms.keyed, text, windows)
         for match in asked:
             ballot = self._ballot(_word(match))
             if _word(match).casefold() not in words.INTERJECTIONS:
-                yield _Evidence(match.start(), match.end(), ballot if match["yes"] else self._other(ballot))
+                yield Evidence(match.start(), match.end(), ballot if match["yes"] else self._other(ballot))
         if self._forms.replied is not None and not asked:
-            for match in _within(self._forms.replied, text, windows):
-                yield _Evidence(match.start(), match.end(), self._ballot(_word(match)))
+            for match in matches_within(self._forms.replied, text, windows):
+                yield Evidence(match.start(), match.end(), self._ballot(_word(match)))
         yield from self._edges(text, asked)
-        for match in _within(self._forms.closing, text, windows):
+        for match in matches_within(self._forms.closing, text, windows):
             letter = match["is"] is None or words.is_letter(_word(match))
-            if letter and not self._is_quoted(text, match.start()) and not _doubts(text, match.start()):
-                yield _Evidence(match.start(), match.end(), self._ballot(_word(match)))
-        for match in _within(self._forms.ordered, text, windows):
+            if letter and not self._is_quoted(text, match.start()) and doubts(text, match.start("word")) is False:
+                yield Evidence(match.start(), match.end(), self._ballot(_word(match)))
+        for match in matches_within(self._forms.ordered, text, windows):
             ballot = self._ballot(_word(match))
             if not self._is_quoted(text, match.start()) and not _NEGATIVE.search(clause_before(text, match.start())):
-                yield _Evidence(match.start(), match.end(), self._other(ballot) if match["not"] else ballot)
+                denied = match["not"] or match["never"]
+                yield Evidence(match.start(), match.end(), self._other(ballot) if denied else ballot)
         yield from self._predicates(text, windows, {match.start() for match in asked})
 
-    def _edges(self, text: str, asked: Sequence[re.Match[str]]) -> Iterator[_Evidence]:
+    def _edges(self, text: str, asked: Sequence[re.Match[str]]) -> Iterator[Evidence]:
         """Yield the answers that a text begins and ends with, unless its lines list the answers."""
         lines = [line.strip() for line in text.split("\n") if line.strip()]
         starts = [self._begin(line) for line in lines]
@@ -327,11 +347,11 @@ class _ChoiceReader:
         all_sentences = sentences(text)
         if not listed and lines and not (asked and asked[0].start() < 20):
             if starts[0]:
-                yield _Evidence(0, 0, starts[0])
+                yield Evidence(0, 0, starts[0])
             elif len(all_sentences) > 1 and (ending := self._begin(all_sentences[-1])):
-                yield _Evidence(len(text), len(text), ending)
+                yield Evidence(len(text), len(text), ending)
         if len(lines) > 1 and (alone := self._ballots.get(normalize(lines[-1])) or ("" if listed else starts[-1])):
-            yield _Evidence(len(text), len(text), alone)
+            yield Evidence(len(text), len(text), alone)
 
     def _begin(self, text: str) -> str:
         """Return the ballot that a text begins with, "" for none and for two at once."""
@@ -351,46 +371,28 @@ class _ChoiceReader:
             return ""
         return self._other(ballot) if match["wrong"] else ballot
 
-    def _predicates(self, text: str, windows: Sequence[tuple[int, int]], asked: set[int]) -> Iterator[_Evidence]:
+    def _predicates(self, text: str, windows: Sequence[tuple[int, int]], asked: set[int]) -> Iterator[Evidence]:
         if self._forms.predicate is None:
             return
-        for match in _within(self._forms.predicate, text, windows):
+        for match in matches_within(self._forms.predicate, text, windows):
             word = _word(match)
-            if match.start("word") in asked or self._is_quoted(text, match.start()) or _asks(text, match.end()):
+            if match.start("word") in asked or self._is_quoted(text, match.start()) or is_question(text, match.end()):
                 continue
             if match["verb"] and not word.casefold().endswith("s"):
                 continue
             if _MODAL.search(match.group()) and not re.search(r"ed\b", match.group()):
                 continue
             ballot = self._ballot(word)
-            doubted = _doubts(text, match.start())
+            doubted = doubts(text, match.start() if match["not"] or match["bare"] else match.start("word"))
+            if doubted is None:
+                continue
             if (match["not"] or match["bare"]) and (doubted or match["joined"]):
                 continue
             if match["not"] or match["bare"] or doubted:
                 ballot = self._other(ballot)
                 if not ballot:
                     continue
-            yield _Evidence(match.start(), match.end(), ballot)
-
-
-def _doubts(text: str, end: int) -> bool:
-    """Whether the clause that goes on at a place denies what follows."""
-    return _DOUBTED.search(clause_before(text, end)) is not None
-
-
-def _within(pattern: re.Pattern[str], text: str, windows: Sequence[tuple[int, int]]) -> Iterator[re.Match[str]]:
-    for start, end in windows:
-        yield from pattern.finditer(text, start, end)
-
-
-def _asks(text: str, end: int) -> bool:
-    """Whether the sentence that goes on here is a question."""
-    rest = SENTENCE_END.search(text, end, end + 200)
-    return rest is not None and rest.group() in {"?", "？"}
-
-
-def _is_reason(key: str) -> bool:
-    return re.search(r"reason|expla|rational|thought|comment|confidence|score|analysis|justif|why", key) is not None
+            yield Evidence(match.start(), match.end(), ballot)
 
 
 def _word(match: re.Match[str], name: str = "word") -> str:

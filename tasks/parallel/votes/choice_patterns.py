@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tasks.parallel.votes import choice_words as words
 from tasks.parallel.votes.choice_words import WRAP
 
 _BUT = r"(?:but|rather|instead|it is|sondern|mais|sino|而是)(?: rather)?"
 _FLAGS = re.IGNORECASE
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A ballot that stands at a place; "" for several at once."""
+
+    start: int
+    end: int
+    ballot: str
 
 
 class ChoicePatterns:
@@ -81,7 +91,10 @@ class ChoicePatterns:
         )
         #: "I would block this".
         self.ordered = re.compile(
-            r"\b(?:i(?:['’]d| would| will)?|we(?: should| must)?|you should|please|must|should|recommend(?: to)?|do)"
-            rf"(?P<not> not|n['’]t)? {one} (?:this|it|the|that)\b",
+            r"(?:\b(?:i(?:['’]d| would| will)?|we(?: should| must| can| could| will)?|you should|please|must"
+            r"|should|recommend(?: to)?"
+            r"|do|can(?=n['’]t|not)|could|would|wo(?=n))(?P<not> ?not| ?never|n['’]t)?"
+            r"|(?:^|(?<=[.!?\n] ))(?P<never>never))"
+            rf" {one} (?:this|it|the|that)\b",
             _FLAGS,
         )

@@ -32,9 +32,25 @@ INTERJECTIONS = {"yes", "no", *SYNONYMS["yes"], *SYNONYMS["no"], "si", "ok", "ok
 WEAK = INTERJECTIONS | {"clear", "pass", "flag", "block", "reject", "accept", "allow", "true", "false", "not"}
 #: Fillers at the beginning of a text.
 FILLERS = {"ok", "okay", "right", "sure", "well"}
-YES = r"(?:yes|yep|yeah|ja|oui|sí|是的|是|correct|indeed|true)"
-NO = r"(?:no|nope|nein|non|not|never|不是|否|不|false)"
+#: A sentence around an answer that replies: "it's a no from me".
+FRAMED = re.compile(
+    r"(?:it['’]?s|it is|that['’]?s|that is|this is|(?:that|this|it) would be|das ist|c['’]est|es) (?:an? |ein |un )"
+    r"(?:clear |hard |firm |definite |resounding |solid |klares |clair )?(?P<word>\w+)(?: from me| for me| von mir)?"
+)
+YES = r"(?:yes|yep|yeah|ja|oui|sí|是的|是|correct|indeed|true|i (?:think|believe|guess|would say|['’]d say) so)"
+NO = (
+    r"(?:i (?:do not|don['’]t|wouldn['’]t|would not) (?:think|believe|say) so|hardly|no|nope|nein|non|not|never"
+    r"|不是|否|不|false)"
+)
 
+#: Keys of a JSON answer that hold no choice.
+REASON_KEY = re.compile(r"reason|expla|rational|thought|comment|confidence|score|analysis|justif|why")
+#: Keys of a JSON answer that hold the choice, the likeliest first.
+KEYS = (
+    "final_answer", "answer", "verdict", "label", "choice", "decision", "classification", "category", "class",
+    "prediction", "conclusion", "result", "selected", "option", "output", "response", "value", "antwort", "réponse",
+    "respuesta", "答案",
+)  # fmt: skip
 _NOUNS = (
     r"(?:answer|ans\.?|verdict|conclusion|decision|classification|label|rating|prediction|judge?ment|assessment"
     r"|choice|option"
@@ -49,8 +65,10 @@ _ADVERBS = (
     r"(?:(?:clearly|therefore|thus|hence|definitely|most|likely|probably|indeed|simply|also|that|this|it|is|in fact"
     r"|actually|still|just|a|an|the|to be|very|quite|ultimately|mostly|rather|mainly|generally|largely|strongly"
     r"|slightly|somewhat|du|de la|des|completely|perfectly|certainly|obviously|entirely|totally|highly"
-    r"|considered|classified|rated|labell?ed|marked|as|overall|extremely|really|clear|option|choice|answer|letter|label"
-    r"|candidate|statement|response|category|correct|right|daher|also|eindeutig|klar|wohl|ein|eine|option|antwort|donc"
+    r"|considered|classified|rated|labell?ed|marked|as|overall|extremely|really|clear|option|choice|answer"
+    r"|letter|label"
+    r"|candidate|statement|response|category|correct|right|daher|also|eindeutig|klar|wohl|ein|eine|option"
+    r"|antwort|donc"
     r"|clairement|bien|un|une|la|le|l'|option|réponse|claramente|una|opción|respuesta|sehr|très|muy|选项|明显|显然"
     r"|很)[ :]?){0,4}"
 )
@@ -99,7 +117,8 @@ RIGHT = (
     r"|正确)"
 )
 WRONG = (
-    r" ?(?:is|are|was|can be|ist|est|es|是)? ?(?:therefore |thus |clearly |also )?(?:not|isn['’]t|cannot be|can['’]t be"
+    r" ?(?:is|are|was|can be|ist|est|es|是)? ?(?:therefore |thus |clearly |also )?(?:not|isn['’]t|cannot be"
+    r"|can['’]t be"
     r"|incorrect|wrong|false|out|ruled out|eliminated|invalid|impossible|falsch|nicht|faux|fausse|incorrect[ao]"
     r"|fals[ao]"
     r"|不对|错误?|不正确)"
@@ -113,7 +132,8 @@ PREDICATE = (
 )
 #: Before a word: it is denied.
 NEGATED = (
-    r"(?:\b(?:not|never|no longer|no|without|far from|anything but|(?:would|could|can|do|does)(?: ?not"
+    r"(?:\b(?:by no means|in no way|nothing|keineswegs|keinesfalls|kaum|nichts|rien de|nada|not|never|no longer"
+    r"|no|without|far from|anything but|(?:would|could|can|do|does)(?: ?not"
     r"|n['’]t) (?:call|consider"
     r"|regard|describe|deem|label|find)(?: this| it| that| the \w+)?|isn['’]?t|aren['’]?t|wasn['’]?t|does(?: ?not"
     r"|n['’]t) (?:contain|include"
@@ -127,7 +147,8 @@ BETWEEN = rf" ?(?:{_ADVERBS}|(?:any|in|signs? of|evidence of|content that is|de|
 #: It is no conclusion where these stand before it in its sentence.
 QUOTED = (
     r"\b(?:some|many|most people|others?|people|one|you|they|critics|students?|the user|he|she|everyone|users?)"
-    r" (?:might |may |could |would |often |usually |always |wrongly |tend to |just |sometimes )?(?:say|says|think"
+    r" (?:might |may |could |would |often |usually |always |wrongly |tend to |just |sometimes )?(?:call|calls"
+    r"|consider|considers|describe|label|say|says|think"
     r"|thinks|claim|claims|argue|argues|believe"
     r"|believes|answered|said"
     r"|expect|expects|guess|assume|pick|picks|choose|chooses|select|selects|prefer|go for|go with)\b|\b(?:if|unless"
@@ -138,12 +159,6 @@ QUOTED = (
     r"|\b(?:could|might|may|könnte|pourrait|podría)(?: also| well| possibly| perhaps)* (?:be|sein|être|ser)\b"
     r"|\bwould be\b[^.!?]{0,40}\bif\b"
     r"|\b(?:whether|ask(?:s|ed)? if)\b|可能|也许"
-)
-#: It is denied where these stand before it in its clause.
-DOUBTED = (
-    r"\b(?:doubt|unlikely|hardly|(?:do|does|did|would|could|should|can)(?: ?not|n['’]t) (?:think|believe|say|see|call"
-    r"|consider|describe|label|classify|regard|rate|find)\b|no way|not (?:think|believe|true|the case)(?: that)?"
-    r"|glaube nicht|bezweifle|ne (?:pense|crois) pas|no (?:creo|pienso))\b|我不认为"
 )
 #: A condition behind a conclusion.
 IF = r"[^.!?\n]{0,60}\b(?:if|unless|only when|wenn|falls|si)\b|[^。]{0,30}如果"

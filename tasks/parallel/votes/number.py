@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from tasks.contract.reasoning import split_reasoning
 from tasks.parallel.votes.latex import unwrap_latex
+from tasks.parallel.votes.number_context import is_compound, is_denied, same_sentence
 
 #: Characters of the longest number; a longer run of digits is an identifier, or hostile.
 MAX_NUMBER = 40
@@ -77,14 +78,18 @@ _NOUNS = ("answer", "result", "solution", "total", "conclusion", "antwort", "erg
 _NEAR = 40
 #: A number goes on as an expression, or ends a product or a sum.
 _GOES_ON = re.compile(r"\s?(?:[a-zA-Z]{0,12}\s)?(?:[×x*·÷+]|\\times|\\cdot|\s-)\s?[$€£(]?\d|\s?=\s?[$€£(-]?\d")
-_OPERATOR = re.compile(r"\d\s?[×*·÷+]\s?[$€£]?$")
+_OPERATOR = re.compile(r"\d\s?(?:[×*·÷+]|x)\s?[$€£]?$")
 #: "2024-05-06", a telephone number.
 _IDENTIFIER = re.compile(r"\d-\d+-$")
 _POWER = re.compile(r"(?:\^|\*\*)\s?\{?(\d{1,3})\}?")
 _EQUALS = re.compile(r"=\s?")
-_OR = re.compile(r"\s(?:or|oder|ou|o|或)\s(?:maybe\s|perhaps\s)?$|或者?$", re.IGNORECASE)
+_OR = re.compile(
+    r"\s(?:or|oder|ou|o|或)\s(?:maybe\s|perhaps\s)?$|,\s(?:maybe|perhaps|possibly|vielleicht|peut-être|quizás?)\s$|或者?$",
+    re.IGNORECASE,
+)
 _CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3})*\]")
-_WORDS = {
+#: Small numbers in words.
+WORDS = {
     word: value
     for words in (
         "zero one two three four five six seven eight nine ten eleven twelve",
@@ -148,24 +153,43 @@ def read_number(text: str) -> Fraction | None:
         text = text[:HEAD] + "\n" + text[-TAIL:]
     marked = text.rpartition("####")
     if marked[1] and (found := list_numbers(marked[2])):
-        return found[0].value
+        return _single(found[0])
     boxed = None
     for boxed in _BOXED.finditer(text):  # noqa: B007 - the last one
         pass
     if boxed is not None and (found := list_numbers(text[boxed.start() : _end_of_braces(text, boxed.end() - 1)])):
-        return found[-1].value
+        return _single(found[-1])
     text = clean(text)
     last = _announced_match(text) or _last_match(text)
     if last is None:
         return _read_words(text)
-    last = _result(text, last)
-    if last is None:
+    last = _result(text, _before_denied(text, last))
+    if last is None or is_compound(text, last.start("digits"), last.end("digits")):
         return None
     for one, other in pairwise(_NUMBER.finditer(text, max(last.start() - _NEAR, 0), last.end() + _NEAR)):
         # "either 5 or 6"
         if last.start() in {one.start(), other.start()} and _is_or(text, Number(one), Number(other)):
             return None
     return _raised(text, last)
+
+
+def _single(number: Number) -> Fraction | None:
+    """Return the value of a number that is no part of a range, a date or a time."""
+    match = number.match
+    return None if is_compound(match.string, match.start("digits"), match.end("digits")) else number.value
+
+
+def _before_denied(text: str, match: re.Match[str]) -> re.Match[str] | None:
+    """Return the number, or where the text denies it ("5, not 7") the one before it in its sentence."""
+    if not is_denied(text, match.start(), match.end()):
+        return match
+    lowest = max(match.start() - 200, 0)
+    for other in reversed(list(_NUMBER.finditer(text, lowest, match.start()))):
+        if not same_sentence(text, other.end(), match.start()):
+            return None
+        if not is_denied(text, other.start(), other.end()):
+            return other
+    return None
 
 
 def _raised(text: str, match: re.Match[str]) -> Fraction | None:
@@ -178,11 +202,13 @@ def _raised(text: str, match: re.Match[str]) -> Fraction | None:
     return value**exponent if exponent <= MAX_EXPONENT and abs(value) <= MAX_BASE else None
 
 
-def _result(text: str, match: re.Match[str]) -> re.Match[str] | None:
+def _result(text: str, match: re.Match[str] | None) -> re.Match[str] | None:
     """Return the result of the expression that a number begins ("48/2 = 24"), the number itself outside of one.
 
     None where a product or a sum has no result.
     """
+    if match is None:
+        return None
     before = text[max(match.start() - 4, 0) : match.start()]
     line = text.find("\n", match.end())
     end = min(len(text) if line < 0 else line, match.end() + 200)
@@ -322,8 +348,8 @@ def _end_of_braces(text: str, place: int) -> int:
 def _read_words(text: str) -> Fraction | None:
     """Return the small number that a text without digits names: alone, or behind an announcement."""
     alone = text.strip(" .!。*\"'\n").casefold()
-    if alone in _WORDS:
-        return Fraction(_WORDS[alone])
+    if alone in WORDS:
+        return Fraction(WORDS[alone])
     announced = list(_ANNOUNCED.finditer(text))
     named = re.match(r"[^\W\d_]+", text[announced[-1].end() :]) if announced else None
-    return Fraction(_WORDS[named[0].casefold()]) if named and named[0].casefold() in _WORDS else None
+    return Fraction(WORDS[named[0].casefold()]) if named and named[0].casefold() in WORDS else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 
 from tasks.parallel.votes.latex import unwrap_latex
 
@@ -48,3 +49,15 @@ def within_braces(text: str, place: int) -> str:
         if depth == 0:
             return unwrap_latex(text[place + 1 : end]).strip()
     return ""
+
+
+def is_question(text: str, end: int) -> bool:
+    """Whether the sentence that goes on at a place is a question."""
+    rest = SENTENCE_END.search(text, end, end + 200)
+    return rest is not None and rest.group() in {"?", "？"}
+
+
+def matches_within(pattern: re.Pattern[str], text: str, windows: Sequence[tuple[int, int]]) -> Iterator[re.Match[str]]:
+    """Yield the matches of a pattern within ranges of a text."""
+    for start, end in windows:
+        yield from pattern.finditer(text, start, end)

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.reasoning import split_reasoning
 from tasks.parallel.votes.normalize import normalize
+from tasks.parallel.votes.ranking_words import DENIES, ORDINALS, NoOrder, order_of_places, place_of, worst_first
 
 #: Candidates of one ballot at most; the rest of a longer list is ignored. So a thousand ballots take linear time.
 MOST_CANDIDATES = 100
@@ -22,12 +23,12 @@ _NUMBERED = re.compile(
 )  # fmt: skip
 _BULLET = re.compile(r"\s{0,20}[-*•+]\s+(\S.*)")
 _ORDINAL = re.compile(
-    r"\s{0,20}[-*•+]?\s?[*_]{0,3}(?:in |at )?(first|second|third|fourth|fifth|sixth|erst\w*|zweit\w*|dritt\w*|viert\w*"
-    r"|premi\w+|deuxième|troisième|primer\w*|segund\w+|tercer\w*|last|winner|best)(?: place| choice"
-    r"| rank)?[*_]{0,3}\s?[:：–-]\s*(\S.*)",
+    rf"\s{{0,20}}[-*•+]?\s?[*_]{{0,3}}(?:in |at )?(?:{ORDINALS})(?: place| choice"
+    r"| rank)?[*_]{0,3}\s?[:：–-]\s*(?P<item>\S.*)",
     re.IGNORECASE,
-)  # fmt: skip
+)
 _CHAIN = re.compile(r"\s?(?:>{1,3}|≻|›|→|&gt;)\s?")
+_CHAIN_UP = re.compile(r"(?:(?<=\s)|(?<=[*_\"'`]))(?:<{1,3}|≺)\s")
 _THEN = re.compile(
     r"\s?(?:,? (?:and )?(?:then|followed by|finally|lastly|dann|gefolgt von|puis|luego|después)\b|[,、，]|, and )\s?",
     re.IGNORECASE,
@@ -41,7 +42,7 @@ _BOLD = re.compile(r"(?:\*\*|__)(.{1,200}?)(?:\*\*|__)")
 _RANK_KEY = re.compile(r"rank|place|position|platz|rang|order|no\.?$|^#$|puesto|名次", re.IGNORECASE)
 _NAME_KEY = re.compile(r"name|candidate|option|item|city|choice|title|answer|kandidat|nom|nombre|名", re.IGNORECASE)
 _FINAL = re.compile(r"\b(?:final|revised|overall|endgültig|updated)\b", re.IGNORECASE)
-_TIE = re.compile(r"\s(?:=|~|≈)\s|\b(?:tied?|equal(?:ly)?|joint|ex aequo|gleichauf)\b", re.IGNORECASE)
+_TIE = re.compile(r"\s(?:=|~|≈|≥|≤)\s|\b(?:tied?|equal(?:ly)?|joint|ex aequo|gleichauf)\b", re.IGNORECASE)
 
 
 def read_ranking(text: str, among: Sequence[str] = ()) -> dict[str, str]:
@@ -56,8 +57,8 @@ def read_ranking(text: str, among: Sequence[str] = ()) -> dict[str, str]:
     _, text = split_reasoning(text)
     reader = _RankingReader(among)
     try:
-        names = reader.read(text[:MOST_READ].replace("&gt;", ">"))
-    except _NoOrder:
+        names = reader.read(text[:MOST_READ].replace("&gt;", ">").replace("&lt;", "<"))
+    except NoOrder:
         return {}
     found: dict[str, str] = {}
     for name in names[:MOST_CANDIDATES]:
@@ -65,10 +66,6 @@ def read_ranking(text: str, among: Sequence[str] = ()) -> dict[str, str]:
         if known is not None:
             found.setdefault(normalize(known), known)
     return found
-
-
-class _NoOrder(Exception):
-    """A text has a tie."""
 
 
 class _RankingReader:
@@ -89,6 +86,14 @@ class _RankingReader:
         return self._among.get(plain)
 
     def read(self, text: str) -> Sequence[str]:
+        reverse = worst_first(text)
+        names = self._read_json_or_prose(text, reverse=reverse)
+        # A chain of ">" says its order itself.
+        if reverse and len(names) > 1 and _CHAIN.search(text):
+            raise NoOrder
+        return names[::-1] if reverse and not _CHAIN_UP.search(text) else names
+
+    def _read_json_or_prose(self, text: str, *, reverse: bool) -> Sequence[str]:
         try:
             return self._read_json(parse_answer(text))
         except NotJSON:
@@ -96,8 +101,14 @@ class _RankingReader:
         lines = [line for line in text.splitlines()[:MOST_LINES] if line.strip()]
         table = [line for line in lines if line.strip().startswith("|")]
         if len(table) > 2 and (rows := self._read_table(table)):
+            if reverse:
+                raise NoOrder
             return rows
-        return self._read_chain(lines) or self._read_lists(lines) or self._read_plain(lines)
+        if found := self._read_chain(lines) or self._read_lists(lines):
+            return found
+        if self._among and not reverse and (order := order_of_places(text, self._all, len(self._among))):
+            return order
+        return self._read_plain(lines)
 
     # -- JSON and tables ---------------------------------------------------------------------------
 
@@ -169,31 +180,37 @@ class _RankingReader:
             normal = [[normalize(self.known(name) or "") for name in one if self.known(name)] for one in found]
             if any(one != normal[-1] for one in normal) and not _FINAL.search("\n".join(lines)):
                 return found[0] if self._named is None and len(normal[0]) > len(normal[-1]) else ()
+        if len(lists) == 1 and len(lists[0]) == 1 and len(set(self._all(lists[0][0][1]))) > 1:
+            return ()
         if found:
             return found[-1]
         ordinals = [match for match in map(_ORDINAL.match, lines) if match]
         if len(ordinals) > 1:
-            return self._items([match[2] for match in ordinals])
+            return self._items(_by_rank([(place_of(match), match["item"]) for match in ordinals]))
         bullets = [match[1] for match in map(_BULLET.match, lines) if match]
         return self._items(bullets)
 
     def _read_chain(self, lines: Sequence[str]) -> Sequence[str]:
         """Read the last line of names with ``>`` between them."""
         for line in reversed(lines):
-            names = _CHAIN.split(line)
+            upwards = _CHAIN_UP.search(line) is not None
+            names = (_CHAIN_UP if upwards else _CHAIN).split(line)
             if len(names) < 2 or line.lstrip().startswith(">"):
                 continue
+            if upwards and _CHAIN.search(line):
+                raise NoOrder
             if any(_TIE.search(f" {name} ") for name in names):
-                raise _NoOrder
+                raise NoOrder
             head = re.split(r"[:：]\s|\bis\s", names[0])[-1]
-            return [self._item(name) for name in (head, *names[1:-1], re.split(r"[.;]\s", names[-1])[0])]
+            items = [self._item(name) for name in (head, *names[1:-1], re.split(r"[.;]\s", names[-1])[0])]
+            return items[::-1] if upwards else items
         return ()
 
     def _read_plain(self, lines: Sequence[str]) -> Sequence[str]:
         if len(lines) == 1:
             head = re.split(r"[:：]\s", lines[0])[-1]
             names = [name for name in _THEN.split(head) if name]
-            if any(len(set(self._all(name))) > 1 for name in names):
+            if any(len(set(self._all(name))) > 1 for name in names) or any(map(DENIES.search, names)):
                 return ()
             if len(names) > 1 and all(len(name) <= MOST_NAME for name in names):
                 return [self._item(name) for name in names]
@@ -203,7 +220,7 @@ class _RankingReader:
     def _items(self, items: Sequence[str]) -> list[str]:
         """Return the names of list items without the reasons behind them, unless two would become one."""
         if any(_TIE.search(item) for item in items if self._named is not None and len(set(self._all(item))) > 1):
-            raise _NoOrder
+            raise NoOrder
         names = [self._item(item) for item in items]
         if self._named is None and len({normalize(name) for name in names}) < len({normalize(item) for item in items}):
             return list(items)
@@ -246,9 +263,9 @@ def _rank_of(item: Any) -> int | None:
 
 
 def _by_rank(ranked: Sequence[tuple[int, str]]) -> list[str]:
-    """Return names by their ranks, the lowest first; raise `_NoOrder` for a tie."""
+    """Return names by their ranks, the lowest first; raise `NoOrder` for a tie."""
     if len({rank for rank, _ in ranked}) < len(ranked):
-        raise _NoOrder
+        raise NoOrder
     return [name for _, name in sorted(ranked)]
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.reasoning import split_reasoning
-from tasks.parallel.votes.number import HEAD, TAIL, Number, clean, list_numbers
+from tasks.parallel.votes.number import HEAD, TAIL, WORDS, Number, clean, list_numbers
+from tasks.parallel.votes.number_context import is_compound, is_denied
 
 #: Keys of a JSON answer that hold its score, the likeliest first.
 KEYS = (
@@ -33,8 +34,9 @@ _SCALES = re.compile(
     rf"|la)?\s?(?:(?:\d{{1,3}}[- ]?point )?(?:scale|skala|échelle|escala|range)|rating system)"
     rf"\s?(?:of|from|goes|is|=|:|von|de|del|between|ranging)?\s?(?:from |of )?[(\[]?{_N}\s?(?:to|bis|à|a|and|und|et"
     rf"|y|through|[-/~]|至|到|out of)\s?{_N}[)\]]?"
-    rf"|[(\[]\s?(?:(?:on |from |scale|range|skala|échelle|escala|von|de)[^()\[\]\d]{{0,20}})?{_N}\s?(?:to|bis|à|a"
-    rf"|[-~]|至|到)\s?{_N}[^()\[\]\d]{{0,20}}[)\]]"
+    rf"|[(\[{{<]\s?(?:(?:on |from |scale|range|min|skala|échelle|escala|von"
+    rf"|de)[^()\[\]\d]{{0,20}})?{_N}\s?(?:to|bis|à|a"
+    rf"|[-–~;,]|\.{{2,3}}|…|至|到)\s?(?:max\.? )?{_N}[^()\[\]\d]{{0,20}}[)\]}}>]"
     rf"|\b(?:from|between|von|zwischen|de|del|entre) {_N} (?:to|and|bis|und|à|et|a|y) {_N}(?=[ ,.)])"
     rf"|\bscale of {_N}\b|\b{_N}[- ]point scale|\b(?:max(?:imum|\.)?|highest|best|where|wobei|minimum|min\.?|lowest"
     rf"|worst)(?: possible| score)?(?: score)?\s?(?:of|is|=|:)?\s?{_N}(?:\s?(?:is|=|means|being|ist)\s?[a-z]+)?"
@@ -64,11 +66,54 @@ _CUE = re.compile(
 _OVERALL = re.compile(
     r"\b(?:overall|final|total|gesamt\w*|insgesamt|globale?|finale?|in sum)\b|总|综合|最终", re.IGNORECASE
 )
-_RANGE = re.compile(r"\s?(?:-|–|to|and|und|et|y|bis|or|oder|ou|à|至|到|或)\s?", re.IGNORECASE)
+_RANGE = re.compile(r"\s?(?:vs\.?|versus|-|–|to|and|und|et|y|bis|or|oder|ou|à|至|到|或)\s?", re.IGNORECASE)
 _STOPS = re.compile(r"\s?(?:[.,;:)\]\n–—-]|$|because\b|since\b|weil\b|car\b|porque\b)")
 _UNIT = re.compile(r"(?:points?|stars?|punkte|分|étoiles?|estrellas)", re.IGNORECASE)
+_UNIT_NEXT = re.compile(rf"\s?{_UNIT.pattern}", re.IGNORECASE)
+_RATED = re.compile(rf"{_STOPS.pattern}|\s?(?:/|(?:for|to|für|à|a|pour|para|out|von|sur)\b)", re.IGNORECASE)
 #: The numbers of a list.
 _MARKERS = re.compile(r"^\s{0,9}(\d{1,2})[.)]\s", re.MULTILINE)
+#: A score that is no longer one, or another's: "down from 9".
+_FORMER = re.compile(
+    rf"\b(?:(?:down|up|reduced|raised|increased|decreased|lowered|changed|coming)\sfrom|(?:was|were|previously"
+    rf"|formerly"
+    rf"|before|earlier|originally|initially|vorher|zuvor|bisher|früher|antes|avant|auparavant|anteriormente"
+    rf"|compared\s(?:to"
+    rf"|with)|unlike|instead\sof|rather\sthan|statt|au\slieu\sde|contre|frente\sa|en\slugar\sde"
+    rf"|en\svez\sde"
+    rf"|previous\s\w{{1,12}}\s(?:was|had|got)|last\stime))\s?[:=]?\s?(?:an?\s|the\s|un\s|eine\s|une\s)?{_N}",
+    re.IGNORECASE,
+)
+#: The announcement of a number that its clause denies: "I would not give it an 8".
+_REFUSED = re.compile(
+    r"(?:\b(?:not|never|cannot|hardly|nicht|kein\w{0,2}|jamais|nunca|no\s(?:le\s)?(?:es|doy|daría|merece))"
+    r"|n['’]t|\bn['’e]\s?\w{1,14}\spas)"
+    r"(?:\s(?!but\b|because\b|so\b|sondern\b|mais\b|sino\b|pero\b|and\b)[^\W\d][\w'’]{0,15}){0,4}\s?[\s*\"'“(]{0,3}$",
+    re.IGNORECASE,
+)
+#: The name of one of several things with scores.
+_LABEL = re.compile(
+    r"\b(?:answer|response|reply|text|candidate|option|model|version|antwort|kandidat|réponse|candidat"
+    r"|respuesta|candidato)"
+    r"\s(?:no\.\s?|#)?\d{1,2}(?=\s?[:=(]|\s(?:is|gets|has|deserves|scores|bekommt|ist|est|es|merece)\b)",
+    re.IGNORECASE,
+)
+#: Between the scores of two things: "the first answer 3 and the second 9".
+_BESIDE = re.compile(
+    r"(?:\s?(?!(?:because|since|with|has|have|had|as|weil|mit|car|porque|avec|con|there|from"
+    r"|than)\b)[^\W\d][\w'’-]{0,15}){0,5}\s?"
+    r"(?:[,;.]|(?:[,;]\s)?\b(?:and|but|while|und|aber|et|mais|y|pero))"
+    r"(?:\s(?!(?:because|since|with|has|have|had|as|so|thus|therefore|overall|final\w*|total|weil|mit|car"
+    r"|porque|avec|con|there"
+    r"|from|out|daher|donc|also|hence|insgesamt)\b)[^\W\d][\w'’-]{0,15}){0,6}\s{0,40}[:=]?\s?",
+    re.IGNORECASE,
+)
+#: "A: 8", and the next line "B: 6".
+_BESIDE_LINES = re.compile(rf"{_BESIDE.pattern}|\n[^\W\d][\w'’ -]{{0,40}}:\s?", re.IGNORECASE)
+_GRADES = sorted((word for word, value in WORDS.items() if value <= 10), key=len, reverse=True)
+_NUMBER_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(_GRADES)})(?![\w-])", re.IGNORECASE)
+#: What may stand around a score that is a word alone.
+_ALONE = re.compile(r"\W*(?:(?:an?|solid|strong|weak|perfect|eine?|une?)\s){0,3}\Z", re.IGNORECASE)
 _STARS = re.compile(r"[★⭐]+")
 
 
@@ -90,12 +135,14 @@ def read_score(
     text = clean(text)
     if len({marker[1] for marker in _MARKERS.finditer(text)} & {"1", "2"}) == 2:
         text = _MARKERS.sub(_blank, text)
-    text = _SCALES.sub(_blank, text)
+    text = _LABEL.sub(_blank, _FORMER.sub(_blank, _SCALES.sub(_blank, text)))
+    if not any(character.isdigit() for character in text):
+        text = _NUMBER_WORD.sub(_as_digits, text)
     numbers = list_numbers(text, cleaned=True)
     if not numbers:
         stars = _STARS.findall(text)
         return _within(Fraction(len(stars[0])), bounds) if len(stars) == 1 else None
-    scored = _scores(text, numbers)
+    scored = [one for one in _scores(text, numbers) if not _is_refused(text, one)]
     if not scored:
         return None
     announced = [one for one in scored if _is_announced(text, one)]
@@ -125,6 +172,25 @@ def _read_json(text: str) -> Fraction | None:
         found = list_numbers(named)
         return found[0].over if len(found) == 1 else None
     return Fraction(str(named)) if _is_number(named) else None
+
+
+def _as_digits(match: re.Match[str]) -> str:
+    """Return the digits of a number word that can be a score: "a solid eight", "I give it an eight."."""
+    text, digits = match.string, str(WORDS[match[0].casefold()])
+    before = text[max(match.start() - 60, 0) : match.start()]
+    behind = text[match.end() : match.end() + 30]
+    stops = _STOPS.match(behind) is not None
+    scaled = re.match(
+        r"\s(?:out of|of|von|sur|de|auf)\s(?:\d|ten|zehn|dix|diez|five|fünf|cinq|cinco)", behind
+    ) or re.search(r"\d\s(?:out of|of|von|sur|de|auf)\s$|(?:out of|von|sur)\s$", before)
+    if scaled or (stops and (_CUE.search(before) or _ALONE.match(text[: match.start()]))):
+        return digits
+    return match[0]
+
+
+def _is_refused(text: str, number: Number) -> bool:
+    before = text[max(number.start - 60, 0) : number.start]
+    return is_denied(text, number.start, number.end) or _REFUSED.search(before) is not None
 
 
 def _is_number(value: Any) -> bool:
@@ -182,12 +248,34 @@ def _value_of(
     for one, other in pairwise(scored[max(place - 1, 0) : place + 2]):
         if _RANGE.fullmatch(text, one.end, other.start) and one.over != other.over:
             return None
+    if _is_one_of_several(text, chosen, scored, bounds):
+        return None
     of = _OF.match(text, chosen.end)
     scale = chosen.under if chosen.under is not None else Fraction(of[1].replace(",", ".")) if of else None
     most = bounds[1]
     if most is not None and scale is not None and scale != Fraction(str(most)):
         return None
     return _within(chosen.over, bounds)
+
+
+def _is_one_of_several(
+    text: str, chosen: Number, scored: list[Number], bounds: tuple[float | None, float | None]
+) -> bool:
+    """Whether another score stands beside a score that is not the overall one, or the score only bounds a value."""
+    if is_compound(text, chosen.match.start("digits"), chosen.match.end("digits"), share=False):
+        return True
+    if _OVERALL.search(_clause_around(text, chosen)):
+        return False
+    place = scored.index(chosen)
+    beside = _BESIDE if _is_announced(text, chosen) else _BESIDE_LINES
+    return any(
+        one.over != other.over
+        and _within(one.over, bounds) is not None
+        and _within(other.over, bounds) is not None
+        and beside.fullmatch(text, one.end, other.start) is not None
+        and (_RATED.match(text, other.end) or (_UNIT_NEXT.match(text, one.end) and _UNIT_NEXT.match(text, other.end)))
+        for one, other in pairwise(scored[max(place - 1, 0) : place + 2])
+    )
 
 
 def _within(value: Fraction | None, bounds: tuple[float | None, float | None]) -> float | None:
