@@ -27,7 +27,7 @@ _JUDGE = (
 )
 _WORDS = r"(?: [\w'’]+){0,6}?"
 _DOUBTED = re.compile(
-    rf"(?:\b(?:not|never|cannot|nobody|no one|none of us|hardly|barely|scarcely)|n['’]t){_WORDS} {_JUDGE}\b"
+    rf"(?:\b(?:not|never|cannot|no(?:body| one)|none of us|hardly|barely|scarcely)|n['’]t){_WORDS} {_JUDGE}\b"
     r"|\b(?:doubt|unlikely|hardly|no way|not (?:true|the case)(?: that)?|disagree|fail(?:s|ed)? to see"
     r"|refuse[sd]? to|declined? to"
     r"|no (?:reason|need|cause|basis|evidence|grounds?|indication|sign|hint)(?: here)? (?:to|that|for|of|whatsoever)"
