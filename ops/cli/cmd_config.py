@@ -44,11 +44,14 @@ def check(
     counts = {"models": len(config.models), "routes": len(config.routes), "workflows": len(config.flows)}
     counts["schedules"] = len(config.schedules)
     finding = describe_examples(config)
+    dialects = {name: model.speaks.describe() for name, model in config.models.items() if model.dialect is not None}
     if as_json:
-        remarks = find_unused(config)
-        print_json({"file": str(path), "ok": True, **counts, "examples": finding, "remarks": remarks})
+        found = {"dialects": dialects, "examples": finding, "remarks": find_unused(config)}
+        print_json({"file": str(path), "ok": True, **counts, **found})
         return
     print(f"{path}: ok, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    for name, settings in dialects.items():
+        print(f"models.{name}.dialect: {settings}")
     for remark in (*finding, *find_unused(config)):
         note(remark)
 

@@ -70,8 +70,9 @@ def check_keys(config: Config) -> list[CheckResult]:
     from tasks.contract.errors import ConfigError
 
     found: list[CheckResult] = []
-    for name in sorted({model.api_key_env for model in config.models.values() if model.api_key_env}):
-        wanted = ", ".join(model for model, known in config.models.items() if known.api_key_env == name)
+    variables = {model: known.secrets for model, known in config.models.items()}
+    for name in sorted({name for names in variables.values() for name in names}):
+        wanted = ", ".join(model for model, names in variables.items() if name in names)
         remedy = f"set {name}, or {name}_FILE to a file that holds it, where the workers start"
         try:
             value = read_secret(name)

@@ -47,6 +47,7 @@ from tasks.ledger.store import Command, Words
 from tasks.queue.ports import Ports
 from tasks.routing.budget import FIRST_MEAN
 from tasks.routing.model_statistics import Outcome
+from tasks.workflows.voting import find_answer_form
 
 log = get_task_logger(__name__)
 
@@ -162,6 +163,8 @@ def _options(claim: Claim, model: Model, index: int) -> dict[str, Any]:
         "seed": seed,
         "stop": job.stop,
         "response_schema": find_schema(claim),
+        "answer_form": find_answer_form(claim.job, kept=claim.kept.text) if claim.job.kind == "vote" else None,
+        "insists": job.insists if part.seed is None else job.insists | {"seed"},
     }
 
 

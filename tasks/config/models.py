@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tasks.config.dialects import Dialect, Spoken, resolve_dialect
 from tasks.config.simulation import Simulation
 from tasks.contract.result import Usage
 from tasks.contract.validation import Value
 
-API_VERSION = r"^\d{4}-\d{2}-\d{2}$"
+API_VERSION = r"^\d{4}-\d{2}-\d{2}(-preview)?$|^preview$"
 
 
 class Price(Value):
@@ -86,7 +88,10 @@ class Model(Value):
     model: str | None = Field(default=None, description="the provider's name for it; by default our own")
     base_url: str | None = Field(default=None, description="where the API is; needed for openai")
     api_version: str | None = Field(
-        default=None, pattern=API_VERSION, description="of Anthropic's API; by default 2023-06-01"
+        default=None, pattern=API_VERSION, description="of Anthropic's API, by default 2023-06-01; or of Azure's"
+    )
+    dialect: Spoken | None = Field(
+        default=None, description="what its server takes: a preset, or settings; by default the provider's"
     )
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
     capacity: int = Field(default=8, ge=1, le=100_000, description="calls in flight, over all processes")
@@ -132,12 +137,25 @@ class Model(Value):
             raise ValueError("must be a date, for example 2023-06-01")
         return value
 
+    @cached_property
+    def speaks(self) -> Dialect:
+        """The dialect with all its settings."""
+        return resolve_dialect(self.provider, self.dialect)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The environment variables that hold its key and the secret ones of its headers."""
+        return tuple(name for name in (self.api_key_env, *self.speaks.headers_env.values()) if name)
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.provider == "openai" and not self.base_url:
             raise ValueError("base_url is needed for provider openai, for example http://127.0.0.1:8000/v1")
-        if self.api_version is not None and self.provider != "anthropic":
-            raise ValueError("api_version goes with provider anthropic alone")
+        preset = self.speaks.preset
+        if self.api_version is not None and preset not in {"anthropic", "azure"}:
+            raise ValueError("api_version goes with provider anthropic, or with dialect azure")
+        if self.api_version is not None and preset == "anthropic" and not re.fullmatch(r"[\d-]+", self.api_version):
+            raise ValueError("api_version must be a date with provider anthropic, for example 2023-06-01")
         if self.simulation is not None and self.provider != "simulated":
             raise ValueError("simulation goes with provider simulated alone")
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):

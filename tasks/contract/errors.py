@@ -227,6 +227,8 @@ class BadRequest(PermanentModelError):
     """HTTP 400, 413 or 422: this input is not accepted by this model."""
 
     code = "bad_request"
+    #: The parameter that its server refuses by name, in our words; "" where it names none.
+    refused: str = ""
 
 
 class ContextTooLong(BadRequest):

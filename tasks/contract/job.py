@@ -299,6 +299,13 @@ class Job(Value):
         return self.labels.get(JOB_LABEL) if self.labels.get(OWN_LABEL) == QUESTION else None
 
     @property
+    def insists(self) -> frozenset[str]:
+        """The parameters that the job itself sets, and some models refuse; Pointsman's own jobs insist on none."""
+        if self.labels.get(OWN_LABEL):
+            return frozenset()
+        return frozenset(name for name in ("temperature", "top_p", "seed", "stop") if getattr(self, name) is not None)
+
+    @property
     def question(self) -> str:
         """The text that classifiers read: the text, the last user's message, or the first item."""
         if self.text is not None:

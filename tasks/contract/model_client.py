@@ -28,6 +28,11 @@ class ModelRequest:
     stop: tuple[str, ...] | None = None
     #: JSON Schema that the answer must satisfy; the client asks for it in the provider's own way.
     response_schema: Mapping[str, JsonValue] | None = None
+    #: JSON Schema of the value that the answer states, such as a choice or a score. It is asked for where the model can
+    #: take it, and the text of the reply is then the plain value; a free text that came instead is as good.
+    answer_form: Mapping[str, JsonValue] | None = None
+    #: The parameters that the job itself sets: a model that refuses one can't do the job.
+    insists: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

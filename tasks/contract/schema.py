@@ -93,7 +93,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 @lru_cache(maxsize=KEPT)
 def _check(text: str) -> None:
     schema = json.loads(text)
-    parts = list(islice(_walk(schema, "#", 0), MOST_PARTS + 1))
+    parts = list(islice(walk_schema(schema, "#", 0), MOST_PARTS + 1))
     if len(parts) > MOST_PARTS:
         raise ValueError(f"holds more than {MOST_PARTS:,} schemas")
     for path, part in parts:
@@ -114,8 +114,12 @@ def _check(text: str) -> None:
             raise ValueError(f"{path}/$ref points at nothing") from None
 
 
-def _walk(schema: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each schema within a schema, with its place."""
+def walk_schema(schema: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each schema within a schema, the whole one first, with its place.
+
+    Raises:
+        ValueError: for more than `MOST_DEPTH` levels.
+    """
     if not isinstance(schema, Mapping):
         return
     if depth > MOST_DEPTH:
@@ -128,9 +132,9 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str
         elif keyword in _LISTED and isinstance(value, list):
             inner = dict(enumerate(value))
         elif keyword in _SINGLE:
-            yield from _walk(value, f"{path}/{keyword}", depth + 1)
+            yield from walk_schema(value, f"{path}/{keyword}", depth + 1)
         for name, part in inner.items():
-            yield from _walk(part, f"{path}/{keyword}/{name}", depth + 1)
+            yield from walk_schema(part, f"{path}/{keyword}/{name}", depth + 1)
 
 
 def _check_part(path: str, part: Mapping[str, Any]) -> None:
@@ -157,8 +161,11 @@ def _check_part(path: str, part: Mapping[str, Any]) -> None:
 
 
 def is_closed(schema: Any) -> bool:
-    """Whether a provider can promise to keep a schema: objects require all their properties; no rarer keywords."""
+    """Whether a provider can promise to keep a schema: typed, all properties required, and no rarer keywords."""
     if not isinstance(schema, Mapping) or not _CLOSED.issuperset(schema):
+        return False
+    # OpenAI needs a type everywhere, and nothing beside a reference.
+    if not {"type", "anyOf", "$ref"} & schema.keys() or ("$ref" in schema and not schema.keys() <= {"$ref", "$defs"}):
         return False
     properties = schema.get("properties", {})
     is_object = schema.get("type") == "object" or bool(properties)

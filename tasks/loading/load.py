@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tasks.config.config import Config, Limits, Schedule
+from tasks.config.dialects import Dialect
 from tasks.config.library import PROMPTS, Source
 from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
 from tasks.config.routes import Classification, ModelChoice, Route, Thresholds
@@ -70,7 +71,7 @@ def _fields_at(loc: Loc) -> str:
         "models": Model, "routes": Route, "schedules": Schedule, "limits": Limits,
         "price": Price, "profile": Profile, "simulation": Simulation, "breaker": Breaker, "hedge": Hedge,
         "keys": KeyLimits, "classifier": Classification, "thresholds": Thresholds, "llm": ModelChoice,
-        "workflows": Source,
+        "workflows": Source, "dialect": Dialect,
     }  # fmt: skip
     # The second step is a name of the operator's, such as a route called "price".
     steps = [str(step) for place, step in enumerate(loc) if place != 1 or loc[0] == "classifier"]

@@ -9,6 +9,7 @@ from tasks.contract.job import Job
 from tasks.ledger import WAVE, Progress, digest
 from tasks.parallel.early_stop import StopRule, is_decided, next_wave, scale_of, stop_rule_of
 from tasks.parallel.joins import DEFAULT_JOINS, JOINS
+from tasks.parallel.votes.answer_form import Form
 from tasks.parallel.votes.weights import weights_of
 from tasks.queue.ports import Ports
 from tasks.routing.traits import find_traits
@@ -17,6 +18,18 @@ from tasks.routing.traits import find_traits
 def name_of_join(job: Job) -> str:
     """The name of a job's join."""
     return job.join or DEFAULT_JOINS.get(job.kind, "concatenate")
+
+
+def find_answer_form(job: Job, *, kept: str) -> Form:
+    """The form of an answer of a vote, by the options of its join; None where the vote declares none.
+
+    None as well beside a `response_schema`, and for the rest of an answer that was cut and of which a text is `kept`.
+    """
+    if job.response_schema is not None or kept:
+        return None
+    name = name_of_join(job)
+    traits = JOINS.traits(name)
+    return traits.form(JOINS.options(name, job.join_options)) if traits.form is not None else None
 
 
 def find_weights(config: Config, route: str) -> Mapping[str, float]:

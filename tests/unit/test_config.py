@@ -209,7 +209,10 @@ def test_absurd_limits_and_prices_are_refused_with_their_field(model, problem):
     [
         ("provider: antropic", "models.fast.provider: input should be 'openai', 'anthropic', 'gemini', 'simulated'"),
         ("provider: anthropic, api_version: latest", "models.fast.api_version: must be a date, for example 2023-06-01"),
-        ("provider: gemini, api_version: 2023-06-01", "models.fast: api_version goes with provider anthropic alone"),
+        (
+            "provider: gemini, api_version: 2023-06-01",
+            "models.fast: api_version goes with provider anthropic, or with dialect azure",
+        ),
         ("provider: gemini, base_url: generativelanguage", "models.fast: base_url must start with http:// or https://"),
         ("provider: anthropic, simulation: {rpm: 5}", "models.fast: simulation goes with provider simulated alone"),
         ("provider: simulated, simulation: {rpm: 0}", "models.fast.simulation.rpm: input should be greater than"),

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ops.docs import commands, pages
 from ops.evaluate.profiling.cases import Case
 from tasks.config.config import Config, Limits, Schedule
+from tasks.config.dialects import PRESETS, Dialect
 from tasks.config.library import Source, StepFile, WorkflowFile
 from tasks.config.models import Breaker, Hedge, KeyLimits, Model, Price, Profile
 from tasks.config.profiles import ModelProfile
@@ -47,6 +48,7 @@ FIELDS: Mapping[tuple[str, str], type[BaseModel]] = {
     ("configuration.md", "A schedule"): Schedule,
     ("configuration.md", "price"): Price,
     ("configuration.md", "breaker"): Breaker,
+    ("configuration.md", "dialect"): Dialect,
     ("configuration.md", "hedge"): Hedge,
     ("configuration.md", "keys"): KeyLimits,
     ("configuration.md", "profile"): Profile,
@@ -87,6 +89,20 @@ def test_table_of_fields_names_exactly_the_fields(page, title):
     fields = [field.alias or name for name, field in known if not field.exclude]
 
     assert sorted(first_column(section(REFERENCE / page, title), "field")) == sorted(fields)
+
+
+def test_presets_of_dialects_are_documented_with_their_settings():
+    text = section(REFERENCE / "models.md", "Dialects")
+    head, *rows = re.findall(r"^\| (.*) \|$", text[text.index("| preset |") :].split("\n\n")[0], re.MULTILINE)
+    names = [name.strip("`") for name in head.split(" | ")]
+    shown = [[cell.strip(" `") for cell in f"{row} ".split("|")] for row in rows if not row.startswith("--")]
+
+    def cells(dialect: Dialect) -> list[str]:
+        values = (getattr(dialect, name) for name in names)
+        return [", ".join(value) if isinstance(value, tuple) else value or "" for value in values]
+
+    assert shown == [cells(dialect) for dialect in PRESETS.values()]
+    assert {dialect.system_role for dialect in PRESETS.values()} == {"system"}
 
 
 def test_distributions_are_documented_with_their_fields():

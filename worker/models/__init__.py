@@ -12,6 +12,7 @@ from tasks.config.secrets import read_secret
 from tasks.contract.errors import ConfigError
 from tasks.contract.model_client import ModelClient
 from worker.models import anthropic, gemini
+from worker.models.adapted import Adapted, ProviderClient
 from worker.models.anthropic import AnthropicClient
 from worker.models.gemini import GeminiClient
 from worker.models.http import Http, Transport
@@ -40,7 +41,9 @@ class Clients:
     def of(self, model: str) -> ModelClient:
         client = self._made.get(model)
         if client is None:
-            client = Structured(model, _make(model, self._config.models[model], self._transport))
+            settings = self._config.models[model]
+            made = _make(model, settings, self._transport)
+            client = Structured(model, Adapted(model, settings.provider, made, settings.speaks))
             self._made[model] = client
         return client
 
@@ -54,26 +57,24 @@ class Clients:
         if settings.provider in DEFAULT_URL:
             raise ConfigError(f"models.{model}: provider {settings.provider} has no embeddings here; use openai")
         url = find_base_url(model, settings)
-        http = _http(model, settings, url, _bearer_headers(_read_key(settings)), self._transport)
-        return Embeddings(model, settings.model or model, http)
+        http = _http(model, settings, url, _headers(model, settings), self._transport)
+        return Embeddings(model, settings.model or model, http, version=settings.api_version or "")
 
     async def close(self) -> None:
         await self._transport.aclose()
 
 
-def _make(name: str, model: Model, transport: Transport) -> ModelClient:
-    url = find_base_url(name, model)
-    key = _read_key(model)
+def _make(name: str, model: Model, transport: Transport) -> ProviderClient:
+    url, headers = find_base_url(name, model), _headers(name, model)
     if model.provider == "anthropic":
-        version = model.api_version or anthropic.DEFAULT_VERSION
-        headers = anthropic.build_headers(key, version)
         root, _ = _split_version(url)
-        return AnthropicClient(name, _http(name, model, root, headers, transport), version=version)
+        http = _http(name, model, root, headers, transport)
+        return AnthropicClient(name, http, version=model.api_version or anthropic.DEFAULT_VERSION)
     if model.provider == "gemini":
         root, version = _split_version(url)
-        http = _http(name, model, root, gemini.build_headers(key), transport)
+        http = _http(name, model, root, headers, transport)
         return GeminiClient(name, http, version=version or gemini.DEFAULT_VERSION)
-    return OpenAIClient(name, _http(name, model, url, _bearer_headers(key), transport), url)
+    return OpenAIClient(name, _http(name, model, url, headers, transport), version=model.api_version or "")
 
 
 def _http(name: str, model: Model, url: str, headers: Mapping[str, str], transport: Transport) -> Http:
@@ -87,12 +88,28 @@ def _http(name: str, model: Model, url: str, headers: Mapping[str, str], transpo
     )
 
 
-def _read_key(model: Model) -> str | None:
-    return read_secret(model.api_key_env) if model.api_key_env else None
+def _headers(name: str, model: Model) -> dict[str, str]:
+    """The headers of the key, and those of the dialect.
 
-
-def _bearer_headers(key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    Raises:
+        ConfigError: for a header without its environment variable.
+    """
+    dialect = model.speaks
+    headers = {}
+    version = model.api_version or anthropic.DEFAULT_VERSION
+    if model.provider == "anthropic":
+        headers["anthropic-version"] = version
+    if key := read_secret(model.api_key_env) if model.api_key_env else None:
+        field = dialect.key_header or {
+            "anthropic": anthropic.key_header(version),
+            "gemini": gemini.KEY_HEADER,
+        }.get(model.provider, "Authorization")
+        headers[field] = f"Bearer {key}" if field.lower() == "authorization" else key
+    for field, variable in dialect.headers_env.items():
+        if not (secret := read_secret(variable)):
+            raise ConfigError(f"models.{name}.dialect.headers_env.{field}: the variable {variable} is not set")
+        headers[field] = secret
+    return {**headers, **dialect.headers}
 
 
 def _split_version(url: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from tasks.config.dialects import Dialect
 from tasks.config.models import ANTHROPIC_MAX_TOKENS
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.schema import is_closed
@@ -14,7 +15,9 @@ from worker.models.error_report import says_error
 from worker.models.http import Http
 from worker.models.provider import (
     AnswerReader,
+    add_fields,
     follow,
+    merge_system,
     parse_event,
     read_string,
     read_whole,
@@ -22,42 +25,41 @@ from worker.models.provider import (
     split_system,
 )
 from worker.models.sse import Event
+from worker.models.structured import ANSWER
 from worker.models.token_usage import TokenCounts, sum_counts
 
 DEFAULT_VERSION = "2023-06-01"
 #: From this version on, the key goes as a Bearer token and the sampling parameters are refused.
 BEARER_SINCE = "2026-10-21"
 _PATH = "v1/messages"
-#: The tool that a model must "call" with its answer, for schemas that the API refuses as an output format.
-_TOOL = "answer"
 
 
-def build_headers(api_key: str | None, version: str) -> dict[str, str]:
-    headers = {"anthropic-version": version}
-    if api_key:
-        headers |= {"Authorization": f"Bearer {api_key}"} if version >= BEARER_SINCE else {"x-api-key": api_key}
-    return headers
+def key_header(version: str) -> str:
+    """The header of the key, by the version of the API."""
+    return "Authorization" if version >= BEARER_SINCE else "x-api-key"
 
 
 class AnthropicClient:
-    """A `tasks.contract.model_client.ModelClient`. `version` is that of the API, a date."""
+    """A `worker.models.adapted.ProviderClient`. `version` is that of the API, a date."""
 
     def __init__(self, name: str, http: Http, *, version: str = DEFAULT_VERSION) -> None:
         self._name = name
         self._http = http
         self._sampling = version < BEARER_SINCE
 
-    async def complete(self, request: ModelRequest) -> ModelReply:
-        answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
+    async def complete(self, request: ModelRequest, dialect: Dialect) -> ModelReply:
+        answer = await self._http.post(_PATH, self._body(request, dialect), request.timeout, request.first_byte_timeout)
         return read_whole(MessageReader(self._name, request), answer)
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
-        body = self._body(request) | {"stream": True}
+    def stream(self, request: ModelRequest, dialect: Dialect) -> AsyncIterator[str | ModelReply]:
+        body = self._body(request, dialect) | {"stream": True}
         return follow(self._http, _PATH, body, request, MessageReader(self._name, request))
 
-    def _body(self, request: ModelRequest) -> dict[str, Any]:
+    def _body(self, request: ModelRequest, dialect: Dialect) -> dict[str, Any]:
         """The request's body. The API has no seed; newer models take either temperature or top_p."""
         system, turns = split_system(request.messages)
+        if dialect.system_role == "user":
+            system, turns = "", merge_system(request.messages)
         if turns and turns[-1][0] == "assistant":
             turns[-1] = ("assistant", turns[-1][1].rstrip())  # the API refuses white space at its end
         body: dict[str, Any] = {
@@ -72,22 +74,19 @@ class AnthropicClient:
         if request.stop:
             body["stop_sequences"] = list(request.stop)
         if request.response_schema is not None:
-            system = _request_schema(request.response_schema, body, system)
+            _request_schema(request.response_schema, body, dialect)
         if system:
             body["system"] = system
-        return body
+        return add_fields(body, dialect)
 
 
-def _request_schema(schema: Mapping[str, Any], body: dict[str, Any], system: str) -> str:
-    """Request this schema in the strictest way that the API has for it; returns the system message."""
-    if schema.get("type") != "object":
-        return f"{system}\n\nAnswer with JSON alone, which satisfies this JSON Schema: {json.dumps(schema)}".lstrip()
-    if is_closed(schema):
+def _request_schema(schema: Mapping[str, Any], body: dict[str, Any], dialect: Dialect) -> None:
+    """Request this schema, whose root is an object, in the strictest way that the API has for it."""
+    if is_closed(schema) and dialect.response_format == "json_schema":
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     else:
-        body["tools"] = [{"name": _TOOL, "description": "Gives the answer.", "input_schema": schema}]
-        body["tool_choice"] = {"type": "tool", "name": _TOOL}
-    return system
+        body["tools"] = [{"name": ANSWER, "description": "Gives the answer.", "input_schema": schema}]
+        body["tool_choice"] = {"type": "tool", "name": ANSWER}
 
 
 class MessageReader(AnswerReader):
@@ -98,8 +97,6 @@ class MessageReader(AnswerReader):
     def __init__(self, name: str, request: ModelRequest) -> None:
         super().__init__(name, request)
         self._usage_fields: dict[str, Any] = {}
-        #: The JSON of each call of the tool that stands for the form of the answer, by its block.
-        self._inputs: dict[Any, list[str]] = {}
 
     def feed(self, event: Event) -> str:
         data = parse_event(event, self._name)
@@ -130,16 +127,8 @@ class MessageReader(AnswerReader):
                 self._start(index, block)
         self.done = True
 
-    def _texts(self) -> tuple[str, str]:
-        """With a tool for the form of the answer, its input is the answer, and text beside it is not."""
-        text, thoughts = super()._texts()
-        empty = "" if self._reason == "max_tokens" else "{}"
-        inputs = ["".join(pieces) or empty for pieces in self._inputs.values()]
-        # Of two calls the first counts: both are answers to the same question.
-        return (inputs[0], thoughts) if inputs else (text, thoughts)
-
     def _conclude(self, text: str, *, has_thoughts: bool) -> str:
-        if self._reason == "tool_use" and (self._inputs or not self._calls_tool):
+        if self._reason == "tool_use" and not self._inputs and not self._calls_tool:
             self._reason = "end_turn"
         return super()._conclude(text, has_thoughts=has_thoughts)
 
@@ -151,7 +140,7 @@ class MessageReader(AnswerReader):
                 return self._pieces[-1]
             case "thinking":
                 self._thoughts.append(read_string(block.get("thinking")))
-            case "tool_use" if block.get("name") == _TOOL and self._request.response_schema is not None:
+            case "tool_use" if block.get("name") == ANSWER and self._request.response_schema is not None:
                 given = block.get("input")
                 self._inputs[index] = [json.dumps(given, ensure_ascii=False)] if given else []
             case "tool_use" | "server_tool_use":

@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.models.json_body import read_json
 from worker.models.rate_headers import parse_seconds
+from worker.models.refused_fields import find_refused
 
 _MESSAGES = ("message", "msg", "error_msg", "error_message", "errorMessage", "status_msg", "detail", "Message")
 _CODES = ("code", "type", "status", "error", "error_code", "errorCode", "Code", "__type", "reason")
@@ -30,6 +31,8 @@ class ErrorReport:
     shown: str = ""
     #: The field of the request that it names.
     field: str = ""
+    #: Our name of the field that it refuses by name, see `find_refused`.
+    refused: str = ""
     #: The message, to be searched for phrases and never shown.
     message: str = ""
     status: int | None = None
@@ -71,6 +74,7 @@ def read_report(data: Any) -> ErrorReport:
         codes=tuple(code.lower() for code in words),
         shown=next(iter(words), ""),
         field=inner.field or _read_field(error),
+        refused=find_refused(data),
         message=f"{message}\n{inner.message}" if inner.message else message,
         status=next(numbers, int(quoted[1]) if quoted else inner.status),
         wait_s=wait,

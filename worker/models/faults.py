@@ -118,6 +118,8 @@ def _make_error(model: str, status: int, fault: Fault, report: ErrorReport, head
     error = fault.kind(model, f"HTTP {status}{f' ({words})' if words else ''}: {remedy}", status=status)
     if isinstance(error, RetryableModelError | UnusableModelError):
         error.retry_after = _wait(report, headers)
+    if isinstance(error, BadRequest):
+        error.refused = report.refused
     error.rate_limits = read_rate_limits(headers)
     return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from tasks.config.dialects import Dialect
 from tasks.contract.errors import BadReply, ContentRefused, NoAnswer
 from tasks.contract.model_client import ModelReply, ModelRequest
 from worker.models.endings import GEMINI, show_word
@@ -12,7 +13,9 @@ from worker.models.error_report import says_error
 from worker.models.http import Http
 from worker.models.provider import (
     AnswerReader,
+    add_fields,
     follow,
+    merge_system,
     parse_event,
     read_string,
     read_whole,
@@ -24,39 +27,38 @@ from worker.models.token_usage import TokenCounts, sum_counts
 
 #: This version has all models; ``v1`` lacks aliases such as gemini-flash-latest.
 DEFAULT_VERSION = "v1beta"
+KEY_HEADER = "x-goog-api-key"
 #: An answer has one of these fields.
 _FIELDS = ("candidates", "promptFeedback", "usageMetadata")
 
 
-def build_headers(api_key: str | None) -> dict[str, str]:
-    return {"x-goog-api-key": api_key} if api_key else {}
-
-
 class GeminiClient:
-    """A `tasks.contract.model_client.ModelClient`. `version` is that of the API, the first part of its paths."""
+    """A `worker.models.adapted.ProviderClient`. `version` is that of the API, the first part of its paths."""
 
     def __init__(self, name: str, http: Http, *, version: str = DEFAULT_VERSION) -> None:
         self._name = name
         self._http = http
         self._version = version
 
-    async def complete(self, request: ModelRequest) -> ModelReply:
+    async def complete(self, request: ModelRequest, dialect: Dialect) -> ModelReply:
         path = f"{self._version}/{_resource(request.model)}:generateContent"
-        answer = await self._http.post(path, build_body(request), request.timeout, request.first_byte_timeout)
+        answer = await self._http.post(path, build_body(request, dialect), request.timeout, request.first_byte_timeout)
         return read_whole(ContentReader(self._name, request), answer)
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
+    def stream(self, request: ModelRequest, dialect: Dialect) -> AsyncIterator[str | ModelReply]:
         path = f"{self._version}/{_resource(request.model)}:streamGenerateContent?alt=sse"
-        return follow(self._http, path, build_body(request), request, ContentReader(self._name, request))
+        return follow(self._http, path, build_body(request, dialect), request, ContentReader(self._name, request))
 
 
 def _resource(model: str) -> str:
     return model if "/" in model else f"models/{model}"
 
 
-def build_body(request: ModelRequest) -> dict[str, Any]:
+def build_body(request: ModelRequest, dialect: Dialect) -> dict[str, Any]:
     """The request's body, without the parameters that the job does not set."""
     system, turns = split_system(request.messages)
+    if dialect.system_role == "user":
+        system, turns = "", merge_system(request.messages)
     body: dict[str, Any] = {
         "contents": [
             {"role": "model" if role == "assistant" else "user", "parts": [{"text": text}]} for role, text in turns
@@ -75,7 +77,7 @@ def build_body(request: ModelRequest) -> dict[str, Any]:
     }
     if config := {name: value for name, value in wanted.items() if value is not None}:
         body["generationConfig"] = config
-    return body
+    return add_fields(body, dialect)
 
 
 class ContentReader(AnswerReader):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
+from tasks.config.dialects import Dialect
 from tasks.contract.errors import BadReply
 from tasks.contract.model_client import ModelReply, ModelRequest
 from tasks.contract.schema import is_closed
@@ -17,61 +17,82 @@ from worker.models.endings import OPENAI
 from worker.models.error_report import says_error
 from worker.models.faults import read_error_body
 from worker.models.http import Http
-from worker.models.provider import AnswerReader, follow, parse_event, read_string, read_whole, reading
+from worker.models.provider import (
+    AnswerReader,
+    add_fields,
+    follow,
+    merge_system,
+    parse_event,
+    read_string,
+    read_whole,
+    reading,
+)
 from worker.models.sse import Event
+from worker.models.structured import ANSWER
 from worker.models.token_usage import TokenCounts
 
 _PATH = "chat/completions"
 #: Texts of one request for embeddings. OpenAI takes 2,048, others 256 and fewer; more than some dozens gain nothing.
 BATCH = 64
-#: Fields whose name differs from the one that most servers know; "" for none. OpenAI's reasoning models refuse
-#: max_tokens, most other servers don't know its successor; Mistral refuses unknown fields.
-_DIALECTS: Mapping[str, Mapping[str, str]] = {
-    "api.openai.com": {"max_tokens": "max_completion_tokens"},
-    "api.mistral.ai": {"seed": "random_seed", "stream_options": ""},
-}
 
 
 class OpenAIClient:
-    """A `tasks.contract.model_client.ModelClient`."""
+    """A `worker.models.adapted.ProviderClient`. `version` is that of Azure's API, "" for none."""
 
-    def __init__(self, name: str, http: Http, base_url: str) -> None:
+    def __init__(self, name: str, http: Http, *, version: str = "") -> None:
         self._name = name
         self._http = http
-        self._dialect = _DIALECTS.get(urlsplit(base_url).hostname or "", {})
+        self._path = add_version(_PATH, version)
 
-    async def complete(self, request: ModelRequest) -> ModelReply:
-        answer = await self._http.post(_PATH, self._body(request), request.timeout, request.first_byte_timeout)
+    async def complete(self, request: ModelRequest, dialect: Dialect) -> ModelReply:
+        body = build_body(request, dialect)
+        answer = await self._http.post(self._path, body, request.timeout, request.first_byte_timeout)
         return read_whole(CompletionReader(self._name, request), answer)
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelReply]:
-        body = self._body(request) | {"stream": True}
-        if "stream_options" not in self._dialect:
+    def stream(self, request: ModelRequest, dialect: Dialect) -> AsyncIterator[str | ModelReply]:
+        body = build_body(request, dialect) | {"stream": True}
+        if "stream_options" not in dialect.refuses:
             body["stream_options"] = {"include_usage": True}
-        return follow(self._http, _PATH, body, request, CompletionReader(self._name, request))
-
-    def _body(self, request: ModelRequest) -> dict[str, Any]:
-        body = build_body(request)
-        for plain, own in self._dialect.items():
-            if plain in body:
-                body[own] = body.pop(plain)
-        return body
+        return follow(self._http, self._path, body, request, CompletionReader(self._name, request))
 
 
-def build_body(request: ModelRequest) -> dict[str, Any]:
+def add_version(path: str, version: str) -> str:
+    """The path with Azure's version of the API."""
+    return f"{path}?api-version={version}" if version else path
+
+
+def build_body(request: ModelRequest, dialect: Dialect) -> dict[str, Any]:
     """The request's body, without the parameters that the job does not set."""
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-    }
+    body: dict[str, Any] = {"model": request.model, "messages": _build_messages(request, dialect.system_role)}
+    names = {"max_tokens": dialect.max_tokens, "seed": dialect.seed}
     for field in ("temperature", "top_p", "max_tokens", "seed", "stop"):
         value = getattr(request, field)
         if value is not None:
-            body[field] = value
-    if request.response_schema is not None:
-        schema = {"name": "answer", "schema": request.response_schema, "strict": is_closed(request.response_schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return body
+            body[names.get(field, field)] = value
+    if (schema := request.response_schema) is not None:
+        match dialect.response_format:
+            case "json_schema":
+                form = {"name": ANSWER, "schema": schema, "strict": is_closed(schema)}
+                body["response_format"] = {"type": "json_schema", "json_schema": form}
+            case "json_object":
+                body["response_format"] = {"type": "json_object"}
+            case "tool":
+                function: dict[str, Any] = {"name": ANSWER, "description": "Gives the answer.", "parameters": schema}
+                if is_closed(schema):
+                    function["strict"] = True
+                body["tools"] = [{"type": "function", "function": function}]
+                body["tool_choice"] = {"type": "function", "function": {"name": ANSWER}}
+    return add_fields(body, dialect)
+
+
+def _build_messages(request: ModelRequest, system_role: str) -> list[dict[str, str]]:
+    if system_role == "user":
+        # Servers without system messages often want the roles to alternate, too.
+        return [{"role": role, "content": text} for role, text in merge_system(request.messages)]
+    return [
+        {"role": system_role if message.role == "system" else message.role, "content": message.content}
+        for message in request.messages
+    ]
 
 
 class CompletionReader(AnswerReader):
@@ -132,13 +153,25 @@ class CompletionReader(AnswerReader):
         if (reason := choice.get("finish_reason")) and reason != "null":
             self._reason = reason
         message = choice.get(field) or {}
-        self._calls_tool = self._calls_tool or bool(message.get("tool_calls") or message.get("function_call"))
+        self._take_calls(message)
         # The same thoughts under two names, where a server has both.
         self._thoughts.append(read_string(message.get("reasoning_content") or message.get("reasoning")))
         pieces = len(self._pieces)
         self._take_content(message.get("content"))
         self._refuses = self._refuses or _is_filled(message.get("refusal"))
         return "".join(self._pieces[pieces:])
+
+    def _take_calls(self, message: Mapping[str, Any]) -> None:
+        """The calls of tools; that of the tool for the form of the answer comes in pieces in a stream."""
+        for place, call in enumerate(message.get("tool_calls") or ()):
+            function, index = call.get("function") or {}, call.get("index", place)
+            if function.get("name") == ANSWER and self._request.response_schema is not None:
+                self._inputs.setdefault(index, [])
+            if index in self._inputs:
+                self._inputs[index].append(read_string(function.get("arguments")))
+            else:
+                self._calls_tool = True
+        self._calls_tool = self._calls_tool or bool(message.get("function_call"))
 
     def _take_content(self, content: Any) -> None:
         """A message's content: a string, null, or a list of parts, of which Mistral's reasoning is one."""
@@ -166,10 +199,11 @@ def _is_filled(refusal: Any) -> bool:
 class Embeddings:
     """Makes vectors of texts. `model` is the provider's name for the model, `name` ours."""
 
-    def __init__(self, name: str, model: str, http: Http) -> None:
+    def __init__(self, name: str, model: str, http: Http, *, version: str = "") -> None:
         self._name = name
         self._model = model
         self._http = http
+        self._path = add_version("embeddings", version)
 
     async def embed(self, texts: Sequence[str], *, timeout: float) -> list[list[float]]:
         """One vector a text, in their order; `timeout` is in seconds, for each request of at most 64 texts.
@@ -180,7 +214,7 @@ class Embeddings:
         vectors: list[list[float]] = []
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
-            answer = await self._http.post("embeddings", {"model": self._model, "input": batch}, timeout)
+            answer = await self._http.post(self._path, {"model": self._model, "input": batch}, timeout)
             vectors += self._read(answer.data, len(batch))
         return vectors
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tasks.config.dialects import Dialect
 from tasks.contract.errors import BadReply, ContentRefused, ModelError
 from tasks.contract.job_fields import Message
 from tasks.contract.model_client import ModelReply, ModelRequest
@@ -45,6 +46,8 @@ class AnswerReader(ABC):
         self._reason: Any = None
         self._refuses = False
         self._calls_tool = False
+        #: The JSON in each call of the tool `ANSWER`, in pieces, by its place.
+        self._inputs: dict[Any, list[str]] = {}
         self._counts = TokenCounts()
 
     @abstractmethod
@@ -84,10 +87,13 @@ class AnswerReader(ABC):
         return read_usage(self._counts, self._request, thoughts + text)
 
     def _texts(self) -> tuple[str, str]:
-        """The text of the answer and its thoughts."""
+        """The text of the answer and its thoughts. Beside the input of the tool `ANSWER`, text is no answer."""
         marked, text = "", mend_text("".join(self._pieces))
         if A_MARK.search(text) or A_HEADING.match(text):
             marked, text = split_reasoning(text)
+        # Of two calls the first counts: both are answers to the same question.
+        if (pieces := next(iter(self._inputs.values()), None)) is not None:
+            text = mend_text("".join(pieces)) or ("" if self._is_cut() else "{}")
         return text, "\n\n".join(filter(None, (mend_text("".join(self._thoughts)), marked)))
 
     def _conclude(self, text: str, *, has_thoughts: bool) -> str:
@@ -102,9 +108,14 @@ class AnswerReader(ABC):
             raise BadReply(self._name, "ended its answer in the middle, without a word on how it ended")
         word = show_word(self._reason)
         ending = self.endings.get(word.lower())
-        if ending == "stop" and self._calls_tool:
+        if ending in {"stop", "tools"} and self._inputs:
+            ending = "stop"
+        elif ending == "stop" and self._calls_tool:
             ending = "tools"
         return conclude(self._name, ending, word, text, has_thoughts=has_thoughts)
+
+    def _is_cut(self) -> bool:
+        return self._reason is not None and self.endings.get(show_word(self._reason).lower()) == "length"
 
     def _error(self, data: Any) -> ModelError:
         """The error in a body or an event."""
@@ -199,6 +210,24 @@ def parse_event(event: Event, model: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadReply(model, "sent an event that is no JSON object; is base_url the address of its API?")
     return data
+
+
+def merge_system(messages: Iterable[Message]) -> list[tuple[str, str]]:
+    """The turns of the conversation as (role, text), the system messages at the start of the first of the user."""
+    system, turns = split_system(messages)
+    if system and turns[0][0] == "user":
+        return [("user", f"{system}\n\n{turns[0][1]}"), *turns[1:]]
+    return [("user", system), *turns] if system else turns
+
+
+def add_fields(body: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """`body` with the further fields of the dialect. A field of a job takes precedence, inside of objects too."""
+    for name, value in dialect.body.items():
+        own = body.get(name)
+        body[name] = (
+            {**value, **own} if isinstance(value, Mapping) and isinstance(own, Mapping) else body.get(name, value)
+        )
+    return body
 
 
 def split_system(messages: Iterable[Message]) -> tuple[str, list[tuple[str, str]]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Piece, Work
+from tasks.parallel.votes.answer_form import Form, choice_form
 from tasks.parallel.votes.ballot import BallotOptions, read_ballot, read_cut_ballot
 from tasks.parallel.votes.count import Count, Vote, count, shorten_ballot
 from tasks.parallel.votes.posterior import posterior
@@ -47,12 +48,19 @@ def _ballot_of_piece(piece: Piece, options: BaseModel | None) -> str:
     return (_cut_ballot_of if piece.truncated else ballot_of)(piece.output, options)
 
 
+def _form(options: BaseModel | None) -> Form:
+    """Return the form of an output: one of the `answers`, unless the text to read is described otherwise."""
+    if not isinstance(options, BallotOptions) or options.path or options.extract or options.take == "last_number":
+        return None
+    return choice_form(options.answers)
+
+
 def scale(options: WeightedOptions, profiles: Mapping[str, float]) -> Scale:
     """Return the weights in force: those of the options, then those of the `profiles`, then `other`."""
     return Scale({**profiles, **options.weights}, options.other)
 
 
-@joiner(kinds=("vote",), options=MajorityOptions, ballot=ballot_of, cut_ballot=_cut_ballot_of)
+@joiner(kinds=("vote",), options=MajorityOptions, ballot=ballot_of, cut_ballot=_cut_ballot_of, form=_form)
 def majority(work: Work) -> Joined:
     """Take the output whose ballot has the most votes; `tasks.parallel.votes.count` breaks ties.
 
@@ -64,7 +72,7 @@ def majority(work: Work) -> Joined:
     return _make_joined(counted, work, {"confidence": posterior(votes[0], votes[1])})
 
 
-@joiner(kinds=("vote",), options=WeightedOptions, ballot=ballot_of, cut_ballot=_cut_ballot_of)
+@joiner(kinds=("vote",), options=WeightedOptions, ballot=ballot_of, cut_ballot=_cut_ballot_of, form=_form)
 def weighted(work: Work) -> Joined:
     """Take the output whose ballot weighs most; `tasks.parallel.votes.count` breaks ties.
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.outputs import is_readable
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work
+from tasks.parallel.votes.answer_form import Form, ranking_form
 from tasks.parallel.votes.ballot import Extraction, check_distinct, extract_text
 from tasks.parallel.votes.normalize import normalize
 from tasks.parallel.votes.ranking import METHODS, agreeing
@@ -32,7 +33,14 @@ class RankedOptions(Extraction):
     _differ = field_validator("among")(check_distinct)
 
 
-@joiner(kinds=("vote",), options=RankedOptions)
+def _form(options: BaseModel | None) -> Form:
+    """Return the form of an output: a list of the candidates, where the job names them."""
+    if not isinstance(options, RankedOptions) or options.path or options.extract:
+        return None
+    return ranking_form(options.among)
+
+
+@joiner(kinds=("vote",), options=RankedOptions, form=_form)
 def ranked(work: Work) -> Joined:
     """Make one ranking of those in the outputs; needs every part.
 

@@ -12,6 +12,7 @@ from tasks.contract.plugins import Plugins
 from tasks.contract.schema import check_schema
 from tasks.contract.validation import Value
 from tasks.parallel.joins.work import Join
+from tasks.parallel.votes.answer_form import Form
 
 #: The join of a job that names none, by its kind.
 DEFAULT_JOINS: Mapping[str, str] = {"sections": "concatenate", "vote": "majority"}
@@ -47,6 +48,8 @@ class JoinTraits:
     cut_ballot: Ballot | None = None
     #: Whether the join asks models; `join_model` names them.
     asks: bool = False
+    #: For votes: the form of an output, by the options of the join; None where they declare none.
+    form: Callable[[BaseModel | None], Form] | None = None
 
 
 def joiner(
@@ -56,11 +59,12 @@ def joiner(
     ballot: Ballot | None = None,
     cut_ballot: Ballot | None = None,
     asks: bool = False,
+    form: Callable[[BaseModel | None], Form] | None = None,
 ) -> Callable[[Join], Join]:
     """Declare a join with its `JoinTraits`. A join without this declaration takes every kind and has no options."""
 
     def mark(function: Join) -> Join:
-        function.traits = JoinTraits(kinds, options, ballot, cut_ballot, asks)  # type: ignore[attr-defined]
+        function.traits = JoinTraits(kinds, options, ballot, cut_ballot, asks, form)  # type: ignore[attr-defined]
         return function
 
     return mark

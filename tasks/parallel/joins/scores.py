@@ -7,12 +7,13 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from tasks.contract.errors import JoinError
 from tasks.parallel.joins.outputs import is_readable
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Work
+from tasks.parallel.votes.answer_form import Form, score_form
 from tasks.parallel.votes.ballot import Extraction, extract_text
 from tasks.parallel.votes.score import read_score
 
@@ -42,7 +43,14 @@ class MeanOptions(ScoreOptions):
     trim: float = Field(default=0.0, ge=0, lt=0.5)
 
 
-@joiner(kinds=("vote",), options=MeanOptions)
+def _form(options: BaseModel | None) -> Form:
+    """Return the form of an output: a number, where the job declares a bound of the scale."""
+    if not isinstance(options, ScoreOptions) or options.path or options.extract:
+        return None
+    return score_form(options.least, options.most)
+
+
+@joiner(kinds=("vote",), options=MeanOptions, form=_form)
 def mean(work: Work) -> Joined:
     """Take the mean of the scores, without the share `trim` at each end; needs every part."""
     options = work.options_as(MeanOptions)
@@ -57,7 +65,7 @@ def _trimmed_mean(scores: Sequence[float], trim: float) -> float:
     return math.fsum(kept) / len(kept)
 
 
-@joiner(kinds=("vote",), options=ScoreOptions)
+@joiner(kinds=("vote",), options=ScoreOptions, form=_form)
 def median(work: Work) -> Joined:
     """Take the score in the middle, or the mean of the two in the middle; needs every part."""
     return _make_joined(work, work.options_as(ScoreOptions), statistics.median, "median")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from tasks.contract.errors import BadInput, JoinError
 from tasks.parallel.joins.registry import joiner
 from tasks.parallel.joins.work import Joined, Piece, Work
+from tasks.parallel.votes.answer_form import Form, choice_form
 from tasks.parallel.votes.ballot import Extraction, extract_text, find_sure_text
 from tasks.parallel.votes.choice import read_choice
 from tasks.parallel.votes.normalize import normalize
@@ -80,6 +81,14 @@ def read_flag(output: str, options: ThresholdOptions) -> str:
     return read_choice(text, dict.fromkeys(options.clear, CLEAR) | dict.fromkeys(options.flag, FLAGGED))
 
 
+def _form(options: BaseModel | None) -> Form:
+    """Return the form of an output: one of the words that the job itself names as flagging or clearing."""
+    declared = isinstance(options, ThresholdOptions) and options.model_fields_set & {"flag", "clear"}
+    if not declared or not isinstance(options, ThresholdOptions) or options.path or options.extract:
+        return None
+    return choice_form((*options.flag, *options.clear))
+
+
 def least_flags(options: ThresholdOptions, n: int) -> int:
     """Return the number of flags that decide a vote of `n`; raise `BadInput` if `k` is more than `n`."""
     if options.k is None:
@@ -95,7 +104,7 @@ def at_least(k: int, n: int, rate: float) -> float:
     return min(1.0, math.fsum(chances))
 
 
-@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_read_ballot, cut_ballot=_read_cut_ballot)
+@joiner(kinds=("vote",), options=ThresholdOptions, ballot=_read_ballot, cut_ballot=_read_cut_ballot, form=_form)
 def threshold(work: Work) -> Joined:
     """Flag if at least `k` of all planned votes flag; blank and missing votes do not.
 
