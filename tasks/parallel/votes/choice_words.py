@@ -225,7 +225,8 @@ def alternatives(answers: Sequence[str], *, name: str = "word") -> str:
 
     A single letter is a capital, or a small one that a sign follows: "a bird" does not name A.
     """
-    forms = []
+    forms: list[str] = []
+    named: dict[tuple[str, str], list[str]] = {}
     for answer in sorted(set(answers), key=len, reverse=True):
         plain = unicodedata.normalize("NFKC", answer)
         if is_letter(plain):
@@ -241,7 +242,9 @@ def alternatives(answers: Sequence[str], *, name: str = "word") -> str:
         pattern = r"\s".join(map(re.escape, plain.split()))
         before = r"(?<![a-zA-Z0-9_À-ɏ-])" if plain[:1].isascii() or plain[:1] < "ɏ" else ""
         after = r"(?![a-zA-Z0-9_À-ɏ])(?![.,]\d)" if plain[-1:].isascii() or plain[-1:] < "ɏ" else ""
-        forms.append(before + pattern + after)
+        named.setdefault((before, after), []).append(pattern)
+    # Forms with the same neighbours share them: that halves the time to compile. Letters are the shortest.
+    forms = [f"{before}(?:{'|'.join(group)}){after}" for (before, after), group in named.items()] + forms
     boundary = r"(?<![a-zA-Z0-9_À-ɏ'’])"
     return (
         f"{boundary if any(is_letter(answer) for answer in answers) else ''}(?P<{name}>{'|'.join(forms)})"

@@ -62,9 +62,14 @@ def is_compound(text: str, start: int, end: int, *, share: bool = True) -> bool:
     )
 
 
+def is_called_wrong(text: str, end: int) -> bool:
+    """Whether the words behind a number call it wrong: "7 is wrong"."""
+    return _DENIED_BEHIND.match(text, end) is not None
+
+
 def is_denied(text: str, start: int, end: int) -> bool:
     """Whether the words around a number deny it: "not 7", "instead of 7", "7 is wrong"."""
-    if _DENIED_BEHIND.match(text, end):
+    if is_called_wrong(text, end):
         return True
     before = text[max(start - NEAR, 0) : start + 20]
     return _DENIED.search(before, 0, min(start, NEAR)) is not None

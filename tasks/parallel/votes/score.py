@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from tasks.contract.answer import NotJSON, parse_answer
 from tasks.contract.reasoning import split_reasoning
 from tasks.parallel.votes.number import HEAD, TAIL, WORDS, Number, clean, list_numbers
-from tasks.parallel.votes.number_context import is_compound, is_denied
+from tasks.parallel.votes.number_context import is_called_wrong, is_compound, is_denied
 
 #: Keys of a JSON answer that hold its score, the likeliest first.
 KEYS = (
@@ -114,6 +115,37 @@ _GRADES = sorted((word for word, value in WORDS.items() if value <= 10), key=len
 _NUMBER_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(_GRADES)})(?![\w-])", re.IGNORECASE)
 #: What may stand around a score that is a word alone.
 _ALONE = re.compile(r"\W*(?:(?:an?|solid|strong|weak|perfect|eine?|une?)\s){0,3}\Z", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+#: What a match of the patterns holds, so that they are tried nowhere else.
+_SCALE_HINTS = (
+    "(", "[", "{", "<", "scale", "skala", "échelle", "escala", "range", "rating system", "from", "between", "von",
+    "zwischen", "de ", "del ", "entre", "max", "highest", "best", "where", "wobei", "min", "lowest", "worst", "分",
+)  # fmt: skip
+_FORMER_HINTS = (
+    "down", "up ", "up\n", "reduced", "raised", "creased", "lowered", "changed", "coming", "was", "were", "previous",
+    "formerly", "before", "earlier", "originally", "initially", "vorher", "zuvor", "bisher", "früher", "antes", "avant",
+    "auparavant",
+    "anteriormente", "compared", "unlike", "instead", "rather", "statt", "au", "contre", "frente", "en", "last",
+)  # fmt: skip
+_LABEL_HINTS = (
+    "answer", "response", "reply", "text", "candidat", "option", "model", "version", "antwort", "kandidat", "réponse",
+    "respuesta",
+)  # fmt: skip
+#: What is blanked out before scores are looked for: patterns, their hints, and the characters before a hint.
+_BLANKED = ((_SCALES, _SCALE_HINTS, 40), (_FORMER, _FORMER_HINTS, 1), (_LABEL, _LABEL_HINTS, 1))
+_CUE_HINTS = (
+    "overall", "score", "rating", "grade", "mark", "note", "bewertung", "punktzahl", "wertung", "notation",
+    "puntuación",
+    "calificación", "nota", "分", "give", "giving", "gave", "rate", "scor", "assign", "award", "deserve", "merit",
+    "earn",
+    "get", "vergebe", "gebe", "bewerte", "donne", "doy", "给", "打", "<answer>", "[[", "[ [",
+)  # fmt: skip
+_REFUSE_HINTS = (
+    "no", "n't", "n’t", "never", "cannot", "hardly", "neither", "nicht", "nie", "kein", "pas", "jamais", "nunca",
+    "instead", "rather", "statt", "anstelle", "au lieu", "plut", "en ", "formerly", "previously", "früher",
+    "zuvor", "antes",
+    "auparavant", "down", "up", "≠", "!=",
+)  # fmt: skip
 _STARS = re.compile(r"[★⭐]+")
 
 
@@ -135,17 +167,24 @@ def read_score(
     text = clean(text)
     if len({marker[1] for marker in _MARKERS.finditer(text)} & {"1", "2"}) == 2:
         text = _MARKERS.sub(_blank, text)
-    text = _LABEL.sub(_blank, _FORMER.sub(_blank, _SCALES.sub(_blank, text)))
+    for pattern, hints, before in _BLANKED:
+        text = _blank_out(text, pattern, hints, before)
     if not any(character.isdigit() for character in text):
         text = _NUMBER_WORD.sub(_as_digits, text)
     numbers = list_numbers(text, cleaned=True)
     if not numbers:
         stars = _STARS.findall(text)
         return _within(Fraction(len(stars[0])), bounds) if len(stars) == 1 else None
-    scored = [one for one in _scores(text, numbers) if not _is_refused(text, one)]
+    denials = _places_of(text, _REFUSE_HINTS)
+    scored = [
+        one
+        for one in _scores(text, numbers)
+        if not is_called_wrong(text, one.end) and not (_is_near(denials, one.start) and _is_refused(text, one))
+    ]
     if not scored:
         return None
-    announced = [one for one in scored if _is_announced(text, one)]
+    cues = _places_of(text, _CUE_HINTS)
+    announced = [one for one in scored if _is_near(cues, one.start) and _is_announced(text, one)]
     chosen = _announced_one(text, announced) if announced else _unannounced(text, scored)
     if take == "first":
         chosen = scored[0]
@@ -154,6 +193,50 @@ def read_score(
 
 def _blank(match: re.Match[str]) -> str:
     return re.sub(r"[^\n]", " ", match.group())
+
+
+def _places_of(text: str, hints: tuple[str, ...]) -> list[int] | None:
+    """Return where the hints stand, in order; None where small letters have another length.
+
+    By substrings: that takes a hundredth of the time of a pattern of so many words.
+    """
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        return None
+    places = []
+    for hint in hints:
+        place = lowered.find(hint)
+        while place >= 0:
+            places.append(place)
+            place = lowered.find(hint, place + 1)
+    return sorted(places)
+
+
+def _blank_out(text: str, pattern: re.Pattern[str], hints: tuple[str, ...], before: int) -> str:
+    """Blank out what a pattern matches; it is tried near its hints alone, where a digit is near too."""
+    places = _places_of(text, hints)
+    if places is None:
+        return pattern.sub(_blank, text)
+    pieces: list[str] = []
+    done = 0
+    start = end = -1
+    windows: list[tuple[int, int]] = []
+    for place in places:
+        if not _DIGIT.search(text, max(place - before, 0), place + 80):
+            continue
+        if place - before <= end:
+            end = max(end, place + 110)
+            continue
+        if end >= 0:
+            windows.append((start, end))
+        start, end = max(place - before, 0), place + 110
+    if end >= 0:
+        windows.append((start, end))
+    for start, end in windows:
+        for match in pattern.finditer(text, max(start, done), min(end, len(text))):
+            pieces += (text[done : match.start()], _blank(match))
+            done = match.end()
+    return "".join((*pieces, text[done:])) if pieces else text
 
 
 def _read_json(text: str) -> Fraction | None:
@@ -208,6 +291,11 @@ def _scores(text: str, numbers: list[Number]) -> list[Number]:
         scale = _OF.match(text, number.end)
         end = scale.end() if scale else number.end
     return scored
+
+
+def _is_near(cues: list[int] | None, place: int) -> bool:
+    """Whether a cue stands in the characters before a place in which it is looked for."""
+    return cues is None or bisect_left(cues, place) > bisect_left(cues, place - 70)
 
 
 def _is_announced(text: str, number: Number) -> bool:
