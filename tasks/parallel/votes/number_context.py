@@ -22,7 +22,7 @@ _COMPOUND = re.compile(
     rf"|\b\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s(?:of\s|de\s)?{_MONTHS}(?![a-z])(?:,?\s(?:de\s|del\s)?\d{{4}})?"
     rf"|\b{_MONTHS}\s\d{{1,2}}(?:st|nd|rd|th)?(?!\d)(?:,?\s\d{{4}})?|\b{_MONTHS}\s(?:de\s)?\d{{4}}\b"
     # Ranges and bounds.
-    rf"|(?<![\w.,]){_N}{_UNIT}\s?(?:-to-|-|–|—|~|\bto\b|\bbis\b|\bà\b|\bhasta\b|\buntil\b)\s?{_N}(?!\d|\s?=)"
+    rf"|(?<![\w.,]){_N}{_UNIT}\s?(?:-to-|-|–|~|\bto\b|\bbis\b|\bà\b|\bhasta\b|\buntil\b)\s?{_N}(?!\d|\s?=)"
     rf"|\b(?:between|zwischen|entre)\s{_N}{_UNIT}\s(?:and|und|et|y|e)\s{_N}"
     rf"|{_N}\s?(?:±|\+/-|\+-)\s?{_N}|\d\+(?![\s\d(])|\d\+$|\d\sor\s(?:more|less|fewer|higher|lower)\b"
     r"|(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)\sthan|(?:mehr|weniger|größer|kleiner)\sals"

@@ -39,6 +39,8 @@ _SCALES = re.compile(
     rf"|de)[^()\[\]\d]{{0,20}})?{_N}\s?(?:to|bis|à|a"
     rf"|[-–~;,]|\.{{2,3}}|…|至|到)\s?(?:max\.? )?{_N}[^()\[\]\d]{{0,20}}[)\]}}>]"
     rf"|\b(?:from|between|von|zwischen|de|del|entre) {_N} (?:to|and|bis|und|à|et|a|y) {_N}(?=[ ,.)])"
+    rf"|\b{_N}\s?(?:to|bis|à|a|[-–])\s?{_N}[- ]?(?:scale|skala|échelle|escala)\b"
+    rf"|\b{_N} (?:(?:is|=|means|being|ist|est|es) )?(?:the |das |le |el )?(?:very )?(?:worst|lowest|highest|best)\b"
     rf"|\bscale of {_N}\b|\b{_N}[- ]point scale|\b(?:max(?:imum|\.)?|highest|best|where|wobei|minimum|min\.?|lowest"
     rf"|worst)(?: possible| score)?(?: score)?\s?(?:of|is|=|:)?\s?{_N}(?:\s?(?:is|=|means|being|ist)\s?[a-z]+)?"
     rf"|{_N}\s?(?:到|至|-|~)\s?{_N}\s?分(?:制|的)?|满分\s?{_N}\s?分?",
