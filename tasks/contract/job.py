@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -32,6 +33,8 @@ JOB_LABEL = "job"
 
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+#: Categories of characters that show nothing: control, format, separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 
 
 def new_id() -> str:
@@ -48,6 +51,11 @@ def ulid(milliseconds: int, rest: int) -> str:
 def derived_id(job_id: str, what: str) -> str:
     """The id of a job that is made for another one: for the same words always the same, and sorted beside it."""
     return job_id[:10] + ulid(0, int.from_bytes(hashlib.sha256(what.encode()).digest()[:10]))[10:]
+
+
+def has_text(text: str) -> bool:
+    """Whether a text shows anything: not `strip`, since a byte-order mark or a zero-width space is no text either."""
+    return any(unicodedata.category(character) not in _UNSEEN for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +241,15 @@ class Job(Value):
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise BadInput("text", f"exactly one of text, messages, items and files is needed, got {found}")
-        if self.text is not None and not self.text.strip():
+        if self.text is not None and not has_text(self.text):
             raise BadInput("text", "is empty", "send the text that the model shall work on")
-        if self.messages is not None and not any(message.content.strip() for message in self.messages):
+        if self.messages is not None and not any(has_text(message.content) for message in self.messages):
             raise BadInput("messages", "hold no content", "send at least one message with content")
         if self.items is not None:
             if not self.items:
                 raise BadInput("items", "is empty", "send at least one item")
             for index, item in enumerate(self.items):
-                if not (item if isinstance(item, str) else item.text).strip():
+                if not has_text(item if isinstance(item, str) else item.text):
                     raise BadInput(f"items[{index}]", "is empty", "leave it out, or send its text")
         self._check_kind()
         self._check_policy()

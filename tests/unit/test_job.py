@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.contract.errors import BadInput
-from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job, new_id, parse_job, ulid
+from tasks.contract.job import GIVEN, INPUTS, JOB_FIELDS, Job, has_text, new_id, parse_job, ulid
 from tasks.contract.result import FINAL, Decision, JobState, Part, Result, Usage
 from tasks.ledger.jobs import BULK
 from tasks.loading import load_workflows
@@ -21,7 +21,7 @@ from tasks.workflows import steps
 DEEP: dict[str, object] = {}
 for _ in range(10_000):
     DEEP = {"not": DEEP}
-TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(has_text)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
         ({}, "text", "exactly one of text, messages, items and files is needed, got none"),
         ({"text": "x", "items": ["y"]}, "text", "got text and items"),
         ({"text": " \n"}, "text", "is empty; send the text"),
+        ({"text": " \u200b\ufeff "}, "text", "is empty; send the text"),
+        ({"kind": "sections", "items": ["x", "\u2060"]}, "items[1]", "is empty; leave it out"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages", "hold no content; send at least one"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "'system', 'user' or 'assistant'"),
         ({"kind": "sections", "items": []}, "items", "is empty; send at least one"),

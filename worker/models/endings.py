@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from tasks.contract.errors import ContentRefused, NoAnswer, Overloaded
+from tasks.contract.job import has_text
 
 #: stop: it is complete; length: it was cut; tools: the model calls a tool; refused: the provider blocks it; odd: the
 #: model wrote what its server can't read, and may do better at the next attempt.
@@ -61,8 +62,7 @@ def conclude(name: str, ending: Ending | None, word: str, text: str, *, has_thou
         raise Overloaded(name, f"broke its answer off ({word})")
     if ending == "odd":
         raise NoAnswer(name, f"ended with no answer that can be read ({word})")
-    # Not `strip`: a byte-order mark or a zero-width space is no text either.
-    if any(character.isprintable() and not character.isspace() for character in text):
+    if has_text(text):
         return "length" if ending == "length" else "stop"
     if ending == "tools":
         raise ContentRefused(name, f"calls a tool ({word}) instead of answering, and it has none; reword the input")

@@ -111,7 +111,9 @@ class ExampleClassifier:
         if not guess.confidence:
             return Abstention(self.name, guess.reason)
         if guess.confidence < self.threshold:
-            return Abstention(self.name, f"{guess.route!r} at {guess.confidence:.2f}, below {self.threshold:.2f}")
+            by = "meaning" if self._encoder else "words"
+            least = f"{self.threshold:.2f}"
+            return Abstention(self.name, f"{guess.route!r} at {guess.confidence:.2f} by its {by}, below {least}")
         return guess
 
     def guesses(self, texts: Sequence[str]) -> list[Verdict]:
