@@ -21,6 +21,10 @@ RESULT_FIELDS = (
 )  # fmt: skip
 #: Fields of a part that the ledger keeps as one JSON object; the others have a place of their own there.
 _EXTRAS = ("prompt", "schema", "seed", "task", "candidates", "bare", "child")
+#: Fields of a job that are empty mappings by default: such a value needs no check. An empty `each` means something.
+_EMPTY = frozenset(
+    name for name, field in Job.model_fields.items() if field.get_default(call_default_factory=True) == {}
+)
 #: What is read of a part's status, in this order.
 STATUS_FIELDS = ("state", "model", "job", "owner")
 
@@ -41,8 +45,7 @@ def read_job(spec: str, bulk: str | None) -> Job:
     if not bulk:
         parent = data.get("parent")
         return Job.model_construct(**(data | {"text": None, "parent": parent and Parent.model_construct(**parent)}))
-    # An empty mapping is the default, which needs no check.
-    read = {name: value for name, value in data.items() if value != {}} | json.loads(bulk)
+    read = {name: value for name, value in data.items() if value != {} or name not in _EMPTY} | json.loads(bulk)
     return Job.model_validate(read, extra="ignore")
 
 

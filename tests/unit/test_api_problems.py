@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from producer.api.problems import TITLES, ProblemDetails, problem_of
 from producer.client import JobNotFound
 from tasks.contract import errors
-from tasks.contract.errors import BadInput, ConfigError, PointsmanError, Unreachable
+from tasks.contract.errors import AnswerCut, BadInput, ConfigError, PointsmanError, Unreachable
 
 
 def test_problem_of_bad_input_has_field_and_remedy_in_both_forms():
@@ -60,7 +60,8 @@ def test_problem_of_every_class_of_error_has_a_status():
     assert len(found) > 20
     for name, error_class in found.items():
         words = ["word"] * (len(inspect.signature(error_class).parameters) if error_class is BadInput else 2)
-        assert problem_of(error_class(*words)).status in {422, 500, 503}, name
+        more = {"bound": 8} if error_class is AnswerCut else {}
+        assert problem_of(error_class(*words, **more)).status in {422, 500, 503}, name
 
 
 def test_response_is_problem_json_that_is_not_stored():

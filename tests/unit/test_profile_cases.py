@@ -83,7 +83,7 @@ def test_line_that_is_wrong_is_named_with_its_field(tmp_path, line, field, probl
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(b"", "holds no case"), (b"\xff\xfe", "is not UTF-8"), (None, "exist")]
+    ("content", "problem"), [(b"", "holds no case"), (b"\xff\xfa", "is not UTF-8"), (None, "exist")]
 )
 def test_missing_file_is_an_error(tmp_path, content, problem):
     path = tmp_path / "cases.jsonl"
