@@ -156,7 +156,7 @@ class MiniLM:
 def _session(model: bytes, **settings: Any) -> Any:
     import onnxruntime  # noqa: PLC0415 - an extra, and slow to import
 
-    # Recent versions report their use to Microsoft, unless they are told not to.
+    # Recent versions report their use to Microsoft, unless this forbids it.
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     # A router is one process of many: more threads would only fight the others for cores.
