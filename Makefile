@@ -71,6 +71,10 @@ demo: $(VENV)/.for-demo ## Run the demo: the main job on real parts, in two minu
 
 .PHONY: test
 test: lint types imports ## Check and test everything
+	@$(PYTEST)
+
+.PHONY: coverage
+coverage: setup ## Run all tests and report what they cover; takes half as long again
 	@$(PYTEST) --cov
 
 .PHONY: lint
