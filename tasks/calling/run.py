@@ -145,11 +145,12 @@ class Run:
         if self.claim.kept.cut_at and self.claim.part.model not in self._able():
             return Denied("room")
         self.ports.clients.of(self.claim.part.model)  # raises a ConfigError before anything is acquired
-        demand = estimate_demand(self.claim.part.model, model, self._request(self.claim.part.model), id_=self.owner)
+        request = self._request(self.claim.part.model)
+        demand = estimate_demand(self.claim.part.model, model, request, id_=self.owner)
         granted = await acquire(self.ports, self.name, self.owner, self.claim, demand)
         if isinstance(granted, Denied):
             return granted
-        first = self._attempt(granted)
+        first = self._attempt(granted, request)
         if model.hedge is not None:
             delay = self.ports.latencies.hedge_delay(self.claim.part.model, model.hedge)
             if delay is not None:
@@ -165,7 +166,8 @@ class Run:
         asked, models = self.claim.part.model, self.ports.config.models
         others = [name for name in unspent(self.claim.tried, self._able()) if name != asked]
         rival = others[0] if others else asked
-        demand = estimate_demand(rival, models[rival], self._request(rival), id_=f"{self.owner}h", payer=asked)
+        request = self._request(rival)
+        demand = estimate_demand(rival, models[rival], request, id_=f"{self.owner}h", payer=asked)
         try:
             self.ports.clients.of(rival)
             grant = await acquire_hedge(self.ports, self.name, self.claim.job, self.grants[0], demand)
@@ -173,12 +175,12 @@ class Run:
             # A hedge is optional: the first attempt goes on.
             log.warning("no hedge for %s: %s", self.name, error)
             return None
-        return self._attempt(grant, hedge=True) if isinstance(grant, Grant) else None
+        return self._attempt(grant, request, hedge=True) if isinstance(grant, Grant) else None
 
-    def _attempt(self, grant: Grant, *, hedge: bool = False) -> Attempt:
+    def _attempt(self, grant: Grant, request: ModelRequest, *, hedge: bool = False) -> Attempt:
         model, left = self.ports.config.models[grant.model], self.time_left_s
         timeout = model.timeout if left is None else max(0.001, min(model.timeout, left - grant.wait_s))
-        attempt = Attempt(grant, replace(self._request(grant.model), timeout=timeout), model, hedge=hedge)
+        attempt = Attempt(grant, replace(request, timeout=timeout), model, hedge=hedge)
         self.attempts.append(attempt)
         self.grants.append(grant)
         return attempt
@@ -301,7 +303,6 @@ class Run:
                 self.ports.config, claim.job, claim.decision.route, voter, output, truncated=finish == "length"
             )
             record = replace(record, ballot=ballot, weight=weight)
-        record = replace(record, unasked=not any(attempt.sent for attempt in self.attempts))
         written, admitted = await repeat_while_unreachable(
             lambda: self.ports.ledger.settle(
                 self.name, claim.part.model, self.owner, output=output, record=record, reports=settlements
@@ -314,9 +315,7 @@ class Run:
             return RunOutcome("cancelled", admitted)
         if written.word == "ended":
             return RunOutcome(state, admitted, ended_job=claim.job)
-        if written.word == "complete" and written.detail != "all":
-            return RunOutcome(state, admitted, join=True)
-        return RunOutcome(state, admitted)
+        return RunOutcome(state, admitted, join=written.word == "complete" and written.detail != "all")
 
     async def _expire(self, why: str) -> RunOutcome:
         """End the whole job at its deadline, and drop its other calls."""
@@ -397,4 +396,5 @@ class Run:
             hedges=sum(attempt.hedge and attempt.sent for attempt in self.attempts),
             tried=self.tried,
             prompt=self.prompt.version if self.prompt is not None else None,
+            unasked=not any(attempt.sent for attempt in self.attempts),
         )

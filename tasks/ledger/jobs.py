@@ -149,17 +149,12 @@ class Jobs:
 
     # -- run a part ------------------------------------------------------------------------------
 
-    def claim(
-        self, job_id: str, index: int, owner: str, *, dead: str = "", at: str = ""
-    ) -> Command[Claim | PartStatus]:
+    def claim(self, job_id: str, index: int, owner: str, *, at: str = "") -> Command[Claim | PartStatus]:
         """Take a part to run it; where that is not possible, the reply is where it stands.
 
-        `dead` is an owner whose lease has lapsed: the part may be taken from it. `at` is the model in whose queue the
-        message stood: a part that stands elsewhere by now is not claimed by it.
+        `at` is the model in whose queue the message stood: a part that stands elsewhere by now is not claimed by it.
         """
-        lease = int(LEASE * 1000)
-        read = partial(read_claim, index)
-        return self._step(job_id, "claim", read, index=index, owner=owner, dead=dead, lease_ms=lease, at=at)
+        return self._step(job_id, "claim", partial(read_claim, index), index=index, owner=owner, at=at)
 
     def book(self, job_id: str, index: int, owner: str, *, usd: float, budget: float) -> Command[BookReply]:
         """Book USD of the job's `budget` for the next call of a part; 0 ends its booking."""

@@ -168,12 +168,11 @@ end
 -- The lease of a call that just started may not be visible yet: for the time of a lease its owner counts as alive.
 local function just_started(started_at, lease_ms) return now - tonumber(started_at) < tonumber(lease_ms) end
 
--- Claim a part. `dead` is an owner whose lease has lapsed: the part may be taken from it. `at` is the model in whose queue
--- the message stood.
-function step.claim(index, owner, dead, lease_ms, at)
+-- Claim a part. `at` is the model in whose queue the message stood.
+function step.claim(index, owner, at)
   local state, decision, spec, accepted_at, n, base = job_fields('state', 'decision', 'spec', 'accepted_at', 'n', 'base')
-  local stood, model, child, holder, started_at, title, queued_at, tried, used =
-    part_fields(index, 'state', 'model', 'job', 'owner', 'started_at', 'title', 'queued_at', 'tried', 'used')
+  local stood, model, child, holder, title, queued_at, tried, used =
+    part_fields(index, 'state', 'model', 'job', 'owner', 'title', 'queued_at', 'tried', 'used')
   -- Without a decision the call was admitted before its router wrote the job: the sweeper sends it again.
   if not state or not stood or not decision then return { 'denied', '', '', '', '' } end
   holder = holder or ''
@@ -184,9 +183,7 @@ function step.claim(index, owner, dead, lease_ms, at)
   end
   -- The message is out of date: the call moved, and has another message there, or gets one when it is admitted.
   if at ~= '' and (stood == 'waiting' or model ~= at) then return { 'denied', stood, model, child, holder } end
-  if stood == 'running' and holder ~= owner and (holder ~= dead or just_started(started_at, lease_ms)) then
-    return { 'denied', stood, model, child, holder }
-  end
+  if stood == 'running' and holder ~= owner then return { 'denied', stood, model, child, holder } end
   -- The same owner claims twice when the first reply was lost on its way: that is one attempt.
   local attempts = redis.call('HINCRBY', PARTS, index .. ':attempts', holder == owner and 0 or 1)
   redis.call('HSETNX', PARTS, index .. ':first_at', now)

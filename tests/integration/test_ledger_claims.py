@@ -42,15 +42,16 @@ def test_claim_that_its_owner_repeats_is_one_attempt(on_ledger):
     on_ledger(steps)
 
 
-def test_claim_takes_a_part_from_a_dead_owner_alone(on_ledger, store):
+def test_claim_takes_a_part_from_a_dead_owner_after_its_requeue(on_ledger, store):
     async def steps(ledger):
         job = await single(ledger)
         await ledger.jobs.claim(job, 0, "one")
-        assert (await ledger.jobs.claim(job, 0, "two", dead="one")).state == "running"
+        assert await ledger.jobs.requeue(job, 0, "one") == "stale"
         let_pass(store, job, "0:started_at", 7, key=":parts")
-        assert (await ledger.jobs.claim(job, 0, "two", dead="another owner")).state == "running"
+        assert await ledger.jobs.requeue(job, 0, "another owner") == "stale"
         assert (await ledger.jobs.claim(job, 0, "two")).state == "running"
-        assert (await ledger.jobs.claim(job, 0, "two", dead="one")).attempt == 2
+        assert await ledger.jobs.requeue(job, 0, "one") == "ok"
+        assert (await ledger.jobs.claim(job, 0, "two")).attempt == 2
         # The first lives after all: its answer counts, its failure doesn't.
         assert await finish(ledger, job, 0, "one", error="timed out") == ("stale", "")
         assert not await ledger.jobs.retry(job, 0, "one", PartRecord(error="timed out"))
@@ -146,12 +147,14 @@ def test_booking_of_a_crashed_call_ends_with_its_claim(on_ledger, store, end):
         await ledger.jobs.claim(job, 0, "one")
         assert await ledger.jobs.book(job, 0, "one", usd=0.9, budget=1.0) == ("ok", 0)
         let_pass(store, job, "0:started_at", 7, key=":parts")
-        if end == "requeue":
-            assert await ledger.jobs.requeue(job, 0, "one") == "ok"
-        elif end == "claim":
-            assert (await ledger.jobs.claim(job, 0, "two", dead="one")).attempt == 2
-        else:
+        if end == "hand back":
             assert await ledger.jobs.hand_back(job, 0, "one")
+        else:
+            assert await ledger.jobs.requeue(job, 0, "one") == "ok"
+        if end == "claim":
+            # The first lives after all, and books once more.
+            assert await ledger.jobs.book(job, 0, "one", usd=0.9, budget=1.0) == ("ok", 0)
+            assert (await ledger.jobs.claim(job, 0, "two")).attempt == 2
         await ledger.jobs.claim(job, 1, "three")
         assert await ledger.jobs.book(job, 1, "three", usd=0.9, budget=1.0) == ("ok", 0)
 

@@ -118,10 +118,9 @@ class Steps(RuleBasedStateMachine):
         self.do(self.ledger.jobs.queue(self.job, [(index if self.parts > 1 else 0, model)]))
 
     @precondition(lambda self: self.kind not in {None, "nested"})
-    @rule(index=indexes, owner=owners, dead=st.sampled_from(["", "one", "two"]))
-    def claim(self, index, owner, dead):
-        self._age(index)
-        self.do(self.ledger.jobs.claim(self.job, index if self.parts > 1 else 0, owner, dead=dead))
+    @rule(index=indexes, owner=owners)
+    def claim(self, index, owner):
+        self.do(self.ledger.jobs.claim(self.job, index if self.parts > 1 else 0, owner))
 
     @precondition(lambda self: self.kind is not None)
     @rule(index=indexes, owner=owners, output=st.sampled_from(["yes", "no", None]))

@@ -84,7 +84,7 @@ class Race:
         )
         claim = Claim(1, PartSpec("a"), Job(text="hi"), decision, queue_wait_s=0.0, time_left_s=None)
         self.run = Run(ports, CallId("j", 0), "me:1", claim)
-        self.first = self.run._attempt(granted("a"))
+        self.first = self.run._attempt(granted("a"), self.run._request("a"))
         self.racing = asyncio.ensure_future(race(self.first, delay, self.clients, self.run._acquire_hedge))
 
     async def asked(self, *models):
